@@ -1,0 +1,198 @@
+"""Every size of a CLIP model with vision transformer, read off the shapes of its tensors.
+
+Tensor names are OpenAI's (``visual.conv1.weight``, ``transformer.resblocks.0.attn.in_proj_weight``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vopcli.config.choices import Activation
+from vopcli.errors import WeightsError
+
+HEAD_WIDTH = 64  # of all of OpenAI's models, which do not store the number of heads
+MAX_LAYERS = 1000  # a damaged file must not make us list a billion tensors
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """The sizes of both towers; lengths are in tokens, resolutions in pixels."""
+
+    embed_dim: int
+    image_resolution: int
+    patch_size: int
+    vision_layers: int
+    vision_width: int
+    vision_heads: int
+    context_length: int
+    vocab_size: int
+    text_layers: int
+    text_width: int
+    text_heads: int
+    activation: Activation
+
+    @classmethod
+    def from_tensors(
+        cls,
+        shapes: Mapping[str, Shape],
+        activation: Activation,
+        vision_heads: int | None = None,
+        text_heads: int | None = None,
+    ) -> ClipShape:
+        """Read the sizes off ``shapes`` (OpenAI's names) and check that every tensor is there and fits.
+
+        Args:
+            shapes: the shape of every tensor in the file.
+            activation: not to be seen in the tensors; the caller knows it from elsewhere.
+            vision_heads: attention heads of the vision tower; None for one for each 64 channels.
+            text_heads: the same for the text tower.
+
+        Raises:
+            WeightsError: a tensor is missing, too many, or of another shape than the rest asks for.
+        """
+        width, _, patch_size, _ = _dims(shapes, "visual.conv1.weight", 4)
+        positions, _ = _dims(shapes, "visual.positional_embedding", 2)
+        context_length, text_width = _dims(shapes, "positional_embedding", 2)
+        vocab_size, _ = _dims(shapes, "token_embedding.weight", 2)
+        _, embed_dim = _dims(shapes, "text_projection", 2)
+        side = math.isqrt(max(positions - 1, 0))
+        if side * side + 1 != positions or side == 0:
+            raise WeightsError(
+                f"visual.positional_embedding has {positions} rows, which is not one more than a square",
+                hint="only square images are supported",
+            )
+        shape = cls(
+            embed_dim=embed_dim,
+            image_resolution=side * patch_size,
+            patch_size=patch_size,
+            vision_layers=_num_layers(shapes, "visual.transformer"),
+            vision_width=width,
+            vision_heads=_heads(vision_heads, width, "vision"),
+            context_length=context_length,
+            vocab_size=vocab_size,
+            text_layers=_num_layers(shapes, "transformer"),
+            text_width=text_width,
+            text_heads=_heads(text_heads, text_width, "text"),
+            activation=activation,
+        )
+        shape.check(shapes)
+        return shape
+
+    def tensor_shapes(self) -> dict[str, Shape]:
+        """Return the shape of every tensor that a model of these sizes has, by OpenAI's name."""
+        grid = self.image_resolution // self.patch_size
+        vision, text = self.vision_width, self.text_width
+        return {
+            "positional_embedding": (self.context_length, text),
+            "text_projection": (text, self.embed_dim),
+            "logit_scale": (),
+            "visual.class_embedding": (vision,),
+            "visual.positional_embedding": (grid * grid + 1, vision),
+            "visual.proj": (vision, self.embed_dim),
+            "visual.conv1.weight": (vision, 3, self.patch_size, self.patch_size),
+            **_norm("visual.ln_pre", vision),
+            **_blocks("visual.transformer", self.vision_layers, vision),
+            **_norm("visual.ln_post", vision),
+            **_blocks("transformer", self.text_layers, text),
+            "token_embedding.weight": (self.vocab_size, text),
+            **_norm("ln_final", text),
+        }
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers a model of these sizes has."""
+        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+    def check(self, shapes: Mapping[str, Shape]) -> None:
+        """Compare ``shapes`` with what a model of these sizes has.
+
+        Raises:
+            WeightsError: a tensor is missing, too many, or of another shape.
+        """
+        expected = self.tensor_shapes()
+        wrong = [
+            f"{name} {shapes[name]} instead of {shape}"
+            for name, shape in expected.items()
+            if name in shapes and shapes[name] != shape
+        ]
+        faults = [
+            _name_some("missing", [name for name in expected if name not in shapes]),
+            _name_some("unexpected", sorted(shapes.keys() - expected.keys())),
+            _name_some("of the wrong shape", wrong),
+        ]
+        if any(faults):
+            raise WeightsError(
+                f"the tensors do not fit a CLIP model: {'; '.join(filter(None, faults))}",
+                hint="is the file complete, and is it a CLIP model with a vision transformer?",
+            )
+
+
+def _name_some(fault: str, items: list[str]) -> str:
+    """Name the first three and count the rest: a bare count sends the reader to a debugger."""
+    if not items:
+        return ""
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return f"{len(items)} {fault} ({', '.join(item[:120] for item in items[:3])}{more})"
+
+
+def _dims(shapes: Mapping[str, Shape], name: str, rank: int) -> Shape:
+    if name not in shapes:
+        raise WeightsError(
+            f"the tensors do not fit a CLIP model: {name} is missing",
+            hint="is it a CLIP model with a vision transformer?",
+        )
+    shape = shapes[name]
+    if len(shape) != rank or min(shape) < 1:
+        raise WeightsError(f"the tensor {name} has shape {shape}, expected {rank} axes without an empty one")
+    return shape
+
+
+def _num_layers(shapes: Mapping[str, Shape], tower: str) -> int:
+    pattern = re.compile(re.escape(tower) + r"\.resblocks\.(\d{1,9})\.")
+    numbers = {int(match[1]) for match in map(pattern.match, shapes) if match}
+    if not numbers:
+        raise WeightsError(f"the tensors do not fit a CLIP model: no {tower}.resblocks.* among them")
+    if max(numbers) >= MAX_LAYERS:
+        raise WeightsError(f"the tensors name layer {max(numbers)} of {tower}, which cannot be")
+    return max(numbers) + 1
+
+
+def _heads(given: int | None, width: int, tower: str) -> int:
+    if given is None and width % HEAD_WIDTH:
+        raise WeightsError(
+            f"the {tower} tower's width {width} is no multiple of {HEAD_WIDTH}, so its attention heads are unknown",
+            hint="use a file that stores the number of heads: one written by `vop weights convert`, or a "
+            "Hugging Face or open_clip folder with its configuration",
+        )
+    heads = width // HEAD_WIDTH if given is None else given
+    if heads < 1 or width % heads:
+        raise WeightsError(f"the {tower} tower's width {width} does not divide into {heads} attention heads")
+    return heads
+
+
+def _norm(name: str, width: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _blocks(tower: str, layers: int, width: int) -> dict[str, Shape]:
+    shapes: dict[str, Shape] = {}
+    for layer in range(layers):
+        block = f"{tower}.resblocks.{layer}"
+        shapes |= {
+            f"{block}.attn.in_proj_weight": (3 * width, width),
+            f"{block}.attn.in_proj_bias": (3 * width,),
+            f"{block}.attn.out_proj.weight": (width, width),
+            f"{block}.attn.out_proj.bias": (width,),
+            **_norm(f"{block}.ln_1", width),
+            f"{block}.mlp.c_fc.weight": (4 * width, width),
+            f"{block}.mlp.c_fc.bias": (4 * width,),
+            f"{block}.mlp.c_proj.weight": (width, 4 * width),
+            f"{block}.mlp.c_proj.bias": (width,),
+            **_norm(f"{block}.ln_2", width),
+        }
+    return shapes

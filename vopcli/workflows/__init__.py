@@ -1,0 +1,1 @@
+"""One use case a file: what the commands and the Python API call."""
