@@ -1,0 +1,32 @@
+"""Search videos by text with CLIP, and tune it on your own with VoP's co-operative prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vopcli.workflows.load import Model, load_model
+    from vopcli.workflows.search import Index, open_index
+
+__version__ = "0.1.0"
+__all__ = ["Index", "Model", "__version__", "load_model", "open_index"]
+
+_HOMES = {
+    "Index": "vopcli.workflows.search",
+    "Model": "vopcli.workflows.load",
+    "load_model": "vopcli.workflows.load",
+    "open_index": "vopcli.workflows.search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: ``import vopcli`` itself loads neither torch nor NumPy.
+
+    Raises:
+        AttributeError: no such public name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vopcli' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

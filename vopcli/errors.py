@@ -1,0 +1,92 @@
+"""Every error a user can cause, with the exit code it ends a command with.
+
+VopError                 1   something went wrong that is not the user's doing
+  UsageError             2   an argument, option or setting that makes no sense
+    ConfigError          2   vop.yaml: every problem in it at once
+  DataError              3   a file or folder is missing, damaged or of another version
+    WeightsError         3   model weights are missing, damaged or do not fit
+    VideoError           3   one video cannot be decoded; where many are decoded, it is counted instead
+    BusyError            3   a file is in use by another process
+    FileError            3   the system could not read or write a file
+
+Not errors, but exit codes all the same: 4 done, though some items failed; 5 a search that found nothing good
+enough; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import ClassVar, Final
+
+EXIT_SOME_FAILED: Final = 4
+EXIT_NOTHING_FOUND: Final = 5
+EXIT_INTERRUPTED: Final = 130
+
+
+class VopError(Exception):
+    """One sentence on what is wrong, naming the file or value, and one on what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+class UsageError(VopError):
+    """An argument, option or setting that makes no sense."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file with one problem or more; the message lists them all."""
+
+
+class DataError(VopError):
+    """A file or folder the user named is missing, damaged or of another version."""
+
+    exit_code = 3
+
+
+class WeightsError(DataError):
+    """Model weights are missing, damaged or do not fit."""
+
+
+class VideoError(DataError):
+    """A video cannot be decoded."""
+
+
+class BusyError(DataError):
+    """A file is being written by another process."""
+
+
+_REASONS = {
+    errno.ENOENT: ("does not exist", "check the path"),
+    errno.EACCES: (
+        "may not be opened: permission denied",
+        "check the permissions of the file and its folder",
+    ),
+    errno.EPERM: ("may not be changed: not permitted", "check the permissions of the file and its folder"),
+    errno.EISDIR: ("is a folder, not a file", "name a file"),
+    errno.ENOTDIR: ("lies below something that is not a folder", "check the path"),
+    errno.EEXIST: ("exists already", "name another file or use --overwrite"),
+    errno.ENOSPC: ("cannot be written: the disk is full", "free some space and run the command again"),
+    errno.EDQUOT: (
+        "cannot be written: the disk quota is used up",
+        "free some space and run the command again",
+    ),
+    errno.EROFS: ("cannot be written: the disk is read-only", "name a place that can be written"),
+    errno.ENAMETOOLONG: ("has too long a name", "use a shorter name"),
+}
+
+
+class FileError(DataError):
+    """The system could not read or write a file; the message says why in plain words."""
+
+    def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
+        problem, hint = _REASONS.get(
+            error.errno or 0, (f"cannot be used: {error.strerror or error}", "check the file and its disk")
+        )
+        super().__init__(f"{os.fspath(path)} {problem}", hint=hint)

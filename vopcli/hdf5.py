@@ -1,0 +1,350 @@
+"""HDF5 files made of segments: the common base of frame store and index, with no knowledge of what they hold.
+
+Each run that adds something adds one segment: a group of datasets that is laid out whole (contiguous, space
+taken) and flushed before the first value is written. From then on values go straight to their place in the
+file, past the HDF5 library, so its bookkeeping never changes while work is under way: a process killed at any
+moment leaves a file that opens, and a reader maps the datasets into memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import BusyError, DataError, FileError
+from vopcli.files import written_aside
+
+_SEGMENTS: Final = "segments"
+_ALIGNED: Final = {
+    "alignment_threshold": 1,
+    "alignment_interval": 64,
+}  # so that mapped arrays suit vector loads
+_ATTRIBUTES: Final = (
+    "attributes"  # one JSON document: HDF5 attributes of many types are more to check than to use
+)
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """What a file must say of itself to be opened.
+
+    Attributes:
+        name: format name, such as ``vop-frames``.
+        version: the one version that is read and written.
+        columns: name -> dtype of the datasets a segment must have.
+    """
+
+    name: str
+    version: int
+    columns: Mapping[str, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a dataset lies: ``shape`` values of ``dtype`` from ``offset_bytes`` on, row after row."""
+
+    offset_bytes: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def end_bytes(self) -> int:
+        """First byte after the dataset."""
+        return self.offset_bytes + self.shape[0] * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of an open file."""
+
+    path: Path
+    number: int
+    attributes: dict[str, Any]
+    columns: dict[str, Column]
+
+    def map(self, name: str) -> NDArray[Any]:
+        """Map a dataset read-only into memory; nothing is read until it is touched."""
+        column = self.columns[name]
+        if 0 in column.shape:
+            return np.empty(column.shape, column.dtype)
+        mapped = np.memmap(self.path, column.dtype, "r", column.offset_bytes, column.shape)
+        return mapped.view(np.ndarray)
+
+
+class SegmentFile:
+    """A segmented file as a reader sees it: what it says of itself, and its segments, oldest first."""
+
+    def __init__(
+        self, path: Path, file_format: FileFormat, attributes: dict[str, Any], segments: list[Segment]
+    ) -> None:
+        self.path = path
+        self.format = file_format
+        self.attributes = attributes
+        self.segments = segments
+
+    @classmethod
+    def read(cls, path: Path, file_format: FileFormat) -> SegmentFile:
+        """Read the bookkeeping of ``path``; the HDF5 file is closed again, values are mapped later.
+
+        Raises:
+            DataError: missing, not HDF5, another format or version, damaged or truncated.
+            BusyError: being written by another process.
+        """
+        with _opened(path, "r") as file:
+            return _read(path, file, file_format)
+
+
+class SegmentWriter:
+    """A segmented file held open, and locked, by its one writer; a context manager."""
+
+    def __init__(self, path: Path, file_format: FileFormat) -> None:
+        """Open an existing file for adding.
+
+        Raises:
+            DataError: as :meth:`SegmentFile.read`.
+            BusyError: another process reads or writes it.
+        """
+        self._stack = contextlib.ExitStack()
+        self._file = self._stack.enter_context(
+            _opened(path, "r+")
+        )  # held open: its lock keeps a second writer out
+        try:
+            self.contents = _read(path, self._file, file_format)
+            self._descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        except BaseException:
+            self._stack.close()
+            raise
+        self._stack.callback(os.close, self._descriptor)
+
+    def __enter__(self) -> SegmentWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def add_segment(
+        self,
+        attributes: dict[str, Any],
+        filled: Mapping[str, NDArray[Any]],
+        empty: Mapping[str, tuple[int, ...]],
+    ) -> Segment:
+        """Lay out a new segment and flush it; its space is taken on disk before this returns.
+
+        Args:
+            attributes: JSON values that belong to the segment.
+            filled: datasets whose values are known now.
+            empty: datasets to be written later, with their shapes.
+
+        Raises:
+            FileError: no room on the disk; the file is as it was.
+        """
+        file_format, path = self.contents.format, self.contents.path
+        number = len(self.contents.segments)
+        name = f"{_SEGMENTS}/{number:06d}"
+        try:
+            group = self._file.create_group(name)
+            group.attrs[_ATTRIBUTES] = json.dumps(attributes)
+            for column, values in filled.items():
+                _lay_out(group, column, values.shape, file_format.columns[column])[...] = values
+            for column, shape in empty.items():
+                _lay_out(group, column, shape, file_format.columns[column])
+            self._file.flush()
+            segment = _read_segment(path, number, group, file_format)
+            _take_space(self._descriptor, segment)
+        except OSError as error:
+            with contextlib.suppress(OSError, KeyError):
+                del self._file[name]
+                self._file.flush()
+            raise FileError(path, error) from error
+        self.contents.segments.append(segment)
+        return segment
+
+    def write(self, segment: Segment, column: str, row: int, values: NDArray[Any]) -> None:
+        """Write ``values`` (rows, ...) from row ``row`` on, past the HDF5 library.
+
+        Raises:
+            FileError: the disk is full or failed.
+            ValueError: the values do not fit the column.
+        """
+        place = segment.columns[column]
+        if (
+            values.dtype != place.dtype
+            or values.shape[1:] != place.shape[1:]
+            or row + len(values) > place.shape[0]
+        ):
+            raise ValueError(
+                f"{values.shape} {values.dtype} does not fit {column} {place.shape} at row {row}"
+            )
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+        offset = place.offset_bytes + row * place.row_bytes
+        try:
+            while data:
+                written = os.pwrite(self._descriptor, data, offset)
+                data, offset = data[written:], offset + written
+        except OSError as error:
+            raise FileError(self.contents.path, error) from error
+
+    def sync(self) -> None:
+        """Wait until everything written so far is on the disk.
+
+        Raises:
+            FileError: the disk is full or failed.
+        """
+        try:
+            getattr(os, "fdatasync", os.fsync)(self._descriptor)
+        except OSError as error:
+            raise FileError(self.contents.path, error) from error
+
+
+def create_segment_file(path: Path, file_format: FileFormat, attributes: dict[str, Any]) -> None:
+    """Make a new file without segments; it appears whole or not at all.
+
+    Raises:
+        FileError: the file exists, or its folder cannot be written.
+    """
+    if path.exists():
+        raise FileError(path, FileExistsError(errno.EEXIST, "exists"))
+    with written_aside(path) as aside, h5py.File(aside, "w", **_ALIGNED) as file:
+        file.attrs["format"] = file_format.name
+        file.attrs["version"] = file_format.version
+        file.attrs[_ATTRIBUTES] = json.dumps(attributes)
+        file.create_group(_SEGMENTS)
+
+
+def read_format_name(path: Path) -> str:
+    """Return the format name an HDF5 file gives itself, "" when it gives none.
+
+    Raises:
+        DataError: missing, not HDF5, or damaged.
+        BusyError: being written by another process.
+    """
+    with _opened(path, "r") as file:
+        return str(file.attrs.get("format", ""))
+
+
+def pack_strings(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pack file names of any bytes into one flat array.
+
+    Returns:
+        (bytes,) uint8, and (N, 2) int64 with the half-open byte range of each string.
+    """
+    encoded = [os.fsencode(string) for string in strings]
+    ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(encoded) else ends
+    return np.frombuffer(b"".join(encoded), np.uint8), np.stack([starts, ends], axis=1)
+
+
+def unpack_string(packed: NDArray[np.uint8], start: int, end: int) -> str:
+    """Return one string of :func:`pack_strings`.
+
+    Raises:
+        ValueError: the range does not lie within the bytes.
+    """
+    if not 0 <= start <= end <= len(packed):
+        raise ValueError(f"string range {start}:{end} lies outside {len(packed)} bytes")
+    return os.fsdecode(packed[start:end].tobytes())
+
+
+@contextlib.contextmanager
+def _opened(path: Path, mode: str) -> Iterator[h5py.File]:
+    try:
+        with path.open("rb"):
+            pass  # says plainly what h5py would wrap: missing, a folder, no permission
+        file = h5py.File(path, mode, **_ALIGNED)
+    except BlockingIOError as error:
+        raise BusyError(f"{path} is in use by another process", hint="wait until it has finished") from error
+    except OSError as error:
+        raise _open_error(path, error) from error
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def _open_error(path: Path, error: OSError) -> DataError:
+    text = str(error)
+    if "signature not found" in text or "bad object" in text:
+        return DataError(f"{path} is not an HDF5 file", hint="is it the right file, and was it copied whole?")
+    if "truncated" in text or "eof" in text.lower():
+        return DataError(f"{path} is truncated", hint="copy it again, or make it anew")
+    if error.errno:
+        return FileError(path, error)
+    return DataError(f"{path} cannot be read as HDF5: it is damaged", hint="copy it again, or make it anew")
+
+
+def _read(path: Path, file: h5py.File, file_format: FileFormat) -> SegmentFile:
+    try:
+        found, version = str(file.attrs.get("format", "")), file.attrs.get("version")
+        if found != file_format.name:
+            kind = f"a {found} file" if found else "an HDF5 file of another program"
+            raise DataError(
+                f"{path} is {kind}, not a {file_format.name} file", hint="check the order of the file names"
+            )
+        if not isinstance(version, (int, np.integer)) or int(version) != file_format.version:
+            raise DataError(
+                f"{path} has {file_format.name} version {version}; this program reads {file_format.version}",
+                hint="update vop, or make the file anew",
+            )
+        groups = file[_SEGMENTS]
+        segments = [_read_segment(path, i, groups[f"{i:06d}"], file_format) for i in range(len(groups))]
+        return SegmentFile(path, file_format, _read_attributes(file), segments)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}", hint="copy it again, or make it anew") from error
+
+
+def _read_attributes(holder: h5py.File | h5py.Group) -> dict[str, Any]:
+    attributes = json.loads(holder.attrs[_ATTRIBUTES])
+    if not isinstance(attributes, dict):
+        raise TypeError("its attributes are not a JSON object")
+    return attributes
+
+
+def _read_segment(path: Path, number: int, group: h5py.Group, file_format: FileFormat) -> Segment:
+    size = path.stat().st_size
+    columns = {}
+    for name, dtype in file_format.columns.items():
+        dataset = group[name]
+        # only plain data in this very file: an external or virtual dataset could name any other file
+        if dataset.dtype != dtype or dataset.chunks is not None or dataset.is_virtual or dataset.external:
+            raise ValueError(f"segment {number} stores {name} in another way than {file_format.name} does")
+        column = Column(dataset.id.get_offset() or 0, dataset.shape, dataset.dtype)
+        if column.shape[0] * column.row_bytes and not 0 < column.offset_bytes <= column.end_bytes <= size:
+            raise ValueError(f"segment {number} is truncated within {name}")
+        columns[name] = column
+    return Segment(path, number, _read_attributes(group), columns)
+
+
+def _lay_out(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+    return group.create_dataset(name, shape=shape, dtype=dtype, dcpl=_layout_properties(), track_times=False)
+
+
+def _layout_properties() -> h5py.h5p.PropDCID:
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    return properties
+
+
+def _take_space(descriptor: int, segment: Segment) -> None:
+    end = max(column.end_bytes for column in segment.columns.values())
+    start = min(column.offset_bytes for column in segment.columns.values() if column.shape[0])
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, start, end - start)
+    elif os.fstat(descriptor).st_size < end:
+        os.ftruncate(descriptor, end)

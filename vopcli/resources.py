@@ -1,0 +1,25 @@
+"""Where packaged files and the user's cache are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def packaged_file(name: str) -> Path:
+    """Return the path of a packaged asset such as ``bpe/bpe_simple_vocab_16e6.txt.gz``.
+
+    In the wheel the assets lie inside the package; in a checkout beside it.
+    """
+    package = Path(__file__).parent
+    inside = package / "assets" / name
+    return inside if inside.exists() else package.parent / "assets" / name
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloaded and derived weights: ``$VOP_CACHE``, else ``~/.cache/vop``."""
+    named = os.environ.get("VOP_CACHE")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vop"
