@@ -10,3 +10,12 @@ class Activation(str, Enum):
 
     QUICK_GELU = "quick_gelu"
     GELU = "gelu"
+
+
+class Precision(str, Enum):
+    """The number format the model computes in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"

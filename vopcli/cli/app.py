@@ -1,0 +1,89 @@
+"""The command line: its commands, and the one border where errors become exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from vopcli.cli import console
+from vopcli.cli.demo import demo
+from vopcli.cli.encode import encode
+from vopcli.cli.extract_frames import extract_frames
+from vopcli.cli.info import info
+from vopcli.cli.search import search
+from vopcli.cli.weights import app as weights
+from vopcli.errors import EXIT_INTERRUPTED, VopError
+
+
+class Commands(TyperGroup):
+    """Print what a user can cause as an error and a hint on stderr; let bugs through with their traceback."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Run a command inside the border, and end the process with its exit code."""
+        extra.pop("standalone_mode", None)
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except VopError as error:
+            console.say_error(str(error), error.hint)
+            code = error.exit_code
+        except TyperException as error:
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "vop"
+            console.say_error(error.format_message(), f"`{command} --help` shows how it is used")
+            code = error.exit_code
+        except BrokenPipeError:  # the reader, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C says that what is finished is kept."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            console.say("Interrupted. What was finished is kept; the same command goes on from there.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Search videos by text with CLIP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help loads nothing and is the same on a terminal and in the README
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command("extract-frames")(extract_frames)
+app.command()(encode)
+app.command()(search)
+app.command()(info)
+app.command()(demo)
+app.add_typer(weights, name="weights")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        from vopcli import __version__
+
+        console.print_line(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run ``vop``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that knows no UTF-8 still gets every line
+    app(prog_name="vop")

@@ -1,0 +1,189 @@
+"""All that is printed: results to stdout; progress, notes, warnings and errors to stderr."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from vopcli.progress import Progress, SilentProgress, Task
+
+_PLAIN_SECONDS = 10.0  # where no bar can be drawn, a line of progress at most this often
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, which could harm a terminal, and show bytes that are not UTF-8 as \xNN."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8, as os.fsdecode keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document: on one line when piped, indented on a terminal."""
+    print_line(json.dumps(document, indent=2 if sys.stdout.isatty() else None, allow_nan=False))
+
+
+def print_line(line: str) -> None:
+    """Print one line of results and pass it on at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def print_path(path: str, *, end: bytes) -> None:
+    """Print a file name as the very bytes the file system knows it by."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(path) + end)
+    sys.stdout.buffer.flush()
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on a terminal, tab-separated values without a header otherwise."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in cells:
+            print_line("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))  # Text: a "[red]" in a file name is no markup
+    Console(file=sys.stdout).print(table)
+
+
+def say(message: str) -> None:
+    """Say one line on stderr."""
+    sys.stderr.write(printable(message) + "\n")
+    sys.stderr.flush()
+
+
+def say_error(problem: str, hint: str) -> None:
+    """Say what is wrong on one line and what to do on a second."""
+    say(f"Error: {problem}")
+    if hint:
+        say(f"Hint: {hint}")
+
+
+def progress(*, quiet: bool) -> Progress:
+    """Return what draws the progress of a command; ``quiet`` leaves only warnings and failures."""
+    return QuietProgress() if quiet else TerminalProgress()
+
+
+class QuietProgress(SilentProgress):
+    """Say only what went wrong."""
+
+    def warn(self, message: str) -> None:
+        """Say the warning."""
+        say(f"Warning: {message}")
+
+    def fail(self, item: str, reason: str) -> None:
+        """Say the failure."""
+        say(f"Failed: {item}: {reason}")
+
+
+class TerminalProgress:
+    """Draw bars on a terminal, and write a line now and then where there is none."""
+
+    def task(self, title: str, *, total: int | None, unit: str) -> Task:
+        """Begin a bar, or a series of lines."""
+        return BarTask(title, total, unit) if sys.stderr.isatty() else PlainTask(title, total, unit)
+
+    def note(self, message: str) -> None:
+        """Say one line."""
+        say(message)
+
+    def warn(self, message: str) -> None:
+        """Say one line with a mark."""
+        say(f"Warning: {message}")
+
+
+class BarTask:
+    """One bar of rich: share done, rate, failures and time left."""
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        from rich import progress as bars
+        from rich.console import Console
+
+        amount: bars.ProgressColumn = bars.MofNCompleteColumn()
+        rate: bars.ProgressColumn = bars.TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
+        if unit == "B":
+            amount, rate = bars.DownloadColumn(), bars.TransferSpeedColumn()
+        failures = bars.TextColumn("[red]{task.fields[failures]}")
+        columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), amount, rate, failures]
+        self._bars = bars.Progress(*columns, bars.TimeRemainingColumn(), console=Console(file=sys.stderr))
+        self._id = self._bars.add_task(printable(title), total=total, rate=0.0, failures="")
+        self._failed = 0
+
+    def advance(self, amount: int = 1) -> None:
+        """Move the bar."""
+        rate = self._bars.tasks[0].speed or 0.0
+        self._bars.update(self._id, advance=amount, rate=rate)
+
+    def fail(self, item: str, reason: str) -> None:
+        """Count a failure, and say it above the bar."""
+        self._failed += 1
+        self._bars.console.print(
+            f"Failed: {printable(item)}: {printable(reason)}", markup=False, highlight=False
+        )
+        self._bars.update(self._id, advance=1, failures=f"{self._failed} failed")
+
+    def __enter__(self) -> Task:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+
+class PlainTask:
+    """Progress for logs: one line every few seconds, and one at the end."""
+
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done = self._failed = 0
+        self._began = self._said = time.monotonic()
+
+    def advance(self, amount: int = 1) -> None:
+        """Count, and say so when it is time."""
+        self._done += amount
+        if time.monotonic() - self._said >= _PLAIN_SECONDS:
+            self._said = time.monotonic()
+            self._say()
+
+    def fail(self, item: str, reason: str) -> None:
+        """Say the failure at once."""
+        say(f"Failed: {item}: {reason}")
+        self._failed += 1
+        self.advance()
+
+    def __enter__(self) -> Task:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._say()
+
+    def _say(self) -> None:
+        seconds = time.monotonic() - self._began
+        rate = self._done / seconds if seconds > 0 else 0.0
+        scale, unit = (1e-6, "MB") if self._unit == "B" else (1.0, self._unit)
+        amount = f"{self._done * scale:.0f}"
+        if self._total is not None:
+            amount += f"/{self._total * scale:.0f}"
+        parts = [f"{self._title}: {amount} {unit}", f"{rate * scale:.1f} {unit}/s"]
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        if self._total is not None and 0 < self._done < self._total:
+            parts.append(f"{(self._total - self._done) / rate:.0f} s left")
+        say(", ".join(parts))

@@ -1,0 +1,117 @@
+"""Read ``vop.yaml`` into the dataclasses of ``schema.py``; every problem in the file is reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from vopcli.config.schema import Config
+from vopcli.errors import ConfigError, FileError
+
+DEFAULT_FILE: Final = "vop.yaml"
+_MOST_BYTES: Final = 1 << 20  # a settings file is small; a larger one is another file
+_TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader builds plain values only; this one refuses a key that stands twice instead of dropping one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read the settings in ``path``, by default ``vop.yaml`` of the current folder, else the defaults.
+
+    File names in the settings are, like those on the command line, relative to the current folder.
+
+    Raises:
+        FileError: ``path`` was named and cannot be read.
+        ConfigError: the file is no YAML, or holds unknown keys, wrong types or values out of range.
+    """
+    named = path or Path(DEFAULT_FILE)
+    if path is None and not named.is_file():
+        return Config()
+    problems: list[str] = []
+    config = _build(Config, _parse(named), "", problems)
+    if problems:
+        listed = "; ".join(problems)
+        raise ConfigError(
+            f"{named}: {listed}", hint="mend the settings file; `vop --help` names the commands it serves"
+        )
+    return config
+
+
+def _parse(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise FileError(path, error) from error
+    if len(data) > _MOST_BYTES:
+        raise ConfigError(f"{path} is larger than 1 MiB", hint="is it a settings file?")
+    try:
+        document = yaml.load(data, _Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(
+            f"{path} is not valid YAML{where}: {reason}", hint="mend the settings file"
+        ) from error
+    return {} if document is None else document
+
+
+def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
+    if not isinstance(document, dict):
+        problems.append(
+            f"{prefix.rstrip('.') or 'the file'} must be a list of `key: value`, not {document!r}"
+        )
+        return kind()
+    known = {item.name: item for item in fields(kind)}
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in document.items():
+        if key not in known:
+            problems.append(f"unknown key {prefix}{key}{_nearest(str(key), list(known))}")
+        elif is_dataclass(hints[key]):
+            values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.", problems)
+        else:
+            values[key] = _checked(known[key], hints[key], value, f"{prefix}{key}", problems)
+    return kind(**values)
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, 2)
+    return f" (did you mean {' or '.join(near)}?)" if near else f" (known: {', '.join(known)})"
+
+
+def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: list[str]) -> Any:
+    problem = "".join(_problems(item, hint, value))
+    if problem:
+        problems.append(f"{name} {problem}")
+        return item.default
+    return value
+
+
+def _problems(item: Field[Any], hint: Any, value: Any) -> Iterator[str]:
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    numbers = (int, float) if float in allowed else allowed
+    if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, numbers):
+        names = " or ".join(_TYPE_NAMES[kind] for kind in allowed if kind is not types.NoneType)
+        yield f"must be {names}, not {value!r}"
+        return
+    low, high = item.metadata["low"], item.metadata["high"]
+    if value is not None and low is not None and not low <= value <= high:
+        yield f"must be from {low} to {high}, not {value!r}"
