@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -22,11 +21,11 @@ from vopcli.errors import EXIT_INTERRUPTED, VopError
 class Commands(TyperGroup):
     """Print what a user can cause as an error and a hint on stderr; let bugs through with their traceback."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command inside the border, and end the process with its exit code."""
-        extra.pop("standalone_mode", None)
+        extra["standalone_mode"] = False
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
+            code = super().main(*args, **extra)
             sys.stdout.flush()
         except VopError as error:
             console.say_error(str(error), error.hint)

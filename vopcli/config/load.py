@@ -21,9 +21,9 @@ _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", boo
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader builds plain values only; this one refuses a key that stands twice instead of dropping one."""
+    """SafeLoader builds plain values only; this one refuses a key that stands twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
