@@ -1,0 +1,135 @@
+"""The pre-norm transformer that both towers are made of (CLIP, section 2.4), and the hooks around its layers.
+
+Modules and parameters keep OpenAI's names (``resblocks``, ``ln_1``, ``in_proj_weight``, ``c_fc``), so that a
+state dict needs no translation.
+
+Axes: N sequences, L tokens, D tower width, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vopcli.config.choices import Activation
+
+
+class LayerHook(Protocol):
+    """What may step in between the layers of a tower: prompts, joint attention over frames, probes.
+
+    Layers count from 0. Either method may return its tokens unchanged, or with another N or L.
+    """
+
+    def before(self, layer: int, tokens: Tensor) -> Tensor:
+        """Map the tokens (N, L, D) that are about to enter ``layer``.
+
+        Layer 0 sees them before the tower finishes them: vision after the positional embedding and before
+        ln_pre, text before the positional embedding.
+        """
+
+    def after(self, layer: int, tokens: Tensor) -> Tensor:
+        """Map the tokens (N, L, D) that ``layer`` returned."""
+
+
+def quick_gelu(tokens: Tensor) -> Tensor:
+    """Map each x to x * sigmoid(1.702 x), the approximation of GELU that OpenAI trained with."""
+    gate = (tokens * 1.702).sigmoid_()
+    return (
+        tokens * gate if gate.requires_grad else gate.mul_(tokens)
+    )  # in place where no gradient needs the gate
+
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    Activation.QUICK_GELU: quick_gelu,
+    Activation.GELU: functional.gelu,
+}
+
+
+class LayerNorm(nn.LayerNorm):
+    """A LayerNorm that computes in the precision of its own weights and returns that of its input."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        return super().forward(tokens.to(self.weight.dtype)).to(tokens.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with the three projections in one matrix, their rows in the order q, k, v."""
+
+    def __init__(self, width: int, heads: int, *, is_causal: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.is_causal = is_causal
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (N, L, D) to (N, L, D)."""
+        sequences, length, width = tokens.shape
+        projected = functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        split = projected.view(sequences, length, 3, self.heads, width // self.heads)  # (N, L, 3, H, K)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind()  # 3 x (N, H, L, K)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=self.is_causal)
+        return self.out_proj(mixed.transpose(1, 2).reshape(sequences, length, width))  # (N, L, D)
+
+
+class FeedForward(nn.Module):
+    """Two linear maps, four times as wide in between."""
+
+    def __init__(self, width: int, activation: Activation) -> None:
+        super().__init__()
+        self.activate = ACTIVATIONS[activation]
+        self.c_fc = nn.Linear(width, 4 * width)
+        self.c_proj = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (N, L, D) to (N, L, D)."""
+        return self.c_proj(self.activate(self.c_fc(tokens)))
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward network, each on normalised tokens and added to its input."""
+
+    def __init__(self, width: int, heads: int, *, is_causal: bool, activation: Activation) -> None:
+        super().__init__()
+        self.ln_1 = LayerNorm(width)
+        self.attn = SelfAttention(width, heads, is_causal=is_causal)
+        self.ln_2 = LayerNorm(width)
+        self.mlp = FeedForward(width, activation)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (N, L, D) to (N, L, D)."""
+        tokens = tokens + self.attn(self.ln_1(tokens))
+        return tokens + self.mlp(self.ln_2(tokens))
+
+
+class Transformer(nn.Module):
+    """A stack of layers, drawn at random with OpenAI's scales until weights are loaded."""
+
+    def __init__(
+        self, *, width: int, layers: int, heads: int, is_causal: bool, activation: Activation
+    ) -> None:
+        super().__init__()
+        blocks = [Block(width, heads, is_causal=is_causal, activation=activation) for _ in range(layers)]
+        self.resblocks = nn.ModuleList(blocks)
+        into_residual_std = (2 * layers * width) ** -0.5
+        for block in blocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=into_residual_std)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=into_residual_std)
+
+    def forward(self, tokens: Tensor, hook: LayerHook | None = None) -> Tensor:
+        """Map (N, L, D) to (N, L, D); ``hook.before(0, .)`` is the tower's to call."""
+        for layer, block in enumerate(self.resblocks):
+            if hook is not None and layer > 0:
+                tokens = hook.before(layer, tokens)
+            tokens = block(tokens)
+            if hook is not None:
+                tokens = hook.after(layer, tokens)
+        return tokens

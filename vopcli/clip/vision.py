@@ -1,0 +1,98 @@
+"""The vision tower, a transformer over the patches of an image (CLIP, section 2.4), and its pixels.
+
+Axes: N images, L tokens with the class token first, D tower width, E joint width, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vopcli.clip.shape import ClipShape
+from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
+
+PIXEL_MEAN = (
+    0.48145466,
+    0.4578275,
+    0.40821073,
+)  # of red, green and blue in 0..1, over CLIP's training images
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def normalise(
+    frames: Tensor, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+) -> Tensor:
+    """Turn RGB bytes into what the vision tower expects.
+
+    Args:
+        frames: (..., H, W, 3) uint8.
+        dtype: of the result.
+        device: where the result is to be; None for where ``frames`` are.
+
+    Returns:
+        (..., 3, H, W) of mean 0 and standard deviation 1 over CLIP's training images.
+
+    Raises:
+        ValueError: ``frames`` are not uint8 or their last axis is not the three colours.
+    """
+    if frames.dtype != torch.uint8 or frames.shape[-1] != 3:
+        raise ValueError(f"need uint8 frames (..., H, W, 3), got {frames.dtype} {tuple(frames.shape)}")
+    on_device = frames.to(device) if device is not None else frames  # as bytes: a quarter of the traffic
+    mean = torch.tensor(PIXEL_MEAN, device=on_device.device) * 255
+    scale = 1 / (torch.tensor(PIXEL_STD, device=on_device.device) * 255)
+    pixels = on_device.to(torch.float32).sub_(mean).mul_(scale)
+    return pixels.to(dtype).movedim(-1, -3)  # (..., 3, H, W)
+
+
+class VisionTransformer(nn.Module):
+    """Patches and a class token go through the layers; the class token becomes the image's embedding."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        width, patch_size = shape.vision_width, shape.patch_size
+        self.image_resolution = shape.image_resolution
+        self.grid = shape.image_resolution // patch_size
+        self.conv1 = nn.Conv2d(3, width, patch_size, stride=patch_size, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(self.grid**2 + 1, width))
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(
+            width=width,
+            layers=shape.vision_layers,
+            heads=shape.vision_heads,
+            is_causal=False,
+            activation=shape.activation,
+        )
+        self.ln_post = LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, shape.embed_dim))
+        for parameter in (self.class_embedding, self.positional_embedding, self.proj):
+            nn.init.normal_(parameter, std=width**-0.5)
+
+    def forward(self, pixels: Tensor, hook: LayerHook | None = None) -> Tensor:
+        """Map normalised images (N, 3, H, W) to embeddings (N, E), not normalised.
+
+        Raises:
+            ValueError: the images are not of the resolution that the model was made for.
+        """
+        side = self.image_resolution
+        if pixels.shape[1:] != (3, side, side):
+            raise ValueError(f"need images (N, 3, {side}, {side}), got {tuple(pixels.shape)}")
+        patches = self._embed_patches(pixels)  # (N, L-1, D)
+        cls_token = self.class_embedding.expand(len(patches), 1, -1)  # (N, 1, D)
+        tokens = torch.cat([cls_token, patches], dim=1) + self.positional_embedding  # (N, L, D)
+        if hook is not None:
+            tokens = hook.before(0, tokens)
+        tokens = self.transformer(self.ln_pre(tokens), hook)
+        return self.ln_post(tokens[:, 0]) @ self.proj  # (N, E)
+
+    def _embed_patches(self, pixels: Tensor) -> Tensor:
+        """Cut (N, 3, H, W) into patches and map each to D: what conv1 does, as one matrix product."""
+        side = self.image_resolution
+        weight = self.conv1.weight.flatten(1)  # (D, 3 * patch * patch)
+        patch_size = side // self.grid
+        cut = pixels.to(weight.dtype).reshape(-1, 3, self.grid, patch_size, self.grid, patch_size)
+        flat = cut.permute(0, 2, 4, 1, 3, 5).reshape(
+            -1, self.grid**2, weight.shape[1]
+        )  # (N, L-1, 3 * patch^2)
+        return functional.linear(flat, weight)
