@@ -1,0 +1,93 @@
+"""Settings files: what they may say, and that all their problems are told at once."""
+
+from pathlib import Path
+
+import pytest
+
+from vopcli.config.load import load_config
+from vopcli.config.schema import Config
+from vopcli.errors import ConfigError, FileError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "vop.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_kind_of_value_is_read(tmp_path: Path) -> None:
+    text = "backbone: {weights: demo-tiny}\ndata: {frames: out.h5, size: 48}\nsearch:\n  index: idx.h5\n"
+    config = load_config(write(tmp_path, text))
+    assert config.backbone.weights == "demo-tiny"
+    assert (config.data.frames, config.data.size, config.data.num_frames) == ("out.h5", 48, None)
+    assert config.search.index == "idx.h5"
+
+
+def test_the_current_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config() == Config()
+    write(tmp_path, "data: {size: 64}")
+    assert load_config().data.size == 64
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "search:\n"])
+def test_empty_settings_are_the_defaults(tmp_path: Path, text: str) -> None:
+    assert load_config(write(tmp_path, text)) == Config()
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    text = """
+    backbone: {wieghts: a, weights: 3}
+    data: {size: 2, frames: [1], num_frames: 2.5}
+    serach: 1
+    search: 4
+    """
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    message = str(caught.value)
+    for part in (
+        "vop.yaml",
+        "backbone.wieghts (did you mean weights?)",
+        "backbone.weights must be text, not 3",
+        "data.size must be from 16 to 2048, not 2",
+        "data.frames must be text, not [1]",
+        "data.num_frames must be a whole number, not 2.5",
+        "serach (did you mean search?)",
+        "search must be",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a: [", "not valid YAML at line 1"),
+        ("data: {size: 48, size: 64}", "'size' stands twice"),
+        ("data: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("- 1", "must be a list of `key: value`"),
+        ("data: {size: true}", "must be a whole number, not True"),
+        ("[" * 5000, "not valid YAML"),
+        ("\x00", "not valid YAML"),
+        ("&a [*a]", "must be a list of `key: value`"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=match.replace("[", r"\[")):
+        load_config(write(tmp_path, text))
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        load_config(write(tmp_path, "#" * (1 << 20) + "\n"))
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "vop.yaml"
+    path.write_bytes(b"data: \xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(path)
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"gone\.yaml does not exist"):
+        load_config(tmp_path / "gone.yaml")
