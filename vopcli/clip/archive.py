@@ -1,0 +1,270 @@
+"""Read the tensors of a TorchScript archive without running anything that it says.
+
+The archive is a zip: ``data.pkl`` is a tree of modules whose tensors point to ``data/<key>``. The pickle is
+read by an unpickler that knows nothing but empty modules, tensors and dictionaries, in pure Python (the C one
+can be made to take all memory by one damaged byte). Numbers stored uncompressed, as PyTorch does, stay on
+disk until they are used.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle  # only its parser: see _Unpickler.find_class
+import struct
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.clip.safetensors import widen_bfloat16
+from vopcli.errors import WeightsError
+
+MAX_PICKLE_BYTES = 1 << 26  # OpenAI's are below one megabyte
+MAX_SWELLING = 20  # a zip may unpack to this many times its size; weights hardly compress
+MAX_MODULES = 100_000
+STORAGES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "BFloat16Storage": "bf16",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "|i1",
+    "ByteStorage": "|u1",
+    "BoolStorage": "|b1",
+}
+FAULTS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,  # RecursionError too
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class TorchZip:
+    """A zip written by PyTorch, opened and checked; a context manager.
+
+    Raises:
+        WeightsError: the zip is damaged, would unpack to far more than its size, or PyTorch did not write it.
+        OSError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except FAULTS as error:
+            _fail(path, error)
+        sizes = {entry.filename: entry.file_size for entry in self._zip.infolist()}
+        size = path.stat().st_size
+        if sum(sizes.values()) > MAX_SWELLING * size + (1 << 26):
+            raise WeightsError(f"{path} would unpack to {sum(sizes.values())} bytes from {size}: refused")
+        roots = [
+            name.removesuffix("data.pkl")
+            for name in sizes
+            if name.endswith("/data.pkl") and name.count("/") == 1
+        ]
+        if len(roots) != 1:
+            raise WeightsError(
+                f"{path} is a zip without PyTorch's data.pkl", hint="give the weights file itself, unpacked"
+            )
+        self.root = roots[0]
+        self.is_torchscript = f"{self.root}constants.pkl" in sizes
+        self._bytes: NDArray[np.uint8] = np.asarray(np.memmap(path, np.uint8, mode="c"))
+
+    def __enter__(self) -> TorchZip:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._zip.close()
+
+    def read_pickle(self) -> bytes:
+        """Return the bytes of ``data.pkl``.
+
+        Raises:
+            WeightsError: it is damaged or absurdly long.
+        """
+        entry = self._zip.getinfo(f"{self.root}data.pkl")
+        if entry.file_size > MAX_PICKLE_BYTES:
+            raise WeightsError(f"{self.path}: data.pkl has {entry.file_size} bytes, which no model needs")
+        try:
+            return self._zip.read(entry)
+        except FAULTS as error:
+            _fail(self.path, error)
+
+    def read_storage(self, key: str, num_bytes: int) -> NDArray[np.uint8]:
+        """Return the (num_bytes,) bytes of ``data/<key>``, mapped into memory where they are not compressed.
+
+        Raises:
+            ValueError: the archive has another number of bytes.
+            KeyError: the archive has no such entry.
+        """
+        entry = self._zip.getinfo(f"{self.root}data/{key}")
+        if entry.file_size != num_bytes:
+            raise ValueError(f"data/{key} has {entry.file_size} bytes, not {num_bytes}")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            return np.frombuffer(bytearray(self._zip.read(entry)), np.uint8)
+        header = self._bytes[entry.header_offset : entry.header_offset + 30].tobytes()
+        signature, name_length, extra_length = struct.unpack("<4s22xHH", header)
+        begin = entry.header_offset + 30 + name_length + extra_length
+        if signature != b"PK\x03\x04" or entry.flag_bits & 1 or begin + num_bytes > self._bytes.size:
+            raise ValueError(f"data/{key} is not where the archive says")
+        return self._bytes[begin : begin + num_bytes]
+
+
+def read_torchscript(archive: TorchZip) -> dict[str, NDArray[Any]]:
+    """Return every tensor of a TorchScript archive by its dotted name; bf16 is widened to fp32.
+
+    Raises:
+        WeightsError: the archive is damaged or names anything but modules and tensors.
+    """
+    try:
+        module = _Unpickler(archive).load()
+        return dict(_walk(module))
+    except FAULTS as error:
+        _fail(archive.path, error)
+
+
+class _Module:
+    """Stands for every TorchScript class: it has a state and cannot do anything."""
+
+    __slots__ = ("state",)
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+class _Storage:
+    """A kind of number, as the pickle names it; cannot be called or changed."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+
+class _RebuildTensor:
+    """Stands for ``torch._utils._rebuild_tensor_v2``."""
+
+    __slots__ = ()
+
+    def __call__(
+        self, storage: NDArray[Any], offset: int, size: Any, stride: Any, *_: object
+    ) -> NDArray[Any]:
+        return _strided(storage, offset, tuple(size), tuple(stride))
+
+
+class _BuildList:
+    """Stands for ``torch.jit._pickle.build_intlist`` and its kind."""
+
+    __slots__ = ()
+
+    def __call__(self, items: Any) -> list[Any]:
+        return list(items)
+
+
+class _Unpickler(pickle._Unpickler):
+    """Reads a module tree; every global that is not named here is refused."""
+
+    def __init__(self, archive: TorchZip) -> None:
+        super().__init__(io.BytesIO(archive.read_pickle()), encoding="utf-8")
+        self._archive = archive
+        self._storages: dict[str, NDArray[Any]] = {}
+
+    def find_class(self, module: str, name: str) -> object:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        if module == "torch" and name in STORAGES:
+            return _Storage(STORAGES[name])
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _RebuildTensor()
+        if module == "torch.jit._pickle" and name.startswith("build_"):
+            return _BuildList()
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        raise pickle.UnpicklingError(f"it names {module[:60]}.{name[:60]}, which weights have no need of")
+
+    def persistent_load(self, pid: Any) -> NDArray[Any]:
+        tag, storage, key, _, num_items = pid
+        if tag != "storage" or not isinstance(storage, _Storage) or not isinstance(key, str):
+            raise pickle.UnpicklingError("it points to something that is not a tensor")
+        if key not in self._storages:
+            self._storages[key] = self._read(storage.dtype, key, num_items)
+        return self._storages[key]
+
+    def _read(self, dtype: str, key: str, num_items: int) -> NDArray[Any]:
+        is_bfloat16 = dtype == "bf16"
+        code = np.dtype("<u2" if is_bfloat16 else dtype)
+        items = self._archive.read_storage(key, num_items * code.itemsize).view(code)
+        if is_bfloat16:
+            return widen_bfloat16(items)
+        return items if items.flags.aligned else items.copy()
+
+
+def _strided(
+    storage: NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]
+) -> NDArray[Any]:
+    """View a 1-D storage as a tensor; all of it must lie inside, no number may be used twice.
+
+    Raises:
+        ValueError: it reaches beyond the storage, or makes no sense.
+    """
+    numbers = (offset, *size, *stride)
+    if not isinstance(storage, np.ndarray) or len(size) != len(stride) or len(size) > 16:
+        raise ValueError("a tensor's description makes no sense")
+    if any(type(number) is not int or not 0 <= number < 1 << 48 for number in numbers):
+        raise ValueError("a tensor has a size, stride or offset that cannot be")
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    num_items = math.prod(int(length) for length in size)
+    if num_items > storage.size or (num_items and last >= storage.size):
+        raise ValueError("a tensor reaches beyond its storage")
+    if not num_items:
+        return np.empty(size, storage.dtype)
+    strides = tuple(step * storage.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
+
+
+def _walk(root: object) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield dotted names and tensors, in the order of the file.
+
+    Raises:
+        ValueError: it is no tree of modules.
+    """
+    if not isinstance(root, _Module):
+        raise ValueError("it does not hold a module")  # noqa: TRY004  a damaged file, not a wrong call
+    left = MAX_MODULES
+    pending: list[tuple[str, object]] = [("", root)]
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, np.ndarray):
+            yield name, value
+        elif isinstance(value, _Module) and isinstance(state := getattr(value, "state", None), dict):
+            left -= 1 + len(state)
+            if left < 0 or name.count(".") > 100:
+                raise ValueError("its modules are nested without end")
+            prefix = f"{name}." if name else ""
+            pending += [(f"{prefix}{key}", child) for key, child in reversed(state.items())]
+
+
+def _fail(path: Path, error: BaseException) -> NoReturn:
+    reason = str(error)[:200] or type(error).__name__
+    raise WeightsError(
+        f"{path} cannot be read as PyTorch weights: {reason}",
+        hint="download it again, and only from where you trust; it may be cut off or not be weights",
+    ) from error

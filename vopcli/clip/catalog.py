@@ -1,0 +1,73 @@
+"""OpenAI's official CLIP files by name: what each is called, its SHA-256, and what vop cannot run of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vopcli.errors import WeightsError
+
+BASE_URL: Final = "https://openaipublic.azureedge.net/clip/models"
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One official file; ``num_bytes`` is that of its tensors, the file is up to one percent larger."""
+
+    name: str
+    file: str
+    sha256: str
+    num_bytes: int
+
+
+ENTRIES: Final = (
+    CatalogEntry(
+        "ViT-B/32",
+        "ViT-B-32.pt",
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        353_436_676,
+    ),
+    CatalogEntry(
+        "ViT-B/16",
+        "ViT-B-16.pt",
+        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+        350_349_316,
+    ),
+    CatalogEntry(
+        "ViT-L/14",
+        "ViT-L-14.pt",
+        "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+        932_051_972,
+    ),
+    CatalogEntry(
+        "ViT-L/14@336px",
+        "ViT-L-14-336px.pt",
+        "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+        933_362_692,
+    ),
+)
+RESNETS: Final = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
+
+
+def names() -> list[str]:
+    """Return the names that can be fetched."""
+    return [entry.name for entry in ENTRIES]
+
+
+def find(name: str) -> CatalogEntry | None:
+    """Return the model of that name, ``ViT-B/32`` or ``vit-b-32``; None where there is none.
+
+    Raises:
+        WeightsError: the model is OpenAI's, and cannot be run.
+    """
+    wanted = _plain(name)
+    if wanted in {_plain(resnet) for resnet in RESNETS}:
+        raise WeightsError(
+            f"{name} is a CLIP model with a ResNet, which vop does not run",
+            hint=f"use one with a vision transformer: {', '.join(names())}",
+        )
+    return next((entry for entry in ENTRIES if _plain(entry.name) == wanted), None)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("/", "-").replace("@", "-").removesuffix("px")

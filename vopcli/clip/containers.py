@@ -1,0 +1,118 @@
+"""Tell by its first bytes what a file of weights is, and read its tensors; nothing about CLIP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from vopcli.clip.archive import TorchZip, read_torchscript
+from vopcli.clip.model_config import read_json
+from vopcli.clip.pickled import read_pickled
+from vopcli.clip.safetensors import read_safetensors
+from vopcli.errors import WeightsError
+
+FOLDER_FILES = (  # the first that is there is read: safetensors before pickles
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_pytorch_model.bin",
+)
+SHARD_INDEX = ".index.json"
+MAX_SHARDS = 1000
+STRANGERS = {  # how a file that is no weights begins -> what it is
+    b"<": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
+    b"\x89HDF": "an HDF5 file, such as an index or a frame store",
+    b"\x1f\x8b": "a gzip archive",
+    b"{": "a JSON file",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"GGUF": "a GGUF file",
+}
+
+
+@dataclass(frozen=True)
+class Container:
+    """The tensors of a file under the names that they have there."""
+
+    tensors: dict[str, NDArray[Any]]
+    format: str
+    folder: Path
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_container(path: Path) -> Container:
+    """Read a file, a folder, or the list of a model's shards.
+
+    Raises:
+        WeightsError: there is nothing to read, or it is damaged.
+        OSError: the file cannot be read.
+    """
+    if path.is_dir():
+        found = next((path / name for name in FOLDER_FILES if (path / name).is_file()), None)
+        if found is None:
+            raise WeightsError(
+                f"{path} holds no weights",
+                hint=f"looked for {', '.join(FOLDER_FILES)}; or give the file itself",
+            )
+        path = found
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist", hint="see `vop weights list` for models known by name")
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file")
+    return _read_shards(path) if path.name.endswith(SHARD_INDEX) else _read_file(path)
+
+
+def _read_shards(path: Path) -> Container:
+    files = (read_json(path) or {}).get("weight_map")
+    if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
+        raise WeightsError(f"{path} lists no files", hint="download it again")
+    shards = sorted(set(files.values()))
+    if len(shards) > MAX_SHARDS or any(Path(shard).name != shard for shard in shards):
+        raise WeightsError(f"{path} lists files outside its folder, or too many")
+    tensors: dict[str, NDArray[Any]] = {}
+    container = None
+    for shard in shards:
+        if not (path.parent / shard).is_file():
+            raise WeightsError(
+                f"{path.parent / shard} is missing", hint="the model is in several files: get all"
+            )
+        container = _read_file(path.parent / shard)
+        tensors |= container.tensors
+    return Container(tensors, container.format if container else "", path.parent)
+
+
+def _read_file(path: Path) -> Container:
+    with path.open("rb") as file:
+        head = file.read(512)
+    stranger = _stranger(head)
+    if stranger:
+        raise WeightsError(f"{path} is {stranger}, not weights", hint="download the file itself again")
+    if head[8:9] == b"{":
+        safetensors = read_safetensors(path)
+        return Container(safetensors.tensors, "safetensors", path.parent, safetensors.metadata)
+    if head.startswith(b"PK\x03\x04"):
+        with TorchZip(path) as archive:
+            if archive.is_torchscript:
+                return Container(read_torchscript(archive), "TorchScript", path.parent)
+        return Container(read_pickled(path, is_zip=True), "state dict", path.parent)
+    if head.startswith(b"\x80"):
+        return Container(read_pickled(path, is_zip=False), "state dict", path.parent)
+    raise WeightsError(
+        f"{path} is no file of weights that vop knows",
+        hint="it reads PyTorch's .pt and .bin, safetensors, and folders of Hugging Face and open_clip",
+    )
+
+
+def _stranger(head: bytes) -> str:
+    if not head:
+        return "an empty file"
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return next((what for start, what in STRANGERS.items() if text.startswith(start)), "")

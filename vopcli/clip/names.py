@@ -1,0 +1,127 @@
+"""Tensor names: Hugging Face's translated to OpenAI's; models that are no CLIP of that kind refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import WeightsError
+
+Tensors = dict[str, NDArray[Any]]
+
+# Not weights: OpenAI's archives carry three numbers, older files buffers that follow from the sizes.
+DROPPED = re.compile(r"input_resolution|context_length|vocab_size|(.*\.)?(attn_mask|position_ids)")
+
+_HINT = "vop runs CLIP with OpenAI's vision transformer: ViT-B/32, ViT-B/16, ViT-L/14 and their kind"
+
+# The first pattern that fits any name says what the model is.
+_OTHERS: Final = {
+    r"visual_prompt_learner\.|text_prompt_learner\.": "a VoP checkpoint with prompts, not a plain backbone",
+    r"(logit_bias|vision_model\.head\..*|text_model\.head\..*)$": "a SigLIP-kind model (sigmoid loss)",
+    r"visual\.(layer\d+|attnpool)\.": "an RN50-kind model (CLIP with a ResNet)",
+    r"visual\.trunk\.": "a model with an image tower of timm",
+    r"visual\.(blocks|patch_embed|stem|head|attn_pool)\b": "a model with another image tower than CLIP's",
+    r"text\.": "a model with a text tower of its own (CustomTextCLIP)",
+    r"text_model\.encoder\.layer\.|text_model\.embeddings\.word_embeddings": "a model with a BERT text tower",
+    r"(bert|text_decoder|qformer|language_model|model\.diffusion_model|cond_stage_model)\.": "no CLIP model",
+    r".*\.(lora_[AB]|adapter)\.": "a set of adapters, not a backbone",
+}
+
+_HF_PLAIN: Final = {
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",  # spelled so in their files
+    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
+    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
+    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.final_layer_norm.weight": "ln_final.weight",
+    "text_model.final_layer_norm.bias": "ln_final.bias",
+    "logit_scale": "logit_scale",
+}
+_HF_TRANSPOSED: Final = {
+    "visual_projection.weight": "visual.proj",
+    "text_projection.weight": "text_projection",
+}
+_HF_TOWERS: Final = {"vision_model": "visual.transformer", "text_model": "transformer"}
+_HF_BLOCK: Final = {
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
+_HF_LAYER: Final = re.compile(r"(vision_model|text_model)\.encoder\.layers\.(\d{1,9})\.(.+)\.(weight|bias)")
+
+
+def is_hugging_face(names: Mapping[str, object]) -> bool:
+    """Say whether the names are those of transformers' CLIPModel."""
+    return any(name.startswith(("vision_model.", "text_model.")) for name in names)
+
+
+def refuse_other_models(names: Mapping[str, object]) -> None:
+    """Refuse what is known not to be a CLIP model with OpenAI's two transformers.
+
+    Raises:
+        WeightsError: saying what the model is.
+    """
+    for pattern, kind in _OTHERS.items():
+        match = next((name for name in names if re.match(pattern, name)), None)
+        if match is not None:
+            raise WeightsError(f"this is {kind}: it has a tensor {match[:120]}", hint=_HINT)
+    if not is_hugging_face(names) and "visual.conv1.weight" not in names and "text_projection" not in names:
+        shown = ", ".join(name[:60] for name in sorted(names)[:3]) or "none at all"
+        raise WeightsError(f"these are not the tensors of a CLIP model ({shown})", hint=_HINT)
+
+
+def drop_buffers(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
+    """Leave out what is no weight."""
+    return {name: array for name, array in tensors.items() if not DROPPED.fullmatch(name)}
+
+
+def from_hugging_face(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
+    """Give transformers' CLIP tensors OpenAI's names and layout.
+
+    The query, key and value matrices become the thirds of one; a name that is not known stays, for the
+    check of the sizes to name it.
+
+    Raises:
+        WeightsError: a layer lacks one of its query, key and value, or they do not fit each other.
+    """
+    renamed: Tensors = {}
+    thirds: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in tensors.items():
+        if name in _HF_PLAIN:
+            renamed[_HF_PLAIN[name]] = array
+        elif name in _HF_TRANSPOSED:
+            renamed[_HF_TRANSPOSED[name]] = array.T
+        elif match := _HF_LAYER.fullmatch(name):
+            tower, layer, part, kind = match.groups()
+            block = f"{_HF_TOWERS[tower]}.resblocks.{int(layer)}"
+            if part in {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}:
+                thirds.setdefault(f"{block}.attn.in_proj_{kind}", {})[part[-6]] = array
+            elif part in _HF_BLOCK:
+                renamed[f"{block}.{_HF_BLOCK[part]}.{kind}"] = array
+            else:
+                renamed[name] = array
+        else:
+            renamed[name] = array
+    for name, parts in thirds.items():
+        renamed[name] = _join_thirds(name, parts)
+    return renamed
+
+
+def _join_thirds(name: str, parts: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    missing = [part for part in "qkv" if part not in parts]
+    if missing:
+        raise WeightsError(f"the tensors do not fit a CLIP model: {name} lacks its {', '.join(missing)}_proj")
+    arrays = [parts[part] for part in "qkv"]
+    if len({(array.shape, array.dtype.str) for array in arrays}) != 1 or arrays[0].ndim == 0:
+        raise WeightsError(f"the query, key and value of {name} differ in shape or type of number")
+    return np.concatenate(arrays)

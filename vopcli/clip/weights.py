@@ -1,0 +1,241 @@
+"""Read CLIP weights from any of the files they come in, whole and checked; write them as safetensors.
+
+What the model is, its sizes and its types of number are read off the file. The activation cannot be seen in
+the tensors: it comes from the kind of file or from a configuration beside it, and is never guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.clip import catalog, names
+from vopcli.clip.containers import Container, read_container
+from vopcli.clip.model_config import Declared, read_hugging_face_config, read_open_clip_config
+from vopcli.clip.safetensors import write_safetensors_file
+from vopcli.clip.shape import ClipShape
+from vopcli.config.choices import Activation
+from vopcli.errors import UsageError, WeightsError
+from vopcli.progress import Progress
+from vopcli.resources import packaged_file
+
+DEMO_NAME: Final = "demo-tiny"
+CHUNK_ITEMS: Final = 1 << 20
+
+# OpenAI stores these as fp16 and all others as fp32; a state dict with that very mix is taken to be theirs.
+_OPENAI_HALF = re.compile(r"visual\.conv1\.weight|.*\.attn\..*|.*\.mlp\..*|visual\.proj|text_projection")
+_OPENAI_NUMBERS = {"input_resolution", "context_length", "vocab_size"}
+_EXPONENTS = {np.dtype("<f2"): ("<u2", 0x7C00), np.dtype("<f4"): ("<u4", 0x7F800000)}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A CLIP model's tensors by OpenAI's names, fp16 or fp32, memory-mapped where the file allows it."""
+
+    path: Path
+    name: str
+    kind: str
+    shape: ClipShape
+    tensors: dict[str, NDArray[Any]]
+
+    def fingerprint(self) -> str:
+        """Return 64 hexadecimal digits that are the same for the same model in any kind of file.
+
+        SHA-256 over what the tensors do not show (activation, heads), then over each tensor's name, shape and
+        values as little-endian float32, in the order of the names.
+        """
+        shape = self.shape
+        digest = hashlib.sha256(
+            f"{shape.activation.value} {shape.vision_heads} {shape.text_heads}\n".encode()
+        )
+        for name in sorted(self.tensors):
+            array = self.tensors[name]
+            digest.update(f"{name} {list(array.shape)}\n".encode())
+            flat = np.ascontiguousarray(array).reshape(-1)
+            for begin in range(0, flat.size, CHUNK_ITEMS):
+                digest.update(flat[begin : begin + CHUNK_ITEMS].astype("<f4", copy=False).data)
+        return digest.hexdigest()
+
+    def num_parameters_by_dtype(self) -> dict[str, int]:
+        """Count the numbers stored as each type, such as ``{"float16": 123, "float32": 45}``."""
+        counts: Counter[str] = Counter()
+        for array in self.tensors.values():
+            counts[array.dtype.name] += array.size
+        return dict(sorted(counts.items()))
+
+
+def read_weights(path: Path, *, activation: Activation | None = None) -> Weights:
+    """Read a file or folder of CLIP weights: every tensor there, of the right shape, and finite.
+
+    Args:
+        path: a TorchScript archive or state dict of PyTorch, a safetensors file, or a folder of Hugging Face
+            or open_clip.
+        activation: what the user says it is, for files that do not tell.
+
+    Raises:
+        WeightsError: the file is missing, damaged, not a CLIP model with vision transformer, or does not tell
+            its activation.
+        UsageError: ``activation`` contradicts the file.
+    """
+    try:
+        container = read_container(path)
+        return _assemble(path, container, activation)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    except WeightsError as error:
+        if str(path) in str(error):
+            raise
+        raise WeightsError(f"{path}: {error}", hint=error.hint) from error
+
+
+def resolve_weights(
+    name_or_path: str,
+    *,
+    cache: Path,
+    progress: Progress,
+    download: bool = True,
+    base_url: str = catalog.BASE_URL,
+) -> Path:
+    """Find the file that a name such as ``ViT-B/32`` (in any case, also ``ViT-B-32``) or a path means.
+
+    A name comes before a file of the same name; ``./ViT-B-32`` is always the file.
+
+    Args:
+        name_or_path: of the weights.
+        cache: the folder of downloaded weights.
+        progress: told about a download.
+        download: whether to fetch a named model that is not in the cache.
+        base_url: where to fetch it from.
+
+    Raises:
+        WeightsError: there is no such file or name, the model is not supported, or it cannot be fetched.
+    """
+    if name_or_path.lower() == DEMO_NAME:
+        path = packaged_file(f"demo/{DEMO_NAME}.safetensors")
+        if not path.is_file():
+            raise WeightsError(f"{path} is missing", hint="install vopcli again")
+        return path
+    entry = catalog.find(name_or_path)
+    if entry is not None:
+        from vopcli.clip.download import Source, fetch  # the network's modules take time to import
+
+        return fetch(entry, cache, progress, source=Source(base_url), download=download)
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        raise WeightsError(
+            f"{name_or_path!r} is neither a file nor a known model",
+            hint=f"known are {', '.join([*catalog.names(), DEMO_NAME])}; see `vop weights list`",
+        )
+    return path
+
+
+def write_safetensors(weights: Weights, path: Path) -> None:
+    """Write the tensors as they are stored, with OpenAI's names and what they do not show as metadata.
+
+    Raises:
+        WeightsError: the file cannot be written.
+    """
+    metadata = {
+        "format": "pt",
+        "activation": weights.shape.activation.value,
+        "vision_heads": str(weights.shape.vision_heads),
+        "text_heads": str(weights.shape.text_heads),
+        "source": f"{weights.name} ({weights.kind})",
+    }
+    try:
+        write_safetensors_file(path, weights.tensors, metadata)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _assemble(path: Path, container: Container, activation: Activation | None) -> Weights:
+    names.refuse_other_models(container.tensors)
+    declared, kind = _declared(container)
+    if activation is not None and declared.activation not in {None, activation}:
+        raise UsageError(
+            f"{path} says by itself that its activation is not {activation.value}",
+            hint="leave --activation out",
+        )
+    known = declared.activation or activation
+    if known is None:
+        raise WeightsError(
+            f"{path} does not tell its activation, and the wrong one would give wrong results silently",
+            hint="say it once: `vop weights convert FILE OUT.safetensors --activation quick_gelu` (for OpenAI's "
+            "models, and those of open_clip with quickgelu in their name) or `gelu` (others of open_clip)",
+        )
+    tensors = names.drop_buffers(container.tensors)
+    if names.is_hugging_face(tensors):
+        tensors = names.from_hugging_face(tensors)
+    shapes = {name: array.shape for name, array in tensors.items()}
+    shape = ClipShape.from_tensors(shapes, known, declared.vision_heads, declared.text_heads)
+    if declared.image_resolution not in {None, shape.image_resolution}:
+        raise WeightsError(
+            f"the configuration says {declared.image_resolution} px, the tensors {shape.image_resolution}",
+            hint="does the configuration in this folder belong to these weights?",
+        )
+    for name, array in tensors.items():
+        _check_numbers(name, array)
+    entry = catalog.find(path.stem)
+    return Weights(path, entry.name if entry else path.stem or path.name, kind, shape, tensors)
+
+
+def _declared(container: Container) -> tuple[Declared, str]:
+    """Find out what the tensors do not show; return it with the kind of weights, for people."""
+    metadata = container.metadata
+    if "activation" in metadata and "vision_heads" in metadata:
+        return _from_metadata(metadata), container.format
+    if names.is_hugging_face(container.tensors):
+        return read_hugging_face_config(container.folder), f"Hugging Face ({container.format})"
+    if container.format == "TorchScript":
+        return Declared(Activation.QUICK_GELU), "OpenAI (TorchScript)"
+    declared = read_open_clip_config(container.folder)
+    if declared.activation is not None:
+        return declared, f"open_clip ({container.format})"
+    if _is_openai_layout(container.tensors):
+        return Declared(Activation.QUICK_GELU), f"OpenAI ({container.format})"
+    return Declared(), container.format
+
+
+def _from_metadata(metadata: dict[str, str]) -> Declared:
+    try:
+        return Declared(
+            Activation(metadata["activation"]), int(metadata["vision_heads"]), int(metadata["text_heads"])
+        )
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            "its metadata on activation and heads makes no sense", hint="convert it again"
+        ) from error
+
+
+def _is_openai_layout(tensors: dict[str, NDArray[Any]]) -> bool:
+    if tensors.keys() >= _OPENAI_NUMBERS:
+        return True
+    return all(
+        array.dtype == np.dtype("<f2" if _OPENAI_HALF.fullmatch(name) else "<f4")
+        for name, array in tensors.items()
+    )
+
+
+def _check_numbers(name: str, array: NDArray[Any]) -> None:
+    """Refuse numbers that are not fp16 or fp32, or not finite: such a model ranks at random, silently.
+
+    Raises:
+        WeightsError: naming the tensor.
+    """
+    if array.dtype not in _EXPONENTS:
+        raise WeightsError(f"{name} holds {array.dtype} numbers", hint="use an fp32, fp16 or bf16 file")
+    bits, exponent = _EXPONENTS[array.dtype]
+    flat = np.ascontiguousarray(array).reshape(-1).view(bits)
+    for begin in range(0, flat.size, CHUNK_ITEMS):
+        if (np.bitwise_and(flat[begin : begin + CHUNK_ITEMS], exponent) == exponent).any():
+            raise WeightsError(
+                f"{name} holds numbers that are not finite (NaN or infinity)",
+                hint="the file is damaged or its training failed: download it again",
+            )
