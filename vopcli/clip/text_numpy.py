@@ -79,7 +79,7 @@ class NumpyTextTower:
     def _linear(self, tokens: Floats, weight: str, bias: str) -> Floats:
         flat = tokens.reshape(-1, tokens.shape[-1])  # (N * L, D): one matrix product
         matrix = self._tensors[weight]
-        # With a query or two the time goes into reading the matrix, which BLAS copies first as a right factor.
+        # With few rows the time goes into reading the matrix, which BLAS copies first if it is the right factor.
         result = (matrix @ flat.T).T if len(flat) <= _FEW_ROWS else flat @ matrix.T
         return (result + self._tensors[bias]).reshape(*tokens.shape[:-1], -1)
 
