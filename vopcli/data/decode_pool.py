@@ -1,0 +1,343 @@
+"""Decode many videos in worker processes: a file that crashes or stalls the decoder costs only itself."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+
+from vopcli.data.samplers import Sampling
+from vopcli.data.video import SampledFrames, count_sampled, encode_jpegs, read_frames
+from vopcli.errors import VideoError
+
+# A decoder that has not taken a packet for this long will not come back.
+STALLED_SECONDS: Final = 120.0
+# Jobs given to a worker at once: one at work, one that it finds waiting when it is done.
+_JOBS_AHEAD: Final = 2
+_STALLED_EXIT_CODE: Final = 75
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """One video to decode: a number of the caller's choice, and the path (as `os.fsdecode` gives it)."""
+
+    key: int
+    path: str
+
+
+def decode_videos(
+    jobs: Iterable[DecodeJob],
+    sampling: Sampling,
+    *,
+    size: int,
+    workers: int,
+    jpeg_quality: int | None = None,
+) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
+    """Decode the sampled frames of many videos, in no particular order.
+
+    Closing the iterator ends the workers at once; they also end when this process dies, in whatever way.
+
+    Args:
+        jobs: taken one by one, a few ahead of what has been returned.
+        sampling: which frames to take.
+        size: side of the square frames in pixels.
+        workers: processes, one decoding thread each; 0 decodes in this process.
+        jpeg_quality: return JPEG files of this quality (1 to 100) in ``jpegs``, and no ``frames``.
+
+    Yields:
+        Each job with its frames, or with the error that says why there are none.
+    """
+    return _run(jobs, _Decode(sampling, size, jpeg_quality), workers)
+
+
+def scan_videos(
+    jobs: Iterable[DecodeJob], sampling: Sampling, *, workers: int
+) -> Iterator[tuple[DecodeJob, int | VideoError]]:
+    """Count the frames that sampling will take of many videos, in no particular order.
+
+    Args:
+        jobs: as for `decode_videos`.
+        sampling: which frames would be taken.
+        workers: processes; 0 scans in this process.
+
+    Yields:
+        Each job with its number of frames, or with the error that says why there are none.
+    """
+    return _run(jobs, _Count(sampling), workers)
+
+
+@dataclass(frozen=True)
+class _Decode:
+    """What a worker of `decode_videos` does with a path."""
+
+    sampling: Sampling
+    size: int
+    jpeg_quality: int | None
+
+    def __call__(self, path: str, tick: Callable[[], None]) -> SampledFrames:
+        sampled = read_frames(path, self.sampling, size=self.size, tick=tick)
+        return sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
+
+
+@dataclass(frozen=True)
+class _Count:
+    """What a worker of `scan_videos` does with a path."""
+
+    sampling: Sampling
+
+    def __call__(self, path: str, tick: Callable[[], None]) -> int:
+        return count_sampled(path, self.sampling, tick=tick)
+
+
+def _run(
+    jobs: Iterable[DecodeJob], work: Callable[[str, Callable[[], None]], Result], workers: int
+) -> Iterator[tuple[DecodeJob, Result | VideoError]]:
+    if workers > 0:
+        yield from _Pool(iter(jobs), work, workers).results()
+        return
+    for job in jobs:
+        yield job, _attempt(job.path, work, lambda: None)
+
+
+def _attempt(
+    path: str, work: Callable[[str, Callable[[], None]], Result], tick: Callable[[], None]
+) -> Result | VideoError:
+    """Do the work; whatever a damaged file leads to becomes a VideoError that names it."""
+    try:
+        return work(path, tick)
+    except VideoError as error:
+        return error
+    except MemoryError:
+        return VideoError(
+            f"{path}: not enough memory to decode it", hint="use fewer workers, or take fewer frames"
+        )
+    except Exception as error:  # noqa: BLE001  reported with the video; the others go on
+        return VideoError(
+            f"{path}: cannot be decoded ({type(error).__name__}: {error})", hint="is it damaged?"
+        )
+
+
+@dataclass
+class _Worker:
+    """A worker process as its parent sees it; ``jobs`` are with it, the first of them at work."""
+
+    process: BaseProcess
+    connection: Connection
+    jobs: deque[DecodeJob] = field(default_factory=deque)
+
+
+class _Pool(Generic[Result]):
+    """Worker processes, and a thread that feeds them and collects what they return."""
+
+    def __init__(
+        self, jobs: Iterator[DecodeJob], work: Callable[[str, Callable[[], None]], Result], workers: int
+    ) -> None:
+        self.jobs = jobs
+        self.work = work
+        self.num_workers = workers
+        self.workers: list[_Worker] = []
+        self.given_back: deque[DecodeJob] = deque()
+        self.is_exhausted = False
+        self.is_closed = threading.Event()
+        self.done: queue.Queue[tuple[DecodeJob, Result | VideoError] | BaseException | None]
+        self.done = queue.Queue(maxsize=workers + 1)
+
+    def results(self) -> Iterator[tuple[DecodeJob, Result | VideoError]]:
+        """Yield results until all jobs are done."""
+        thread = threading.Thread(target=self._serve, name="decode pool", daemon=True)
+        thread.start()
+        try:
+            while (item := self.done.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            self.is_closed.set()
+            for worker in list(self.workers):
+                worker.process.kill()
+            thread.join()
+
+    def _serve(self) -> None:
+        """Feed the workers and collect their results, until all is done or the iterator is closed."""
+        outcome: BaseException | None = None
+        try:
+            self._fill()
+            while self.workers and not self.is_closed.is_set():
+                ready = wait([worker.connection for worker in self.workers], timeout=1.0)
+                for worker in [worker for worker in self.workers if worker.connection in ready]:
+                    self._collect(worker)
+                self._fill()
+        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
+            outcome = error
+        finally:
+            for worker in self.workers:
+                worker.process.kill()
+                worker.process.join()
+                worker.connection.close()
+            self._put(outcome)
+
+    def _put(self, item: tuple[DecodeJob, Result | VideoError] | BaseException | None) -> None:
+        while not self.is_closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self.done.put(item, timeout=0.1)
+                return
+
+    def _fill(self) -> None:
+        """Give every worker enough to do, and start and end workers as the jobs demand."""
+        for ahead in range(1, _JOBS_AHEAD + 1):
+            for worker in self.workers:
+                while len(worker.jobs) < ahead and (job := self._next_job()) is not None:
+                    self._give(worker, job)
+        while len(self.workers) < self.num_workers and (job := self._next_job()) is not None:
+            worker = _start_worker(self.work)
+            self.workers.append(worker)
+            self._give(worker, job)
+        for worker in [worker for worker in self.workers if not worker.jobs]:
+            self._dismiss(worker)
+
+    def _next_job(self) -> DecodeJob | None:
+        if self.given_back:
+            return self.given_back.popleft()
+        job = None if self.is_exhausted or self.is_closed.is_set() else next(self.jobs, None)
+        self.is_exhausted = self.is_exhausted or job is None
+        return job
+
+    def _give(self, worker: _Worker, job: DecodeJob) -> None:
+        worker.jobs.append(job)
+        with contextlib.suppress(OSError):  # it has died: found out when its connection is read
+            worker.connection.send(job.path)
+
+    def _collect(self, worker: _Worker) -> None:
+        try:
+            result = _receive(worker.connection)
+        except (EOFError, OSError):
+            self._bury(worker)
+        else:
+            self._put((worker.jobs.popleft(), result))
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker has died: its first job was the cause, the others go to another worker."""
+        self.workers.remove(worker)
+        worker.connection.close()
+        worker.process.join()
+        if worker.jobs:
+            job = worker.jobs.popleft()
+            self._put((job, _crash(job.path, worker.process.exitcode)))
+        self.given_back.extend(worker.jobs)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Let an idle worker end by itself."""
+        self.workers.remove(worker)
+        worker.connection.close()
+        worker.process.join(timeout=5)
+        worker.process.kill()
+
+
+def _crash(path: str, exit_code: int | None) -> VideoError:
+    if exit_code == _STALLED_EXIT_CODE:
+        return VideoError(
+            f"{path}: the decoder stalled", hint="the file is damaged, or its disk does not answer"
+        )
+    how = f"exit code {exit_code}"
+    if exit_code is not None and exit_code < 0:
+        how = signal.Signals(-exit_code).name
+    hint = (
+        "it may have run out of memory: use fewer workers"
+        if exit_code == -signal.SIGKILL
+        else "is it damaged?"
+    )
+    return VideoError(f"{path}: the decoder crashed ({how})", hint=hint)
+
+
+def _start_worker(work: Callable[[str, Callable[[], None]], object]) -> _Worker:
+    """Start a process in which Ctrl-C does nothing: its parent ends it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_jobs, args=(theirs, work), name="vop decoder", daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+    return _Worker(process, ours)
+
+
+def _serve_jobs(connection: Connection, work: Callable[[str, Callable[[], None]], object]) -> None:
+    """Run in a worker process: take paths, return results, until the parent closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), 2
+        )  # what a C library has to say would tear the progress bar
+    watch = _Watch()
+    threading.Thread(target=watch.run, daemon=True).start()
+    while True:
+        try:
+            path = connection.recv()
+            watch.begin()
+            result = _attempt(path, work, watch.tick)
+            watch.end()
+            _send(connection, result)
+        except (EOFError, OSError):
+            return
+
+
+class _Watch:
+    """Ends a worker process whose parent is gone or whose decoder has stalled."""
+
+    def __init__(self) -> None:
+        self.last_tick: float | None = None
+
+    def begin(self) -> None:
+        """A job begins."""
+        self.last_tick = time.monotonic()
+
+    def tick(self) -> None:
+        """The job goes on."""
+        self.last_tick = time.monotonic()
+
+    def end(self) -> None:
+        """The job is over."""
+        self.last_tick = None
+
+    def run(self) -> None:
+        """Watch until the process ends."""
+        parent = multiprocessing.parent_process()
+        while parent is not None and not wait([parent.sentinel], timeout=1.0):
+            last_tick = self.last_tick
+            if last_tick is not None and time.monotonic() - last_tick > STALLED_SECONDS:
+                os._exit(_STALLED_EXIT_CODE)
+        os._exit(1)
+
+
+def _send(connection: Connection, result: object) -> None:
+    """Send a result; the frames go as raw bytes after the rest, so that they are copied once."""
+    if isinstance(result, SampledFrames):
+        empty = np.empty((0, *result.frames.shape[1:]), np.uint8)
+        connection.send((replace(result, frames=empty), result.frames.shape))
+        connection.send_bytes(np.ascontiguousarray(result.frames).data.cast("B"))
+    else:
+        connection.send((result, None))
+
+
+def _receive(connection: Connection) -> Any:
+    result, shape = connection.recv()
+    if shape is None:
+        return result
+    frames = np.frombuffer(connection.recv_bytes(), np.uint8).reshape(shape)
+    return replace(result, frames=frames)

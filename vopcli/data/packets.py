@@ -1,0 +1,225 @@
+"""The packets of a video stream, read without decoding: which frames a video presents, and when."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final, TypeAlias
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from vopcli.errors import VideoError
+
+VideoPacket: TypeAlias = "Packet[VideoStream]"
+
+# A video whose packets fit in here is read from disk once; of a larger one only the packets' times are kept.
+HELD_BYTES: Final = 128 << 20
+MOST_PACKETS: Final = 20_000_000
+
+# Codecs in which decoding can begin at a packet flagged as a keyframe. The rest (GIF, screen recorders) is
+# decoded from its start.
+SEEKABLE_CODECS: Final = frozenset({
+    "h264", "hevc", "vvc", "vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2",
+    "msmpeg4v3", "msmpeg4", "h263", "flv", "wmv1", "wmv2", "wmv3", "vc1", "theora", "mjpeg", "prores",
+    "dnxhd", "dvvideo", "rawvideo", "ffv1", "huffyuv", "vp6f", "vp6",
+})  # fmt: skip
+
+# What a person calls a video. Playlists, image sequences and subtitles are FFmpeg inputs too, but they are no
+# videos, and may name other files.
+_CONTAINERS: Final = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,rm,h264,hevc,vvc,m4v,gif,apng,mxf,nut,dv,wtv,"
+    "ivf,obu,av1,vc1,mjpeg,nsv,gxf,swf,yuv4mpegpipe,dirac,h261,h263,cavsvideo,webp_pipe,bink,smk,roq,flic,amv,4xm,"
+    "film_cpk,idcin,mtv,mve,thp,vmd,wc3movie,xmv,lxf,pmp,r3d,ty,viv,avs,avs2,avs3,evc,mpegtsraw,mpjpeg,rpl,sgi"
+)
+_OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+
+
+@dataclass
+class PacketTable:
+    """What a pass over the packets of a stream tells, in decoding order.
+
+    Attributes:
+        pts: presentation time of each packet, in units of ``time_base``; None where the container has none.
+        is_keyframe: whether decoding can begin at the packet.
+        order: positions of the presentable packets, in the order of their presentation.
+        held: the packets themselves, or None when they were too large to keep.
+        num_bad: packets that the container itself reports as damaged.
+        end: pts at which the last presentable frame's time is over.
+    """
+
+    time_base: Fraction
+    pts: list[int | None] = field(default_factory=list)
+    identities: list[tuple[int | None, int, int | None]] = field(default_factory=list)
+    is_keyframe: list[bool] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
+    held: list[VideoPacket] | None = field(default_factory=list)
+    num_bad: int = 0
+    end: int = 0
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether each presentable packet has a time of its own."""
+        times = [self.pts[position] for position in self.order]
+        return None not in times and len(set(times)) == len(times)
+
+
+def open_video(path: str) -> tuple[InputContainer, VideoStream]:
+    """Open a file and its best video stream, set to decode on one thread.
+
+    Raises:
+        VideoError: not a regular file, not readable, not a video, or without a picture.
+    """
+    _check_file(path)
+    try:
+        # An absolute path, so that no name is taken for a protocol ("concat:...").
+        container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError(
+            f"{path}: not a video that can be read ({reason(error)})", hint=_hint(error)
+        ) from error
+    try:
+        stream = _best_stream(container, path)
+    except VideoError:
+        container.close()
+        raise
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    stream.codec_context.thread_count = 1
+    return container, stream
+
+
+def scan(
+    container: InputContainer, stream: VideoStream, *, tick: Callable[[], None], hold: bool
+) -> PacketTable:
+    """Read all packets of a stream without decoding any.
+
+    Args:
+        container: an open file at its start.
+        stream: the stream to read.
+        tick: called now and then, to show that work goes on.
+        hold: keep the packets, while they are not too large.
+    """
+    table = PacketTable(stream.time_base or Fraction(1, 1000))
+    held_bytes = 0
+    presentable: list[tuple[int, int]] = []
+    has_begun = False
+    last_dts = 0
+    for packet in _demux(container, stream):
+        position = len(table.pts)
+        if position % 256 == 0:
+            tick()
+        if position >= MOST_PACKETS:
+            break
+        if table.held is not None:
+            held_bytes += packet.size
+            table.held.append(packet)
+            if not hold or held_bytes > HELD_BYTES:
+                table.held = None
+        table.pts.append(packet.pts)
+        table.identities.append((packet.dts, packet.size, packet.pos))
+        table.is_keyframe.append(packet.is_keyframe)
+        table.num_bad += packet.is_corrupt
+        has_begun = has_begun or packet.is_keyframe
+        last_dts = last_dts + 1 if packet.dts is None else packet.dts
+        if has_begun and not (packet.is_discard or packet.is_corrupt) and _shows_frame(packet, stream):
+            shown = last_dts if packet.pts is None else packet.pts
+            presentable.append((shown, position))
+            table.end = (
+                max(table.end, shown + (packet.duration or 0)) if position else shown + (packet.duration or 0)
+            )
+    presentable.sort()
+    table.order = [position for _, position in presentable]
+    return table
+
+
+def packets_from(
+    container: InputContainer, stream: VideoStream, table: PacketTable, start: int
+) -> Iterator[VideoPacket]:
+    """Yield the packets from position ``start`` on, in decoding order.
+
+    Raises:
+        LookupError: the packet could not be found again, so the file has changed.
+    """
+    if table.held is not None:
+        yield from table.held[start:]
+        return
+    positions = {identity: position for position, identity in enumerate(table.identities)}
+    for target in (table.pts[start], None):
+        container.seek(target if target is not None else -(1 << 62), stream=stream, backward=True)
+        here: int | None = None
+        for packet in _demux(container, stream):
+            here = positions.get((packet.dts, packet.size, packet.pos)) if here is None else here + 1
+            if here is None or (here > start and target is not None):
+                break
+            if here >= start:
+                yield packet
+        if here is not None and here >= start:
+            return
+    raise LookupError(f"packet {start} is not where it was")
+
+
+def reason(error: BaseException) -> str:
+    """Say what FFmpeg found wrong, without its error number and the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
+    """Yield the stream's packets; a container damaged in the middle ends where it cannot be read on."""
+    failures = 0
+    while failures < 16:
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield packet
+        except (av.FFmpegError, ValueError):
+            failures += 1
+        else:
+            return
+
+
+def _shows_frame(packet: VideoPacket, stream: VideoStream) -> bool:
+    """Tell whether a packet becomes a frame: VP8 has some that are only referred to."""
+    if stream.codec_context.name in {"vp8", "libvpx"}:
+        return bool(bytes(memoryview(packet)[:1])[0] & 0x10)
+    return True
+
+
+def _check_file(path: str) -> None:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        raise VideoError(
+            f"{path}: {error.strerror}", hint="is the file still there, and may it be read?"
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(f"{path}: not a regular file", hint="name a video file")
+    if status.st_size == 0:
+        raise VideoError(f"{path}: the file is empty", hint="copy or download it again")
+
+
+def _best_stream(container: InputContainer, path: str) -> VideoStream:
+    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    known = [s for s in pictures if s.codec_context is not None]
+    if not pictures:
+        raise VideoError(
+            f"{path}: no video in it, only sound or data", hint="name a file with a video stream"
+        )
+    if not known:
+        raise VideoError(
+            f"{path}: its video codec is not known here", hint="convert it to H.264, for example"
+        )
+    return max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
+
+
+def _hint(error: BaseException) -> str:
+    if isinstance(error, PermissionError):
+        return "may it be read by you?"
+    return "is it a video, complete and not cut off? An MP4 that was cut off has no index and cannot be read"

@@ -1,0 +1,244 @@
+"""Decode the sampled frames of a video, and only those: PyAV, one thread, no frame of the rest in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from vopcli.data.decoder import OpenVideo, decode_all, decode_timed
+from vopcli.data.packets import open_video, scan
+from vopcli.data.samplers import Sampling, fps_indices, uniform_indices
+from vopcli.data.transforms import jpeg_bytes, resize_and_crop
+from vopcli.errors import VideoError
+
+# Of a video of which fewer frames than this share can be decoded, nothing is kept: it is noise, not a video.
+LEAST_DECODABLE_RATIO: Final = 0.05
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video is; width and height as displayed, after rotation."""
+
+    duration_seconds: float
+    fps: float
+    width: int
+    height: int
+    rotation_degrees: int
+    num_frames: int
+    codec: str
+
+
+@dataclass(frozen=True)
+class SampledFrames:
+    """The frames taken from one video.
+
+    Attributes:
+        frames: (F, S, S, 3) uint8 RGB.
+        seconds: (F,) float64, when each is presented; the first frame the video presents is at 0.
+        num_real: frames that are the video's own; the rest repeats the last of them.
+        info: what the video is.
+        num_bad_packets: packets that are damaged or could not be decoded.
+        jpegs: the frames as JPEG files, where these were asked for; ``frames`` is then empty.
+    """
+
+    frames: NDArray[np.uint8]
+    seconds: NDArray[np.float64]
+    num_real: int
+    info: VideoInfo
+    num_bad_packets: int
+    jpegs: tuple[bytes, ...] = ()
+
+
+def _no_tick() -> None:
+    """Do nothing: nobody watches whether decoding goes on."""
+
+
+def probe(path: str) -> VideoInfo:
+    """Say what a video is, from its packets and one decoded frame.
+
+    Raises:
+        VideoError: it is none, or nothing of it can be decoded.
+    """
+    with _opened(path, _no_tick, hold=True) as video:
+        for frame in decode_all(video):
+            return _info(video, frame, _seconds(video))
+        error = _undecodable(video, 0)
+        raise error
+
+
+def count_sampled(path: str, sampling: Sampling, *, tick: Callable[[], None] = _no_tick) -> int:
+    """Count the frames that `read_frames` will return, from the packets alone.
+
+    Raises:
+        VideoError: it is no video, or has no frame.
+    """
+    if sampling.rule == "uniform" and sampling.num_frames is not None:
+        return sampling.num_frames
+    with _opened(path, tick, hold=False) as video:
+        return len(_choose(sampling, _seconds(video)))
+
+
+def read_frames(
+    path: str, sampling: Sampling, *, size: int, tick: Callable[[], None] = _no_tick
+) -> SampledFrames:
+    """Decode the sampled frames of a video, resize them and crop the middle square.
+
+    Sampling runs over the frames that can be decoded. The packets tell which those are; where decoding shows
+    otherwise (damage that the container does not tell of, packets without times), the video is decoded once
+    from start to end to learn it.
+
+    Args:
+        path: a video file.
+        sampling: which frames to take.
+        size: side of the square in pixels.
+        tick: called now and then, to show that work goes on.
+
+    Raises:
+        VideoError: it is no video, or too little of it can be decoded.
+    """
+    with _opened(path, tick, hold=True) as video:
+        seconds = _seconds(video)
+        chosen = _choose(sampling, seconds)
+        shelf = _Shelf(size, len(chosen))
+        wanted = [video.table.order[index] for index in chosen]
+        if not (video.table.is_timed and decode_timed(video, wanted, shelf.put)):
+            return _read_damaged(video, sampling, size)
+        times = [seconds[index] for index in chosen]
+        return _sampled(video, sampling, shelf, times, _info(video, shelf.first, seconds))
+
+
+def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFrames:
+    """Decode all once to see which frames come out, then once more to take the sampled ones.
+
+    Raises:
+        VideoError: too few come out.
+    """
+    num_expected = len(video.table.order)
+    video.num_bad = 0
+    outcome = [(frame.pts, frame.is_corrupt) for frame in decode_all(video)]
+    clean = [place for place, (_, is_corrupt) in enumerate(outcome) if not is_corrupt]
+    usable = clean or list(range(len(outcome)))
+    if not usable or len(usable) < LEAST_DECODABLE_RATIO * num_expected:
+        error = _undecodable(video, len(usable))
+        raise error
+    num_bad = video.num_bad
+    seconds = _times(video, [outcome[place][0] for place in usable])
+    chosen = _choose(sampling, seconds)
+    places = {usable[index]: slot for slot, index in enumerate(chosen)}
+    shelf = _Shelf(size, len(chosen))
+    for place, frame in enumerate(decode_all(video)):
+        if place in places:
+            shelf.put(places[place], frame)
+        if place >= max(places):
+            break
+    video.num_bad = num_bad
+    times = [seconds[index] for index in chosen]
+    return _sampled(video, sampling, shelf, times, _info(video, shelf.first, seconds))
+
+
+def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
+    """Return the same with JPEG files of ``quality`` (1 to 100) in place of the frames."""
+    jpegs = tuple(jpeg_bytes(frame, quality) for frame in sampled.frames)
+    return replace(sampled, frames=sampled.frames[:0], jpegs=jpegs)
+
+
+class _Shelf:
+    """Where the converted frames of one video are put."""
+
+    def __init__(self, size: int, num_frames: int) -> None:
+        self.size = size
+        self.frames = np.empty((num_frames, size, size, 3), np.uint8)
+        self.convert = VideoReformatter()
+        self.first: VideoFrame | None = None
+
+    def put(self, slot: int, frame: VideoFrame) -> None:
+        """Convert one frame to RGB, upright, resized and cropped."""
+        if self.first is None:
+            self.first = frame
+        rgb = self.convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        turns = round(frame.rotation / 90) % 4  # counterclockwise
+        self.frames[slot] = resize_and_crop(np.rot90(rgb, turns), self.size)
+
+
+@contextmanager
+def _opened(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[OpenVideo]:
+    """Open a video and scan its packets.
+
+    Raises:
+        VideoError: it cannot be opened, or has no frame.
+    """
+    container, stream = open_video(path)
+    with container:
+        table = scan(container, stream, tick=tick, hold=hold)
+        video = OpenVideo(path, container, stream, table, tick, num_bad=table.num_bad)
+        if not table.order:
+            raise VideoError(
+                f"{path}: it has a video stream without a single frame", hint="copy or download it again"
+            )
+        yield video
+
+
+def _seconds(video: OpenVideo) -> list[Fraction]:
+    """Return when each presentable frame is shown, the first at 0."""
+    return _times(video, [video.table.pts[position] for position in video.table.order])
+
+
+def _times(video: OpenVideo, pts: Sequence[int | None]) -> list[Fraction]:
+    known = [value for value in pts if value is not None]
+    if len(known) == len(pts) and sorted(set(known)) == known:
+        return [(value - known[0]) * video.table.time_base for value in known]
+    rate = video.stream.average_rate or video.stream.guessed_rate or Fraction(25)
+    return [Fraction(index) / rate for index in range(len(pts))]
+
+
+def _choose(sampling: Sampling, seconds: Sequence[Fraction]) -> list[int]:
+    if sampling.fps is not None:
+        return fps_indices(seconds, sampling.fps, sampling.num_frames)
+    return uniform_indices(sampling.num_frames or len(seconds), len(seconds))
+
+
+def _sampled(
+    video: OpenVideo, sampling: Sampling, shelf: _Shelf, times: Sequence[Fraction], info: VideoInfo
+) -> SampledFrames:
+    """Fill up with the last frame where the video has too few."""
+    num_real = len(times)
+    num_frames = len(_choose(sampling, _seconds(video)))
+    if sampling.rule == "uniform":
+        num_frames = sampling.num_frames or num_real
+    take = np.minimum(np.arange(num_frames), num_real - 1)
+    seconds = np.array([float(time) for time in times])
+    frames = shelf.frames if num_frames == num_real else shelf.frames[take]
+    return SampledFrames(frames, seconds[take], min(num_real, num_frames), info, video.num_bad)
+
+
+def _info(video: OpenVideo, frame: VideoFrame | None, seconds: Sequence[Fraction]) -> VideoInfo:
+    if frame is None:
+        error = _undecodable(video, 0)
+        raise error
+    clockwise = -90 * round(frame.rotation / 90) % 360
+    width, height = (frame.height, frame.width) if clockwise % 180 else (frame.width, frame.height)
+    table, last = video.table, video.table.pts[video.table.order[-1]]
+    tail = (table.end - last) * table.time_base if last is not None else Fraction(0)
+    if tail <= 0:
+        tail = seconds[-1] / (len(seconds) - 1) if len(seconds) > 1 else Fraction(0)
+    duration = seconds[-1] + tail
+    rate = len(seconds) / duration if duration else video.stream.average_rate or Fraction(0)
+    codec = video.stream.codec_context.name
+    return VideoInfo(float(duration), float(rate), width, height, clockwise, len(seconds), codec)
+
+
+def _undecodable(video: OpenVideo, num_decodable: int) -> VideoError:
+    how_many = "none" if num_decodable == 0 else f"only {num_decodable}"
+    because = f" ({video.last_problem})" if video.last_problem else ""
+    return VideoError(
+        f"{video.path}: {how_many} of its {len(video.table.order)} frames can be decoded{because}",
+        hint="the file is damaged; copy or download it again",
+    )
