@@ -1,8 +1,8 @@
 """Fetch an official weights file once: resumed where it broke off, checked by SHA-256, renamed when whole.
 
 A file in the cache is trusted after its SHA-256 was right once: ``<file>.sha256`` beside it then keeps the
-digest with the file's size and time of change, and while those two are the same nothing is hashed again. A file
-that somebody put there is treated alike.
+digest with the file's size and time of change, and while those two are the same nothing is hashed again. A
+file that somebody put there is treated alike.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Source:
     timeout_seconds: float = TIMEOUT_SECONDS
 
     def url(self, entry: CatalogEntry) -> str:
-        """Return the address of ``entry``: the base itself if it is a ``.pt``, else below it as OpenAI has it.
+        """Return the address of ``entry``: the base itself if it is a ``.pt``, else below it.
 
         Raises:
             UsageError: the base is not an http or https address.
@@ -62,7 +62,7 @@ class _BrokenError(Exception):
 
 
 def is_verified(entry: CatalogEntry, path: Path) -> bool:
-    """Say whether ``path`` is the official file; it is hashed only if it changed since it was found right.
+    """Say whether ``path`` is the official file; it is hashed only if it changed since it was right.
 
     Raises:
         WeightsError: the file is another than the official one.
@@ -79,7 +79,7 @@ def is_verified(entry: CatalogEntry, path: Path) -> bool:
     digest = sha256(path)
     if digest != entry.sha256:
         raise WeightsError(
-            f"{path} is not OpenAI's {entry.name}: its SHA-256 is {digest[:16]}..., not {entry.sha256[:16]}...",
+            f"{path} is not OpenAI's {entry.name}: its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}...",
             hint=f"remove it and run `vop weights get {entry.name}`; to use this very file, give its path",
         )
     with contextlib.suppress(OSError):  # a cache that cannot be written to is hashed each time
@@ -179,7 +179,7 @@ class _Download:
             size = self._num_here()
             self._part.unlink()
             raise self._error(
-                f"{self._url} sent {size} bytes that are not OpenAI's {self._entry.name} (SHA-256 {digest[:16]}...)"
+                f"{self._url} sent {size} bytes that are not {self._entry.name} (SHA-256 {digest[:16]}...)"
             )
         self._part.replace(self._target)
 

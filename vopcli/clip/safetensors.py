@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import WeightsError
+from vopcli.files import written_aside
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 CHUNK_BYTES = 1 << 24
@@ -74,7 +73,7 @@ def write_safetensors_file(
 
     Raises:
         WeightsError: a tensor has a type of number that the format does not know.
-        OSError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -91,19 +90,10 @@ def write_safetensors_file(
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
 
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in names:
-                _write_array(file, tensors[name])
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).chmod(0o666 & ~_umask())
-        Path(aside).replace(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    with written_aside(path) as aside, aside.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            _write_array(file, tensors[name])
 
 
 @dataclass(frozen=True)
@@ -191,12 +181,6 @@ def _write_array(file: Any, array: NDArray[Any]) -> None:
     step = CHUNK_BYTES // max(flat.itemsize, 1)
     for begin in range(0, flat.size, step):
         file.write(flat[begin : begin + step].astype(flat.dtype.newbyteorder("<"), copy=False).data)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _fail(path: Path, why: str, cause: BaseException | None = None) -> NoReturn:

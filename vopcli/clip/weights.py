@@ -140,7 +140,7 @@ def write_safetensors(weights: Weights, path: Path) -> None:
     """Write the tensors as they are stored, with OpenAI's names and what they do not show as metadata.
 
     Raises:
-        WeightsError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     metadata = {
         "format": "pt",
@@ -149,10 +149,7 @@ def write_safetensors(weights: Weights, path: Path) -> None:
         "text_heads": str(weights.shape.text_heads),
         "source": f"{weights.name} ({weights.kind})",
     }
-    try:
-        write_safetensors_file(path, weights.tensors, metadata)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_safetensors_file(path, weights.tensors, metadata)
 
 
 def _assemble(path: Path, container: Container, activation: Activation | None) -> Weights:
@@ -167,7 +164,7 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
     if known is None:
         raise WeightsError(
             f"{path} does not tell its activation, and the wrong one would give wrong results silently",
-            hint="say it once: `vop weights convert FILE OUT.safetensors --activation quick_gelu` (for OpenAI's "
+            hint="say it once: `vop weights convert FILE OUT.safetensors --activation quick_gelu` (OpenAI's "
             "models, and those of open_clip with quickgelu in their name) or `gelu` (others of open_clip)",
         )
     tensors = names.drop_buffers(container.tensors)

@@ -1,0 +1,103 @@
+"""``vop weights``: which CLIP weights there are, and how to get, convert and look at them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vopcli.cli import console, options
+from vopcli.config.choices import Activation
+from vopcli.resources import cache_folder
+
+app = typer.Typer(
+    help="List, fetch, convert and show CLIP weights. They are kept in $VOP_CACHE, else in ~/.cache/vop.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ActivationOption = Annotated[
+    Activation | None,
+    typer.Option(
+        help="For files that do not tell: quick_gelu for OpenAI's models, gelu for most of open_clip's."
+    ),
+]
+Source = Annotated[
+    str, typer.Argument(metavar="NAME|PATH", help="A name of `vop weights list`, a file or a folder.")
+]
+
+
+@app.command("list")
+def list_(*, as_json: options.Json = False) -> None:
+    """List the models known by name: file, size, SHA-256, and whether it is here."""
+    from vopcli.workflows.weights import list_models
+
+    models = list_models(cache_folder())
+    if as_json:
+        console.print_json([vars(model) for model in models])
+        return
+    columns = ["name", "file", "size", "state", "sha256"]
+    rows = [
+        [model.name, model.file, f"{model.num_bytes / 1e6:.0f} MB", model.state, model.sha256]
+        for model in models
+    ]
+    console.print_table(columns, rows)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `vop weights list`.")],
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A mirror: the folder that holds <sha256>/<file>, or the address of the .pt file itself.",
+        ),
+    ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Download a model, or go on with a download that broke off; print where it is."""
+    from vopcli.clip.catalog import BASE_URL
+    from vopcli.workflows.weights import get_model
+
+    progress = console.progress(quiet=quiet)
+    path = get_model(name, cache=cache_folder(), progress=progress, base_url=url or BASE_URL)
+    if as_json:
+        console.print_json({"name": name, "path": str(path)})
+    else:
+        console.print_line(console.printable(str(path)))
+
+
+@app.command()
+def convert(
+    source: Source,
+    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    *,
+    activation: ActivationOption = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write any supported weights as one safetensors file that needs no configuration beside it."""
+    from vopcli.workflows.weights import ConvertRequest, convert_weights
+
+    request = ConvertRequest(source, target, cache_folder(), activation=activation, overwrite=overwrite)
+    _show(convert_weights(request, console.progress(quiet=quiet)), as_json=as_json)
+
+
+@app.command()
+def show(source: Source, *, activation: ActivationOption = None, as_json: options.Json = False) -> None:
+    """Show what a file of weights is: kind, sizes, number types, activation and fingerprint."""
+    from vopcli.workflows.weights import show_weights
+
+    _show(show_weights(source, cache=cache_folder(), activation=activation), as_json=as_json)
+
+
+def _show(description: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        console.print_json(description)
+        return
+    dtypes = ", ".join(f"{count:,} {dtype}" for dtype, count in description["dtypes"].items())
+    shown = description | {"dtypes": dtypes, "num_parameters": f"{description['num_parameters']:,}"}
+    console.print_table(["", ""], [[name, str(value)] for name, value in shown.items()])

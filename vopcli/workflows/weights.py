@@ -1,0 +1,114 @@
+"""List, fetch, convert and describe CLIP weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vopcli.clip.catalog import BASE_URL, ENTRIES, find, names
+from vopcli.clip.weights import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
+from vopcli.config.choices import Activation
+from vopcli.errors import UsageError, WeightsError
+from vopcli.progress import Progress, SilentProgress
+from vopcli.resources import packaged_file
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that can be used by name; ``num_bytes`` is its file's size, or about that before it is here."""
+
+    name: str
+    file: str
+    num_bytes: int
+    sha256: str
+    state: str
+
+
+def list_models(cache: Path) -> list[KnownModel]:
+    """Return the models known by name and whether each is in ``cache``: ready, partial, missing or wrong."""
+    from vopcli.clip.download import is_verified, sha256
+
+    models = []
+    for entry in ENTRIES:
+        path = cache / entry.file
+        size = path.stat().st_size if path.is_file() else entry.num_bytes
+        try:
+            state = "ready" if is_verified(entry, path) else "missing"
+        except (WeightsError, OSError):
+            state = "wrong"
+        if state == "missing" and path.with_name(f"{entry.file}.part").exists():
+            state = "partial"
+        models.append(KnownModel(entry.name, entry.file, size, entry.sha256, state))
+    demo = packaged_file(f"demo/{DEMO_NAME}.safetensors")
+    if demo.is_file():
+        models.append(KnownModel(DEMO_NAME, demo.name, demo.stat().st_size, sha256(demo), "built in"))
+    return models
+
+
+def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BASE_URL) -> Path:
+    """Fetch a model by name unless it is there; return its file.
+
+    Raises:
+        UsageError: no model has that name.
+        WeightsError: the model cannot be run, or cannot be had.
+    """
+    if name.lower() != DEMO_NAME and find(name) is None:
+        raise UsageError(f"no model is called {name!r}", hint=f"known are {', '.join([*names(), DEMO_NAME])}")
+    return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """Turn ``source``, a name or a path, into the safetensors file ``target``."""
+
+    source: str
+    target: Path
+    cache: Path
+    activation: Activation | None = None
+    overwrite: bool = False
+
+
+def convert_weights(request: ConvertRequest, progress: Progress) -> dict[str, Any]:
+    """Write any supported weights as safetensors with OpenAI's names; return a description of it.
+
+    Raises:
+        UsageError: the target is no safetensors file, is there already, or has no folder.
+        WeightsError: the source cannot be read, or the target not written.
+    """
+    target = request.target
+    if target.suffix != ".safetensors":
+        raise UsageError(f"{target} does not end in .safetensors", hint="that is what is written")
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"{target} cannot be a file", hint="its folder has to exist, and it may not be one")
+    if target.exists() and not request.overwrite:
+        raise UsageError(f"{target} exists", hint="--overwrite replaces it")
+    path = resolve_weights(request.source, cache=request.cache, progress=progress)
+    weights = read_weights(path, activation=request.activation)
+    write_safetensors(weights, target)
+    return describe(read_weights(target))
+
+
+def show_weights(name_or_path: str, *, cache: Path, activation: Activation | None = None) -> dict[str, Any]:
+    """Describe weights by name or path; nothing is downloaded.
+
+    Raises:
+        WeightsError: they are not there, damaged or no CLIP model.
+    """
+    path = resolve_weights(name_or_path, cache=cache, progress=SilentProgress(), download=False)
+    return describe(read_weights(path, activation=activation))
+
+
+def describe(weights: Weights) -> dict[str, Any]:
+    """Return what there is to know of a model, ready for JSON: where it is, what it is, and all its sizes."""
+    shape = asdict(weights.shape)
+    shape["activation"] = weights.shape.activation.value
+    return {
+        "path": str(weights.path),
+        "name": weights.name,
+        "kind": weights.kind,
+        **shape,
+        "num_parameters": weights.shape.num_parameters,
+        "dtypes": weights.num_parameters_by_dtype(),
+        "fingerprint": weights.fingerprint(),
+    }
