@@ -79,7 +79,7 @@ class NumpyTextTower:
     def _linear(self, tokens: Floats, weight: str, bias: str) -> Floats:
         flat = tokens.reshape(-1, tokens.shape[-1])  # (N * L, D): one matrix product
         matrix = self._tensors[weight]
-        # With few rows the time goes into reading the matrix, which BLAS copies first if it is the right factor.
+        # With few rows most time goes into reading the matrix, which BLAS copies if it is the right factor.
         result = (matrix @ flat.T).T if len(flat) <= _FEW_ROWS else flat @ matrix.T
         return (result + self._tensors[bias]).reshape(*tokens.shape[:-1], -1)
 
