@@ -19,3 +19,37 @@ class Precision(str, Enum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class Variant(str, Enum):
+    """The thirteen tuning methods of the paper's comparison, in its order."""
+
+    ZERO_SHOT = "zero-shot"
+    FULL = "full"
+    BIAS = "bias"
+    PROJ = "proj"
+    PARTIAL = "partial"
+    ADAPTER_ATTN = "adapter-attn"
+    ADAPTER_FFN = "adapter-ffn"
+    VOP = "VoP"
+    P = "P"
+    C = "C"
+    F = "F"
+    P_F = "P+F"
+    C_F = "C+F"
+
+
+class ContextModule(str, Enum):
+    """What reads the class tokens of a video's frames in the variants C and C+F."""
+
+    BILSTM = "bilstm"
+    LSTM = "lstm"
+    TRANSFORMER = "transformer"
+
+
+class Sides(str, Enum):
+    """Which towers get prompts."""
+
+    BOTH = "both"
+    TEXT = "text"
+    VISUAL = "visual"

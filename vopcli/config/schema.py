@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from vopcli.config.choices import ContextModule, Sides, Variant
+from vopcli.errors import ConfigError
+
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
 DEFAULT_NUM_FRAMES: Final = 12
 DEFAULT_SIZE_PX: Final = 224
@@ -33,6 +36,46 @@ class DataConfig:
     sampling: str | None = setting(None, text="which frames are kept: uniform, or fps:N for N a second")
     num_frames: int | None = setting(None, text="frames of a video", low=1, high=4096)
     size: int | None = setting(None, text="side of the square frames, in pixels", low=16, high=2048)
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """What is put into the frozen model to be trained (VoP, sections 3 and 4)."""
+
+    variant: Variant = setting(Variant.P_F, text="tuning method, see `vop methods`")
+    prompt_length: int = setting(8, text="prompts in each layer of a tower", low=1, high=64)
+    specific_length: int = setting(4, text="of these, prompts of their own for P and C", low=1, high=63)
+    split_layer: int = setting(8, text="layers before the frames attend to each other in F", low=0, high=1000)
+    context_module: ContextModule = setting(ContextModule.BILSTM, text="what reads the frames in C")
+    sides: Sides = setting(Sides.BOTH, text="towers that get prompts")
+    layers: str = setting("all", text="layers that get prompts, counted from 1: all, or such as 1-6 or 1,3,5")
+    text_suffix: int = setting(
+        0, text="of the text prompts, those at the end; ModelScope has 4", low=0, high=63
+    )
+    adapter_width: int = setting(64, text="width of an adapter", low=1, high=4096)
+    adapter_scale: float = setting(0.1, text="factor on an adapter's output", low=0.0, high=100.0)
+
+    def prompted_layers(self, depth: int) -> list[int]:
+        """Return the layers of a tower of ``depth`` layers that get prompts, counted from 0.
+
+        Raises:
+            ConfigError: ``layers`` is no list of layers, or names one that the tower does not have.
+        """
+        if self.layers == "all":
+            return list(range(depth))
+        found: set[int] = set()
+        for part in self.layers.split(","):
+            first, _, last = part.strip().partition("-")
+            if not (first.isdecimal() and (last or first).isdecimal()):
+                raise ConfigError(
+                    f"tuning.layers {self.layers!r} is no list of layers", hint="such as 1-6 or 1,3,5"
+                )
+            found.update(range(int(first), int(last or first) + 1))
+        if not found or min(found) < 1 or max(found) > depth:
+            raise ConfigError(
+                f"tuning.layers {self.layers!r} does not lie within 1-{depth}", hint="count from 1"
+            )
+        return [layer - 1 for layer in sorted(found)]
 
 
 @dataclass(frozen=True)

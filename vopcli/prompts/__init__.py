@@ -1,0 +1,1 @@
+"""Prompts: learned tokens put between the layers of the frozen towers (VoP, section 3)."""

@@ -1,0 +1,70 @@
+"""Generic video prompts, the same for each frame (VoP, section 3.2), and the hook that puts prompts in place.
+
+Axes: B videos, F frames, L tokens with the class token first, D vision width, P prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+PROMPT_STD: Final = 0.02  # of the normal distribution that prompts are drawn from (VoP, section 4.1)
+
+
+class PromptSource(Protocol):
+    """Where prompts of single frames come from; a module."""
+
+    num_prompts: int
+
+    def __call__(self, row: int, cls_tokens: Tensor) -> Tensor:
+        """Map a table row, and the class tokens (B, F, D) that enter the layer, to prompts (B, F, P, D)."""
+
+
+class GenericPrompts(nn.Module):
+    """A source of prompts: one set for each layer."""
+
+    def __init__(self, *, num_layers: int, prompts: int, width: int) -> None:
+        super().__init__()
+        self.num_prompts = prompts
+        self.table = nn.Parameter(torch.empty(num_layers, prompts, width))
+        nn.init.normal_(self.table, std=PROMPT_STD)
+
+    def forward(self, row: int, cls_tokens: Tensor) -> Tensor:
+        """Return the prompts of table row ``row`` for ``cls_tokens`` (B, F, D): (B, F, P, D)."""
+        batch, frames, _ = cls_tokens.shape
+        return self.table[row].to(cls_tokens.dtype).expand(batch, frames, -1, -1)
+
+
+class FramePrompts(nn.Module):
+    """A LayerHook of the vision tower: prompts of several sources behind the class token of every frame."""
+
+    def __init__(self, sources: Sequence[PromptSource], *, layers: Sequence[int], frames: int) -> None:
+        super().__init__()
+        self.sources = nn.ModuleList(cast("Sequence[nn.Module]", sources))
+        self.rows = {layer: row for row, layer in enumerate(layers)}
+        self.frames = frames
+        self.num_prompts = sum(source.num_prompts for source in sources)
+
+    def before(self, layer: int, tokens: Tensor) -> Tensor:
+        """Replace the last layer's prompts by this layer's: (B * F, L, D) to (B * F, L + P, D)."""
+        if layer not in self.rows:
+            return self.without_prompts(layer, tokens)
+        cls_token, patches = tokens[:, :1], tokens[:, 1 + self._held(layer) :]
+        cls_tokens = cls_token.reshape(-1, self.frames, tokens.shape[-1])  # (B, F, D)
+        prompts = [source(self.rows[layer], cls_tokens).flatten(0, 1) for source in self.sources]
+        return torch.cat([cls_token, *prompts, patches], dim=1)
+
+    def after(self, layer: int, tokens: Tensor) -> Tensor:
+        """Return the tokens unchanged: the next ``before`` drops the prompts, the tower reads the class."""
+        return tokens
+
+    def without_prompts(self, layer: int, tokens: Tensor) -> Tensor:
+        """Drop what stands in the places of the prompts of the layer before ``layer``."""
+        held = self._held(layer)
+        return torch.cat([tokens[:, :1], tokens[:, 1 + held :]], dim=1) if held else tokens
+
+    def _held(self, layer: int) -> int:
+        return self.num_prompts if layer - 1 in self.rows else 0

@@ -1,0 +1,25 @@
+"""Position-specific video prompts: each place in the sequence of frames has its own (VoP, section 3.3, "P").
+
+Axes: B videos, F frames, D vision width, P prompts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vopcli.prompts.generic import PROMPT_STD
+
+
+class PositionPrompts(nn.Module):
+    """A source of prompts: one set for each layer and frame."""
+
+    def __init__(self, *, num_layers: int, frames: int, prompts: int, width: int) -> None:
+        super().__init__()
+        self.num_prompts = prompts
+        self.table = nn.Parameter(torch.empty(num_layers, frames, prompts, width))
+        nn.init.normal_(self.table, std=PROMPT_STD)
+
+    def forward(self, row: int, cls_tokens: Tensor) -> Tensor:
+        """Return frame j's prompts from line j of table row ``row``: (B, F, P, D)."""
+        return self.table[row].to(cls_tokens.dtype).expand(len(cls_tokens), -1, -1, -1)

@@ -1,0 +1,65 @@
+"""CLIP for videos: frames to a video's embedding, tokens to a text's, and a variant's parts (VoP, section 3.1).
+
+Axes: B videos, F frames, N texts, L tokens, E joint width.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vopcli.clip.model import Clip
+from vopcli.clip.transformer import LayerHook
+from vopcli.config.schema import TuningConfig
+from vopcli.tuning.variants import build_parts
+
+
+class VideoTextModel(nn.Module):
+    """Videos and texts in one space, where the cosine says how well they go together.
+
+    Without ``tuning`` it is CLIP as it comes (the variant zero-shot) and takes any number of frames.
+
+    Attributes:
+        clip: the backbone; only what the variant trains of it has ``requires_grad``.
+        num_frames: frames a video must have, None for any.
+    """
+
+    def __init__(
+        self, clip: Clip, tuning: TuningConfig | None = None, *, num_frames: int | None = None
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tuning = tuning
+        self.num_frames = num_frames
+        parts = build_parts(tuning, clip, num_frames=num_frames or 0) if tuning else {}
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self._text_hook = cast("LayerHook | None", parts.get("text_prompts"))
+        self._vision_hook = cast("LayerHook | None", parts.get("vision_prompts"))
+
+    def encode_frames(self, pixels: Tensor) -> Tensor:
+        """Map normalised frames (B, F, 3, H, W) to L2-normalised float32 embeddings (B, F, E).
+
+        Raises:
+            ValueError: the videos have another number of frames than the prompts were made for.
+        """
+        batch, frames = pixels.shape[:2]
+        if self.num_frames is not None and frames != self.num_frames:
+            raise ValueError(f"videos have {frames} frames, the model was tuned for {self.num_frames}")
+        embedded = self.clip.encode_image(pixels.flatten(0, 1), self._vision_hook)  # (B * F, E)
+        return functional.normalize(embedded.float(), dim=-1).view(batch, frames, -1)
+
+    def encode_video(self, pixels: Tensor) -> Tensor:
+        """Map normalised frames (B, F, 3, H, W) to L2-normalised float32 embeddings (B, E)."""
+        return pool_frames(self.encode_frames(pixels))
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Map token ids (N, L) to L2-normalised float32 embeddings (N, E)."""
+        return functional.normalize(self.clip.encode_text(tokens, self._text_hook).float(), dim=-1)
+
+
+def pool_frames(embedded: Tensor) -> Tensor:
+    """Map a video's frame embeddings (B, F, E) to its own (B, E): their mean, L2-normalised again."""
+    return functional.normalize(embedded.mean(dim=1), dim=-1)

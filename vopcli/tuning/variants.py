@@ -1,0 +1,108 @@
+"""The thirteen variants: what each adds to the frozen model, and what it trains (VoP, sections 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from vopcli.clip.model import Clip
+from vopcli.clip.shape import ClipShape
+from vopcli.config.choices import Sides, Variant
+from vopcli.config.schema import TuningConfig
+from vopcli.prompts.context import ContextPrompts
+from vopcli.prompts.function import FunctionPrompts
+from vopcli.prompts.generic import FramePrompts, GenericPrompts, PromptSource
+from vopcli.prompts.position import PositionPrompts
+from vopcli.prompts.text import TextPrompts
+from vopcli.tuning.adapters import attach_adapters
+from vopcli.tuning.select import selected_tensors
+
+Parts = dict[str, nn.Module]  # what a variant adds to the model: text_prompts, vision_prompts, adapters
+
+
+def build_parts(tuning: TuningConfig, clip: Clip, *, num_frames: int) -> Parts:
+    """Build what ``tuning.variant`` adds to ``clip``, and choose which of its own tensors train.
+
+    Returns:
+        The added modules by name; ``text_prompts`` and ``vision_prompts`` are LayerHooks of the two towers.
+    """
+    clip.requires_grad_(requires_grad=False)
+    for name in selected_tensors(tuning.variant, clip.shape):
+        clip.get_parameter(name).requires_grad_()
+    build = PARTS.get(tuning.variant)
+    return build(tuning, clip, num_frames) if build else {}
+
+
+def _adapters(sublayer: str) -> Callable[[TuningConfig, Clip, int], Parts]:
+    def build(tuning: TuningConfig, clip: Clip, num_frames: int) -> Parts:
+        towers = {
+            "text_adapters": (clip.transformer, clip.shape.text_width),
+            "vision_adapters": (clip.visual.transformer, clip.shape.vision_width),
+        }
+        hidden, scale = tuning.adapter_width, tuning.adapter_scale
+        return {
+            name: attach_adapters(tower, sublayer, width=width, hidden=hidden, scale=scale)
+            for name, (tower, width) in towers.items()
+        }
+
+    return build
+
+
+def _prompts(tuning: TuningConfig, clip: Clip, num_frames: int) -> Parts:
+    parts: Parts = {}
+    shape = clip.shape
+    if tuning.sides is not Sides.VISUAL:
+        parts["text_prompts"] = TextPrompts(
+            depth=shape.text_layers,
+            layers=tuning.prompted_layers(shape.text_layers),
+            prefix=tuning.prompt_length - tuning.text_suffix,
+            suffix=tuning.text_suffix,
+            width=shape.text_width,
+        )
+    if tuning.sides is not Sides.TEXT:
+        parts["vision_prompts"] = _vision_prompts(tuning, shape, num_frames)
+    return parts
+
+
+def _vision_prompts(tuning: TuningConfig, shape: ClipShape, num_frames: int) -> nn.Module:
+    joint = tuning.variant in {Variant.F, Variant.P_F, Variant.C_F}
+    depth = tuning.split_layer if joint else shape.vision_layers
+    layers = [layer for layer in tuning.prompted_layers(shape.vision_layers) if layer < depth]
+    shallow = FramePrompts(_sources(tuning, shape, len(layers), num_frames), layers=layers, frames=num_frames)
+    if not joint:
+        return shallow
+    return FunctionPrompts(
+        shallow,
+        depth=shape.vision_layers,
+        split_layer=depth,
+        prompts=tuning.prompt_length,
+        width=shape.vision_width,
+    )
+
+
+def _sources(tuning: TuningConfig, shape: ClipShape, num_layers: int, num_frames: int) -> list[PromptSource]:
+    """Return where the prompts of single frames come from: generic ones, and the variant's own."""
+    width, specific = shape.vision_width, tuning.specific_length
+    if tuning.variant in {Variant.VOP, Variant.F}:
+        return [GenericPrompts(num_layers=num_layers, prompts=tuning.prompt_length, width=width)]
+    generic = GenericPrompts(num_layers=num_layers, prompts=tuning.prompt_length - specific, width=width)
+    if tuning.variant in {Variant.P, Variant.P_F}:
+        return [
+            generic,
+            PositionPrompts(num_layers=num_layers, frames=num_frames, prompts=specific, width=width),
+        ]
+    return [generic, ContextPrompts(kind=tuning.context_module, prompts=specific, width=width)]
+
+
+# What each variant adds; zero-shot adds nothing, and full, bias, proj and partial train what is there.
+PARTS: dict[Variant, Callable[[TuningConfig, Clip, int], Parts]] = {
+    Variant.ADAPTER_ATTN: _adapters("attn"),
+    Variant.ADAPTER_FFN: _adapters("mlp"),
+    Variant.VOP: _prompts,
+    Variant.P: _prompts,
+    Variant.C: _prompts,
+    Variant.F: _prompts,
+    Variant.P_F: _prompts,
+    Variant.C_F: _prompts,
+}
