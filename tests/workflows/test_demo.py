@@ -1,0 +1,150 @@
+"""Making a demo folder: what it holds, and what happens when there is something already."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import pytest
+
+from vopcli.config.load import load_config
+from vopcli.data.demo_scenes import DemoVideo, plan_demo
+from vopcli.errors import FileError, UsageError
+from vopcli.progress import SilentProgress
+from vopcli.workflows.demo import DemoRequest, DemoSummary, make_demo
+
+FEW = list(plan_demo(seed=0))[::70]  # 5 pairs, of both splits
+
+
+def make(
+    folder: Path,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    pairs: Sequence[tuple[DemoVideo, DemoVideo]] = FEW,
+) -> DemoSummary:
+    request = DemoRequest(folder, seed=seed, overwrite=overwrite)
+    return make_demo(request, progress=SilentProgress(), pairs=pairs)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def num_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_the_folder_holds_videos_captions_and_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new" / "demo"
+    summary = make(folder)
+    files = {path.relative_to(folder / "videos").as_posix() for path in folder.rglob("*.mp4")}
+    assert len(files) == summary.num_videos == summary.num_written == 10
+    assert all(num_frames(folder / "videos" / name) == 36 for name in files)
+    lines = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+    assert len(lines) == summary.num_captions
+    assert {line["video"] for line in lines} == files
+    assert all(line["video"].startswith(line["split"] + "/") for line in lines)
+    assert {line["split"] for line in lines} == {"train", "test"}
+    monkeypatch.chdir(folder)
+    config = load_config()
+    assert (config.backbone.weights, config.data.frames, config.data.size) == ("demo-tiny", "out.h5", 48)
+    assert (config.data.captions, config.search.index) == ("captions.jsonl", "idx.h5")
+    assert summary.commands == (
+        "vop extract-frames videos/ out.h5",
+        "vop encode out.h5 idx.h5",
+        'vop search "a red circle" --index idx.h5',
+    )
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    make(tmp_path)
+    whole = contents(tmp_path)
+    lost = sorted((tmp_path / "videos").rglob("*.mp4"))[3]
+    lost.unlink()
+    (tmp_path / "captions.jsonl").unlink()
+    leftover = lost.with_name(f".{lost.name}.abc.part")
+    leftover.write_bytes(b"half")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").rglob("*.mp4")}
+    assert make(tmp_path).num_written == 1
+    assert contents(tmp_path) == whole
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+
+
+def test_running_again_keeps_changed_settings(tmp_path: Path) -> None:
+    make(tmp_path, pairs=FEW[:1])
+    (tmp_path / "vop.yaml").write_text("backbone: {weights: ViT-B/32}\n")
+    assert make(tmp_path, pairs=FEW[:1]).num_written == 0
+    assert (tmp_path / "vop.yaml").read_text() == "backbone: {weights: ViT-B/32}\n"
+    make(tmp_path, pairs=FEW[:1], overwrite=True)
+    assert "demo-tiny" in (tmp_path / "vop.yaml").read_text()
+
+
+def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="is not empty") as caught:
+        make(tmp_path)
+    assert "--overwrite" in caught.value.hint
+    assert contents(tmp_path) == {"letter.txt": b"dear"}
+
+
+@pytest.mark.parametrize("mark", ["[]", "{", '"vop-demo"', "[" * 5000, '{"format": "other"}', "\udcff"])
+def test_another_programs_demo_json_is_no_permission(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "demo.json").write_bytes(mark.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match="is not empty"):
+        make(tmp_path)
+
+
+def test_another_seed_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, pairs=FEW[:1])
+    with pytest.raises(UsageError, match="holds the demo set of seed 0, not 5"):
+        make(tmp_path, seed=5)
+
+
+def test_overwriting_replaces_what_the_demo_made_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path, pairs=FEW[:2])
+    video = sorted((tmp_path / "videos").rglob("*.mp4"))[0]
+    before = video.read_bytes()
+    mine = [tmp_path / "letter.txt", tmp_path / "videos" / "train" / "holiday.mp4"]
+    for path in (*mine, tmp_path / "out.h5", tmp_path / "idx.h5"):
+        path.write_text("dear")
+    others = list(plan_demo(seed=5))[::70][:2]
+    assert make(tmp_path, seed=5, overwrite=True, pairs=others).num_written == 4
+    assert video.read_bytes() != before
+    assert all(path.read_text() == "dear" for path in mine)
+    assert not (tmp_path / "out.h5").exists()
+    assert not (tmp_path / "idx.h5").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file is a file"):
+        make(tmp_path / "file")
+    with pytest.raises(FileError, match="lies below something that is not a folder"):
+        make(tmp_path / "file" / "demo")
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_only_whole_videos_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    code = "import sys; from vopcli.cli.app import main; sys.argv = ['vop', 'demo', sys.argv[1]]; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stderr=subprocess.DEVNULL)
+    while len(list(folder.rglob("*.mp4"))) < 20:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert all(num_frames(path) == 36 for path in folder.rglob("*.mp4"))
+    summary = make_demo(DemoRequest(folder), progress=SilentProgress())
+    assert summary.num_videos == 576
+    assert 100 < summary.num_written < 557
+    assert len(list(folder.rglob("*.mp4"))) == 576
+    assert not list(folder.rglob("*.part"))

@@ -1,0 +1,102 @@
+"""Draw the scenes of the demo set, and write them as real video files (H.264 in MP4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.data.demo_scenes import DemoVideo, Scene
+from vopcli.files import written_aside
+
+HEIGHT_PX: Final = 96
+WIDTH_PX: Final = 128
+FRAME_RATE: Final = 12
+NUM_FRAMES: Final = 36  # 12 segments of 3: their middles are the same frames forwards and backwards
+_OVERSAMPLING: Final = 4  # edges are smoothed by drawing 4 x 4 points a pixel
+_CODEC_OPTIONS: Final = {"preset": "veryfast", "crf": "20", "threads": "1"}
+_BT601: Final = 6  # the colour matrix of small pictures, said in the file so that no player has to guess
+
+
+def draw_scene(scene: Scene, ground: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Draw the shape with smooth edges on a ground (H, W, 3) of `draw_background`; (H, W, 3) uint8 RGB."""
+    height, width = ground.shape[:2]
+    corners = _outline(scene.shape) * scene.radius  # (N, 2)
+    angle = np.deg2rad(scene.tilt_degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    half = 0.5 * height * _OVERSAMPLING
+    centre = np.array([0.5 * width * _OVERSAMPLING, half])
+    points = (corners @ turn + (scene.x, scene.y)) * half + centre - 0.5  # (N, 2) in small points
+    stencil = np.zeros((height * _OVERSAMPLING, width * _OVERSAMPLING), np.uint8)
+    cv2.fillPoly(stencil, [np.rint(points * 16.0).astype(np.int32)], 255, shift=4)
+    cover = cv2.resize(stencil, (width, height), interpolation=cv2.INTER_AREA)[..., None] / np.float32(255.0)
+    picture = ground + (np.asarray(scene.rgb, np.float32) - ground) * cover
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def draw_background(scene: Scene, *, height: int, width: int) -> NDArray[np.float32]:
+    """Draw the ground of a scene, plain or softly textured: (H, W, 3) float32 RGB in 0..255."""
+    background = scene.background
+    ground = np.full((height, width, 3), background.rgb, np.float32)
+    if background.texture > 0.0:
+        rng = np.random.default_rng(background.seed)
+        coarse = rng.normal(0.0, background.texture, (7, 9, 1)).astype(np.float32)
+        ground += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    return np.clip(ground, 0.0, 255.0)
+
+
+def draw_video(video: DemoVideo) -> list[NDArray[np.uint8]]:
+    """Draw the frames of a film: `NUM_FRAMES` pictures (96, 128, 3) uint8 RGB.
+
+    Backwards the same film gives the same pictures in reverse.
+    """
+    ground = draw_background(video.start, height=HEIGHT_PX, width=WIDTH_PX)
+    moments = [number / (NUM_FRAMES - 1) for number in range(NUM_FRAMES)]
+    return [draw_scene(video.scene_at(moment), ground) for moment in moments]
+
+
+def write_video(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
+    """Write frames (H, W, 3) uint8 RGB with even H and W as an H.264 file that any player plays.
+
+    The same frames give the same bytes. The file is complete or not there.
+
+    Raises:
+        FileError: The file cannot be written.
+    """
+    with written_aside(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=dict(_CODEC_OPTIONS))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.colorspace = _BT601
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@cache
+def _outline(shape: str) -> NDArray[np.float64]:
+    """Return the corners (N, 2) of a shape of about the area of a circle of radius 0.9."""
+    if shape == "circle":
+        return _spokes(48, [0.92], first_degrees=0.0)
+    if shape == "square":
+        return _spokes(4, [1.16], first_degrees=45.0)
+    if shape == "triangle":
+        lower = np.array([0.0, 0.2])  # so that its middle, not its hub, is where the scene says
+        return _spokes(3, [1.3], first_degrees=-90.0) + lower
+    return _spokes(10, [1.32, 0.56], first_degrees=-90.0)
+
+
+def _spokes(count: int, radii: Sequence[float], *, first_degrees: float) -> NDArray[np.float64]:
+    """Return ``count`` points around the centre, their distances taken from ``radii`` in turn."""
+    angles = np.deg2rad(first_degrees + np.arange(count) * 360.0 / count)
+    distances = np.resize(np.asarray(radii, float), count)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * distances[:, None]

@@ -1,0 +1,162 @@
+"""What the demo set shows and says: coloured shapes that move, grow or shrink, and their captions.
+
+Captions follow two rules that decide whether order can be learned from frozen features at all: the word that
+tells two changes apart ("right", "large") is one that captions of still pictures use too, and it decides
+alone. Places are in units of half the picture's height, from the centre: x to the right and y down, the
+middle square reaching from -1 to 1; sizes are radii in the same unit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+    "red": (218, 44, 40),
+    "green": (44, 176, 62),
+    "blue": (48, 92, 232),
+    "yellow": (240, 212, 48),
+    "purple": (168, 62, 208),
+    "white": (238, 238, 238),
+}
+SHAPES: Final = ("circle", "square", "triangle", "star")
+
+OPPOSITES: Final[dict[str, str]] = {
+    "right": "left",
+    "left": "right",
+    "top": "bottom",
+    "bottom": "top",
+    "large": "small",
+    "small": "large",
+}
+"""Each change, named by its deciding word, with the change that is the same film backwards."""
+
+SPLIT_TAKES: Final[dict[str, tuple[int, ...]]] = {"train": (1, 2, 3), "test": (4,)}
+"""The takes of each colour, shape and change that a split holds."""
+
+SMALL_RADII: Final = (0.19, 0.27)
+LARGE_RADII: Final = (0.40, 0.48)
+_MEDIUM_RADII: Final = (0.22, 0.30)
+_FAR: Final = (0.48, 0.60)  # how far from the centre a journey starts and ends; nothing is cut off
+_PHRASES: Final = {
+    False: ("a {look} goes to the {word}", "the {look} moves to the {word}"),
+    True: ("a {look} becomes {word}", "the {look} is now {word}"),
+}
+
+
+@dataclass(frozen=True)
+class Background:
+    """A dark ground: its mean RGB (0..255), and a soft texture of a strength in levels, drawn from a seed."""
+
+    rgb: tuple[float, float, float]
+    texture: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One coloured shape on a ground; ``x``, ``y`` and ``radius`` in half heights, ``rgb`` in 0..255."""
+
+    colour: str
+    shape: str
+    x: float
+    y: float
+    radius: float
+    tilt_degrees: float
+    rgb: tuple[float, float, float]
+    background: Background
+
+    @property
+    def look(self) -> str:
+        """Colour and shape, as captions name them."""
+        return f"{self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class DemoVideo:
+    """A film from one scene to another, and what its captions say of it."""
+
+    split: str
+    change: str
+    take: int
+    start: Scene
+    end: Scene
+
+    @property
+    def name(self) -> str:
+        """Path below the folder of videos; search never reads it, people do."""
+        return f"{self.split}/{self.start.colour}-{self.start.shape}-{self.change}-{self.take:02d}.mp4"
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """What happens: one caption for a test video, two wordings for a training video."""
+        phrases = _PHRASES[self.change in {"large", "small"}]
+        texts = tuple(phrase.format(look=self.start.look, word=self.change) for phrase in phrases)
+        return texts if self.split == "train" else texts[:1]
+
+    def scene_at(self, moment: float) -> Scene:
+        """Return the scene at a moment in [0, 1]; the way back passes exactly the same scenes."""
+        share = moment * moment * (3.0 - 2.0 * moment)  # starts and ends softly, alike in both directions
+        between = {
+            name: getattr(self.start, name) * (1.0 - share) + getattr(self.end, name) * share
+            for name in ("x", "y", "radius")
+        }
+        return dataclasses.replace(self.start, **between)
+
+    def backwards(self) -> DemoVideo:
+        """Return the same film run backwards, which is the opposite change."""
+        return DemoVideo(self.split, OPPOSITES[self.change], self.take, self.end, self.start)
+
+
+def plan_demo(*, seed: int) -> Iterator[tuple[DemoVideo, DemoVideo]]:
+    """Yield every film of the demo set with the one that runs backwards: 432 to train on and 144 to test.
+
+    Each film depends on the seed and its own name alone, so any of them can be made again by itself.
+    """
+    pairs = ("right", "top", "large")
+    for split_index, (split, takes) in enumerate(SPLIT_TAKES.items()):
+        grid = itertools.product(takes, enumerate(SHAPES), enumerate(COLOURS), enumerate(pairs))
+        for take, (shape_index, shape), (colour_index, colour), (pair_index, change) in grid:
+            key = [seed, split_index, take, shape_index, colour_index, pair_index]
+            start, end = _film(np.random.default_rng(key), colour, shape, change)
+            forwards = DemoVideo(split, change, take, start, end)
+            yield forwards, forwards.backwards()
+
+
+def random_scene(rng: np.random.Generator, *, colour: str, shape: str) -> Scene:
+    """Return a scene in the middle, with a ground, a tilt and a shade of its colour drawn at random."""
+    shade = rng.normal(0.0, 7.0, 3) + rng.uniform(-14.0, 8.0)
+    red, green, blue = np.clip(np.asarray(COLOURS[colour]) + shade, 0.0, 255.0).tolist()
+    grey = rng.uniform(28.0, 105.0)
+    ground = np.clip(grey + rng.normal(0.0, 6.0, 3), 0.0, 255.0).tolist()
+    texture = rng.uniform(4.0, 16.0) if rng.random() < 0.6 else 0.0
+    background = Background((ground[0], ground[1], ground[2]), texture, int(rng.integers(2**31)))
+    return Scene(colour, shape, 0.0, 0.0, 0.3, rng.uniform(-8.0, 8.0), (red, green, blue), background)
+
+
+def _film(rng: np.random.Generator, colour: str, shape: str, change: str) -> tuple[Scene, Scene]:
+    """Draw the first and last scene of a change to the right, to the top, or to large."""
+    scene = random_scene(rng, colour=colour, shape=shape)
+    if change == "large":
+        x, y = rng.uniform(-0.36, 0.36, 2).tolist()
+        small, large = rng.uniform(*SMALL_RADII), rng.uniform(*LARGE_RADII)
+        return (
+            dataclasses.replace(scene, x=x, y=y, radius=small),
+            dataclasses.replace(scene, x=x, y=y, radius=large),
+        )
+    radius, across = rng.uniform(*_MEDIUM_RADII), rng.uniform(-0.5, 0.5)
+    here, there = -rng.uniform(*_FAR), rng.uniform(*_FAR)
+    if change == "right":
+        return (
+            dataclasses.replace(scene, x=here, y=across, radius=radius),
+            dataclasses.replace(scene, x=there, y=across, radius=radius),
+        )
+    return (  # to the top: y points down
+        dataclasses.replace(scene, x=across, y=there, radius=radius),
+        dataclasses.replace(scene, x=across, y=here, radius=radius),
+    )

@@ -1,0 +1,159 @@
+"""Make a folder with the demo set: video files, their captions, settings, and the commands to try."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.data.demo import draw_video, write_video
+from vopcli.data.demo_scenes import DemoVideo, plan_demo
+from vopcli.errors import FileError, UsageError
+from vopcli.files import written_aside
+from vopcli.progress import Progress
+
+VIDEOS: Final = "videos"
+CAPTIONS: Final = "captions.jsonl"
+SETTINGS: Final = "vop.yaml"
+STORE: Final = "out.h5"
+INDEX: Final = "idx.h5"
+_MARK: Final = (
+    "demo.json"  # tells a demo folder, and of which seed it is, from a folder that holds something else
+)
+_MARK_BYTES: Final = 4096
+
+COMMANDS: Final = (
+    f"vop extract-frames {VIDEOS}/ {STORE}",
+    f"vop encode {STORE} {INDEX}",
+    f'vop search "a red circle" --index {INDEX}',
+)
+
+_SETTINGS_TEXT: Final = f"""\
+# Settings of the demo set; every command that is run in this folder reads them.
+backbone: {{weights: demo-tiny}}  # a tiny CLIP that knows six colours, four shapes, two sizes and places
+data: {{frames: {STORE}, captions: {CAPTIONS}, size: 48}}
+search: {{index: {INDEX}}}
+"""
+
+
+@dataclass(frozen=True)
+class DemoRequest:
+    """Where the demo set goes, and the seed that decides what it shows."""
+
+    folder: Path
+    seed: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """What lies in the folder now, and the commands to try there."""
+
+    folder: Path
+    seed: int
+    num_videos: int
+    num_written: int
+    num_captions: int
+    commands: tuple[str, ...]
+
+
+def make_demo(
+    request: DemoRequest, *, progress: Progress, pairs: Sequence[tuple[DemoVideo, DemoVideo]] | None = None
+) -> DemoSummary:
+    """Write the demo set; where an earlier run with the same seed stopped, go on.
+
+    Videos that are there already are kept, and so are settings that a user has changed.
+
+    Args:
+        request: where, and which.
+        progress: told about each video.
+        pairs: films with those that run backwards; all of the demo set unless given.
+
+    Raises:
+        UsageError: the folder holds something else, or the demo set of another seed.
+        FileError: the folder cannot be written.
+    """
+    folder = request.folder
+    pairs = list(plan_demo(seed=request.seed)) if pairs is None else pairs
+    videos = [video for pair in pairs for video in pair]
+    try:
+        _prepare(request, videos)
+        num_written = 0
+        with progress.task("Drawing videos", total=len(videos), unit="videos") as task:
+            for pair in pairs:
+                num_written += _write_missing(folder, pair)
+                task.advance(len(pair))
+        lines = list(_caption_lines(videos))
+        _write_text(folder / CAPTIONS, "".join(f"{line}\n" for line in lines))
+        if not (folder / SETTINGS).exists():
+            _write_text(folder / SETTINGS, _SETTINGS_TEXT)
+    except OSError as error:
+        raise FileError(error.filename or folder, error) from error
+    return DemoSummary(folder, request.seed, len(videos), num_written, len(lines), COMMANDS)
+
+
+def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
+    """Make the folder ours, or leave it untouched.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    folder = request.folder
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", hint="name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = {"format": "vop-demo", "version": 1, "seed": request.seed}
+    found = _read_mark(folder / _MARK)
+    if found != mark and any(folder.iterdir()) and not request.overwrite:
+        if found.get("format") == mark["format"]:
+            raise UsageError(
+                f"{folder} holds the demo set of seed {found.get('seed')}, not {request.seed}",
+                hint="name another folder, or replace it with --overwrite",
+            )
+        raise UsageError(
+            f"{folder} is not empty",
+            hint="name a new folder, or add the demo's files to this one with --overwrite",
+        )
+    if request.overwrite:  # only what the demo itself makes: anything else in the folder is not ours
+        made = [f"{VIDEOS}/{video.name}" for video in videos]
+        for name in (_MARK, *made, CAPTIONS, SETTINGS, STORE, INDEX):
+            (folder / name).unlink(missing_ok=True)
+    for split in {video.split for video in videos}:
+        split_folder = folder / VIDEOS / split
+        split_folder.mkdir(parents=True, exist_ok=True)
+        for leftover in split_folder.glob(".*.mp4.*.part"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
+    _write_text(folder / _MARK, json.dumps(mark) + "\n")
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    """Return what a demo folder says of itself; empty for any other folder."""
+    try:
+        with path.open("rb") as file:
+            document = json.loads(file.read(_MARK_BYTES))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _write_missing(folder: Path, pair: tuple[DemoVideo, DemoVideo]) -> int:
+    """Write a film and the same backwards where they are not there yet; return how many were not."""
+    paths = [folder / VIDEOS / video.name for video in pair]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    frames = draw_video(pair[0]) if missing else []
+    for number in missing:
+        write_video(paths[number], frames if number == 0 else frames[::-1])
+    return len(missing)
+
+
+def _caption_lines(videos: list[DemoVideo]) -> Iterator[str]:
+    for video in videos:
+        for caption in video.captions:
+            yield json.dumps({"video": video.name, "caption": caption, "split": video.split})
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written_aside(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
