@@ -1,0 +1,87 @@
+"""`vop extract-frames`: decode videos once."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vopcli.cli import console, options
+from vopcli.data.scan import VIDEO_SUFFIXES
+
+
+class Codec(str, Enum):
+    """How frames are kept."""
+
+    RAW = "raw"
+    JPEG = "jpeg"
+
+
+def extract_frames(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SRC...", help="Folders of videos, videos, or text files that name a video a line."
+        ),
+    ],
+    store: Annotated[Path, typer.Argument(metavar="OUT.h5", help="Frame store to make or to extend.")],
+    *,
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            metavar="uniform|fps:N", help="Evenly spread frames, or N for each second. [default: uniform]"
+        ),
+    ] = None,
+    num_frames: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Frames of a video; with fps:N the most. [default: 12]"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=2048, help="Side of the square frames in pixels. [default: 224]")
+    ] = None,
+    codec: Annotated[
+        Codec | None,
+        typer.Option(help="raw reads fastest, jpeg (quality 95) takes a tenth of the space. [default: raw]"),
+    ] = None,
+    workers: options.Workers = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first video that fails.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    config: options.ConfigFile = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Decode videos once and keep their frames in a frame store.
+
+    Run again, it adds what is new or changed. Folders are searched recursively, without hidden and system
+    folders, for files ending in SUFFIXES; any file may be named by itself.
+    """
+    from vopcli.config.load import load_config
+    from vopcli.workflows.extract import extract
+    from vopcli.workflows.extract_plan import ExtractRequest
+
+    settings = load_config(config).data
+    request = ExtractRequest(
+        sources,
+        store,
+        sampling=sampling or settings.sampling,
+        num_frames=num_frames or settings.num_frames,
+        size=size or settings.size,
+        codec=codec.value if codec else None,
+        workers=workers,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        strict=strict,
+        dry_run=dry_run,
+    )
+    summary = extract(request, console.progress(quiet=quiet))
+    console.print_json(summary) if as_json else console.print_line(str(summary))
+    raise typer.Exit(summary.exit_code)
+
+
+extract_frames.__doc__ = (extract_frames.__doc__ or "").replace("SUFFIXES", " ".join(VIDEO_SUFFIXES))

@@ -1,0 +1,298 @@
+"""Read a frame store: the decoded, resized frames of many videos in one HDF5 file."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
+from vopcli.errors import DataError
+from vopcli.hdf5 import Segment, SegmentFile
+from vopcli.progress import Progress, SilentProgress
+
+RESIZE: Final = "bicubic-antialias-uint8, short side, centre crop"
+CODECS: Final = ("raw", "jpeg")
+JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, then the mean of what came
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the frames of a store were made: the same for all of them.
+
+    Attributes:
+        sampling: which frames were taken, as `vopcli.data.samplers` writes it.
+        size: side of the square frames in pixels.
+        resize: how they were brought to that size.
+        codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.
+    """
+
+    sampling: str
+    size: int
+    resize: str = RESIZE
+    codec: str = "raw"
+
+    @classmethod
+    def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
+        """Read the recipe out of a store's attributes.
+
+        Raises:
+            DataError: it is incomplete, or of another kind than this program reads.
+        """
+        said = attributes.get("recipe")
+        if isinstance(said, dict) and set(said) == {item.name for item in fields(cls)}:
+            recipe = cls(**said)
+            texts = (recipe.sampling, recipe.resize, recipe.codec)
+            is_sound = all(isinstance(text, str) for text in texts) and recipe.codec in CODECS
+            if is_sound and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
+                return recipe
+        raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return the attributes of a store made to this recipe."""
+        return {"recipe": asdict(self)}
+
+    def __str__(self) -> str:
+        return f"sampling {self.sampling}, {self.size} x {self.size} pixels, {self.codec}"
+
+
+@dataclass(frozen=True)
+class StoredVideo:
+    """A video whose frames are in a store.
+
+    Attributes:
+        path: its name, relative to ``root``.
+        root: absolute folder.
+        size: bytes of the video file.
+        mtime_ns: time of its last change, nanoseconds since 1970.
+        sha256: hash of its content, 32 bytes.
+        duration_seconds: how long it plays.
+        fps: frames a second, on average.
+        width: pixels across as displayed.
+        height: pixels down as displayed.
+        rotation_degrees: by how much the coded picture is turned to be displayed.
+        num_real: frames that are the video's own; the rest repeats the last of them.
+        num_frames: frames stored, F.
+        num_bad_packets: packets of the video that could not be decoded.
+        segment: number of the segment that holds the frames.
+        first_frame: their place in it.
+        frames_crc32: CRC-32 of their times and pixels.
+        seconds: (F,) float64, when each frame is presented.
+    """
+
+    path: str
+    root: str
+    size: int
+    mtime_ns: int
+    sha256: bytes
+    duration_seconds: float
+    fps: float
+    width: int
+    height: int
+    rotation_degrees: int
+    num_real: int
+    num_frames: int
+    num_bad_packets: int
+    segment: int
+    first_frame: int
+    frames_crc32: int
+    seconds: NDArray[np.float64] = field(compare=False, repr=False)
+
+
+class FrameStore:
+    """A frame store as a reader sees it.
+
+    It may be pickled, and used after a fork: nothing but the file name is passed on.
+
+    Attributes:
+        path: the file.
+        recipe: how the frames were made.
+        videos: what is stored, sorted by path.
+        failures: path and reason of each video that could not be decoded.
+        used_frames: for each segment, after which frame its free room begins.
+        num_damaged_rows: entries that cannot be read; a killed run may leave one, else the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._contents = SegmentFile.read(path, FRAME_FORMAT)
+        self.recipe = Recipe.from_attributes(path, self._contents.attributes)
+        self.segments = self._contents.segments
+        _check_shapes(path, self.segments, self.recipe)
+        rows = [row for segment in self.segments for row in unpack_rows(segment)[0]]
+        state = latest(rows)
+        self.used_frames = used_frames(rows, self.segments, self.recipe)
+        good = {path: row for path, row in state.items() if row_fits(row, self.segments, self.recipe)}
+        self.num_damaged_rows = rows.count(None) + len(state) - len(good)
+        self.rows = sorted(good.values(), key=lambda row: row.path.encode("utf-8", "surrogateescape"))
+        self._seconds = [segment.map("seconds") for segment in self.segments]
+        self._data = [segment.map(self._data_column) for segment in self.segments]
+        self.videos = [self._stored(row) for row in self.rows if row.status is Status.DONE]
+        self.failures = [(row.path, row.error) for row in self.rows if row.status is Status.FAILED]
+
+    @classmethod
+    def open(cls, path: Path) -> FrameStore:
+        """Read what ``path`` holds; frames are read later.
+
+        Raises:
+            DataError: missing, no frame store, of another version, or damaged.
+            BusyError: being written by another process.
+        """
+        return cls(path)
+
+    def __reduce__(self) -> tuple[type[FrameStore], tuple[Path]]:
+        return FrameStore, (self.path,)
+
+    @property
+    def _data_column(self) -> str:
+        return "frames" if self.recipe.codec == "raw" else "frame_bytes"
+
+    def read(self, video: StoredVideo) -> NDArray[np.uint8]:
+        """Return the frames of one video, (F, S, S, 3) uint8 RGB.
+
+        Raises:
+            DataError: its JPEG data are damaged.
+        """
+        size = self.recipe.size
+        out = np.empty((1, video.num_frames, size, size, 3), np.uint8)
+        return self.read_batch([video], out)[0]
+
+    def read_batch(self, videos: Sequence[StoredVideo], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Read the frames of several videos that have the same number of frames.
+
+        Args:
+            videos: what to read.
+            out: (B, F, S, S, 3) uint8, filled from its first row on; B may be larger than ``videos``.
+
+        Returns:
+            The filled rows of ``out``.
+
+        Raises:
+            DataError: the JPEG data of a video are damaged.
+        """
+        for i, video in enumerate(videos):
+            if self.recipe.codec == "raw":
+                first = video.first_frame
+                np.copyto(out[i], self._data[video.segment][first : first + video.num_frames])
+            else:
+                self._read_jpeg(video, out[i])
+        return out[: len(videos)]
+
+    def verify(self, progress: Progress | None = None) -> list[str]:
+        """Read everything and return what is damaged, a sentence for each problem."""
+        problems = []
+        if self.num_damaged_rows:
+            problems.append(f"{self.num_damaged_rows} entries are damaged")
+        with (progress or SilentProgress()).task("verify", total=len(self.videos), unit="videos") as task:
+            for video in self.videos:
+                if self._crc32(video) == video.frames_crc32:
+                    task.advance()
+                else:
+                    problems.append(f"the frames of {video.path} are damaged")
+                    task.fail(video.path, "its frames are damaged")
+        return problems
+
+    def _stored(self, row: Row) -> StoredVideo:
+        place = slice(row.first_frame, row.first_frame + row.num_frames)
+        values = {
+            item.name: getattr(row, item.name) for item in fields(StoredVideo) if hasattr(row, item.name)
+        }
+        return StoredVideo(
+            **values, segment=row.frames_segment, seconds=self._seconds[row.frames_segment][place]
+        )
+
+    def _encoded(self, video: StoredVideo) -> list[NDArray[np.uint8]]:
+        """Return the stored bytes of each frame."""
+        place = slice(video.first_frame, video.first_frame + video.num_frames)
+        data = self._data[video.segment]
+        if self.recipe.codec == "raw":
+            return list(data[place])
+        return [data[start:end] for start, end in self.segments[video.segment].map("frame_ranges")[place]]
+
+    def _crc32(self, video: StoredVideo) -> int:
+        return frames_crc32(video.seconds, self._encoded(video))
+
+    def _read_jpeg(self, video: StoredVideo, out: NDArray[np.uint8]) -> None:
+        import cv2
+
+        for target, encoded in zip(out, self._encoded(video), strict=True):
+            picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+            if picture is None or picture.shape != target.shape:
+                raise DataError(
+                    f"the frames of {video.path} in {self.path} are damaged", hint="make the file anew"
+                )
+            cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=target)
+
+
+def frames_crc32(seconds: NDArray[np.float64], encoded: Sequence[NDArray[np.uint8]]) -> int:
+    """Return the CRC-32 over the times of frames and their stored bytes."""
+    crc = zlib.crc32(np.ascontiguousarray(seconds).data)
+    for frame in encoded:
+        crc = zlib.crc32(np.ascontiguousarray(frame).reshape(-1).data, crc)
+    return crc
+
+
+def row_fits(row: Row, segments: Sequence[Segment], recipe: Recipe) -> bool:
+    """Whether the frames that a row names lie within the file."""
+    if row.status is not Status.DONE:
+        return True
+    if not 0 <= row.frames_segment < len(segments) or row.first_frame < 0 or row.num_frames < 1:
+        return False
+    return row.first_frame + row.num_frames <= frame_slots(segments[row.frames_segment], recipe)
+
+
+def frame_slots(segment: Segment, recipe: Recipe) -> int:
+    """Return how many frames a segment has places for."""
+    return segment.columns["frames" if recipe.codec == "raw" else "frame_ranges"].shape[0]
+
+
+def used_frames(rows: Iterable[Row | None], segments: Sequence[Segment], recipe: Recipe) -> list[int]:
+    """Return for each segment how many frames from its first on were ever used, by rows of any segment."""
+    used = [0] * len(segments)
+    for row in rows:
+        if row and row.status is Status.DONE and row_fits(row, segments, recipe):
+            used[row.frames_segment] = max(used[row.frames_segment], row.first_frame + row.num_frames)
+    return used
+
+
+def missing_frames(num_free: Sequence[int], num_frames: Sequence[int]) -> int:
+    """Return how many frames a new segment must have room for.
+
+    Args:
+        num_free: free frames of each segment there is.
+        num_frames: frames of each video to come; those of one video stand together.
+    """
+    free, missing = list(num_free), 0
+    for count in num_frames:
+        place = next((i for i, slots in enumerate(free) if slots >= count), None)
+        if place is None:
+            missing += count
+        else:
+            free[place] -= count
+    return missing
+
+
+def frames_bytes(num_frames: int, recipe: Recipe) -> int:
+    """Return the bytes that so many frames take; for JPEG files a guess."""
+    pixel_bytes = 3.0 if recipe.codec == "raw" else JPEG_PIXEL_BYTES
+    return int(num_frames * (recipe.size**2 * pixel_bytes + 8))
+
+
+def _check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> None:
+    for segment in segments:
+        shapes = {name: column.shape for name, column in segment.columns.items()}
+        expected = {
+            "rows": (shapes["rows"][:1]),
+            "paths": (shapes["paths"][:1]),
+            "seconds": (frame_slots(segment, recipe),),
+            "frames": (*shapes["frames"][:1], recipe.size, recipe.size, 3),
+            "frame_bytes": (shapes["frame_bytes"][:1]),
+            "frame_ranges": (*shapes["frame_ranges"][:1], 2),
+        }
+        if shapes != expected:
+            raise DataError(f"{path} is damaged: segment {segment.number} has odd sizes", hint="make it anew")

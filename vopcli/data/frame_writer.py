@@ -1,0 +1,200 @@
+"""Write a frame store: lay out room for the frames of many videos, then fill it video by video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
+from vopcli.data.frame_store import (
+    JPEG_PIXEL_BYTES,
+    Recipe,
+    frame_slots,
+    frames_crc32,
+    missing_frames,
+    row_fits,
+    used_frames,
+)
+from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file
+
+_ROOM: Final = 1.1
+
+
+@dataclass
+class _Tail:
+    """The unused end of a segment: its next free frame and byte."""
+
+    segment: Segment
+    next_frame: int
+    next_byte: int
+
+    def has_room(self, num_frames: int, num_bytes: int, recipe: Recipe) -> bool:
+        """Whether so many frames, or bytes of JPEG, still fit."""
+        if self.next_frame + num_frames > frame_slots(self.segment, recipe):
+            return False
+        return (
+            recipe.codec == "raw"
+            or self.next_byte + num_bytes <= self.segment.columns["frame_bytes"].shape[0]
+        )
+
+
+class FrameStoreWriter:
+    """A frame store held open, and locked, by its one writer; a context manager.
+
+    A video's frames are on the disk before its row says so: whatever ends the process, a row tells the truth.
+    Room that an earlier run took and did not use is used first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing store.
+
+        Raises:
+            DataError: no frame store, of another version, or damaged.
+            BusyError: another process reads or writes it.
+        """
+        self._file = SegmentWriter(path, FRAME_FORMAT)
+        try:
+            contents = self._file.contents
+            self.recipe = Recipe.from_attributes(path, contents.attributes)
+            rows = [row for segment in contents.segments for row in unpack_rows(segment)[0]]
+            used = used_frames(rows, contents.segments, self.recipe)
+        except BaseException:
+            self._file.__exit__()
+            raise
+        self.known = latest(row for row in rows if row and row_fits(row, contents.segments, self.recipe))
+        self._tails = [
+            _Tail(segment, next_frame, int(segment.map("frame_ranges")[:next_frame].max(initial=0)))
+            for segment, next_frame in zip(contents.segments, used, strict=True)
+        ]
+        self._packed: NDArray[Any] = np.zeros(0, ROW)
+        self._segment: Segment | None = None
+        self._frames_left = 0
+        self._jpeg_bytes, self._jpeg_frames = int(self.recipe.size**2 * JPEG_PIXEL_BYTES), 1
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> FrameStoreWriter:
+        """Make a new, empty store.
+
+        Raises:
+            FileError: the file exists, or its folder cannot be written.
+        """
+        create_segment_file(path, FRAME_FORMAT, recipe.to_attributes())
+        return cls(path)
+
+    def __enter__(self) -> FrameStoreWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.__exit__(*exception)
+
+    @property
+    def num_free(self) -> list[int]:
+        """For each segment, how many frames still fit into it."""
+        return [frame_slots(tail.segment, self.recipe) - tail.next_frame for tail in self._tails]
+
+    def lay_out(self, rows: Sequence[Row], num_frames: Sequence[int]) -> None:
+        """Add a segment with these rows, and with room for frames that do not fit into what is free.
+
+        Args:
+            rows: what is known now; those still to be decoded are pending.
+            num_frames: for each row, how many frames will come; 0 for rows that bring none.
+
+        Raises:
+            FileError: no room on the disk; the file is as it was.
+        """
+        self._packed, names = pack_rows(rows)
+        self._frames_left = sum(num_frames)
+        filled = {"rows": self._packed, "paths": names}
+        self._segment = self._add_segment(
+            filled, missing_frames(self.num_free, [count for count in num_frames if count])
+        )
+
+    def _add_segment(self, filled: dict[str, NDArray[Any]], num_frames: int, num_bytes: int = 0) -> Segment:
+        size, is_raw = self.recipe.size, self.recipe.codec == "raw"
+        guess = int(num_frames * self._jpeg_bytes / self._jpeg_frames * _ROOM)
+        empty = {
+            "seconds": (num_frames,),
+            "frames": (num_frames if is_raw else 0, size, size, 3),
+            "frame_bytes": (0 if is_raw else max(guess, num_bytes),),
+            "frame_ranges": (0 if is_raw else num_frames, 2),
+        }
+        segment = self._file.add_segment({}, filled, empty)
+        self._tails.append(_Tail(segment, 0, 0))
+        return segment
+
+    def put_frames(
+        self,
+        number: int,
+        row: Row,
+        frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
+        seconds: NDArray[np.float64],
+    ) -> Row:
+        """Write the frames of a video, wait until they are on the disk, then its row.
+
+        Args:
+            number: place of its row in what was laid out.
+            row: what to say of it; where its frames are is filled in.
+            frames: (F, S, S, 3) uint8 pixels; of a store of JPEG files F arrays, the (bytes,) uint8 of each.
+            seconds: (F,) when each is presented.
+
+        Returns:
+            The row as written.
+
+        Raises:
+            FileError: the disk is full or failed.
+        """
+        sizes = np.array([frame.size for frame in frames], np.int64)
+        tail = self._find_room(len(frames), int(sizes.sum()))
+        segment, first = tail.segment, tail.next_frame
+        if isinstance(frames, np.ndarray):
+            self._file.write(segment, "frames", first, frames)
+        else:
+            ends = tail.next_byte + np.cumsum(sizes)
+            self._file.write(segment, "frame_bytes", tail.next_byte, np.concatenate(frames))
+            self._file.write(segment, "frame_ranges", first, np.stack([ends - sizes, ends], axis=1))
+            tail.next_byte = int(ends[-1])
+            self._jpeg_bytes, self._jpeg_frames = (
+                self._jpeg_bytes + int(sizes.sum()),
+                self._jpeg_frames + len(frames),
+            )
+        self._file.write(segment, "seconds", first, seconds)
+        self._file.sync()
+        tail.next_frame += len(frames)
+        self._frames_left -= len(frames)
+        row = replace(
+            row,
+            status=Status.DONE,
+            num_frames=len(frames),
+            frames_segment=segment.number,
+            first_frame=first,
+            frames_crc32=frames_crc32(seconds, list(frames)),
+        )
+        self.put_row(number, row)
+        return row
+
+    def put_row(self, number: int, row: Row) -> None:
+        """Say something of a video that needs no frames written: that it failed, or is a copy of another.
+
+        Raises:
+            FileError: the disk is full or failed.
+            ValueError: nothing was laid out.
+        """
+        if self._segment is None:
+            raise ValueError("rows are written after they were laid out")
+        path, root = (tuple(self._packed[number][name].tolist()) for name in ("path", "root"))
+        packed = np.array([pack_row(row, path, root)], ROW)
+        self._file.write(self._segment, "rows", number, packed)
+        self.known[row.path] = row
+
+    def _find_room(self, num_frames: int, num_bytes: int) -> _Tail:
+        for tail in self._tails:
+            if tail.has_room(num_frames, num_bytes, self.recipe):
+                return tail
+        nothing = {"rows": np.zeros(0, ROW), "paths": np.zeros(0, np.uint8)}
+        self._add_segment(nothing, max(self._frames_left, num_frames), num_bytes)
+        return self._tails[-1]

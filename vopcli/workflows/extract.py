@@ -1,0 +1,264 @@
+"""Decode the videos of some folders once, and keep their sampled frames in a frame store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from vopcli.data.changes import hash_file
+from vopcli.data.decode_pool import DecodeJob, decode_videos
+from vopcli.data.frame_rows import Row, Status
+from vopcli.data.frame_writer import FrameStoreWriter
+from vopcli.data.samplers import parse_sampling
+from vopcli.data.video import SampledFrames
+from vopcli.errors import EXIT_SOME_FAILED, VideoError
+from vopcli.progress import Progress
+from vopcli.workflows.extract_plan import ExtractRequest, Plan, find, make_plan, reason, usable_cores
+from vopcli.workflows.extract_store import check_room, opened, read_known
+
+_JPEG_QUALITY: Final = 95
+
+Decoded = tuple[int, "SampledFrames | VideoError", bytes]
+
+
+@dataclass
+class ExtractSummary:
+    """What an extraction did, or would do.
+
+    Attributes:
+        store: the frame store.
+        recipe: how its frames are made, in words.
+        is_dry_run: nothing was written.
+        num_found: videos found.
+        num_new: videos decoded under a name not known before (of a dry run: to be decoded).
+        num_changed: videos decoded again because their content changed.
+        num_renamed: videos whose frames were kept under a new name.
+        num_copies: videos with the content of another one, decoded once.
+        num_unchanged: videos that were stored before, and are the same still.
+        num_vanished: videos in the store whose files are gone.
+        num_frames: frames decoded.
+        num_bytes: by how much the store grew.
+        seconds: how long it took.
+        failed: path and reason of each video that failed in this run.
+        failed_before: path and reason of each video that failed in an earlier run and was not tried again.
+        unreadable: name and reason of what could not be looked at.
+    """
+
+    store: str
+    recipe: str
+    is_dry_run: bool
+    num_found: int
+    num_new: int = 0
+    num_changed: int = 0
+    num_renamed: int = 0
+    num_copies: int = 0
+    num_unchanged: int = 0
+    num_vanished: int = 0
+    num_frames: int = 0
+    num_bytes: int = 0
+    seconds: float = 0.0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed_before: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 4 when a video found has no frames in the store."""
+        return EXIT_SOME_FAILED if self.failed or self.failed_before or self.unreadable else 0
+
+
+def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
+    """Add what is new and changed to a frame store, or make one.
+
+    Args:
+        request: what to extract, and where to.
+        progress: told of videos and failures.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: an option that makes no sense.
+        DataError: a source or the store is missing, damaged, in use, or does not fit the request, or there
+            is no room on the disk.
+        VideoError: of a strict run, a video that failed; what was finished is kept.
+    """
+    began = time.monotonic()
+    found, unreadable = find(request)
+    if request.strict and unreadable:
+        raise VideoError(f"{unreadable[0][0]} {unreadable[0][1]}", hint="leave out --strict to do the others")
+    if request.dry_run:
+        recipe, known, num_free = read_known(request)
+        plan = make_plan(request, recipe, known, found, progress)
+        summary = _summary(request, plan, len(found))
+        summary.num_new, summary.num_changed = len(plan.changes.new), len(plan.changes.changed)
+        summary.num_copies += len(plan.changes.twins)
+        summary.num_frames, summary.num_bytes = plan.num_frames, plan.num_bytes(num_free)
+    else:
+        with opened(request) as (writer, keep):
+            plan = make_plan(request, writer.recipe, writer.known, found, progress)
+            summary = _summary(request, plan, len(found))
+            summary.num_bytes = plan.num_bytes(writer.num_free)
+            check_room(request.store, summary.num_bytes)
+            run = _Run(request, plan, writer, summary)
+            keep()
+            run.decode(progress)
+    summary.unreadable = unreadable
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _summary(request: ExtractRequest, plan: Plan, num_found: int) -> ExtractSummary:
+    """Return what the plan alone settles; videos to be decoded count when they are."""
+    changes = plan.changes
+    return ExtractSummary(
+        store=os.fspath(request.store),
+        recipe=str(plan.recipe),
+        is_dry_run=request.dry_run,
+        num_found=num_found,
+        num_renamed=len(changes.renamed),
+        num_copies=len(changes.copies),
+        num_unchanged=len(changes.unchanged) + len(changes.touched),
+        num_vanished=len(changes.vanished),
+        failed=[(video.path, error) for video, error in plan.failed],
+        failed_before=plan.failed_before,
+    )
+
+
+class _Run:
+    """The decoding of what a plan names: worker processes decode, this process hashes and writes."""
+
+    def __init__(
+        self, request: ExtractRequest, plan: Plan, writer: FrameStoreWriter, summary: ExtractSummary
+    ) -> None:
+        self.request = request
+        self.plan = plan
+        self.writer = writer
+        self.summary = summary
+        self.rows, num_frames = plan.rows()
+        self.numbers = {
+            row.path: number for number, row in enumerate(self.rows) if row.status is Status.PENDING
+        }
+        self.twins: dict[str, list[str]] = defaultdict(list)
+        for video, path in plan.changes.twins:
+            self.twins[path].append(video.path)
+        self.changed = {video.path for video in plan.changes.changed}
+        self.workers = request.workers or usable_cores()
+        if self.rows:
+            writer.lay_out(self.rows, num_frames)
+
+    def decode(self, progress: Progress) -> None:
+        """Decode and write; a strict run raises VideoError at the first failure."""
+        for video, error in self.plan.failed:
+            self._fail_twins(video.path, error)
+            self._stop_if_strict(video.path, error)
+        total = len(self.plan.to_decode)
+        if not total:
+            return
+        with (
+            progress.task("decode", total=total, unit="videos") as task,
+            contextlib.closing(self._decoded()) as all_,
+        ):
+            for number, sampled, sha256 in all_:
+                row = self.rows[number]
+                if isinstance(sampled, VideoError):
+                    error = reason(sampled, row.file)
+                    self.writer.put_row(number, replace(row, status=Status.FAILED, error=error))
+                    self.summary.failed.append((row.path, error))
+                    task.fail(row.path, error)
+                    self._fail_twins(row.path, error)
+                    self._stop_if_strict(row.path, error)
+                else:
+                    self._put(number, sampled, sha256)
+                    task.advance()
+
+    def _decoded(self) -> Generator[Decoded, None, None]:
+        """Decode, and hash each file right after, while the system still has it in memory."""
+        jpeg_quality = _JPEG_QUALITY if self.plan.recipe.codec == "jpeg" else None
+        jobs = (DecodeJob(number, self.rows[number].file) for number in range(len(self.plan.to_decode)))
+        results: Any = decode_videos(
+            jobs,
+            parse_sampling(self.plan.recipe.sampling),
+            size=self.plan.recipe.size,
+            workers=self.workers,
+            jpeg_quality=jpeg_quality,
+        )
+        waiting: deque[tuple[int, SampledFrames | VideoError, Future[bytes | VideoError]]] = deque()
+        with ThreadPoolExecutor(min(self.workers, 4)) as hashers, contextlib.closing(results):
+            for job, sampled in results:
+                waiting.append(
+                    (job.key, sampled, hashers.submit(_hash_unchanged, self.rows[job.key], sampled))
+                )
+                while waiting and (len(waiting) > self.workers or waiting[0][2].done()):
+                    yield _settled(*waiting.popleft())
+            while waiting:
+                yield _settled(*waiting.popleft())
+
+    def _put(self, number: int, sampled: SampledFrames, sha256: bytes) -> None:
+        info = sampled.info
+        row = replace(
+            self.rows[number],
+            sha256=sha256,
+            duration_seconds=info.duration_seconds,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            rotation_degrees=info.rotation_degrees,
+            num_real=sampled.num_real,
+            num_bad_packets=sampled.num_bad_packets,
+        )
+        frames: Any = sampled.frames
+        if sampled.jpegs:
+            frames = [np.frombuffer(jpeg, np.uint8) for jpeg in sampled.jpegs]
+        row = self.writer.put_frames(number, row, frames, sampled.seconds)
+        self.summary.num_frames += row.num_frames
+        if row.path in self.changed:
+            self.summary.num_changed += 1
+        else:
+            self.summary.num_new += 1
+        for path in self.twins.get(row.path, []):
+            twin = self.rows[self.numbers[path]]
+            self.writer.put_row(
+                self.numbers[path],
+                replace(row, path=path, root=twin.root, size=twin.size, mtime_ns=twin.mtime_ns),
+            )
+            self.summary.num_copies += 1
+
+    def _fail_twins(self, path: str, error: str) -> None:
+        for twin in self.twins.get(path, []):
+            number = self.numbers[twin]
+            self.writer.put_row(number, replace(self.rows[number], status=Status.FAILED, error=error))
+            self.summary.failed.append((twin, error))
+
+    def _stop_if_strict(self, path: str, error: str) -> None:
+        if self.request.strict:
+            raise VideoError(
+                f"{path}: {error}", hint="leave out --strict to do the others; what was finished is kept"
+            )
+
+
+def _hash_unchanged(row: Row, sampled: SampledFrames | VideoError) -> bytes | VideoError:
+    """Return the hash of a decoded file, or the error that it is no longer the file that was planned."""
+    if isinstance(sampled, VideoError):
+        return sampled
+    try:
+        sha256 = row.sha256 or hash_file(row.file)
+        status = os.stat(row.file)  # noqa: PTH116  (a name of any bytes)
+    except OSError as error:
+        return VideoError(f"{row.file}: vanished while it was read ({error.strerror})")
+    if (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
+        return VideoError(f"{row.file}: changed while it was read", hint="run the command again")
+    return sha256
+
+
+def _settled(number: int, sampled: SampledFrames | VideoError, hashed: Future[bytes | VideoError]) -> Decoded:
+    sha256 = hashed.result()
+    return (number, sha256, b"") if isinstance(sha256, VideoError) else (number, sampled, sha256)

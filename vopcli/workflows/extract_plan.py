@@ -1,0 +1,179 @@
+"""What an extraction will do: which store it writes, which videos it decodes, how much room that takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vopcli.data.changes import Changes, compare
+from vopcli.data.decode_pool import DecodeJob, scan_videos
+from vopcli.data.frame_rows import Row, Status
+from vopcli.data.frame_store import Recipe, frames_bytes, missing_frames
+from vopcli.data.samplers import Sampling, parse_sampling
+from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos
+from vopcli.errors import DataError, UsageError, VideoError
+from vopcli.progress import Progress
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """What to extract, and where to.
+
+    Attributes:
+        sources: folders, videos, and lists of videos.
+        store: the frame store to make or extend.
+        sampling: which frames to take, as `parse_sampling` reads it; None takes the store's own rule.
+        num_frames: frames of a video; None as ``sampling`` says.
+        size: side of the square frames in pixels; None takes the store's own.
+        codec: "raw" or "jpeg"; None takes the store's own.
+        workers: decoding processes; None takes one for each usable core.
+        overwrite: replace the store instead of extending it.
+        retry_failed: try again what failed in an earlier run.
+        strict: stop at the first video that fails.
+        dry_run: only say what would be done.
+    """
+
+    sources: Sequence[Path]
+    store: Path
+    sampling: str | None = None
+    num_frames: int | None = None
+    size: int | None = None
+    codec: str | None = None
+    workers: int | None = None
+    overwrite: bool = False
+    retry_failed: bool = False
+    strict: bool = False
+    dry_run: bool = False
+
+
+@dataclass
+class Plan:
+    """What an extraction will do.
+
+    Attributes:
+        recipe: how frames are made.
+        changes: how the videos found differ from those stored.
+        to_decode: new and changed videos, each with the number of its frames.
+        failed: path and reason of the videos that failed before any was decoded.
+        failed_before: path and reason of the videos that failed in an earlier run and are not tried again.
+        unreadable: folders and files that could not be looked at, with reasons.
+    """
+
+    recipe: Recipe
+    changes: Changes[Row]
+    to_decode: list[tuple[FoundVideo, int]] = field(default_factory=list)
+    failed: list[tuple[FoundVideo, str]] = field(default_factory=list)
+    failed_before: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that will be decoded."""
+        return sum(count for _, count in self.to_decode)
+
+    def num_bytes(self, num_free: Sequence[int]) -> int:
+        """Return by how much the store will grow, given how many frames fit into each of its segments."""
+        return frames_bytes(missing_frames(num_free, [count for _, count in self.to_decode]), self.recipe)
+
+    def rows(self) -> tuple[list[Row], list[int]]:
+        """Return the rows to lay out, and for each how many frames will come."""
+        changes = self.changes
+        hashed = changes.hashes.get
+        pending = [
+            (_row(video, Status.PENDING, hashed(video.path)), count) for video, count in self.to_decode
+        ]
+        settled = [_row(video, Status.FAILED, hashed(video.path), error) for video, error in self.failed]
+        settled += [_row(video, Status.PENDING, hashed(video.path)) for video, _ in changes.twins]
+        for video, known in changes.touched + changes.renamed + changes.copies:
+            settled.append(
+                replace(known, path=video.path, root=video.root, size=video.size, mtime_ns=video.mtime_ns)
+            )
+        settled += [replace(known, status=Status.GONE) for _, known in changes.renamed]
+        return [row for row, _ in pending] + settled, [count for _, count in pending] + [0] * len(settled)
+
+
+def _row(video: FoundVideo, status: Status, sha256: bytes | None, error: str = "") -> Row:
+    return Row(status, video.path, video.root, video.size, video.mtime_ns, sha256 or b"", error=error)
+
+
+def usable_cores() -> int:
+    """Return the number of processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def find(request: ExtractRequest) -> tuple[list[FoundVideo], list[tuple[str, str]]]:
+    """Find the videos to extract, and what could not be looked at.
+
+    Raises:
+        UsageError: the store's name is that of a video.
+        FileError: a source does not exist.
+        DataError: there is no video at all.
+    """
+    if request.store.suffix.lower() in VIDEO_SUFFIXES:
+        raise UsageError(
+            f"{request.store} has the name of a video, not of a frame store",
+            hint="name the store last: SRC... OUT.h5",
+        )
+    unreadable: list[tuple[str, str]] = []
+    found = find_videos(request.sources, lambda name, reason: unreadable.append((name, reason)))
+    if not found:
+        names = ", ".join(os.fspath(source) for source in request.sources)
+        said = "".join(f"; {name} {reason}" for name, reason in unreadable[:3])
+        raise DataError(
+            f"no video found in {names}{said}", hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}"
+        )
+    return found, unreadable
+
+
+def make_plan(
+    request: ExtractRequest,
+    recipe: Recipe,
+    known: Mapping[str, Row],
+    found: Sequence[FoundVideo],
+    progress: Progress,
+) -> Plan:
+    """Compare what was found with what is stored, and count frames where the sampling asks for it.
+
+    Raises:
+        DataError: two folders hold different videos of the same relative path.
+    """
+    if request.retry_failed:
+        known = {path: row for path, row in known.items() if row.status is Status.DONE}
+    with progress.task("compare", total=len(found), unit="videos") as task:
+        changes = compare(found, known, task.advance)
+    plan = Plan(recipe, changes)
+    plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
+    changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
+    changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]
+    wanted = sorted(changes.new + changes.changed, key=lambda video: os.fsencode(video.path))
+    sampling = parse_sampling(recipe.sampling)
+    if sampling.rule == "uniform" and sampling.num_frames:
+        plan.to_decode = [(video, sampling.num_frames) for video in wanted]
+    else:
+        _count_frames(request, sampling, wanted, plan, progress)
+    return plan
+
+
+def _count_frames(
+    request: ExtractRequest, sampling: Sampling, wanted: Sequence[FoundVideo], plan: Plan, progress: Progress
+) -> None:
+    jobs = (DecodeJob(i, video.file) for i, video in enumerate(wanted))
+    counts: dict[int, int] = {}
+    with progress.task("count frames", total=len(wanted), unit="videos") as task:
+        for job, count in scan_videos(jobs, sampling, workers=request.workers or usable_cores()):
+            if isinstance(count, VideoError):
+                plan.failed.append((wanted[job.key], reason(count, job.path)))
+                task.fail(wanted[job.key].path, plan.failed[-1][1])
+            else:
+                counts[job.key] = count
+                task.advance()
+    plan.to_decode = [(wanted[key], counts[key]) for key in sorted(counts)]
+
+
+def reason(error: VideoError, path: str) -> str:
+    """Return what is wrong with a video, without the name of its file."""
+    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")

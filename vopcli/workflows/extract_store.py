@@ -1,0 +1,151 @@
+"""Which frame store an extraction writes: one that fits what was asked, a new one, or a replacement."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from vopcli.config.schema import DEFAULT_SIZE_PX
+from vopcli.data.frame_rows import FRAME_FORMAT, Row
+from vopcli.data.frame_store import CODECS, FrameStore, Recipe, frame_slots
+from vopcli.data.frame_writer import FrameStoreWriter
+from vopcli.data.samplers import parse_sampling
+from vopcli.errors import BusyError, DataError, FileError, UsageError
+from vopcli.hdf5 import read_format_name
+from vopcli.workflows.extract_plan import ExtractRequest
+
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_SPARE_BYTES: Final = 4 << 20  # left free on the disk
+
+
+@contextlib.contextmanager
+def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
+    """Open the store for writing.
+
+    A store that is made anew vanishes again unless the function that comes with it is called; one that
+    replaces another takes its place in that call, and until then the old one stays as it is.
+
+    Raises:
+        DataError: the store cannot be read, or was made with another recipe.
+        BusyError: another process reads or writes it.
+        FileError: a new one cannot be made.
+    """
+    path = request.store
+    recipe = _asked(request)
+    if request.overwrite and path.exists():
+        _check_may_be_replaced(path)
+        target = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
+    elif path.exists():
+        with FrameStoreWriter(path) as writer:
+            check_recipe(request, writer.recipe)
+            yield writer, lambda: None
+        return
+    else:
+        target = path
+    kept = []
+
+    def keep() -> None:
+        if target != path:
+            target.replace(path)
+        kept.append(path)
+
+    try:
+        with FrameStoreWriter.create(target, recipe) as writer:
+            yield writer, keep
+    finally:
+        if not kept:
+            target.unlink(missing_ok=True)
+
+
+def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[int]]:
+    """Read what the store holds, without locking it: enough to say what would be done.
+
+    Returns:
+        Its recipe, its videos by path, and how many frames still fit into each of its segments.
+
+    Raises:
+        DataError: the store cannot be read, or was made with another recipe.
+    """
+    if request.overwrite or not request.store.exists():
+        return _asked(request), {}, []
+    store = FrameStore.open(request.store)
+    check_recipe(request, store.recipe)
+    num_free = [
+        frame_slots(segment, store.recipe) - used
+        for segment, used in zip(store.segments, store.used_frames, strict=True)
+    ]
+    return store.recipe, {row.path: row for row in store.rows}, num_free
+
+
+def check_recipe(request: ExtractRequest, found: Recipe) -> None:
+    """Check that a store was made as the request asks for, in so far as it does.
+
+    Raises:
+        DataError: it was not.
+    """
+    asked = _asked(request)
+    differences = []
+    if (request.sampling or request.num_frames) and asked.sampling != found.sampling:
+        differences.append(f"sampling {found.sampling}, not {asked.sampling}")
+    if request.size and asked.size != found.size:
+        differences.append(f"frames of {found.size} x {found.size} pixels, not {asked.size} x {asked.size}")
+    if request.codec and asked.codec != found.codec:
+        differences.append(f"codec {found.codec}, not {asked.codec}")
+    if found.resize != asked.resize:
+        differences.append(f"frames resized by {found.resize!r}, not {asked.resize!r}")
+    if differences:
+        raise DataError(
+            f"{request.store} holds {'; '.join(differences)}",
+            hint="leave these options out, name another file, or use --overwrite to make it anew",
+        )
+
+
+def _asked(request: ExtractRequest) -> Recipe:
+    sampling = parse_sampling(request.sampling or "uniform", request.num_frames)
+    codec = request.codec or CODECS[0]
+    if codec not in CODECS:
+        raise UsageError(f"unknown codec {codec!r}", hint=f"choose one of {', '.join(CODECS)}")
+    return Recipe(str(sampling), request.size or DEFAULT_SIZE_PX, codec=codec)
+
+
+def _check_may_be_replaced(path: Path) -> None:
+    """Check that a file is a frame store, sound or not, that nobody is using.
+
+    Raises:
+        BusyError: somebody is using it.
+        FileError: it cannot be read.
+        DataError: it is something else.
+    """
+    with contextlib.suppress(BusyError, FileError), path.open("rb") as file:
+        head = file.read(len(_HDF5_SIGNATURE))
+    try:
+        name = read_format_name(path)
+    except (BusyError, FileError):
+        raise
+    except DataError:
+        name = FRAME_FORMAT.name if head in {_HDF5_SIGNATURE, b""} else ""
+    if name != FRAME_FORMAT.name:
+        raise DataError(
+            f"{path} is not a frame store and is not overwritten", hint="is the store named last?"
+        )
+
+
+def check_room(path: Path, num_bytes: int) -> None:
+    """Check that so many bytes fit on the disk of ``path``.
+
+    Raises:
+        DataError: they do not.
+    """
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if num_bytes + _SPARE_BYTES > free:
+        raise DataError(
+            f"{path} needs {num_bytes / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB left",
+            hint="free some space, name another disk, or use --codec jpeg, fewer frames or a smaller size",
+        )
