@@ -79,7 +79,7 @@ def is_verified(entry: CatalogEntry, path: Path) -> bool:
     digest = sha256(path)
     if digest != entry.sha256:
         raise WeightsError(
-            f"{path} is not OpenAI's {entry.name}: its SHA-256 is {digest[:12]}..., not {entry.sha256[:12]}...",
+            f"{path} is not OpenAI's {entry.name}: its SHA-256 begins with {digest[:12]}",
             hint=f"remove it and run `vop weights get {entry.name}`; to use this very file, give its path",
         )
     with contextlib.suppress(OSError):  # a cache that cannot be written to is hashed each time
@@ -160,6 +160,7 @@ class _Download:
         self._entry, self._url, self._target, self._source = entry, url, target, source
         self._part = target.with_name(f"{target.name}.part")
         self._progress = progress
+        self._opener = urllib.request.build_opener()  # with the proxies that the environment names
 
     def run(self) -> None:
         """Fetch, check and rename; wrong bytes that were resumed are fetched once more from the start.
@@ -217,9 +218,10 @@ class _Download:
             headers["Range"] = f"bytes={begin}-"
         request = urllib.request.Request(self._url, headers=headers)  # noqa: S310  http or https: see Source.url
         try:
-            with urllib.request.urlopen(request, timeout=self._source.timeout_seconds) as response:  # noqa: S310
+            with self._opener.open(request, timeout=self._source.timeout_seconds) as response:
                 self._receive(response, begin)
         except urllib.error.HTTPError as error:
+            error.close()
             self._refused(error.code, str(error.reason), begin)
         except (http.client.InvalidURL, ssl.SSLCertVerificationError) as error:
             raise self._unreachable(error) from error
@@ -265,10 +267,8 @@ class _Download:
         self._check_room(begin, total)
         with (
             self._progress.task(self._entry.file, total=total, unit="B") as task,
-            self._part.open("r+b" if begin else "wb") as part,
+            self._part.open("ab" if begin else "wb") as part,
         ):
-            part.seek(begin)
-            part.truncate()
             task.advance(begin)
             received = begin
             while chunk := _read(response):
@@ -320,6 +320,6 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         _BrokenError: the connection broke or fell silent.
     """
     try:
-        return response.read(CHUNK_BYTES)
+        return response.read1(CHUNK_BYTES)  # what is there: a break then costs nothing that came before it
     except (http.client.HTTPException, OSError) as error:
         raise _BrokenError(str(error) or type(error).__name__) from error
