@@ -1,4 +1,4 @@
-"""CLIP for videos: frames to a video's embedding, tokens to a text's, and a variant's parts (VoP, section 3.1).
+"""CLIP for videos: videos and texts in one space, with what a variant adds in place (VoP, section 3.1).
 
 Axes: B videos, F frames, N texts, L tokens, E joint width.
 """
