@@ -101,8 +101,8 @@ def _gelu(values: Floats) -> Floats:
     """Compute x * Phi(x), with erf after Abramowitz and Stegun 7.1.26, whose error is below 1.5e-7."""
     size = np.abs(values) * np.float32(2**-0.5)
     step = 1 / (1 + np.float32(0.3275911) * size)
-    polynomial = np.zeros_like(values)
+    polynomial: Floats = np.zeros_like(values)
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        polynomial = (polynomial + np.float32(factor)) * step
+        polynomial = ((polynomial + np.float32(factor)) * step).astype(np.float32, copy=False)
     upper_tail = polynomial * np.exp(-size * size) / 2  # 1 - Phi(|x|)
     return values * np.where(values < 0, upper_tail, 1 - upper_tail)
