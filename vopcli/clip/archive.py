@@ -237,6 +237,9 @@ def _strided(
     if not num_items:
         return np.empty(size, storage.dtype)
     strides = tuple(step * storage.itemsize for step in stride)
+    flat = storage[offset : offset + num_items].reshape(size)
+    if flat.strides == strides:
+        return flat
     return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
 
 
