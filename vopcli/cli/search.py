@@ -1,0 +1,167 @@
+"""``vop search``: rank the videos of an index for a text."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vopcli.cli import console, options
+from vopcli.errors import EXIT_NOTHING_FOUND, UsageError
+
+if TYPE_CHECKING:
+    from vopcli.workflows.search import Hit, Index
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for; - reads one query a line from stdin.")],
+    *,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VOP_INDEX",
+            metavar="INDEX.h5",
+            help="Index made by `vop encode`; search.index of vop.yaml unless given.",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Videos to show, at most.")] = 10,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out videos that score less; exit code 5 when none is left.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH", help="The index's model, checked; else it is found through index and cache."
+        ),
+    ] = None,
+    paths: Annotated[bool, typer.Option("--paths", help="Print file names only, one a line.")] = False,
+    print0: Annotated[
+        bool, typer.Option("--print0", "-0", help="Print file names only, a NUL after each (for xargs -0).")
+    ] = False,
+    as_json: options.Json = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Print one JSON document a query, a line each.")
+    ] = False,
+) -> None:
+    """Rank the videos of an index for a text.
+
+    Prints score (cosine), time of the best frame, and file: a table on a terminal, tab-separated values
+    otherwise. With - each query is answered as soon as it is read, and its answers begin with the query as a
+    column of their own; empty lines are skipped. A query of more than 77 tokens is cut.
+    """
+    show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
+    if query != "-" and not query.strip():
+        raise UsageError("the query is empty", hint='say what to look for, such as "a dog on a beach"')
+    opened = _open(index, weights)
+    found_any = False
+    documents = []
+    for text in _lines() if query == "-" else [query]:
+        hits = opened.search(text, top=top, min_score=min_score)
+        found_any = found_any or bool(hits)
+        if as_json:
+            documents.append(_document(text, hits))
+        else:
+            show(text, hits)
+    if as_json:
+        console.print_json(documents if query == "-" else documents[0])
+    if min_score is not None and not found_any:
+        if query != "-":
+            console.say(f"no video scores {min_score:g} or more")
+        raise typer.Exit(EXIT_NOTHING_FOUND)
+
+
+def _printer(
+    *, is_many: bool, paths: bool, print0: bool, as_json: bool, jsonl: bool
+) -> "Callable[[str, list[Hit]], None]":
+    """Return what prints the answer to one query.
+
+    Raises:
+        UsageError: two forms of output at once.
+    """
+    if sum((paths or print0, as_json, jsonl)) > 1:
+        raise UsageError("--paths, --json and --jsonl exclude each other", hint="choose one of them")
+
+    def show(query: str, hits: "list[Hit]") -> None:
+        if jsonl:
+            console.print_line(json.dumps(_document(query, hits), allow_nan=False))
+        elif paths or print0:
+            for hit in hits:
+                console.print_path(_shown(hit), end=b"\0" if print0 else b"\n")
+        else:
+            _print_table(hits, query if is_many else None)
+
+    return show
+
+
+def _open(index: Path | None, weights: str | None) -> "Index":
+    from vopcli.workflows.search import Index
+
+    if index is None:
+        from vopcli.config.load import load_config
+
+        named = load_config().search.index
+        if named is None:
+            raise UsageError(
+                "no index to search in", hint="name one with --index, VOP_INDEX, or search.index in vop.yaml"
+            )
+        index = Path(named)
+    elsewhere = [os.environ["VOP_WEIGHTS"]] if os.environ.get("VOP_WEIGHTS") else []
+    opened = Index(index, weights=weights, fallbacks=elsewhere, progress=console.progress(quiet=False))
+    if not len(opened):
+        console.say(f"{index} holds no videos: add some with `vop encode`")
+    return opened
+
+
+def _lines() -> Iterator[str]:
+    """Yield the queries on stdin as they come, bytes that are not UTF-8 replaced."""
+    for line in sys.stdin.buffer:
+        text = line.decode("utf-8", errors="replace").removeprefix("\ufeff").strip()
+        if text:
+            yield text
+
+
+def _document(query: str, hits: "list[Hit]") -> dict[str, object]:
+    return {
+        "query": query,
+        "hits": [
+            {
+                "rank": rank,
+                "score": hit.score,
+                "seconds": hit.seconds,
+                "path": hit.path,
+                "file": os.fspath(hit.file),
+            }
+            for rank, hit in enumerate(hits, 1)
+        ],
+    }
+
+
+def _print_table(hits: "list[Hit]", query: str | None) -> None:
+    rows = [[_score(hit.score), _time(hit.seconds), _shown(hit)] for hit in hits]
+    if query is None:
+        console.print_table(["score", "time", "video"], rows)
+    else:
+        console.print_table(["query", "score", "time", "video"], [[query, *row] for row in rows])
+
+
+def _score(score: float) -> str:
+    return f"{score:.6f}" if not sys.stdout.isatty() else f"{score:.3f}"
+
+
+def _time(seconds: float) -> str:
+    """Write 12.4 seconds as 00:12.4, and 3612.4 as 1:00:12.4."""
+    tenths = round(max(seconds, 0.0) * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{minutes:02}:{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{rest}" if hours else rest
+
+
+def _shown(hit: "Hit") -> str:
+    """Return a name that can be opened: relative when the file is below the current folder, else absolute."""
+    file = os.fspath(hit.file)
+    here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118  (of any bytes)
+    return file.removeprefix(here) if file.startswith(here) else file

@@ -1,0 +1,212 @@
+"""Writing an index: videos are added so that a kill loses only those in flight; or it is rewritten whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import FileError
+from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
+from vopcli.retrieval.index import DONE, FORMAT, REPLACED, ROW, IndexMeta, VideoIndex, row_crc
+
+_COPIED_ROWS: Final = 4096  # at a time, so that rewriting a large index takes little memory
+
+
+@dataclass(frozen=True)
+class NewVideo:
+    """A video to be encoded, with room for ``num_frames`` frames; ``sha256`` is empty when not known."""
+
+    path: str
+    root: str
+    size: int
+    mtime_ns: int
+    sha256: bytes
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """What the model made of the video in ``slot`` of the list given to :meth:`IndexWriter.lay_out`.
+
+    Attributes:
+        slot: number in that list.
+        embedding: (E,) float32, L2-normalised.
+        frames: (F, E) float16, L2-normalised before the rounding.
+        seconds: (F,) presentation times.
+        num_real: the frames after these repeat the last one.
+        duration_seconds: of the video.
+    """
+
+    slot: int
+    embedding: NDArray[np.float32]
+    frames: NDArray[np.float16]
+    seconds: NDArray[np.float64]
+    num_real: int
+    duration_seconds: float
+    sha256: bytes = b""  # where it was not known when the videos were laid out
+
+
+class IndexWriter:
+    """An index held open, and locked, by its one writer; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing index.
+
+        Raises:
+            DataError: missing, not an index, of another version, or damaged.
+            BusyError: another process reads or writes it.
+        """
+        self._file = SegmentWriter(path, FORMAT)
+        try:
+            self.index = VideoIndex.of(self._file.contents)
+        except BaseException:
+            self._file.__exit__()
+            raise
+        self._current = {video.path: video.row for video in self.index.videos()}
+        self._segment: Segment | None = None
+        self._new: Sequence[NewVideo] = ()
+        self._rows = np.empty(0, ROW)
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.__exit__(*exception)
+
+    def lay_out(self, videos: Sequence[NewVideo]) -> None:
+        """Take the room for ``videos`` on the disk; call it once, with one video at least.
+
+        Raises:
+            FileError: the disk is full; the index is as it was.
+        """
+        packed, ranges = pack_strings([name for video in videos for name in (video.path, video.root)])
+        rows = np.zeros(len(videos), ROW)
+        rows["path"], rows["root"] = ranges[0::2], ranges[1::2]
+        rows["size"] = [video.size for video in videos]
+        rows["mtime_ns"] = [video.mtime_ns for video in videos]
+        for row, video in zip(rows, videos, strict=True):
+            row["sha256"] = np.frombuffer(video.sha256 or bytes(32), np.uint8)
+        counts = np.array([video.num_frames for video in videos], np.int64)
+        rows["num_frames"] = counts
+        rows["first_frame"] = np.cumsum(counts) - counts
+        width, frames = self.index.meta.embed_dim, int(counts.sum())
+        self._segment = self._file.add_segment(
+            {},
+            {"status": np.zeros(len(videos), np.uint8), "rows": rows, "paths": packed},
+            {
+                "video_embeddings": (len(videos), width),
+                "frame_embeddings": (frames, width),
+                "seconds": (frames,),
+            },
+        )
+        self._new, self._rows = list(videos), rows
+
+    def add(self, encoded: Sequence[EncodedVideo]) -> None:
+        """Write videos, wait until they are on the disk, and only then count them as done.
+
+        Raises:
+            FileError: the disk is full or failed; the videos stay undone.
+            ValueError: nothing was laid out, or a video does not fit its room.
+        """
+        if self._segment is None:
+            raise ValueError("lay_out comes first")
+        for video in encoded:
+            self._write(self._segment, video)
+        self._file.sync()
+        for video in encoded:
+            older = self._current.get(self._new[video.slot].path)
+            if older is not None:  # first: a kill in between makes the video missing, never double
+                segment, place = self.index.place_of(older)
+                self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
+            self._file.write(self._segment, "status", video.slot, np.array([DONE], np.uint8))
+        self._file.sync()
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Count rows as replaced, such as those of a video that has another name now.
+
+        Raises:
+            FileError: the disk failed.
+        """
+        for row in rows:
+            segment, place = self.index.place_of(row)
+            self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
+        self._file.sync()
+
+    def _write(self, segment: Segment, video: EncodedVideo) -> None:
+        new, row, count = self._new[video.slot], self._rows[video.slot], len(video.frames)
+        if not 1 <= video.num_real <= count <= new.num_frames or len(video.seconds) != count:
+            raise ValueError(f"{new.path}: {count} frames, {video.num_real} real, room {new.num_frames}")
+        row["num_frames"], row["num_real"] = count, video.num_real
+        row["duration_seconds"] = video.duration_seconds
+        if video.sha256:
+            row["sha256"] = np.frombuffer(video.sha256, np.uint8)
+        first = int(row["first_frame"])
+        row["crc32"] = row_crc(row, new.path, new.root, video.embedding, video.frames, video.seconds)
+        self._file.write(segment, "video_embeddings", video.slot, video.embedding[None])
+        self._file.write(segment, "frame_embeddings", first, video.frames)
+        self._file.write(segment, "seconds", first, video.seconds)
+        self._file.write(segment, "rows", video.slot, self._rows[video.slot : video.slot + 1])
+
+
+def create_index(path: Path, meta: IndexMeta) -> None:
+    """Make a new, empty index.
+
+    Raises:
+        FileError: the file exists, or its folder cannot be written.
+    """
+    create_segment_file(path, FORMAT, meta.attributes())
+
+
+def rewrite_index(path: Path, rows: Sequence[int]) -> None:
+    """Rewrite an index aside with the given rows only, as one segment, and put it in the old one's place.
+
+    Raises:
+        DataError: the index cannot be read.
+        FileError: the disk is full; the index is as it was.
+        BusyError: another process reads or writes it.
+    """
+    aside = path.with_name(f".{path.name[:80]}.{os.getpid()}.rewrite.part")
+    try:
+        with SegmentWriter(path, FORMAT) as old:  # held, so that nobody adds to what is to be replaced
+            aside.unlink(missing_ok=True)
+            create_segment_file(aside, FORMAT, old.contents.attributes)
+            if rows:
+                with SegmentWriter(aside, FORMAT) as new:
+                    _copy(VideoIndex.of(old.contents), rows, new)
+                    new.sync()
+            aside.chmod(path.stat().st_mode & 0o777)
+            aside.replace(path)
+    except OSError as error:
+        raise FileError(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
+    videos = [index.video(row) for row in rows]
+    packed, ranges = pack_strings([name for video in videos for name in (video.path, video.root)])
+    records = np.stack([index.record_of(row) for row in rows])
+    records["path"], records["root"] = ranges[0::2], ranges[1::2]
+    firsts = np.cumsum(records["num_frames"]) - records["num_frames"]
+    records["first_frame"] = firsts
+    width, frames = index.meta.embed_dim, int(records["num_frames"].sum())
+    segment = new.add_segment(
+        {},
+        {"status": np.full(len(rows), DONE, np.uint8), "rows": records, "paths": packed},
+        {"video_embeddings": (len(rows), width), "frame_embeddings": (frames, width), "seconds": (frames,)},
+    )
+    for begin in range(0, len(rows), _COPIED_ROWS):
+        part = rows[begin : begin + _COPIED_ROWS]
+        found = [index.frames_of(row) for row in part]
+        embeddings = np.stack([index.embedding_of(row) for row in part])
+        new.write(segment, "video_embeddings", begin, embeddings)
+        new.write(
+            segment, "frame_embeddings", int(firsts[begin]), np.concatenate([item[0] for item in found])
+        )
+        new.write(segment, "seconds", int(firsts[begin]), np.concatenate([item[1] for item in found]))

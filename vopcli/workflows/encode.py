@@ -1,0 +1,342 @@
+"""Encode videos into an index: reading or decoding, the model, and writing run side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.clip.weights import Weights, read_weights, resolve_weights
+from vopcli.config.choices import Precision
+from vopcli.config.schema import DEFAULT_WEIGHTS
+from vopcli.errors import DataError, UsageError
+from vopcli.hdf5 import read_format_name
+from vopcli.progress import Progress, Task
+from vopcli.resources import cache_folder
+from vopcli.retrieval.index import FORMAT, IndexMeta, VideoIndex
+from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
+from vopcli.workflows.background import BackgroundWriter, Prefetched
+from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, VideoSource, is_hdf5
+from vopcli.workflows.text_tower import keep_text_tower
+
+if TYPE_CHECKING:
+    from vopcli.workflows.load import Model
+
+_COPIED_VIDEOS: Final = 256  # at a time
+
+
+@dataclass(frozen=True)
+class EncodeRequest:
+    """What to encode, with what, and where to.
+
+    Attributes:
+        sources: one frame store; or folders, videos, and lists of videos.
+        index: the index to make or extend.
+        weights: name or path of the model.
+        device: where it runs.
+        precision: the number format it computes in.
+        batch_size: frames that go through the model at once; None takes what suits the device.
+        sampling: which frames of videos to take; None takes the index's own rule, else 12 uniform ones.
+        workers: decoding processes; None takes one for each usable core.
+        prune: drop what the sources have no longer.
+        overwrite: replace the index instead of extending it.
+        cache: folder of downloaded and derived weights; None for the user's.
+    """
+
+    sources: Sequence[Path]
+    index: Path
+    weights: str = DEFAULT_WEIGHTS
+    device: str = "auto"
+    precision: Precision = Precision.AUTO
+    batch_size: int | None = None
+    sampling: str | None = None
+    workers: int | None = None
+    prune: bool = False
+    overwrite: bool = False
+    cache: Path | None = None
+
+
+@dataclass
+class EncodeSummary:
+    """What was done; counts are videos."""
+
+    index: Path
+    num_new: int = 0
+    num_changed: int = 0
+    num_copied: int = 0  # moved or renamed, or a copy of a known one: not computed again
+    num_unchanged: int = 0
+    num_pruned: int = 0
+    num_videos: int = 0  # in the index now
+    num_frames: int = 0  # that went through the model
+    seconds: float = 0.0  # that took
+    device: str = ""
+    precision: str = ""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
+    """Bring an index up to date with its sources.
+
+    Raises:
+        UsageError: the options contradict each other or the index.
+        WeightsError: the weights are missing or damaged.
+        DataError: a source or the index cannot be used, or they do not fit each other or the model.
+        BusyError: another process writes the index or reads it at this moment.
+    """
+    cache = request.cache or cache_folder()
+    earlier = _read_earlier(request)
+    weights = read_weights(resolve_weights(request.weights, cache=cache, progress=progress))
+    fingerprint = weights.fingerprint()
+    if earlier and earlier.fingerprint != fingerprint:
+        raise DataError(
+            f"{request.index} was made with another model ({earlier.weights})",
+            hint=f"use --weights {earlier.weights}, another index, or --overwrite",
+        )
+    source = _open_source(request, earlier, weights.shape.image_resolution)
+    _check_recipe(request, source, earlier)
+    meta = IndexMeta(_lasting_name(request.weights), fingerprint, source.recipe, weights.shape.embed_dim)
+    _make_index(request, meta)
+    keep_text_tower(weights, fingerprint, cache, progress)
+    summary = EncodeSummary(request.index)
+    with IndexWriter(request.index) as writer:
+        plan = _bring_up_to_date(request, writer, source, (weights, fingerprint), summary, progress)
+    if request.prune:
+        summary.num_pruned = _prune(request.index, plan)
+    summary.num_videos = len(VideoIndex(request.index))
+    return summary
+
+
+def _bring_up_to_date(
+    request: EncodeRequest,
+    writer: IndexWriter,
+    source: Source,
+    backbone: tuple[Weights, str],
+    summary: EncodeSummary,
+    progress: Progress,
+) -> Plan:
+    plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
+    summary.num_unchanged = plan.num_unchanged
+    summary.failures += plan.failed
+    if plan.to_encode or plan.to_copy:
+        writer.lay_out(plan.to_encode + [video for video, _ in plan.to_copy])
+    _copy(writer, plan)
+    summary.num_copied = len(plan.to_copy)
+    if plan.to_encode:
+        from vopcli.workflows.load import Model, choose_device, choose_precision
+
+        device = choose_device(request.device)
+        precision = choose_precision(request.precision, device)
+        weights, fingerprint = backbone
+        model = Model(
+            weights,
+            device=device,
+            precision=precision,
+            fingerprint=fingerprint,
+            batch_size=request.batch_size,
+            progress=progress,
+        )
+        summary.device, summary.precision = str(device), precision.value
+        _run(model, writer, source, plan, summary, progress)
+    return plan
+
+
+def _run(
+    model: Model, writer: IndexWriter, source: Source, plan: Plan, summary: EncodeSummary, progress: Progress
+) -> None:
+    """Send the frames of all videos through the model; whatever ends it, what is finished gets written."""
+    began = time.monotonic()
+    batches = Prefetched(lambda: _batches(source.jobs(plan), model.batch_size))
+    known = {video.path for video in writer.index.videos()}
+    with (
+        progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
+        BackgroundWriter(writer.add) as background,
+        batches as ready,
+    ):
+        for batch in ready:
+            encoded = _encode_batch(model, batch, plan, summary, task)
+            background.put(encoded)
+            for video in encoded:
+                is_changed = plan.to_encode[video.slot].path in known
+                summary.num_changed += is_changed
+                summary.num_new += not is_changed
+            task.advance(len(encoded))
+    summary.seconds = time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Videos, their real frames (n, S, S, 3) one after the other, and what could not be read."""
+
+    jobs: list[Job]
+    frames: NDArray[np.uint8]
+    failures: list[tuple[int, str]]
+
+
+def _batches(jobs: Iterator[Job | tuple[int, str]], batch_size: int) -> Iterator[_Batch]:
+    """Group videos until their frames fill a batch; runs on the reading thread."""
+    held: list[Job] = []
+    failures: list[tuple[int, str]] = []
+    for job in jobs:
+        if isinstance(job, Job):
+            held.append(job)
+        else:
+            failures.append(job)
+        if sum(item.num_real for item in held) >= batch_size or (failures and not held):
+            yield _join(held, failures)
+            held, failures = [], []
+    if held or failures:
+        yield _join(held, failures)
+
+
+def _join(jobs: list[Job], failures: list[tuple[int, str]]) -> _Batch:
+    frames = [job.frames[: job.num_real] for job in jobs]
+    return _Batch(jobs, np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8), failures)
+
+
+def _encode_batch(
+    model: Model, batch: _Batch, plan: Plan, summary: EncodeSummary, task: Task
+) -> list[EncodedVideo]:
+    from vopcli.workflows.load import mean_embedding
+
+    def fail(slot: int, reason: str) -> None:
+        summary.failures.append((plan.to_encode[slot].path, reason))
+        task.fail(*summary.failures[-1])
+
+    for slot, reason in batch.failures:
+        fail(slot, reason)
+    embedded = model.embed(batch.frames)  # (n, E)
+    summary.num_frames += len(embedded)
+    videos = []
+    ends = np.cumsum([job.num_real for job in batch.jobs], dtype=np.int64)
+    for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
+        if not np.isfinite(real).all():
+            fail(job.slot, "the model gave no numbers for it; try --precision fp32")
+            continue
+        # a short video repeats its last frame, and like X-Pool and VoP the mean runs over the repeats as well
+        repeats = np.repeat(real[-1:], len(job.frames) - job.num_real, axis=0)
+        frames = np.concatenate([real, repeats])  # (F, E)
+        videos.append(
+            EncodedVideo(
+                slot=job.slot,
+                embedding=mean_embedding(frames),
+                frames=frames.astype(np.float16),
+                seconds=np.asarray(job.seconds, np.float64),
+                num_real=job.num_real,
+                duration_seconds=job.duration_seconds,
+                sha256=job.sha256,
+            )
+        )
+    return videos
+
+
+def _copy(writer: IndexWriter, plan: Plan) -> None:
+    """Give videos that were renamed, moved or copied the embeddings that the index has of their content."""
+    first = len(plan.to_encode)
+    for begin in range(0, len(plan.to_copy), _COPIED_VIDEOS):
+        copies = plan.to_copy[begin : begin + _COPIED_VIDEOS]
+        encoded = []
+        for slot, (_, row) in enumerate(copies, first + begin):
+            frames, seconds = writer.index.frames_of(row)
+            video = writer.index.video(row)
+            encoded.append(
+                EncodedVideo(
+                    slot=slot,
+                    embedding=writer.index.embedding_of(row),
+                    frames=frames,
+                    seconds=seconds,
+                    num_real=video.num_real,
+                    duration_seconds=video.duration_seconds,
+                )
+            )
+        writer.add(encoded)
+    if plan.renamed:
+        writer.remove(plan.renamed)
+
+
+def _prune(path: Path, plan: Plan) -> int:
+    """Drop the videos that are not among the plan's, and all that is dead in the file; return how many."""
+    index = VideoIndex(path)
+    videos = list(index.videos())
+    hidden = tuple(
+        f"{name}/" for name, _ in plan.failed
+    )  # nobody knows what is in a folder that cannot be read
+    kept = [
+        video.row
+        for video in videos
+        if video.path in plan.paths or (hidden and str(video.file).startswith(hidden))
+    ]
+    num_rows = sum(len(done) for done in index.done)
+    if len(kept) < num_rows or len(index.segments) > 1:
+        rewrite_index(path, kept)
+    return len(videos) - len(kept)
+
+
+def _read_earlier(request: EncodeRequest) -> IndexMeta | None:
+    """Return what an index to be extended says of itself.
+
+    Raises:
+        UsageError: the file is something else than an index.
+    """
+    path = request.index
+    if any(source.absolute() == path.absolute() for source in request.sources):
+        raise UsageError(f"{path} is source and index at once", hint="name the index last: SRC... INDEX.h5")
+    if not path.exists():
+        return None
+    if not request.overwrite:
+        return VideoIndex(path).meta
+    if is_hdf5(path) and read_format_name(path) == FORMAT.name:
+        return None
+    raise UsageError(f"{path} is not an index, and is left as it is", hint="name another file, or remove it")
+
+
+def _open_source(request: EncodeRequest, earlier: IndexMeta | None, size: int) -> Source:
+    stores = [source for source in request.sources if is_hdf5(source)]
+    if not request.sources:
+        raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
+    if not stores:
+        from vopcli.retrieval.exact import usable_cores
+
+        sampling = request.sampling or (earlier and str(earlier.recipe.get("sampling"))) or None
+        workers = request.workers or usable_cores()
+        return VideoSource(request.sources, sampling=sampling, size=size, workers=workers)
+    if len(request.sources) > 1:
+        raise UsageError(
+            f"{stores[0]} is a frame store and must be the only source",
+            hint="encode one store at a time into the same index",
+        )
+    if request.sampling is not None:
+        raise UsageError(
+            "the frames of a store are chosen already", hint="leave --sampling and --num-frames out"
+        )
+    return StoreSource(stores[0], size=size)
+
+
+def _check_recipe(request: EncodeRequest, source: Source, earlier: IndexMeta | None) -> None:
+    if earlier and earlier.recipe != source.recipe:
+        raise DataError(
+            f"{request.index} holds frames chosen by {earlier.recipe.get('sampling')}, "
+            f"not by {source.recipe['sampling']}",
+            hint="use the same sampling, another index, or --overwrite",
+        )
+
+
+def _make_index(request: EncodeRequest, meta: IndexMeta) -> None:
+    if request.overwrite and request.index.exists():
+        with IndexWriter(request.index):
+            pass  # nobody else has it open
+        request.index.unlink()
+    if not request.index.exists():
+        create_index(request.index, meta)
+
+
+def _lasting_name(weights: str) -> str:
+    """Return a path of weights in absolute form: a search may run in another folder."""
+    path = Path(weights).expanduser()
+    from vopcli.clip.catalog import find
+
+    return weights if find(weights) is not None or not path.exists() else str(path.absolute())

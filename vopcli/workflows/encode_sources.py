@@ -1,0 +1,247 @@
+"""What is encoded: the videos of a frame store, or video files decoded on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.data.changes import Changes, compare, hash_file
+from vopcli.data.decode_pool import DecodeJob, decode_videos, scan_videos
+from vopcli.data.frame_store import RESIZE, FrameStore, StoredVideo
+from vopcli.data.samplers import parse_sampling
+from vopcli.data.scan import FoundVideo, find_videos
+from vopcli.errors import DataError, VideoError
+from vopcli.progress import Progress
+from vopcli.retrieval.index import IndexedVideo
+from vopcli.retrieval.index_writer import NewVideo
+
+_DEFAULT_SAMPLING: Final = "uniform"
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_HDF5_PLACES: Final = (0, *(512 << power for power in range(12)))  # where the format lets it stand
+
+
+@dataclass(frozen=True)
+class Job:
+    """The frames of one video on their way to the model.
+
+    Attributes:
+        slot: number of the video in the plan.
+        frames: (F, S, S, 3) uint8 RGB.
+        seconds: (F,) presentation times.
+        num_real: the frames after these repeat the last one.
+        duration_seconds: of the video.
+        sha256: of the file, where it was not known before.
+    """
+
+    slot: int
+    frames: NDArray[np.uint8]
+    seconds: NDArray[np.float64]
+    num_real: int
+    duration_seconds: float
+    sha256: bytes = b""
+
+
+@dataclass
+class Plan:
+    """What is to be done with each video of a source.
+
+    Attributes:
+        to_encode: new and changed videos.
+        to_copy: videos whose content the index has already, each with the row that has it.
+        renamed: rows whose file has another name now.
+        num_unchanged: videos that the index has as they are.
+        num_changed: of those to encode, the ones whose older version the index has.
+        failed: path and reason of videos that cannot be read.
+        paths: of all videos of the source, to tell which of the index's have vanished.
+    """
+
+    to_encode: list[NewVideo] = field(default_factory=list)
+    to_copy: list[tuple[NewVideo, int]] = field(default_factory=list)
+    renamed: list[int] = field(default_factory=list)
+    num_unchanged: int = 0
+    num_changed: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    paths: set[str] = field(default_factory=set)
+
+
+class Source(Protocol):
+    """Where frames come from."""
+
+    recipe: dict[str, Any]
+
+    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
+        """Compare what is there with what an index has."""
+
+    def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
+        """Yield the frames of each video to encode, or its slot and the reason why there are none."""
+
+
+class StoreSource:
+    """The videos of a frame store."""
+
+    def __init__(self, path: Path, *, size: int) -> None:
+        """Open a store.
+
+        Raises:
+            DataError: it cannot be read, or its frames have another size than the model's.
+        """
+        self.store = FrameStore.open(path)
+        recipe = self.store.recipe
+        if recipe.size != size:
+            raise DataError(
+                f"{path} has frames of {recipe.size} px, the model takes {size} px",
+                hint=f"extract them with `vop extract-frames --size {size}`, or choose other --weights",
+            )
+        self.recipe = {"sampling": recipe.sampling, "size": recipe.size, "resize": recipe.resize}
+        self._to_encode: list[StoredVideo] = []
+
+    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
+        """Compare by name, time and content hash, which the store has of each video."""
+        videos = self.store.videos
+        plan = Plan(paths={video.path for video in videos})
+        by_hash = {video.sha256: video for video in known.values() if video.sha256}
+        self._to_encode = []
+        for video in videos:
+            noted, same = known.get(video.path), by_hash.get(video.sha256)
+            new = NewVideo(video.path, video.root, video.size, video.mtime_ns, video.sha256, video.num_frames)
+            if noted and _stamp(noted) == _stamp(video):
+                plan.num_unchanged += 1
+            elif same is not None:
+                plan.to_copy.append((new, same.row))
+                if same.path not in plan.paths:
+                    plan.renamed.append(same.row)
+            else:
+                plan.num_changed += noted is not None
+                plan.to_encode.append(new)
+                self._to_encode.append(video)
+        return plan
+
+    def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
+        """Read the videos one after the other."""
+        for slot, video in enumerate(self._to_encode):
+            try:
+                frames = self.store.read(video)
+            except DataError as error:
+                yield slot, str(error)
+                continue
+            yield Job(slot, frames, video.seconds, video.num_real, video.duration_seconds)
+
+
+class VideoSource:
+    """Video files, decoded on the way."""
+
+    def __init__(self, sources: Sequence[Path], *, sampling: str | None, size: int, workers: int) -> None:
+        """Find the videos.
+
+        Raises:
+            UsageError: the sampling makes no sense.
+            DataError: a source does not exist, or there is no video.
+        """
+        self._sampling = parse_sampling(sampling or _DEFAULT_SAMPLING)
+        self._unreadable: list[tuple[str, str]] = []
+        self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
+        if not self._found:
+            said = "".join(f"; {name} {reason}" for name, reason in self._unreadable[:3])
+            raise DataError(
+                f"no video found in {', '.join(map(os.fspath, sources))}{said}",
+                hint="`vop extract-frames --help` says what counts as a video",
+            )
+        self._size, self._workers = size, workers
+        self.recipe = {"sampling": str(self._sampling), "size": size, "resize": RESIZE}
+
+    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
+        """Compare by size and time, then by content; count frames where the sampling asks for it.
+
+        Raises:
+            DataError: two folders hold different videos of the same name.
+        """
+        with progress.task("compare", total=len(self._found), unit="videos") as task:
+            changes: Changes[IndexedVideo] = compare(self._found, known, task.advance)
+        plan = Plan(paths={video.path for video in self._found}, failed=list(self._unreadable))
+        plan.num_unchanged = len(changes.unchanged)
+        plan.renamed = [noted.row for _, noted in changes.renamed]
+        for video, noted in changes.touched + changes.renamed + changes.copies:
+            new = _new(video, noted.sha256, noted.num_frames)
+            plan.to_copy.append((new, noted.row))
+        wanted = changes.new + changes.changed + [video for video, _ in changes.twins]
+        counts = self._count_frames(wanted, plan, progress)
+        changed = {video.path for video in changes.changed}
+        for number, count in sorted(counts.items()):
+            video = wanted[number]
+            plan.num_changed += video.path in changed
+            plan.to_encode.append(_new(video, changes.hashes.get(video.path, b""), count))
+        return plan
+
+    def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
+        """Decode in worker processes, in no particular order, and hash what no one has hashed yet."""
+        files = [os.path.join(video.root, video.path) for video in plan.to_encode]  # noqa: PTH118
+        jobs = (DecodeJob(slot, file) for slot, file in enumerate(files))
+        with ThreadPoolExecutor(1) as hashing:
+            for job, sampled in decode_videos(jobs, self._sampling, size=self._size, workers=self._workers):
+                if isinstance(sampled, VideoError):
+                    yield job.key, _reason(sampled, job.path)
+                    continue
+                sha256 = plan.to_encode[job.key].sha256 or hashing.submit(_hash, job.path).result()
+                yield Job(
+                    job.key,
+                    sampled.frames,
+                    sampled.seconds,
+                    sampled.num_real,
+                    sampled.info.duration_seconds,
+                    sha256,
+                )
+
+    def _count_frames(self, wanted: Sequence[FoundVideo], plan: Plan, progress: Progress) -> dict[int, int]:
+        sampling = self._sampling
+        if sampling.rule == "uniform" and sampling.num_frames:
+            return dict.fromkeys(range(len(wanted)), sampling.num_frames)
+        counts = {}
+        jobs = (DecodeJob(number, video.file) for number, video in enumerate(wanted))
+        with progress.task("count frames", total=len(wanted), unit="videos") as task:
+            for job, count in scan_videos(jobs, sampling, workers=self._workers):
+                if isinstance(count, VideoError):
+                    plan.failed.append((wanted[job.key].path, _reason(count, job.path)))
+                    task.fail(*plan.failed[-1])
+                else:
+                    counts[job.key] = count
+                    task.advance()
+        return counts
+
+
+def is_hdf5(path: Path) -> bool:
+    """Tell whether a file, if it is one and can be read, is HDF5."""
+    try:
+        with path.open("rb") as file:
+            for place in _HDF5_PLACES:
+                file.seek(place)
+                if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+                    return True
+    except OSError:
+        pass  # whoever opens it for good will say why it cannot be read
+    return False
+
+
+def _stamp(video: IndexedVideo | StoredVideo) -> tuple[str, int, int, bytes]:
+    return video.root, video.size, video.mtime_ns, video.sha256
+
+
+def _new(video: FoundVideo, sha256: bytes, num_frames: int) -> NewVideo:
+    return NewVideo(video.path, video.root, video.size, video.mtime_ns, sha256, num_frames)
+
+
+def _hash(file: str) -> bytes:
+    try:
+        return hash_file(file)
+    except OSError:  # it was there a moment ago; without a hash its next change is found by size and time
+        return b""
+
+
+def _reason(error: VideoError, path: str) -> str:
+    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")

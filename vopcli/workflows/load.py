@@ -1,0 +1,268 @@
+"""The model as the Python interface gives it: weights, device and precision chosen, arrays in and out.
+
+Axes: N videos or texts, F frames, E joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vopcli.clip.model import build_clip
+from vopcli.clip.shape import ClipShape
+from vopcli.clip.tokenizer import Tokenizer
+from vopcli.clip.vision import normalise
+from vopcli.clip.weights import Weights, read_weights, resolve_weights
+from vopcli.config.choices import Precision
+from vopcli.config.schema import DEFAULT_WEIGHTS
+from vopcli.data.transforms import resize_and_crop
+from vopcli.errors import UsageError, VopError
+from vopcli.progress import Progress, SilentProgress
+from vopcli.resources import cache_folder
+from vopcli.tuning.model import VideoTextModel
+
+_BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}
+_TEXTS: Final = 256  # in a batch
+_DTYPES: Final = {
+    Precision.FP32: torch.float32,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+class Model:
+    """A CLIP model ready to encode videos and texts.
+
+    Attributes:
+        module: the torch module.
+        name: of the weights.
+        fingerprint: SHA-256 of the backbone's tensors.
+        shape: the sizes of both towers.
+        device: where it runs.
+        precision: the number format it computes in.
+        batch_size: frames that go through the model at once; halved when memory runs out.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: torch.device,
+        precision: Precision,
+        fingerprint: str = "",
+        batch_size: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.name = weights.name
+        self.shape: ClipShape = weights.shape
+        self.fingerprint = fingerprint or weights.fingerprint()
+        self.device = device
+        self.precision = precision
+        self.batch_size = batch_size or _BATCH_FRAMES.get(device.type, 96)
+        clip = build_clip(weights, device=device, dtype=_DTYPES[precision])
+        self.module = VideoTextModel(clip).eval()
+        self._progress: Progress = progress or SilentProgress()
+        self._tokenizer: Tokenizer | None = None
+
+    def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts; one that is longer than the model's context is cut.
+
+        Returns:
+            (N, E) float32, L2-normalised.
+
+        Raises:
+            ValueError: ``texts`` is a single string, or holds something else than strings.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"need a list of strings, got {type(texts).__name__}")
+        self._tokenizer = self._tokenizer or Tokenizer()
+        out = np.empty((len(texts), self.shape.embed_dim), np.float32)
+        for begin in range(0, len(texts), _TEXTS):
+            ids, _ = self._tokenizer.tokenize(
+                texts[begin : begin + _TEXTS], max_tokens=self.shape.context_length
+            )
+            with torch.inference_mode():
+                tokens = torch.from_numpy(ids).to(self.device)
+                out[begin : begin + _TEXTS] = _to_numpy(self.module.encode_text(tokens))
+        return out
+
+    def encode_video(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode videos given by their frames, RGB of any size; see :meth:`encode_frames`.
+
+        Args:
+            frames: (N, F, H, W, 3) uint8.
+
+        Returns:
+            (N, E) float32, L2-normalised: the mean of all F frames' embeddings, normalised again.
+
+        Raises:
+            ValueError: ``frames`` is of another type or shape, or has no frame in a video.
+        """
+        embedded = self.encode_frames(frames)
+        if not embedded.shape[1]:
+            raise ValueError("a video needs at least one frame")
+        return mean_embedding(embedded)
+
+    def encode_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode each frame; those of another size than the model's are resized and cropped as videos are.
+
+        Args:
+            frames: (N, F, H, W, 3) uint8 RGB.
+
+        Returns:
+            (N, F, E) float32, L2-normalised.
+
+        Raises:
+            ValueError: ``frames`` is of another type or shape.
+        """
+        frames = np.asarray(frames)
+        if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
+            raise ValueError(f"need uint8 frames (N, F, H, W, 3), got {frames.dtype} {frames.shape}")
+        videos, length = frames.shape[:2]
+        flat = frames.reshape(-1, *frames.shape[2:])  # (N * F, H, W, 3)
+        if len(flat) and 0 in flat.shape:
+            raise ValueError(f"frames without a pixel: {frames.shape}")
+        return self.embed(flat).reshape(videos, length, self.shape.embed_dim)
+
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode (n, H, W, 3) uint8 frames to (n, E) float32, L2-normalised, in batches.
+
+        Raises:
+            VopError: there is not enough memory even for one frame.
+            RuntimeError: the model failed in another way.
+            MemoryError: never; it is turned into a VopError.
+        """
+        out = np.empty((len(frames), self.shape.embed_dim), np.float32)
+        done = 0
+        while done < len(frames):
+            chunk = frames[done : done + self.batch_size]
+            try:
+                out[done : done + len(chunk)] = self._forward(chunk)
+                done += len(chunk)
+            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+                if not _is_out_of_memory(error):
+                    raise
+                if len(chunk) == 1:
+                    raise VopError(
+                        f"{self.device} has not enough memory for a single frame", hint="use --device cpu"
+                    ) from error
+                self.batch_size = (len(chunk) + 1) // 2
+            else:
+                continue
+            # outside the handler, where the error would still hold the memory of the failed batch
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._progress.warn(f"memory ran out: going on with batches of {self.batch_size} frames")
+        return out
+
+    def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        size = self.shape.image_resolution
+        if frames.shape[1:3] != (size, size):
+            frames = np.stack([resize_and_crop(frame, size) for frame in frames])
+        dtype = _DTYPES[self.precision]
+        with torch.inference_mode():
+            pixels = normalise(
+                torch.from_numpy(np.ascontiguousarray(frames)), dtype=dtype, device=self.device
+            )
+            return _to_numpy(self.module.encode_frames(pixels[None])[0])
+
+
+def load_model(
+    weights: str | Path = DEFAULT_WEIGHTS,
+    adapter: str | Path | None = None,
+    device: str = "auto",
+    precision: str | Precision = "auto",
+) -> Model:
+    """Load a CLIP model.
+
+    Args:
+        weights: a name of ``vop weights list``, which is fetched when it is not there yet, or a path.
+        adapter: not supported yet: None.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        WeightsError: the weights are missing, damaged or not those of a CLIP model.
+        UsageError: the device or precision is not known or not there, or an adapter was given.
+    """
+    if adapter is not None:
+        raise UsageError("adapters cannot be loaded yet", hint="leave adapter out: it is the plain backbone")
+    chosen = choose_device(device)
+    number_format = choose_precision(precision, chosen)
+    path = resolve_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
+    return Model(read_weights(path), device=chosen, precision=number_format)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that a user's word means; ``auto`` is the fastest there is.
+
+    Raises:
+        UsageError: not known, or not on this machine.
+    """
+    has_mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in _BATCH_FRAMES or (number and (kind != "cuda" or not number.isdecimal())):
+        raise UsageError(f"unknown device {name!r}", hint="known are auto, cpu, cuda, cuda:N and mps")
+    is_there = {
+        "cpu": lambda: True,
+        "cuda": lambda: int(number or 0) < torch.cuda.device_count(),
+        "mps": lambda: has_mps,
+    }[kind]()
+    if not is_there:
+        raise UsageError(f"there is no device {name!r} on this machine", hint="use --device auto or cpu")
+    return torch.device(name)
+
+
+def choose_precision(name: str | Precision, device: torch.device) -> Precision:
+    """Return the number format to compute in; ``auto`` is the fastest that keeps the ranking.
+
+    Raises:
+        UsageError: not known.
+    """
+    try:
+        precision = Precision(name)
+    except ValueError:
+        known = ", ".join(item.value for item in Precision)
+        raise UsageError(f"unknown precision {str(name)!r}", hint=f"known are {known}") from None
+    if precision is not Precision.AUTO:
+        return precision
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            is_good = torch.cuda.is_bf16_supported()  # type: ignore[no-untyped-call]
+            return Precision.BF16 if is_good else Precision.FP16
+    if device.type == "mps":
+        return Precision.FP16
+    return Precision.BF16 if _has_fast_bf16() else Precision.FP32
+
+
+def mean_embedding(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map a video's frame embeddings (..., F, E) to its own (..., E): their mean, L2-normalised again."""
+    mean = frames.mean(axis=-2)
+    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+
+
+def _has_fast_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(word in str(error).lower() for word in _OUT_OF_MEMORY)
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    return tensor.float().cpu().numpy()

@@ -1,0 +1,190 @@
+"""Search an index by text, and find the best moment of each video found; loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import DataError, UsageError
+from vopcli.progress import Progress, SilentProgress
+from vopcli.resources import cache_folder
+from vopcli.retrieval.exact import Found, Part, search_exact
+from vopcli.retrieval.index import VideoIndex
+
+if TYPE_CHECKING:
+    from vopcli.clip.text_numpy import NumpyTextTower
+    from vopcli.clip.tokenizer import Tokenizer
+
+_QUERIES = 64  # whose texts are encoded at once
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A video found.
+
+    Attributes:
+        score: cosine of query and video.
+        seconds: presentation time of the frame that fits the query best.
+        path: the video's name, relative to the folder it was found in.
+        file: where the video was when it was encoded, absolute.
+    """
+
+    score: float
+    seconds: float
+    path: str
+    file: Path
+
+
+class Index:
+    """An index to be searched; what a query needs is loaded by the first one."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        weights: str | None = None,
+        fallbacks: Sequence[str] = (),
+        cache: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open an index.
+
+        Args:
+            path: the file.
+            weights: name or path of the model it was made with, to be checked; None to find it.
+            fallbacks: more places to look for it.
+            cache: folder of derived weights; the user's unless given.
+            progress: told what takes long.
+
+        Raises:
+            DataError: missing, not an index, of another version, or damaged.
+            BusyError: being written by another process.
+        """
+        self.path = path
+        self._videos = VideoIndex(path)
+        self._weights = weights
+        self._fallbacks = fallbacks
+        self._cache = cache or cache_folder()
+        self._progress: Progress = progress or SilentProgress()
+        self._parts = [
+            Part(embeddings, done)
+            for embeddings, done in zip(self._videos.embeddings, self._videos.done, strict=True)
+        ]
+        self._encoder: tuple[Tokenizer, NumpyTextTower] | None = None
+        self._has_warned = False
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+        return len(self._videos)
+
+    @overload
+    def search(self, query: str, *, top: int = 10, min_score: float | None = None) -> list[Hit]: ...
+    @overload
+    def search(
+        self, query: list[str] | tuple[str, ...], *, top: int = 10, min_score: float | None = None
+    ) -> list[list[Hit]]: ...
+
+    def search(
+        self, query: str | list[str] | tuple[str, ...], *, top: int = 10, min_score: float | None = None
+    ) -> list[Hit] | list[list[Hit]]:
+        """Rank the videos by their cosine with a text.
+
+        Args:
+            query: a text, or a list of them.
+            top: at most so many videos a query.
+            min_score: leave out what scores less.
+
+        Returns:
+            Hits in order of falling score, then path: a list, or a list for each text of a list.
+
+        Raises:
+            UsageError: a query is empty, or ``top`` is less than 1.
+            WeightsError: the text tower of the index's model is not there.
+            DataError: the index is damaged.
+        """
+        if top < 1:
+            raise UsageError(f"cannot return {top} videos", hint="give 1 or more")
+        texts = [query] if isinstance(query, str) else list(query)
+        for text in texts:
+            if not text.strip():
+                raise UsageError(
+                    "the query is empty", hint='say what to look for, such as "a dog on a beach"'
+                )
+        embedded = self.encode(texts)
+        found = (
+            search_exact(self._parts, embedded, top=top, path_of=self._videos.path_of) if len(self) else []
+        )
+        answers = [
+            self._hits(item, text, min_score) for item, text in zip(found, embedded, strict=False)
+        ] or [[] for _ in texts]
+        return answers[0] if isinstance(query, str) else answers
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts to (Q, E) float32, L2-normalised; one that is too long is cut, and said so once.
+
+        Raises:
+            WeightsError: the text tower of the index's model is not there.
+            DataError: it is damaged.
+        """
+        tokenizer, tower = self._load()
+        out = np.empty((len(texts), self._videos.meta.embed_dim), np.float32)
+        for begin in range(0, len(texts), _QUERIES):
+            ids, num_cut = tokenizer.tokenize(
+                texts[begin : begin + _QUERIES], max_tokens=tower.shape.context_length
+            )
+            if num_cut and not self._has_warned:
+                self._has_warned = True
+                self._progress.warn(
+                    f"a query is longer than {tower.shape.context_length} tokens: its end is left out"
+                )
+            out[begin : begin + _QUERIES] = tower.encode(ids)
+        if not np.isfinite(out).all():
+            raise DataError(
+                "the model gives no numbers for the query: its text tower is damaged",
+                hint=f"remove the folder {self._cache / 'text'}: it is made anew",
+            )
+        return out
+
+    def _load(self) -> tuple[Tokenizer, NumpyTextTower]:
+        if self._encoder is None:
+            from vopcli.clip.tokenizer import Tokenizer
+            from vopcli.workflows.text_tower import load_text_tower
+
+            meta = self._videos.meta
+            tower = load_text_tower(
+                meta.fingerprint,
+                weights=self._weights,
+                fallbacks=[*self._fallbacks, meta.weights],
+                cache=self._cache,
+                progress=self._progress,
+            )
+            self._encoder = Tokenizer(), tower
+        return self._encoder
+
+    def _hits(self, found: Found, query: NDArray[np.float32], min_score: float | None) -> list[Hit]:
+        return [
+            self._hit(row, score, query)
+            for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+            if min_score is None or score >= min_score
+        ]
+
+    def _hit(self, row: int, score: float, query: NDArray[np.float32]) -> Hit:
+        video = self._videos.video(row)
+        frames, seconds = self._videos.frames_of(row)
+        best = int((frames[: video.num_real].astype(np.float32) @ query).argmax())
+        return Hit(score=score, seconds=float(seconds[best]), path=video.path, file=video.file)
+
+
+def open_index(path: str | Path) -> Index:
+    """Open an index to be searched.
+
+    Raises:
+        DataError: missing, not an index, of another version, or damaged.
+        BusyError: being written by another process.
+    """
+    return Index(Path(path))
