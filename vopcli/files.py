@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from vopcli.errors import FileError
 
 
 @contextlib.contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, *, is_new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends well, else vanishes.
 
     The content is on disk before the rename, so that neither a kill nor a power cut leaves half a file.
 
+    Args:
+        path: the file to write.
+        is_new: refuse to replace a file, even one that another process makes at this moment.
+
     Raises:
-        FileError: the folder cannot be written, or the disk is full.
+        FileError: the folder cannot be written, the disk is full, or a file that ``is_new`` exists.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,11 +38,27 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.chmod(mode)  # mkstemp makes files that only their owner can read
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        if not is_new or not _linked(aside, path):
+            aside.replace(path)
     except OSError as error:
         raise FileError(path, error) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _linked(aside: Path, path: Path) -> bool:
+    """Give a file a second name; False where the file system has no hard links.
+
+    Raises:
+        OSError: the name exists.
+    """
+    try:
+        os.link(aside, path)
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise
+        return False
+    return True
 
 
 def _umask() -> int:

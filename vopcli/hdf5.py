@@ -2,14 +2,16 @@
 
 Each run that adds something adds one segment: a group of datasets that is laid out whole (contiguous, space
 taken) and flushed before the first value is written. From then on values go straight to their place in the
-file, past the HDF5 library, so its bookkeeping never changes while work is under way: a process killed at any
-moment leaves a file that opens, and a reader maps the datasets into memory.
+file, past the HDF5 library, so its bookkeeping never changes while work is under way; and the layout itself
+takes effect all at once (`vopcli.overlay`). So a process killed at any moment leaves a file that opens, and a
+reader maps the datasets into memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files import written_aside
+from vopcli.overlay import HEAD_BYTES, Overlay, is_unfinished, recover, settle
 
 _SEGMENTS: Final = "segments"
 _ALIGNED: Final = {
@@ -105,7 +108,7 @@ class SegmentFile:
             DataError: missing, not HDF5, another format or version, damaged or truncated.
             BusyError: being written by another process.
         """
-        with _opened(path, "r") as file:
+        with _opened(path) as file:
             return _read(path, file, file_format)
 
 
@@ -119,23 +122,18 @@ class SegmentWriter:
             DataError: as :meth:`SegmentFile.read`.
             BusyError: another process reads or writes it.
         """
-        self._stack = contextlib.ExitStack()
-        self._file = self._stack.enter_context(
-            _opened(path, "r+")
-        )  # held open: its lock keeps a second writer out
+        self._descriptor = _open_locked(path)
         try:
-            self.contents = _read(path, self._file, file_format)
-            self._descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            self.contents = _read_locked(path, self._descriptor, file_format)
         except BaseException:
-            self._stack.close()
+            os.close(self._descriptor)
             raise
-        self._stack.callback(os.close, self._descriptor)
 
     def __enter__(self) -> SegmentWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+        os.close(self._descriptor)
 
     def add_segment(
         self,
@@ -155,22 +153,25 @@ class SegmentWriter:
         """
         file_format, path = self.contents.format, self.contents.path
         number = len(self.contents.segments)
-        name = f"{_SEGMENTS}/{number:06d}"
+        recover(self._descriptor)  # cut off what an addition that failed may have left
+        overlay = Overlay(self._descriptor)
         try:
-            group = self._file.create_group(name)
-            group.attrs[_ATTRIBUTES] = json.dumps(attributes)
-            for column, values in filled.items():
-                _lay_out(group, column, values.shape, file_format.columns[column])[...] = values
-            for column, shape in empty.items():
-                _lay_out(group, column, shape, file_format.columns[column])
-            self._file.flush()
-            segment = _read_segment(path, number, group, file_format)
+            with h5py.File(overlay, "r+", **_ALIGNED) as file:
+                group = file.create_group(f"{_SEGMENTS}/{number:06d}")
+                group.attrs[_ATTRIBUTES] = json.dumps(attributes)
+                for column, values in filled.items():
+                    _lay_out(group, column, values.shape, file_format.columns[column])[...] = values
+                for column, shape in empty.items():
+                    _lay_out(group, column, shape, file_format.columns[column])
+                file.flush()
+                overlay.check()
+                segment = _read_segment(path, number, group, file_format)
             _take_space(self._descriptor, segment)
+            overlay.commit()
         except OSError as error:
-            with contextlib.suppress(OSError, KeyError):
-                del self._file[name]
-                self._file.flush()
-            raise FileError(path, error) from error
+            with contextlib.suppress(OSError):
+                overlay.revert()
+            raise FileError(path, overlay.error or error) from error
         self.contents.segments.append(segment)
         return segment
 
@@ -219,11 +220,14 @@ def create_segment_file(path: Path, file_format: FileFormat, attributes: dict[st
     """
     if path.exists():
         raise FileError(path, FileExistsError(errno.EEXIST, "exists"))
-    with written_aside(path) as aside, h5py.File(aside, "w", **_ALIGNED) as file:
-        file.attrs["format"] = file_format.name
-        file.attrs["version"] = file_format.version
-        file.attrs[_ATTRIBUTES] = json.dumps(attributes)
-        file.create_group(_SEGMENTS)
+    with written_aside(path, is_new=True) as aside:
+        with h5py.File(aside, "w", userblock_size=HEAD_BYTES, **_ALIGNED) as file:
+            file.attrs["format"] = file_format.name
+            file.attrs["version"] = file_format.version
+            file.attrs[_ATTRIBUTES] = json.dumps(attributes)
+            file.create_group(_SEGMENTS)
+        with aside.open("rb+") as plain:
+            settle(plain.fileno())
 
 
 def read_format_name(path: Path) -> str:
@@ -233,7 +237,7 @@ def read_format_name(path: Path) -> str:
         DataError: missing, not HDF5, or damaged.
         BusyError: being written by another process.
     """
-    with _opened(path, "r") as file:
+    with _opened(path) as file:
         return str(file.attrs.get("format", ""))
 
 
@@ -261,11 +265,12 @@ def unpack_string(packed: NDArray[np.uint8], start: int, end: int) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, mode: str) -> Iterator[h5py.File]:
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
-        with path.open("rb"):
-            pass  # says plainly what h5py would wrap: missing, a folder, no permission
-        file = h5py.File(path, mode, **_ALIGNED)
+        with path.open("rb") as plain:  # says plainly what h5py would wrap: missing, a folder, no permission
+            if is_unfinished(plain.fileno()):
+                os.close(_open_locked(path))
+        file = h5py.File(path, "r")
     except BlockingIOError as error:
         raise BusyError(f"{path} is in use by another process", hint="wait until it has finished") from error
     except OSError as error:
@@ -274,6 +279,37 @@ def _opened(path: Path, mode: str) -> Iterator[h5py.File]:
         yield file
     finally:
         file.close()
+
+
+def _open_locked(path: Path) -> int:
+    """Open a file for writing with the lock that HDF5 uses too, and finish what a killed writer left undone.
+
+    Raises:
+        BusyError: another process reads or writes it.
+        FileError: it cannot be opened or written.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise FileError(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        recover(descriptor)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BusyError(f"{path} is in use by another process", hint="wait until it has finished") from error
+    except OSError as error:
+        os.close(descriptor)
+        raise FileError(path, error) from error
+    return descriptor
+
+
+def _read_locked(path: Path, descriptor: int, file_format: FileFormat) -> SegmentFile:
+    try:
+        with h5py.File(Overlay(descriptor), "r") as file:
+            return _read(path, file, file_format)
+    except OSError as error:
+        raise _open_error(path, error) from error
 
 
 def _open_error(path: Path, error: OSError) -> DataError:

@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from vopcli import overlay
+from vopcli.errors import BusyError, DataError, FileError
+from vopcli.hdf5 import (
+    FileFormat,
+    SegmentFile,
+    SegmentWriter,
+    create_segment_file,
+    pack_strings,
+    read_format_name,
+    unpack_string,
+)
+
+ROW = np.dtype([("status", "u1"), ("number", "<i8"), ("digest", "u1", (5,)), ("error", "S20")])
+FORMAT = FileFormat("test-format", 3, {"rows": ROW, "names": np.dtype("u1"), "values": np.dtype("<f4")})
+NUM_ROWS = 5
+
+
+def rows_of(segment: int) -> np.ndarray:
+    rows = np.zeros(NUM_ROWS, ROW)
+    rows["number"] = np.arange(NUM_ROWS) + 100 * segment
+    rows["digest"] = segment % 256
+    rows["error"] = b"segment %d" % segment
+    return rows
+
+
+def values_of(segment: int) -> np.ndarray:
+    return np.random.default_rng(segment).random((NUM_ROWS, 3, 7), dtype=np.float32)
+
+
+def add(writer: SegmentWriter, number: int) -> None:
+    filled = {"rows": rows_of(number), "names": np.frombuffer(b"name %d" % number, np.uint8)}
+    segment = writer.add_segment({"number": number}, filled, {"values": (NUM_ROWS, 3, 7)})
+    writer.write(segment, "values", 0, values_of(number))
+
+
+def make(path: Path, num_segments: int) -> Path:
+    create_segment_file(path, FORMAT, {"made": "for a test"})
+    for number in range(num_segments):
+        with SegmentWriter(path, FORMAT) as writer:
+            add(writer, number)
+    return path
+
+
+def check(path: Path, num_segments: int) -> None:
+    """Compare every value, through our reader and through plain h5py."""
+    contents = SegmentFile.read(path, FORMAT)
+    assert contents.attributes == {"made": "for a test"}
+    assert len(contents.segments) == num_segments
+    for number, segment in enumerate(contents.segments):
+        assert segment.attributes == {"number": number}
+        assert segment.map("names").tobytes() == b"name %d" % number
+        np.testing.assert_array_equal(segment.map("rows"), rows_of(number))
+        np.testing.assert_array_equal(segment.map("values"), values_of(number))
+    with h5py.File(path) as file:
+        for number in range(num_segments):
+            group = file[f"segments/{number:06d}"]
+            np.testing.assert_array_equal(group["rows"][...], rows_of(number))
+            np.testing.assert_array_equal(group["values"][...], values_of(number))
+
+
+def test_what_is_written_is_read_back_segment_by_segment(tmp_path: Path) -> None:
+    check(make(tmp_path / "file.h5", 40), 40)  # enough for the tables of HDF5 to split twice
+
+
+def test_several_segments_of_one_writer(tmp_path: Path) -> None:
+    create_segment_file(tmp_path / "file.h5", FORMAT, {"made": "for a test"})
+    with SegmentWriter(tmp_path / "file.h5", FORMAT) as writer:
+        for number in range(12):
+            add(writer, number)
+    check(tmp_path / "file.h5", 12)
+
+
+def test_empty_columns(tmp_path: Path) -> None:
+    create_segment_file(tmp_path / "file.h5", FORMAT, {})
+    with SegmentWriter(tmp_path / "file.h5", FORMAT) as writer:
+        filled = {"rows": np.zeros(0, ROW), "names": np.frombuffer(b"abc", np.uint8)}
+        writer.add_segment({}, filled, {"values": (0, 3, 7)})
+    segment = SegmentFile.read(tmp_path / "file.h5", FORMAT).segments[0]
+    assert segment.map("values").shape == (0, 3, 7)
+    assert segment.map("rows").shape == (0,)
+    assert segment.map("names").tobytes() == b"abc"
+
+
+def test_write_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with SegmentWriter(make(tmp_path / "file.h5", 1), FORMAT) as writer:
+        segment = writer.contents.segments[0]
+        for values, row in [
+            (np.zeros((1, 3, 7), np.float64), 0),
+            (np.zeros((1, 7, 3), np.float32), 0),
+            (np.zeros((2, 3, 7), np.float32), NUM_ROWS - 1),
+        ]:
+            with pytest.raises(ValueError, match="does not fit values"):
+                writer.write(segment, "values", row, values)
+    check(tmp_path / "file.h5", 1)
+
+
+# Kill -9
+
+
+class Killer:
+    """Kills this very process at a chosen one of the calls that change a file, done not at all or by half."""
+
+    def __init__(self, at: int, *, by_half: bool) -> None:
+        self.left, self.by_half = at, by_half
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("pwrite", "ftruncate", "posix_fallocate", "fdatasync"):
+            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            if self.left == 0:
+                if self.by_half and name == "pwrite":
+                    descriptor, data, place = arguments
+                    call(descriptor, bytes(data)[: len(data) // 2], place)
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            return call(*arguments)
+
+        return counted
+
+
+@pytest.mark.parametrize("by_half", [False, True], ids=["before", "half-way"])
+@pytest.mark.parametrize(  # HDF5 rearranges its tables after eight entries
+    "num_segments", [0, 8, pytest.param(1, marks=pytest.mark.slow), pytest.param(16, marks=pytest.mark.slow)]
+)
+def test_a_kill_at_any_write_leaves_the_old_file_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_segments: int, *, by_half: bool
+) -> None:
+    base = make(tmp_path / "base.h5", num_segments).read_bytes()
+    path = tmp_path / "file.h5"
+    outcomes = set()
+    for at in range(100):
+        path.write_bytes(base)
+        child = os.fork()
+        if child == 0:
+            Killer(at, by_half=by_half).install(monkeypatch)
+            with SegmentWriter(path, FORMAT) as writer:
+                add(writer, num_segments)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+            break
+        count = len(SegmentFile.read(path, FORMAT).segments)
+        outcomes.add(count - num_segments)
+        check_all_but_last_values(path, count, num_segments)
+        if count == num_segments:  # it goes on as if nothing had happened
+            with SegmentWriter(path, FORMAT) as writer:
+                add(writer, num_segments)
+            check(path, num_segments + 1)
+    assert at > 10
+    assert outcomes == {0, 1}
+    check(path, num_segments + 1)
+
+
+def check_all_but_last_values(path: Path, count: int, num_whole: int) -> None:
+    for number, segment in enumerate(SegmentFile.read(path, FORMAT).segments[:count]):
+        np.testing.assert_array_equal(segment.map("rows"), rows_of(number))
+        if number < num_whole:
+            np.testing.assert_array_equal(segment.map("values"), values_of(number))
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from tests.test_hdf5 import FORMAT, SegmentWriter, add
+path = Path(sys.argv[1])
+for number in range(int(sys.argv[2]), 10_000):
+    with SegmentWriter(path, FORMAT) as writer:
+        add(writer, number)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 0)
+    random = np.random.default_rng(int(time.time()))
+    done = 0
+    for _ in range(15):
+        command = [sys.executable, "-c", WRITE_FOREVER, os.fspath(path), str(done)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(random.random() * 0.3)
+            process.kill()
+        found = len(SegmentFile.read(path, FORMAT).segments)
+        assert found > done
+        check_all_but_last_values(path, found, found - 1)
+        with SegmentWriter(path, FORMAT) as writer:
+            last = writer.contents.segments[-1]
+            writer.write(last, "values", 0, values_of(found - 1))
+        done = found
+        check(path, done)
+
+
+def test_a_reader_finishes_what_a_killed_writer_had_begun(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 2)
+    before = path.read_bytes()
+    with SegmentWriter(path, FORMAT) as writer:
+        add(writer, 2)
+    after = path.read_bytes()
+    changed = [i for i in range(0, len(before), 4096) if before[i : i + 4096] != after[i : i + 4096]]
+    changes = b"".join(struct.pack("<QQ", i, 4096) + after[i : i + 4096] for i in changed if i >= 65536)
+    assert changes
+    torn = bytearray(after)
+    torn[: len(before)] = before  # the old tables, and the new segment behind them
+    path.write_bytes(torn)
+    check(path, 2)
+    torn[4096 : 4096 + 28 + len(changes)] = overlay._record(len(after), changes)
+    path.write_bytes(torn)
+    check(path, 3)
+    torn[4100] ^= 1  # a journal that did not arrive whole means nothing
+    path.write_bytes(torn)
+    check(path, 2)
+
+
+# Two processes
+
+
+def test_a_second_writer_and_a_reader_are_told_that_the_file_is_in_use(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with SegmentWriter(path, FORMAT) as writer:
+        with pytest.raises(BusyError, match=r"file\.h5 is in use by another process"):
+            SegmentWriter(path, FORMAT)
+        with pytest.raises(BusyError, match=r"file\.h5 is in use by another process"):
+            SegmentFile.read(path, FORMAT)
+        with pytest.raises(BusyError, match="in use"):
+            read_format_name(path)
+        add(writer, 1)
+    check(path, 2)
+
+
+def test_a_writer_waits_for_no_plain_hdf5_reader(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with h5py.File(path, "r"), pytest.raises(BusyError, match="in use"):
+        SegmentWriter(path, FORMAT)
+    check(path, 1)
+
+
+def test_a_file_is_made_by_one_process_only(tmp_path: Path) -> None:
+    make(tmp_path / "file.h5", 1)
+    with pytest.raises(FileError, match="exists already"):
+        create_segment_file(tmp_path / "file.h5", FORMAT, {})
+    check(tmp_path / "file.h5", 1)
+    assert [item.name for item in tmp_path.iterdir()] == ["file.h5"]
+
+
+# No room
+
+
+@pytest.mark.parametrize("failing", ["pwrite", "ftruncate", "posix_fallocate", "fdatasync"])
+def test_a_full_disk_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = make(tmp_path / "file.h5", 3)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with SegmentWriter(path, FORMAT) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, failing, full)
+            with pytest.raises(FileError, match=r"file\.h5 cannot be written: the disk is full"):
+                add(writer, 3)
+        if failing != "ftruncate":
+            assert path.read_bytes() == before
+        add(writer, 3)  # the same writer goes on when there is room again
+    check(path, 4)
+
+
+# Bad files
+
+
+def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"none\.h5 does not exist"):
+        SegmentFile.read(tmp_path / "none.h5", FORMAT)
+    with pytest.raises(FileError, match=r"none\.h5 does not exist"):
+        SegmentWriter(tmp_path / "none.h5", FORMAT)
+    with pytest.raises(FileError, match="is a folder"):
+        SegmentFile.read(tmp_path, FORMAT)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x89HDF\r\n\x1a\n", bytes(100_000), b"vopjrnl\0" * 9000]
+)
+def test_a_file_that_is_no_hdf5(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.h5"
+    path.write_bytes(content)
+    for opening in (SegmentFile.read, SegmentWriter):
+        with pytest.raises(DataError, match=r"file\.h5 (is not an HDF5 file|is truncated|cannot be read)"):
+            opening(path, FORMAT)
+    assert path.read_bytes() == content
+
+
+def test_another_format_and_another_version(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with pytest.raises(DataError, match="is a test-format file, not a other file"):
+        SegmentFile.read(path, FileFormat("other", 3, FORMAT.columns))
+    with pytest.raises(DataError, match="has test-format version 3; this program reads 4"):
+        SegmentWriter(path, FileFormat("test-format", 4, FORMAT.columns))
+    with h5py.File(tmp_path / "plain.h5", "w") as file:
+        file["x"] = np.arange(4)
+    with pytest.raises(DataError, match="is an HDF5 file of another program"):
+        SegmentFile.read(tmp_path / "plain.h5", FORMAT)
+    assert read_format_name(path) == "test-format"
+    assert read_format_name(tmp_path / "plain.h5") == ""
+
+
+def test_a_file_cut_anywhere_opens_whole_or_not_at_all(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole.h5", 3).read_bytes()
+    path = tmp_path / "cut.h5"
+    for size in range(0, len(whole), 331):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"cut\.h5"):
+            SegmentFile.read(path, FORMAT)
+        with pytest.raises(DataError, match=r"cut\.h5"):
+            SegmentWriter(path, FORMAT)
+
+
+def test_flipped_bits_raise_no_other_error(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole.h5", 3).read_bytes()
+    path = tmp_path / "flipped.h5"
+    random = np.random.default_rng(5)
+    refused = 0
+    for place in random.integers(overlay.HEAD_BYTES, len(whole), 400):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(flipped)
+        try:
+            for segment in SegmentFile.read(path, FORMAT).segments:
+                for name in segment.columns:
+                    segment.map(name).tobytes()
+        except DataError:
+            refused += 1
+    assert refused > 20
+
+
+def test_a_dataset_kept_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(NUM_ROWS * 3 * 7 * 4))
+    with h5py.File(path, "r+") as file:
+        del file["segments/000000/values"]
+        file["segments/000000"].create_dataset(
+            "values", (NUM_ROWS, 3, 7), "<f4", external=[(os.fspath(secret), 0, h5py.h5f.UNLIMITED)]
+        )
+    with pytest.raises(DataError, match="stores values in another way"):
+        SegmentFile.read(path, FORMAT)
+
+
+@pytest.mark.parametrize("attributes", ["[]", "{", '"x"', "[" * 60_000])
+def test_bad_attributes_are_damage(tmp_path: Path, attributes: str) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with h5py.File(path, "r+") as file:
+        file.attrs["attributes"] = attributes
+    with pytest.raises(DataError, match=r"file\.h5 is damaged"):
+        SegmentFile.read(path, FORMAT)
+
+
+# Names
+
+
+def test_names_of_any_bytes() -> None:
+    names = ["", "plain", "two\nlines", "naïve 🎬", os.fsdecode(b"\xff\xfe.mp4"), ""]
+    packed, ranges = pack_strings(names)
+    assert packed.tobytes() == b"".join(map(os.fsencode, names))
+    assert [unpack_string(packed, *span) for span in ranges.tolist()] == names
+    assert pack_strings([])[1].shape == (0, 2)
+    for start, end in [(-1, 2), (3, 2), (0, len(packed) + 1)]:
+        with pytest.raises(ValueError, match="lies outside"):
+            unpack_string(packed, start, end)
