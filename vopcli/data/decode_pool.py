@@ -330,7 +330,7 @@ def _send(connection: Connection, result: object) -> None:
     if isinstance(result, SampledFrames):
         empty = np.empty((0, *result.frames.shape[1:]), np.uint8)
         connection.send((replace(result, frames=empty), result.frames.shape))
-        connection.send_bytes(np.ascontiguousarray(result.frames).data.cast("B"))
+        connection.send_bytes(np.ascontiguousarray(result.frames).reshape(-1).data)
     else:
         connection.send((result, None))
 
