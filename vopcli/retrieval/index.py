@@ -168,6 +168,8 @@ class VideoIndex:
         self.done = [np.array(segment.map("status")) == DONE for segment in file.segments]
         self._rows = [segment.map("rows") for segment in file.segments]
         self._paths = [segment.map("paths") for segment in file.segments]
+        self._frames = [segment.map("frame_embeddings") for segment in file.segments]
+        self._seconds = [segment.map("seconds") for segment in file.segments]
         self._starts = [0, *np.cumsum([len(done) for done in self.done]).tolist()]
 
     def __len__(self) -> int:
@@ -225,13 +227,12 @@ class VideoIndex:
             DataError: the row is damaged.
         """
         number, record = self._numbered(row)
-        segment = self.segments[number]
         begin, count, real = (int(record[name]) for name in ("first_frame", "num_frames", "num_real"))
-        seconds = segment.map("seconds")
+        seconds = self._seconds[number]
         if not (0 <= begin <= begin + count <= len(seconds) and 1 <= real <= count):
             raise DataError(f"{self.path} is damaged: row {row} lies outside its frames", hint=_HINT)
         frames = slice(begin, begin + count)
-        return segment.map("frame_embeddings")[frames], seconds[frames]
+        return self._frames[number][frames], seconds[frames]
 
     def crc_of(self, row: int) -> tuple[int, int]:
         """Return a row's checksum as stored, and as computed from what is there.
@@ -239,16 +240,16 @@ class VideoIndex:
         Raises:
             DataError: the row is damaged.
         """
-        number, record = self._numbered(row)
+        record = self.record_of(row)
         frames, seconds = self.frames_of(row)
         video = self.video(row)
-        embedding = self.embeddings[number][row - self._starts[number]]
-        return int(record["crc32"]), row_crc(record, video.path, video.root, embedding, frames, seconds)
+        crc = row_crc(record, video.path, video.root, self.embedding_of(row), frames, seconds)
+        return int(record["crc32"]), crc
 
     def embedding_of(self, row: int) -> NDArray[np.float32]:
         """Return the embedding (E,) of a row."""
-        segment, place = self.place_of(row)
-        return segment.map("video_embeddings")[place]
+        number = bisect_right(self._starts, row) - 1
+        return self.embeddings[number][row - self._starts[number]]
 
     def record_of(self, row: int) -> Any:
         """Return the row as it is stored, a ``ROW``."""

@@ -212,12 +212,8 @@ def choose_device(name: str) -> torch.device:
     kind, _, number = name.partition(":")
     if kind not in _BATCH_FRAMES or (number and (kind != "cuda" or not number.isdecimal())):
         raise UsageError(f"unknown device {name!r}", hint="known are auto, cpu, cuda, cuda:N and mps")
-    is_there = {
-        "cpu": lambda: True,
-        "cuda": lambda: int(number or 0) < torch.cuda.device_count(),
-        "mps": lambda: has_mps,
-    }[kind]()
-    if not is_there:
+    num_there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
+    if int(number or 0) >= num_there:
         raise UsageError(f"there is no device {name!r} on this machine", hint="use --device auto or cpu")
     return torch.device(name)
 
@@ -237,7 +233,7 @@ def choose_precision(name: str | Precision, device: torch.device) -> Precision:
         return precision
     if device.type == "cuda":
         with torch.cuda.device(device):
-            is_good = torch.cuda.is_bf16_supported()  # type: ignore[no-untyped-call]
+            is_good = torch.cuda.is_bf16_supported()
             return Precision.BF16 if is_good else Precision.FP16
     if device.type == "mps":
         return Precision.FP16

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError, UsageError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.retrieval.exact import Found, Part, search_exact
+from vopcli.retrieval.exact import Part, search_exact
 from vopcli.retrieval.index import VideoIndex
 
 if TYPE_CHECKING:
@@ -115,14 +115,24 @@ class Index:
                 raise UsageError(
                     "the query is empty", hint='say what to look for, such as "a dog on a beach"'
                 )
-        embedded = self.encode(texts)
-        found = (
-            search_exact(self._parts, embedded, top=top, path_of=self._videos.path_of) if len(self) else []
-        )
-        answers = [
-            self._hits(item, text, min_score) for item, text in zip(found, embedded, strict=False)
-        ] or [[] for _ in texts]
+        answers = self._answers(texts, top, min_score) if texts and len(self) else [[] for _ in texts]
         return answers[0] if isinstance(query, str) else answers
+
+    def _answers(self, texts: Sequence[str], top: int, min_score: float | None) -> list[list[Hit]]:
+        queries = self.encode(texts)
+        answers = []
+        for found, query in zip(
+            search_exact(self._parts, queries, top=top, path_of=self._videos.path_of), queries, strict=True
+        ):
+            ranked = zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+            answers.append(
+                [
+                    self._hit(row, score, query)
+                    for row, score in ranked
+                    if min_score is None or score >= min_score
+                ]
+            )
+        return answers
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to (Q, E) float32, L2-normalised; one that is too long is cut, and said so once.
@@ -165,13 +175,6 @@ class Index:
             )
             self._encoder = Tokenizer(), tower
         return self._encoder
-
-    def _hits(self, found: Found, query: NDArray[np.float32], min_score: float | None) -> list[Hit]:
-        return [
-            self._hit(row, score, query)
-            for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-            if min_score is None or score >= min_score
-        ]
 
     def _hit(self, row: int, score: float, query: NDArray[np.float32]) -> Hit:
         video = self._videos.video(row)
