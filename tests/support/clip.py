@@ -1,4 +1,4 @@
-"""Small CLIP models for tests: odd sizes, no two alike, and random weights as a trained model might have them."""
+"""Small CLIP models for tests: odd sizes, no two alike, and random weights of a sane spread."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def openai_shape(name: str) -> ClipShape:
 
 
 def random_state(shape: ClipShape, *, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Weights by OpenAI's names, rounded through fp16: every bias and scale counts, and no layer drowns another."""
+    """Weights by OpenAI's names, rounded through fp16: every bias counts, and no layer drowns another."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, size in shape.tensor_shapes().items():

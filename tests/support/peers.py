@@ -1,7 +1,7 @@
 """The independent models that ours is compared with: open_clip's CLIP and transformers' CLIPModel.
 
-Both get their weights under their own names; the translation for transformers is written out here a second time, so
-that a mistake in ours cannot hide in it.
+Both get their weights under their own names; the translation for transformers is written out here a second
+time, so that a mistake in ours cannot hide in it.
 """
 
 from __future__ import annotations

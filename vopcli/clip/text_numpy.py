@@ -81,7 +81,7 @@ class NumpyTextTower:
         matrix = self._tensors[weight]
         # With few rows most time goes into reading the matrix, which BLAS copies if it is the right factor.
         result = (matrix @ flat.T).T if len(flat) <= _FEW_ROWS else flat @ matrix.T
-        return (result + self._tensors[bias]).reshape(*tokens.shape[:-1], -1)
+        return (result + self._tensors[bias]).reshape(*tokens.shape[:-1], len(matrix))
 
     def _norm(self, tokens: Floats, name: str) -> Floats:
         centred = tokens - tokens.mean(axis=-1, keepdims=True)
