@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from tests.support.clip import (
+    clip_of,
     openai_shape,
     random_clip,
     random_pixels,
@@ -16,6 +17,7 @@ from tests.support.clip import (
     tiny_clip,
 )
 from tests.support.peers import (
+    State,
     open_clip_model,
     transformers_images,
     transformers_model,
@@ -31,13 +33,15 @@ TOLERANCE = 1e-5  # of whole tensors in float32
 OPENAI_NAMES = ["ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
 
 
-def embed_open_clip(shape: ClipShape, pixels: torch.Tensor, tokens: torch.Tensor) -> Embeddings:
-    model = open_clip_model(shape, random_state(shape))
+def embed_open_clip(shape: ClipShape, state: State, pixels: torch.Tensor, tokens: torch.Tensor) -> Embeddings:
+    model = open_clip_model(shape, state)
     return model.encode_image(pixels), model.encode_text(tokens)
 
 
-def embed_transformers(shape: ClipShape, pixels: torch.Tensor, tokens: torch.Tensor) -> Embeddings:
-    model = transformers_model(shape, random_state(shape))
+def embed_transformers(
+    shape: ClipShape, state: State, pixels: torch.Tensor, tokens: torch.Tensor
+) -> Embeddings:
+    model = transformers_model(shape, state)
     return transformers_images(model, pixels), transformers_texts(model, tokens)
 
 
@@ -57,7 +61,7 @@ def embed(request: pytest.FixtureRequest) -> Callable[..., Embeddings]:
 def test_small_odd_model_matches(embed: Callable[..., Embeddings], activation: Activation) -> None:
     shape = tiny_clip(activation)
     pixels, tokens = random_pixels(shape, 5), random_tokens(9)
-    images, texts = embed(shape, pixels, tokens)
+    images, texts = embed(shape, random_state(shape), pixels, tokens)
     ours = random_clip(shape)
     torch.testing.assert_close(ours.encode_image(pixels), images, rtol=TOLERANCE, atol=TOLERANCE)
     torch.testing.assert_close(ours.encode_text(tokens), texts, rtol=TOLERANCE, atol=TOLERANCE)
@@ -129,34 +133,43 @@ def test_wrong_variant_does_not_match(
 ) -> None:
     shape = tiny_clip()
     pixels, tokens = random_pixels(shape, 5), random_tokens(9)
-    images, texts = embed_open_clip(shape, pixels, tokens)
+    images, texts = embed_open_clip(shape, random_state(shape), pixels, tokens)
     clip = wrong(shape)
     assert close(clip.encode_image(pixels), images, 10 * TOLERANCE) is not images_differ
     assert close(clip.encode_text(tokens), texts, 10 * TOLERANCE) is not texts_differ
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda activation: activation.value)
+def test_half_precision_keeps_direction(activation: Activation, dtype: torch.dtype) -> None:
+    shape = tiny_clip(activation)
+    pixels, tokens = random_pixels(shape, 5), random_tokens(9)
+    images, texts = embed_open_clip(shape, random_state(shape), pixels, tokens)
+    check_direction(random_clip(shape, dtype=dtype), pixels, tokens, images, texts)
+
+
+def check_direction(
+    half: Clip, pixels: torch.Tensor, tokens: torch.Tensor, images: torch.Tensor, texts: torch.Tensor
+) -> None:
+    found_images, found_texts = half.encode_image(pixels), half.encode_text(tokens)
+    assert found_images.dtype == found_texts.dtype == half.token_embedding.weight.dtype
+    assert functional.cosine_similarity(found_images.float(), images).min() >= 0.9999
+    assert functional.cosine_similarity(found_texts.float(), texts).min() >= 0.9999
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPENAI_NAMES)
-def test_full_size_matches(embed: Callable[..., Embeddings], name: str) -> None:
+def test_full_size_matches(name: str) -> None:
     shape = openai_shape(name)
-    pixels, tokens = random_pixels(shape, 3), random_tokens(5)
-    images, texts = embed(shape, pixels, tokens)
-    ours = random_clip(shape)
-    torch.testing.assert_close(ours.encode_image(pixels), images, rtol=TOLERANCE, atol=TOLERANCE)
-    torch.testing.assert_close(ours.encode_text(tokens), texts, rtol=TOLERANCE, atol=TOLERANCE)
-    assert distinct(images)
-    assert distinct(texts)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
-@pytest.mark.parametrize(
-    "name", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in OPENAI_NAMES[:3])]
-)
-def test_half_precision_keeps_direction(name: str, dtype: torch.dtype) -> None:
-    shape = tiny_clip() if name == "tiny" else openai_shape(name)
-    pixels, tokens = random_pixels(shape, 5), random_tokens(9)
-    images, texts = embed_open_clip(shape, pixels, tokens)
-    ours = random_clip(shape, dtype=dtype)
-    assert ours.encode_image(pixels).dtype == dtype
-    for half, full in [(ours.encode_image(pixels), images), (ours.encode_text(tokens), texts)]:
-        assert functional.cosine_similarity(half.float(), full).min() >= 0.9999
+    state = random_state(shape)
+    pixels, tokens = random_pixels(shape, 2), random_tokens(3)
+    ours = clip_of(shape, state)
+    found_images, found_texts = ours.encode_image(pixels), ours.encode_text(tokens)
+    assert distinct(found_images)
+    assert distinct(found_texts)
+    for embed in PEERS.values():
+        images, texts = embed(shape, state, pixels, tokens)
+        torch.testing.assert_close(found_images, images, rtol=TOLERANCE, atol=TOLERANCE)
+        torch.testing.assert_close(found_texts, texts, rtol=TOLERANCE, atol=TOLERANCE)
+    for dtype in (torch.bfloat16, torch.float16):
+        check_direction(clip_of(shape, state, dtype=dtype), pixels, tokens, found_images, found_texts)

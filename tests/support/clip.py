@@ -86,10 +86,17 @@ def _centre(name: str) -> float:
     return 1.0 if ".ln_" in f".{name}" and name.endswith("weight") else 0.0
 
 
-def random_clip(shape: ClipShape, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Clip:
-    """A frozen model with ``random_state``."""
-    weights = Weights(Path("random"), "random", "random", shape, dict(random_state(shape, seed=seed)))
+def clip_of(
+    shape: ClipShape, state: dict[str, NDArray[np.float32]], *, dtype: torch.dtype = torch.float32
+) -> Clip:
+    """A frozen model with the weights of ``state``."""
+    weights = Weights(Path("random"), "random", "random", shape, dict(state))
     return build_clip(weights, device="cpu", dtype=dtype)
+
+
+def random_clip(shape: ClipShape, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Clip:
+    """A frozen model with the weights of ``random_state``."""
+    return clip_of(shape, random_state(shape, seed=seed), dtype=dtype)
 
 
 def random_pixels(shape: ClipShape, num_images: int, *, seed: int = 1) -> torch.Tensor:
