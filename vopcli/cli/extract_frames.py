@@ -80,7 +80,12 @@ def extract_frames(
         dry_run=dry_run,
     )
     summary = extract(request, console.progress(quiet=quiet))
-    console.print_json(summary) if as_json else console.print_line(str(summary))
+    for path, reason in summary.failed_before + summary.unreadable:
+        console.say(f"Failed: {path}: {reason}")
+    if as_json:
+        console.print_json(summary.to_json())
+    else:
+        console.print_line(console.printable(str(summary)))
     raise typer.Exit(summary.exit_code)
 
 

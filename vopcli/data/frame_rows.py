@@ -1,4 +1,7 @@
-"""The rows of a frame store: one for each thing that was said of a video, the last one said holds."""
+"""The rows of a frame store: one for each thing that was said of a video; the last one said holds.
+
+A row's status, which stands in a column of its own, is written after all else: until then the row is pending.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from vopcli.hdf5 import FileFormat, Segment
 
 ROW: Final = np.dtype(
     [
-        ("status", "u1"),
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
         ("sha256", "u1", (32,)),
@@ -34,13 +36,14 @@ ROW: Final = np.dtype(
         ("root", "<i8", (2,)),
         ("frames_crc32", "<u4"),
         ("error", "S200"),
-        ("row_crc32", "<u4"),  # of all before it, and of the path and root themselves
+        ("row_crc32", "<u4"),  # of the status, of all before it, and of the path and root themselves
     ]
 )
 FRAME_FORMAT: Final = FileFormat(
     "vop-frames",
     1,
     {
+        "status": np.dtype("u1"),
         "rows": ROW,
         "paths": np.dtype("u1"),
         "seconds": np.dtype("<f8"),
@@ -54,12 +57,12 @@ _ERROR_BYTES: Final = 200
 
 
 class Status(IntEnum):
-    """What a row says of its video."""
+    """What a row says of its video; no flipped bit makes a row pending that is not."""
 
     PENDING = 0  # nothing yet: its frames were planned, and the run ended before they were there
-    DONE = 1
-    FAILED = 2
-    GONE = 3  # the file has another name now, under which another row lists it
+    DONE = ord("D")
+    FAILED = ord("F")
+    GONE = ord("G")  # the file has another name now, under which another row lists it
 
 
 @dataclass(frozen=True)
@@ -116,82 +119,81 @@ class Row:
         return replace(self, path=path, root=root, size=size, mtime_ns=mtime_ns)
 
 
-_PLAIN_FIELDS: Final = tuple(
-    name for name in ROW.names or () if name not in {"status", "sha256", "path", "root", "error", "row_crc32"}
-)
+_STATUSES: Final = frozenset(int(status) for status in Status)
+_APART: Final = frozenset({"sha256", "path", "root", "error", "row_crc32"})
 
 
-def pack_rows(rows: Sequence[Row]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Pack rows into the "rows" and "paths" columns of a segment: (N,) `ROW` and (bytes,) uint8."""
+def pack_rows(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    """Pack rows into the columns "status" (N,), "rows" (N,) and "paths" (bytes,) of a segment."""
     names = bytearray()
-    ranges = []
     known: dict[str, tuple[int, int]] = {}
-    for row in rows:
+    packed = np.zeros(len(rows), ROW)
+    for i, row in enumerate(rows):
         for name in (row.path, row.root):
             if name not in known:
                 encoded = os.fsencode(name)
                 known[name] = (len(names), len(names) + len(encoded))
                 names += encoded
-        ranges.append((known[row.path], known[row.root]))
-    packed = np.zeros(len(rows), ROW)
-    for i, row in enumerate(rows):
-        packed[i] = pack_row(row, *ranges[i])
-    return packed, np.frombuffer(bytes(names), np.uint8)
+        packed[i] = pack_row(row, known[row.path], known[row.root])[0]
+    status = np.array([int(row.status) for row in rows], np.uint8)
+    return {"status": status, "rows": packed, "paths": np.frombuffer(bytes(names), np.uint8)}
 
 
-def pack_row(row: Row, path: tuple[int, int], root: tuple[int, int]) -> np.void:
-    """Pack one row, given the byte ranges of its path and root."""
+def pack_row(row: Row, path: tuple[int, int], root: tuple[int, int]) -> NDArray[Any]:
+    """Pack one row into a (1,) array, given the byte ranges of its path and root."""
     packed = np.zeros(1, ROW)
-    for name in _PLAIN_FIELDS:
-        packed[name] = getattr(row, name)
-    packed["status"], packed["path"], packed["root"] = int(row.status), path, root
+    for name in ROW.names or ():
+        if name not in _APART:
+            packed[name] = getattr(row, name)
+    packed["path"], packed["root"] = path, root
     packed["sha256"] = np.frombuffer(row.sha256 or _NO_HASH, np.uint8)
     packed["error"] = cut_text(row.error)
-    packed["row_crc32"] = _row_crc32(packed[0], os.fsencode(row.path), os.fsencode(row.root))
-    return packed[0]
+    names = os.fsencode(row.path), os.fsencode(row.root)
+    packed["row_crc32"] = _row_crc32(int(row.status), packed.tobytes(), *names)
+    return packed
 
 
 def cut_text(text: str) -> bytes:
     """Encode an error text for its fixed field; what is too long ends at a whole character."""
     encoded = text.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0")
-    return (
-        encoded[:_ERROR_BYTES].decode("utf-8", "ignore").encode() if len(encoded) > _ERROR_BYTES else encoded
-    )
+    return encoded[:_ERROR_BYTES].decode("utf-8", "ignore").encode()
 
 
-def unpack_rows(segment: Segment) -> tuple[list[Row | None], NDArray[Any]]:
-    """Read the rows of a segment; a row that was damaged, or written in part, is None.
+def unpack_rows(segment: Segment) -> list[Row | None]:
+    """Read the rows of a segment; a row that is damaged is None."""
+    names = segment.map("paths").tobytes()
+    rows, statuses = segment.map("rows"), segment.map("status")
+    if len(rows) != len(statuses):
+        return [None] * max(len(rows), len(statuses))
+    contents = rows.tobytes()
+    return [
+        _unpack_row(status, values, contents[i * ROW.itemsize : (i + 1) * ROW.itemsize], names)
+        for i, (status, values) in enumerate(zip(statuses.tolist(), rows.tolist(), strict=True))
+    ]
 
-    Returns:
-        The rows, and the packed (N,) `ROW` array they came from.
-    """
-    packed, names = np.array(segment.map("rows")), segment.map("paths").tobytes()
-    return [_unpack_row(row, names) for row in packed], packed
 
-
-def _unpack_row(packed: np.void, names: bytes) -> Row | None:
-    (path_start, path_end), (root_start, root_end) = packed["path"].tolist(), packed["root"].tolist()
-    if not (0 <= path_start <= path_end <= len(names) and 0 <= root_start <= root_end <= len(names)):
-        return None
+def _unpack_row(status: int, values: tuple[Any, ...], content: bytes, names: bytes) -> Row | None:
+    fields = dict(zip(ROW.names or (), values, strict=True))
+    (path_start, path_end), (root_start, root_end) = fields.pop("path"), fields.pop("root")
     path, root = names[path_start:path_end], names[root_start:root_end]
-    if (
-        _row_crc32(packed, path, root) != packed["row_crc32"]
-        or packed["status"] not in Status._value2member_map_
-    ):
+    crc32 = fields.pop("row_crc32")
+    if status != Status.PENDING and _row_crc32(status, content, path, root) != crc32:
         return None
-    sha256 = packed["sha256"].tobytes()
+    if status not in _STATUSES:
+        return None
+    sha256 = bytes(fields.pop("sha256").tolist())
     return Row(
-        status=Status(int(packed["status"])),
+        status=Status(status),
         path=os.fsdecode(path),
         root=os.fsdecode(root),
         sha256=b"" if sha256 == _NO_HASH else sha256,
-        error=packed["error"].decode("utf-8", "replace"),
-        **{name: packed[name].item() for name in _PLAIN_FIELDS},
+        error=fields.pop("error").decode("utf-8", "replace"),
+        **fields,
     )
 
 
-def _row_crc32(packed: np.void, path: bytes, root: bytes) -> int:
-    return zlib.crc32(b"\0".join([packed.tobytes()[:-4], path, root]))
+def _row_crc32(status: int, content: bytes, path: bytes, root: bytes) -> int:
+    return zlib.crc32(b"\0".join([bytes([status]), content[:-4], path, root]))
 
 
 def latest(rows: Iterable[Row | None]) -> dict[str, Row]:

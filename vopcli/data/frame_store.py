@@ -115,7 +115,8 @@ class FrameStore:
         videos: what is stored, sorted by path.
         failures: path and reason of each video that could not be decoded.
         used_frames: for each segment, after which frame its free room begins.
-        num_damaged_rows: entries that cannot be read; a killed run may leave one, else the file is damaged.
+        num_unfinished: videos that a run planned and did not finish; many are stored by a later one.
+        num_damaged_rows: entries that cannot be read, because the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,10 +125,11 @@ class FrameStore:
         self.recipe = Recipe.from_attributes(path, self._contents.attributes)
         self.segments = self._contents.segments
         _check_shapes(path, self.segments, self.recipe)
-        rows = [row for segment in self.segments for row in unpack_rows(segment)[0]]
+        rows = [row for segment in self.segments for row in unpack_rows(segment)]
         state = latest(rows)
         self.used_frames = used_frames(rows, self.segments, self.recipe)
         good = {path: row for path, row in state.items() if row_fits(row, self.segments, self.recipe)}
+        self.num_unfinished = sum(row is not None and row.status is Status.PENDING for row in rows)
         self.num_damaged_rows = rows.count(None) + len(state) - len(good)
         self.rows = sorted(good.values(), key=lambda row: row.path.encode("utf-8", "surrogateescape"))
         self._seconds = [segment.map("seconds") for segment in self.segments]
@@ -147,6 +149,11 @@ class FrameStore:
 
     def __reduce__(self) -> tuple[type[FrameStore], tuple[Path]]:
         return FrameStore, (self.path,)
+
+    @property
+    def num_places(self) -> list[int]:
+        """For each segment, how many frames it has places for, used or not."""
+        return [frame_slots(segment, self.recipe) for segment in self.segments]
 
     @property
     def _data_column(self) -> str:
@@ -287,6 +294,7 @@ def _check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> No
     for segment in segments:
         shapes = {name: column.shape for name, column in segment.columns.items()}
         expected = {
+            "status": (shapes["rows"][:1]),
             "rows": (shapes["rows"][:1]),
             "paths": (shapes["paths"][:1]),
             "seconds": (frame_slots(segment, recipe),),

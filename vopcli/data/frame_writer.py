@@ -61,7 +61,7 @@ class FrameStoreWriter:
         try:
             contents = self._file.contents
             self.recipe = Recipe.from_attributes(path, contents.attributes)
-            rows = [row for segment in contents.segments for row in unpack_rows(segment)[0]]
+            rows = [row for segment in contents.segments for row in unpack_rows(segment)]
             used = used_frames(rows, contents.segments, self.recipe)
         except BaseException:
             self._file.__exit__()
@@ -107,12 +107,10 @@ class FrameStoreWriter:
         Raises:
             FileError: no room on the disk; the file is as it was.
         """
-        self._packed, names = pack_rows(rows)
-        self._frames_left = sum(num_frames)
-        filled = {"rows": self._packed, "paths": names}
-        self._segment = self._add_segment(
-            filled, missing_frames(self.num_free, [count for count in num_frames if count])
-        )
+        filled = pack_rows(rows)
+        self._packed, self._frames_left = filled["rows"], sum(num_frames)
+        missing = missing_frames(self.num_free, [count for count in num_frames if count])
+        self._segment = self._add_segment(filled, missing)
 
     def _add_segment(self, filled: dict[str, NDArray[Any]], num_frames: int, num_bytes: int = 0) -> Segment:
         size, is_raw = self.recipe.size, self.recipe.codec == "raw"
@@ -187,14 +185,13 @@ class FrameStoreWriter:
         if self._segment is None:
             raise ValueError("rows are written after they were laid out")
         path, root = (tuple(self._packed[number][name].tolist()) for name in ("path", "root"))
-        packed = np.array([pack_row(row, path, root)], ROW)
-        self._file.write(self._segment, "rows", number, packed)
+        self._file.write(self._segment, "rows", number, pack_row(row, path, root))
+        self._file.write(self._segment, "status", number, np.array([row.status], np.uint8))
         self.known[row.path] = row
 
     def _find_room(self, num_frames: int, num_bytes: int) -> _Tail:
         for tail in self._tails:
             if tail.has_room(num_frames, num_bytes, self.recipe):
                 return tail
-        nothing = {"rows": np.zeros(0, ROW), "paths": np.zeros(0, np.uint8)}
-        self._add_segment(nothing, max(self._frames_left, num_frames), num_bytes)
+        self._add_segment(pack_rows([]), max(self._frames_left, num_frames), num_bytes)
         return self._tails[-1]

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -68,6 +68,33 @@ class ExtractSummary:
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as JSON values; names that are not UTF-8 keep their bytes as lone surrogates."""
+        listed = {
+            name: [{"video": path, "reason": error} for path, error in getattr(self, name)]
+            for name in ("failed", "failed_before", "unreadable")
+        }
+        return asdict(self) | listed
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        counts = {
+            "new": self.num_new,
+            "changed": self.num_changed,
+            "renamed": self.num_renamed,
+            "copies": self.num_copies,
+            "unchanged": self.num_unchanged,
+            "failed": len(self.failed),
+            "failed before (--retry-failed tries them again)": len(self.failed_before),
+            "unreadable": len(self.unreadable),
+            "in the store but no longer on the disk": self.num_vanished,
+        }
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        work = f"{self.num_frames} frames, {self.num_bytes / 1e6:.1f} MB"
+        if self.is_dry_run:
+            return f"{self.store} would get {work} ({self.recipe}): {said}"
+        return f"{self.store} got {work} in {self.seconds:.1f} s ({self.recipe}): {said}"
 
     @property
     def exit_code(self) -> int:

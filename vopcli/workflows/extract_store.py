@@ -11,7 +11,7 @@ from typing import Final
 
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.data.frame_rows import FRAME_FORMAT, Row
-from vopcli.data.frame_store import CODECS, FrameStore, Recipe, frame_slots
+from vopcli.data.frame_store import CODECS, FrameStore, Recipe
 from vopcli.data.frame_writer import FrameStoreWriter
 from vopcli.data.samplers import parse_sampling
 from vopcli.errors import BusyError, DataError, FileError, UsageError
@@ -74,10 +74,7 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[in
         return _asked(request), {}, []
     store = FrameStore.open(request.store)
     check_recipe(request, store.recipe)
-    num_free = [
-        frame_slots(segment, store.recipe) - used
-        for segment, used in zip(store.segments, store.used_frames, strict=True)
-    ]
+    num_free = [slots - used for slots, used in zip(store.num_places, store.used_frames, strict=True)]
     return store.recipe, {row.path: row for row in store.rows}, num_free
 
 

@@ -1,0 +1,117 @@
+"""Say what a file made by this program holds, and check it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.errors import DataError, FileError, WeightsError
+from vopcli.hdf5 import read_format_name
+from vopcli.overlay import HEAD_BYTES
+from vopcli.progress import Progress
+
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_HDF5_PLACES: Final = (0, HEAD_BYTES)
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file holds.
+
+    Attributes:
+        description: JSON values by name; "kind" says what the file is.
+        problems: what is damaged, a sentence each; empty also when nothing was checked.
+    """
+
+    description: dict[str, Any]
+    problems: list[str] = field(default_factory=list)
+
+
+def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
+    """Describe a frame store, an index, or weights.
+
+    Args:
+        path: the file; weights may be a folder.
+        progress: told how far checking is.
+        verify: read all of it and compare checksums.
+
+    Raises:
+        DataError: it is none of these, or so damaged that it cannot be opened.
+        BusyError: being written by another process.
+    """
+    if not path.is_dir() and _is_hdf5(path):
+        name = read_format_name(path)
+        describe = _KINDS.get(name)
+        if describe is None:
+            what = f"of the unknown format {name}" if name else "of another program"
+            raise DataError(f"{path} is an HDF5 file {what}", hint="name a frame store, an index, or weights")
+        return describe(path, progress, verify)
+    return _weights(path, progress, verify)
+
+
+def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.data.frame_store import FrameStore
+
+    store = FrameStore.open(path)
+    num_places = sum(store.num_places)
+    description = {
+        "kind": "vop-frames",
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "disk_bytes": path.stat().st_blocks * 512,
+        "recipe": asdict(store.recipe),
+        "segments": len(store.segments),
+        "videos": len(store.videos),
+        "frames": sum(video.num_frames for video in store.videos),
+        "repeated_frames": sum(video.num_frames - video.num_real for video in store.videos),
+        "duration_seconds": sum(video.duration_seconds for video in store.videos),
+        "videos_with_bad_packets": sum(video.num_bad_packets > 0 for video in store.videos),
+        "free_frames": num_places - sum(store.used_frames),
+        "unfinished": store.num_unfinished,
+        "damaged_rows": store.num_damaged_rows,
+        "failed": [{"video": path, "reason": reason} for path, reason in store.failures],
+    }
+    return FileInfo(description, store.verify(progress) if verify else [])
+
+
+def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.retrieval import index
+
+    return FileInfo(index.describe(path), index.verify(path, progress) if verify else [])
+
+
+def _weights(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    # Reading weights checks them: there is no more to verify.
+    from vopcli.clip.weights import read_weights
+    from vopcli.workflows.weights import describe
+
+    try:
+        description = describe(read_weights(path))
+    except FileError:
+        raise
+    except WeightsError as error:
+        raise DataError(
+            f"{path} is no frame store and no index, nor weights: {error}",
+            hint="name a file made by vop, or CLIP weights",
+        ) from error
+    return FileInfo({**description, "kind": "weights", "container": description["kind"]})
+
+
+_KINDS: Final[dict[str, Callable[[Path, Progress, bool], FileInfo]]] = {
+    "vop-frames": _frame_store,
+    "vop-index": _index,
+}
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            heads = []
+            for place in _HDF5_PLACES:
+                file.seek(place)
+                heads.append(file.read(len(_HDF5_SIGNATURE)))
+    except OSError as error:
+        raise FileError(path, error) from error
+    return _HDF5_SIGNATURE in heads
