@@ -221,6 +221,8 @@ def search_exact(
     for part in parts:
         if part.embeddings.shape[1:] != queries.shape[1:]:
             raise ValueError(f"queries of shape {queries.shape} do not fit {part.embeddings.shape=}")
+    if not len(queries):
+        return []
     top = min(top, max(sum(len(part.is_live) for part in parts), 1))
     gallery = Gallery(parts, path_of)
     num_threads = num_threads or usable_cores()
