@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from vopcli.config.choices import Activation
 
@@ -119,6 +120,7 @@ class Transformer(nn.Module):
         super().__init__()
         blocks = [Block(width, heads, is_causal=is_causal, activation=activation) for _ in range(layers)]
         self.resblocks = nn.ModuleList(blocks)
+        self.recomputes = False  # layers in the backward pass, to hold one layer's activations at a time
         into_residual_std = (2 * layers * width) ** -0.5
         for block in blocks:
             nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
@@ -131,7 +133,8 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.resblocks):
             if hook is not None and layer > 0:
                 tokens = hook.before(layer, tokens)
-            tokens = block(tokens)
+            recomputes = self.recomputes and torch.is_grad_enabled()
+            tokens = checkpoint(block, tokens, use_reentrant=False) if recomputes else block(tokens)
             if hook is not None:
                 tokens = hook.after(layer, tokens)
         return tokens

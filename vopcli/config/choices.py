@@ -38,6 +38,16 @@ class Variant(str, Enum):
     P_F = "P+F"
     C_F = "C+F"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Variant | None:
+        """Accept any case, any order of ``P+F``, and a leading ``vop-`` or ``VoP-`` of a combination."""
+        plain = {"+".join(sorted(item.value.lower().split("+"))): item for item in cls}
+        word = str(value).strip().lower()
+        for name in (word, word.removeprefix("vop").lstrip("-_ +:")):
+            if found := plain.get("+".join(sorted(part.strip() for part in name.split("+")))):
+                return found
+        return None
+
 
 class ContextModule(str, Enum):
     """What reads the class tokens of a video's frames in the variants C and C+F."""
@@ -53,3 +63,15 @@ class Sides(str, Enum):
     BOTH = "both"
     TEXT = "text"
     VISUAL = "visual"
+
+
+class DatasetName(str, Enum):
+    """The public benchmarks whose annotation files can be read."""
+
+    MSRVTT_9K = "msrvtt-9k"
+    MSRVTT_7K = "msrvtt-7k"
+    DIDEMO = "didemo"
+    ACTIVITYNET = "activitynet"
+    LSMDC = "lsmdc"
+    MSVD = "msvd"
+    VATEX = "vatex"

@@ -7,14 +7,16 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from vopcli.config.schema import Config
 from vopcli.errors import ConfigError, FileError
 
+ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
 _MOST_BYTES: Final = 1 << 20  # a settings file is small; a larger one is another file
 _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -43,13 +45,20 @@ def load_config(path: Path | None = None) -> Config:
     named = path or Path(DEFAULT_FILE)
     if path is None and not named.is_file():
         return Config()
+    return build_config(Config, _parse(named), source=str(named))
+
+
+def build_config(kind: type[ConfigT], document: Any, *, source: str) -> ConfigT:
+    """Build the dataclass ``kind`` from plain values, such as YAML or JSON give them.
+
+    Raises:
+        ConfigError: unknown keys, wrong types or values out of range in ``source``, all of them named.
+    """
     problems: list[str] = []
-    config = _build(Config, _parse(named), "", problems)
+    config: ConfigT = _build(kind, document, "", problems)
     if problems:
         listed = "; ".join(problems)
-        raise ConfigError(
-            f"{named}: {listed}", hint="mend the settings file; `vop --help` names the commands it serves"
-        )
+        raise ConfigError(f"{source}: {listed}", hint="mend it; the README lists what settings there are")
     return config
 
 
@@ -98,11 +107,21 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: list[str]) -> Any:
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _chosen(item, hint, value, name, problems)
     problem = "".join(_problems(item, hint, value))
     if problem:
         problems.append(f"{name} {problem}")
         return item.default
     return value
+
+
+def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems: list[str]) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        problems.append(f"{name} cannot be {value!r}{_nearest(str(value), [str(one.value) for one in kind])}")
+        return item.default
 
 
 def _problems(item: Field[Any], hint: Any, value: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vopcli.config.choices import ContextModule, Sides, Variant
+from vopcli.config.choices import ContextModule, Precision, Sides, Variant
 from vopcli.errors import ConfigError
 
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
@@ -13,7 +13,7 @@ DEFAULT_NUM_FRAMES: Final = 12
 DEFAULT_SIZE_PX: Final = 224
 
 
-def setting(default: Any, *, text: str, low: float | None = None, high: float | None = None) -> Any:
+def setting(default: Any = None, *, text: str, low: float | None = None, high: float | None = None) -> Any:
     """Declare a setting: its default, its help ``text``, and the inclusive range of a number."""
     return field(default=default, metadata={"help": text, "low": low, "high": high})
 
@@ -79,6 +79,40 @@ class TuningConfig:
 
 
 @dataclass(frozen=True)
+class TrainingConfig:
+    """How it is trained; the defaults are the paper's (VoP, section 4.1), or X-Pool's where it is silent."""
+
+    epochs: int = setting(5, text="passes over the training captions", low=1, high=100_000)
+    batch_size: int = setting(32, text="videos, and so negatives, of a step", low=2, high=65_536)
+    micro_batch: int | None = setting(
+        None, text="videos on the device at a time; negatives stay all", low=1, high=65_536
+    )
+    lr: float | None = setting(None, text="peak learning rate; each variant has its own", low=0.0, high=10.0)
+    weight_decay: float = setting(0.2, text="of matrices and prompts, not of vectors", low=0.0, high=10.0)
+    warmup: float = setting(0.1, text="share of the steps in which the rate rises", low=0.0, high=0.99)
+    clip_norm: float = setting(1.0, text="largest norm of the gradient", low=1e-6, high=1e6)
+    augment: bool = setting(
+        default=False, text="random crops and flips; they turn left into right, so off by default"
+    )
+    precision: Precision = setting(
+        Precision.AUTO, text="number format of the frozen weights and the products"
+    )
+    compile: bool = setting(
+        default=False, text="torch.compile the towers: slow to start, then faster on a GPU"
+    )
+    checkpointing: bool = setting(
+        default=False, text="recompute layers in the backward pass: less memory, more time"
+    )
+    val_share: float = setting(
+        0.1, text="of the training videos, held out if there is no split val", low=0.01, high=0.9
+    )
+    seed: int = setting(
+        0, text="of the prompts, the order of the videos and the crops", low=0, high=2**31 - 1
+    )
+    output: str = setting("runs", text="folder of the run folders")
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """Searching."""
 
@@ -91,4 +125,6 @@ class Config:
 
     backbone: BackboneConfig = BackboneConfig()
     data: DataConfig = DataConfig()
+    tuning: TuningConfig = TuningConfig()
+    training: TrainingConfig = TrainingConfig()
     search: SearchConfig = SearchConfig()

@@ -1,0 +1,100 @@
+"""What a run needs to go on after it was killed: written aside and renamed, never half."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vopcli.errors import DataError, FileError
+from vopcli.files import written_aside
+from vopcli.tuning.model import VideoTextModel
+
+VERSION = 1
+
+
+@dataclass
+class RunState:
+    """Where a run stands; chance needs no state, it follows from the seed and the step.
+
+    Attributes:
+        step: steps done, of all epochs.
+        optimizer: its state dict.
+        best: metrics of the best epoch so far, empty before the first.
+        best_tensors: what was trained, as it was then.
+        log_bytes: length of the log when this was written; what a killed run logged after it is cut off.
+        settings: what the run was started with; a run goes on only with the same.
+    """
+
+    settings: dict[str, Any]
+    step: int = 0
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    best_tensors: dict[str, Tensor] = field(default_factory=dict)
+    log_bytes: int = 0
+
+
+def trained_tensors(model: VideoTextModel) -> dict[str, Tensor]:
+    """Return copies on the CPU of what the variant trains, by the name it has in an adapter file."""
+    return {
+        name: parameter.detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trained(model: VideoTextModel, tensors: dict[str, Tensor]) -> None:
+    """Put ``tensors`` back where :func:`trained_tensors` took them from.
+
+    Raises:
+        ValueError: they are not exactly what the variant trains.
+    """
+    parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
+    if {name: item.shape for name, item in parameters.items()} != {k: v.shape for k, v in tensors.items()}:
+        raise ValueError("the tensors are not those that the variant trains")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:
+    """Write the run's state and what it has trained so far."""
+    document = {"version": VERSION, "tensors": trained_tensors(model), **vars(state)}
+    with written_aside(path) as aside:
+        torch.save(document, aside)
+
+
+def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel) -> RunState:
+    """Read what :func:`save_checkpoint` wrote, and put the trained tensors into ``model``.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it is damaged, or the run was started with other settings.
+    """
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  (tensors only)
+        if document.pop("version") != VERSION:
+            raise DataError(
+                f"{path} is of another version of vop", hint="start the run anew with --overwrite"
+            )
+        tensors = document.pop("tensors")
+        state = RunState(**document)
+        changed = sorted(
+            key for key in {*settings, *state.settings} if settings.get(key) != state.settings.get(key)
+        )
+        if changed:
+            raise DataError(
+                f"{path} was started with another {', '.join(changed)}",
+                hint="resume with the same settings, or start the run anew with --overwrite",
+            )
+        load_trained(model, tensors)
+    except OSError as error:
+        raise FileError(path, error) from error
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path} is damaged: {error}", hint="start the run anew with --overwrite") from error
+    return state

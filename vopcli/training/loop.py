@@ -1,0 +1,249 @@
+"""The one training loop, for every variant (VoP, section 4.1).
+
+Axes: B videos of a batch, F frames, S side of a frame in pixels, L tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vopcli.clip.vision import normalise
+from vopcli.config.schema import TrainingConfig
+from vopcli.errors import DataError, VopError
+from vopcli.progress import Progress
+from vopcli.training.augment import augment
+from vopcli.training.batches import Batch, BatchReader, Samples, epoch_order
+from vopcli.training.checkpoint import RunState, save_checkpoint, trained_tensors
+from vopcli.training.losses import backward_in_parts
+from vopcli.training.optim import build_optimizer, build_schedule
+from vopcli.training.run_log import RunLog
+from vopcli.tuning.model import VideoTextModel
+
+CHECKPOINT_NAME = "last.ckpt"
+CHECKPOINT_SECONDS = 300.0
+LOG_SECONDS = 5.0
+MAX_LOGIT_SCALE = math.log(100.0)  # CLIP, section 2.5: a trained scale is kept below 100
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the loop needs.
+
+    Attributes:
+        model: on its device, with what the variant trains in float32.
+        samples: captioned training videos.
+        config: the settings; ``lr`` is set.
+        dtype: of the products of the towers.
+        folder: the run folder.
+        validate: measure the model; returns numbers to log, among them "t2v R@1", the one that decides.
+    """
+
+    model: VideoTextModel
+    samples: Samples
+    config: TrainingConfig
+    dtype: torch.dtype
+    folder: Path
+    validate: Callable[[], dict[str, float]]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; the last may be smaller than the others."""
+        return math.ceil(len(self.samples) / self.config.batch_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+
+@dataclass
+class Window:
+    """Sums over the steps since the last line of the log."""
+
+    began: float = field(default_factory=time.perf_counter)
+    steps: int = 0
+    videos: int = 0
+    loss: float = 0.0
+    waited_seconds: float = 0.0
+
+    def values(self, lr: float) -> dict[str, float]:
+        """Return the means, rates and shares to be logged."""
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        return {
+            "loss": self.loss / max(self.steps, 1),
+            "lr": lr,
+            "videos_per_second": self.videos / seconds,
+            "waiting_share": self.waited_seconds / seconds,
+        }
+
+
+class BatchTooLargeError(VopError):
+    """A batch does not fit the device."""
+
+    exit_code = 3
+
+
+def train(job: Job, state: RunState, progress: Progress) -> RunState:
+    """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
+
+    Raises:
+        DataError: the loss or its gradient is not finite; the videos of the batch are named.
+        BatchTooLargeError: a batch does not fit the device.
+    """
+    loop = _Loop(job, state)
+    first_epoch = state.step // job.steps_per_epoch
+    total = job.config.epochs * job.steps_per_epoch
+    with (
+        RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes) as log,
+        progress.task("training", total=total - state.step, unit="steps") as task,
+    ):
+        for epoch in range(first_epoch, job.config.epochs):
+            for values in loop.epoch(epoch, log):
+                if values:
+                    progress.note(_line(epoch, state.step, total, values))
+                task.advance()
+            loop.finish_epoch(epoch, log, progress)
+    return state
+
+
+class _Loop:
+    def __init__(self, job: Job, state: RunState) -> None:
+        self.job, self.state = job, state
+        config = job.config
+        total = config.epochs * job.steps_per_epoch
+        self.optimizer = build_optimizer(job.model, config, config.lr or 0.0)
+        self.schedule = build_schedule(self.optimizer, config, num_steps=total)
+        self.scaler = torch.amp.GradScaler(job.device.type, enabled=job.dtype == torch.float16)
+        if state.optimizer:
+            self.optimizer.load_state_dict(state.optimizer)
+            self.scaler.load_state_dict(state.scaler)
+        self.trained = [item for item in job.model.parameters() if item.requires_grad]
+        self.saved = time.perf_counter()
+        self.encode_text, self.encode_video = job.model.encode_text, job.model.encode_video
+        if config.compile:
+            self.encode_text, self.encode_video = (
+                torch.compile(self.encode_text),
+                torch.compile(self.encode_video),
+            )
+
+    def epoch(self, epoch: int, log: RunLog) -> Iterator[dict[str, float]]:
+        """Do the steps of an epoch that are still to do; yields what each logged, mostly nothing."""
+        job, config = self.job, self.job.config
+        order = epoch_order(len(job.samples), seed=config.seed, epoch=epoch)
+        done = self.state.step - epoch * job.steps_per_epoch
+        order = order[done * config.batch_size :]
+        job.model.train()
+        window = Window()
+        pin = job.device.type == "cuda"
+        with BatchReader(job.samples, order, batch_size=config.batch_size, pin=pin) as reader:
+            for batch in reader:
+                window.loss += self.step(batch)
+                window.steps += 1
+                window.videos += len(batch.names)
+                window.waited_seconds += reader.waited_seconds
+                reader.waited_seconds = 0.0
+                values: dict[str, float] = {}
+                if time.perf_counter() - window.began >= LOG_SECONDS:
+                    values, window = window.values(self._lr), Window()
+                    log.write(self.state.step, "train", {"epoch": epoch, **values})
+                self._save_now_and_then(log)
+                yield values
+        if window.steps:
+            log.write(self.state.step, "train", {"epoch": epoch, **window.values(self._lr)})
+
+    def step(self, batch: Batch) -> float:
+        """Learn from one batch and return its loss.
+
+        Raises:
+            DataError: the loss or its gradient is not finite.
+            BatchTooLargeError: the batch does not fit the device.
+        """
+        self.schedule.step_update(self.state.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            parts = self._parts(batch)
+            loss = backward_in_parts(parts, self.job.model.clip.logit_scale, scale_loss=self.scaler.scale)
+        except torch.OutOfMemoryError as error:
+            held = self.job.config.micro_batch or self.job.config.batch_size
+            raise BatchTooLargeError(
+                f"{held} videos at a time do not fit the memory of {self.job.device}",
+                hint=f"--micro-batch {max(1, held // 2)} keeps the same negatives; so does --checkpointing",
+            ) from error
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.job.config.clip_norm)
+        value = float(loss)
+        if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(float(norm))):
+            raise DataError(
+                f"the loss of step {self.state.step} is not finite, in the batch {', '.join(batch.names)}",
+                hint="lower the learning rate with --lr, or use --precision fp32",
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        with torch.no_grad():
+            self.job.model.clip.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        self.state.step += 1
+        return value
+
+    def _parts(self, batch: Batch) -> list[Callable[[], tuple[Tensor, Tensor]]]:
+        """Return what computes the embeddings of each part of the batch that the device holds at a time."""
+        job = self.job
+        size = job.config.micro_batch or len(batch.names)
+        generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + self.state.step)
+        parts: list[Callable[[], tuple[Tensor, Tensor]]] = []
+        for start in range(0, len(batch.names), size):
+            frames = batch.frames[start : start + size].to(job.device, non_blocking=True)
+            tokens = batch.tokens[start : start + size].to(job.device, non_blocking=True)
+            pixels = normalise(frames, dtype=job.dtype)  # (B, F, 3, S, S)
+            pixels = augment(pixels, generator) if job.config.augment else pixels
+
+            def embed(pixels: Tensor = pixels, tokens: Tensor = tokens) -> tuple[Tensor, Tensor]:
+                with self._autocast():
+                    return self.encode_text(tokens), self.encode_video(pixels)
+
+            parts.append(embed)
+        return parts
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.job.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.job.device.type, dtype=self.job.dtype)
+
+    def finish_epoch(self, epoch: int, log: RunLog, progress: Progress) -> None:
+        """Measure the model, keep it if it is the best so far, and write the checkpoint."""
+        self.job.model.eval()
+        values = self.job.validate()
+        log.write(self.state.step, "val", {"epoch": epoch, **values})
+        total = self.job.config.epochs * self.job.steps_per_epoch
+        progress.note(_line(epoch, self.state.step, total, values))
+        if not self.state.best or values["t2v R@1"] > self.state.best["t2v R@1"]:
+            self.state.best = {"epoch": epoch, **values}
+            self.state.best_tensors = trained_tensors(self.job.model)
+        self._save(log)
+
+    def _save_now_and_then(self, log: RunLog) -> None:
+        if time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
+            self._save(log)
+
+    def _save(self, log: RunLog) -> None:
+        self.state.optimizer, self.state.scaler = self.optimizer.state_dict(), self.scaler.state_dict()
+        self.state.log_bytes = log.num_bytes
+        save_checkpoint(self.job.folder / CHECKPOINT_NAME, self.state, self.job.model)
+        self.saved = time.perf_counter()
+
+    @property
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+
+def _line(epoch: int, step: int, total: int, values: dict[str, float]) -> str:
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return f"epoch {epoch + 1}, step {step}/{total}: {numbers}"

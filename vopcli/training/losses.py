@@ -1,0 +1,66 @@
+"""The contrastive loss, and its gradient for batches larger than the device holds.
+
+Axes: B videos of a batch, E joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def contrastive_loss(text: Tensor, video: Tensor, logit_scale: Tensor) -> Tensor:
+    """Return the symmetric cross entropy over a batch (VoP, section 3.1).
+
+    Args:
+        text: (B, E) L2-normalised embeddings; row i belongs to row i of ``video``, and to no other.
+        video: (B, E) L2-normalised embeddings.
+        logit_scale: (), the logarithm of the factor on the cosines.
+    """
+    logits = logit_scale.exp() * text @ video.T  # (B, B)
+    target = torch.arange(len(logits), device=logits.device)
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
+
+
+def backward_in_parts(
+    embed: Sequence[Callable[[], tuple[Tensor, Tensor]]],
+    logit_scale: Tensor,
+    *,
+    scale_loss: Callable[[Tensor], Tensor] = lambda loss: loss,
+) -> Tensor:
+    """Compute the loss of a whole batch and its gradient, holding the activations of one part at a time.
+
+    All embeddings are computed first without a graph; the loss gives the gradient of each; then each part is
+    computed again and its gradient sent back through it. So every video is a negative of every text, as in
+    one piece (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021).
+
+    Args:
+        embed: for each part, what computes its (text, video) embeddings, the same each time.
+        logit_scale: ().
+        scale_loss: what a gradient scaler does to the loss.
+
+    Returns:
+        (), the loss, without a graph.
+    """
+    if len(embed) == 1:
+        loss = contrastive_loss(*embed[0](), logit_scale)
+        scale_loss(loss).backward()
+        return loss.detach()
+    with torch.no_grad():
+        parts = [part() for part in embed]
+    sizes = [len(text) for text, _ in parts]
+    text, video = (torch.cat(side).requires_grad_() for side in zip(*parts, strict=True))
+    loss = contrastive_loss(text, video, logit_scale)
+    scale_loss(loss).backward()  # reaches the embeddings, and the logit scale where it is trained
+    sides = (torch.split(cast("Tensor", side.grad), sizes) for side in (text, video))
+    gradients = zip(*sides, strict=True)
+    for part, gradient in zip(embed, gradients, strict=True):
+        outputs = [
+            (output, given) for output, given in zip(part(), gradient, strict=True) if output.requires_grad
+        ]
+        torch.autograd.backward([output for output, _ in outputs], [given for _, given in outputs])
+    return loss.detach()

@@ -1,0 +1,93 @@
+"""Adapter files: safetensors with the tuned tensors alone, and what is needed to use them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.clip.safetensors import read_safetensors, write_safetensors_file
+from vopcli.config.load import build_config
+from vopcli.config.schema import TuningConfig
+from vopcli.errors import ConfigError, FileError, WeightsError
+
+FORMAT: Final = "vop-adapter"
+VERSION: Final = "1"
+_HINT: Final = "is it the adapter file of a run, and was it copied whole?"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What a variant has trained.
+
+    Attributes:
+        tuning: the variant and its sizes.
+        num_frames: frames a video must have.
+        fingerprint: of the backbone it was trained on.
+        recipe: how the frames it was trained on were sampled and resized.
+        tensors: by the names of the model's parameters.
+    """
+
+    tuning: TuningConfig
+    num_frames: int
+    fingerprint: str
+    recipe: dict[str, Any]
+    tensors: dict[str, NDArray[Any]]
+
+
+def write_adapter(path: Path, adapter: Adapter) -> None:
+    """Write ``adapter`` to ``path``: the old file or the whole new one."""
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "tuning": json.dumps(plain(adapter.tuning)),
+        "num_frames": str(adapter.num_frames),
+        "backbone": adapter.fingerprint,
+        "recipe": json.dumps(adapter.recipe),
+    }
+    write_safetensors_file(path, adapter.tensors, metadata)
+
+
+def read_adapter(path: Path) -> Adapter:
+    """Read an adapter file, or that of a run folder.
+
+    Raises:
+        FileError: the file cannot be read.
+        WeightsError: it is no adapter file, of another version, or damaged.
+    """
+    file = path / "adapter.safetensors" if path.is_dir() else path
+    try:
+        content = read_safetensors(file)
+    except OSError as error:
+        raise FileError(file, error) from error
+    metadata = content.metadata
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{file} is no adapter file", hint=_HINT)
+    if metadata.get("version") != VERSION:
+        version = metadata.get("version")
+        raise WeightsError(f"{file} has version {version}, this program reads {VERSION}", hint="update vop")
+    try:
+        tuning = build_config(TuningConfig, json.loads(metadata["tuning"]), source=str(file))
+        recipe = dict(json.loads(metadata["recipe"]))
+        tensors = {name: np.array(tensor) for name, tensor in content.tensors.items()}
+        return Adapter(tuning, int(metadata["num_frames"]), metadata["backbone"], recipe, tensors)
+    except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
+        raise WeightsError(f"{file} is damaged: {error}", hint=_HINT) from error
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return a configuration as values that JSON and YAML know."""
+    values = dataclasses.asdict(config)
+    return _plain(values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.value if isinstance(value, Enum) else value
