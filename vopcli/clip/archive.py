@@ -42,6 +42,7 @@ STORAGES = {
 }
 FAULTS = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     EOFError,
     ImportError,
@@ -55,6 +56,10 @@ FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+class DamageError(ValueError):
+    """What is wrong with a file, in words for people."""
 
 
 class TorchZip:
@@ -112,19 +117,19 @@ class TorchZip:
         """Return the (num_bytes,) bytes of ``data/<key>``, mapped into memory where they are not compressed.
 
         Raises:
-            ValueError: the archive has another number of bytes.
+            DamageError: the archive has another number of bytes.
             KeyError: the archive has no such entry.
         """
         entry = self._zip.getinfo(f"{self.root}data/{key}")
         if entry.file_size != num_bytes:
-            raise ValueError(f"data/{key} has {entry.file_size} bytes, not {num_bytes}")
+            raise DamageError(f"data/{key} has {entry.file_size} bytes, not {num_bytes}")
         if entry.compress_type != zipfile.ZIP_STORED:
             return np.frombuffer(bytearray(self._zip.read(entry)), np.uint8)
         header = self._bytes[entry.header_offset : entry.header_offset + 30].tobytes()
         signature, name_length, extra_length = struct.unpack("<4s22xHH", header)
         begin = entry.header_offset + 30 + name_length + extra_length
         if signature != b"PK\x03\x04" or entry.flag_bits & 1 or begin + num_bytes > self._bytes.size:
-            raise ValueError(f"data/{key} is not where the archive says")
+            raise DamageError(f"data/{key} is not where the archive says")
         return self._bytes[begin : begin + num_bytes]
 
 
@@ -223,17 +228,17 @@ def _strided(
     """View a 1-D storage as a tensor; all of it must lie inside, no number may be used twice.
 
     Raises:
-        ValueError: it reaches beyond the storage, or makes no sense.
+        DamageError: it reaches beyond the storage, or makes no sense.
     """
     numbers = (offset, *size, *stride)
     if not isinstance(storage, np.ndarray) or len(size) != len(stride) or len(size) > 16:
-        raise ValueError("a tensor's description makes no sense")
+        raise DamageError("a tensor's description makes no sense")
     if any(type(number) is not int or not 0 <= number < 1 << 48 for number in numbers):
-        raise ValueError("a tensor has a size, stride or offset that cannot be")
+        raise DamageError("a tensor has a size, stride or offset that cannot be")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     num_items = math.prod(int(length) for length in size)
     if num_items > storage.size or (num_items and last >= storage.size):
-        raise ValueError("a tensor reaches beyond its storage")
+        raise DamageError("a tensor reaches beyond its storage")
     if not num_items:
         return np.empty(size, storage.dtype)
     strides = tuple(step * storage.itemsize for step in stride)
@@ -247,10 +252,10 @@ def _walk(root: object) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield dotted names and tensors, in the order of the file.
 
     Raises:
-        ValueError: it is no tree of modules.
+        DamageError: it is no tree of modules.
     """
     if not isinstance(root, _Module):
-        raise ValueError("it does not hold a module")  # noqa: TRY004  a damaged file, not a wrong call
+        raise DamageError("it does not hold a module")
     left = MAX_MODULES
     pending: list[tuple[str, object]] = [("", root)]
     while pending:
@@ -260,13 +265,14 @@ def _walk(root: object) -> Iterator[tuple[str, NDArray[Any]]]:
         elif isinstance(value, _Module) and isinstance(state := getattr(value, "state", None), dict):
             left -= 1 + len(state)
             if left < 0 or name.count(".") > 100:
-                raise ValueError("its modules are nested without end")
+                raise DamageError("its modules are nested without end")
             prefix = f"{name}." if name else ""
             pending += [(f"{prefix}{key}", child) for key, child in reversed(state.items())]
 
 
 def _fail(path: Path, error: BaseException) -> NoReturn:
-    reason = str(error)[:200] or type(error).__name__
+    is_clear = isinstance(error, DamageError | pickle.UnpicklingError | zipfile.BadZipFile)
+    reason = str(error)[:200] if is_clear else "it is damaged"
     raise WeightsError(
         f"{path} cannot be read as PyTorch weights: {reason}",
         hint="download it again, and only from where you trust; it may be cut off or not be weights",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle  # only for the name of its error
 import re
+import tarfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
-from vopcli.clip.archive import FAULTS
+from vopcli.clip.archive import FAULTS, DamageError
 from vopcli.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def read_pickled(path: Path, *, is_zip: bool) -> dict[str, NDArray[Any]]:
     """
     import torch
 
+    if not is_zip and tarfile.is_tarfile(path):  # before 2.6 torch.load could be made to run code by one
+        raise WeightsError(f"{path} is a tar archive, not weights", hint="give the weights file itself")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,11 +62,11 @@ def _as_array(name: str, tensor: Tensor) -> NDArray[Any]:
     import torch
 
     if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise ValueError(f"{name[:120]} is no plain tensor")
+        raise DamageError(f"{name[:120]} is no plain tensor")
     tensor = tensor.detach()
     stored = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > stored:
-        raise ValueError(f"{name[:120]} is larger than what is stored of it")
+        raise DamageError(f"{name[:120]} is larger than what is stored of it")
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.numpy()
@@ -75,7 +78,7 @@ def _refuse(path: Path, error: BaseException) -> NoReturn:
             f"{path} holds Python objects ({found[1][:100]}), which could run code: refused",
             hint="give a file that holds only the model's state dict",
         ) from error
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    reason = str(error) if isinstance(error, DamageError) else "it is damaged, or holds more than tensors"
     raise WeightsError(
         f"{path} cannot be read as PyTorch weights: {reason}",
         hint="download it again, and only from where you trust; it may be cut off or not be weights",

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.weights_files import TINY, as_numpy, write_hugging_face
+from vopcli.clip.names import drop_buffers, from_hugging_face, refuse_other_models
+from vopcli.config.choices import Activation
+from vopcli.errors import WeightsError
+
+
+@pytest.mark.parametrize("activation", list(Activation))
+def test_renamed_tensors_compute_the_same_in_open_clip(tmp_path: Path, activation: Activation) -> None:
+    """Two libraries, each with its own names for the same model, have to agree on images and texts."""
+    open_clip = pytest.importorskip("open_clip.model")
+    transformers = pytest.importorskip("transformers")
+    shape = replace(TINY, activation=activation)
+    tensors = write_hugging_face(tmp_path / "hf", shape)
+    with torch.no_grad():
+        for name in tensors:  # of a size at which nothing overflows or vanishes
+            tensors[name].mul_(0.1)
+    theirs = transformers.CLIPModel.from_pretrained(tmp_path / "hf").eval()
+    theirs.load_state_dict(tensors)
+    reference = open_clip.CLIP(
+        embed_dim=shape.embed_dim,
+        vision_cfg={"image_size": 24, "layers": 2, "width": 192, "patch_size": 8},
+        text_cfg={"context_length": 11, "vocab_size": 30, "width": 128, "heads": 2, "layers": 1},
+        quick_gelu=activation is Activation.QUICK_GELU,
+    ).eval()
+    renamed = from_hugging_face(as_numpy(tensors))
+    reference.load_state_dict({name: torch.tensor(array) for name, array in renamed.items()}, strict=True)
+
+    pixels = torch.randn(2, 3, 24, 24)
+    ids = torch.tensor([[28, 3, 9, 29, 0, 0, 0, 0, 0, 0, 0], [28, 5, 1, 2, 7, 7, 8, 6, 4, 3, 29]])
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = theirs.visual_projection(theirs.vision_model(pixels).pooler_output)
+        texts = theirs.text_projection(theirs.text_model(ids).pooler_output)
+        torch.testing.assert_close(reference.encode_image(pixels), images, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(reference.encode_text(ids), texts, rtol=1e-5, atol=1e-5)
+
+
+def test_layer_without_its_key_matrix_is_named() -> None:
+    tensors = {
+        f"text_model.encoder.layers.3.self_attn.{part}_proj.weight": np.zeros((2, 2), np.float32)
+        for part in "qv"
+    }
+    with pytest.raises(
+        WeightsError, match=r"transformer\.resblocks\.3\.attn\.in_proj_weight lacks its k_proj"
+    ):
+        from_hugging_face(tensors)
+
+
+@pytest.mark.parametrize("odd", [np.zeros((2, 3), np.float32), np.zeros((2, 2), np.float16), np.float32(1)])
+def test_thirds_that_do_not_fit_are_named(odd: np.ndarray) -> None:
+    tensors = {
+        f"vision_model.encoder.layers.0.self_attn.{part}_proj.bias": np.zeros((2, 2), np.float32)
+        for part in "qk"
+    }
+    tensors["vision_model.encoder.layers.0.self_attn.v_proj.bias"] = np.asarray(odd)
+    with pytest.raises(WeightsError, match="differ in shape or type"):
+        from_hugging_face(tensors)
+
+
+def test_unknown_names_are_kept_for_the_check_to_name() -> None:
+    one = np.zeros(1, np.float32)
+    tensors = {"text_model.odd": one, "text_model.encoder.layers.0.mlp.fc3.weight": one}
+    assert from_hugging_face(tensors) == tensors
+
+
+def test_only_what_is_no_weight_is_dropped() -> None:
+    dropped = ["input_resolution", "context_length", "vocab_size", "attn_mask", "visual.a.attn_mask"]
+    dropped += ["text_model.embeddings.position_ids"]
+    kept = ["positional_embedding", "visual.input_resolution", "attn_mask.weight"]
+    one = np.zeros(1, np.float32)
+    assert list(drop_buffers(dict.fromkeys([*dropped, *kept], one))) == kept
+
+
+OTHERS = {
+    "visual.layer1.0.conv1.weight": "an RN50-kind model",
+    "visual.attnpool.positional_embedding": "an RN50-kind model",
+    "logit_bias": "a SigLIP-kind model",
+    "vision_model.head.probe": "a SigLIP-kind model",
+    "visual.trunk.patch_embed.proj.weight": "a model with an image tower of timm",
+    "visual.blocks.0.norm1.weight": "a model with another image tower",
+    "text.transformer.resblocks.0.ln_1.weight": r"a text tower of its own \(CustomTextCLIP\)",
+    "text_model.encoder.layer.0.attention.self.query.weight": "a BERT text tower",
+    "visual_prompt_learner.visual_prompts": "a VoP checkpoint with prompts",
+    "model.diffusion_model.input_blocks.0.0.weight": "no CLIP model",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_are_refused_by_name(name: str) -> None:
+    with pytest.raises(WeightsError, match=OTHERS[name]) as caught:
+        refuse_other_models({**TINY.tensor_shapes(), name: ()})
+    assert name in str(caught.value)
+    assert "ViT-B/32" in caught.value.hint
+
+
+def test_tensors_of_something_else_are_named() -> None:
+    with pytest.raises(WeightsError, match=r"not the tensors of a CLIP model \(fc\.bias, fc\.weight\)"):
+        refuse_other_models({"fc.weight": (), "fc.bias": ()})
+
+
+def test_clip_itself_is_not_refused(tmp_path: Path) -> None:
+    refuse_other_models(TINY.tensor_shapes())
+    refuse_other_models(write_hugging_face(tmp_path))
