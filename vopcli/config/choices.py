@@ -75,15 +75,3 @@ class DatasetName(str, Enum):
     LSMDC = "lsmdc"
     MSVD = "msvd"
     VATEX = "vatex"
-
-
-class DatasetName(str, Enum):
-    """The public benchmarks whose annotation files can be read."""
-
-    MSRVTT_9K = "msrvtt-9k"
-    MSRVTT_7K = "msrvtt-7k"
-    DIDEMO = "didemo"
-    ACTIVITYNET = "activitynet"
-    LSMDC = "lsmdc"
-    MSVD = "msvd"
-    VATEX = "vatex"
