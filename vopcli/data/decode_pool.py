@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _JOBS_AHEAD: Final = 2
 _STALLED_EXIT_CODE: Final = 75
 
 Result = TypeVar("Result")
+Work: TypeAlias = Callable[[str, Callable[[], None]], Result]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def decode_videos(
     Yields:
         Each job with its frames, or with the error that says why there are none.
     """
-    return _run(jobs, _Decode(sampling, size, jpeg_quality), workers)
+    return run_jobs(jobs, _Decode(sampling, size, jpeg_quality), workers=workers)
 
 
 def scan_videos(
@@ -77,7 +78,7 @@ def scan_videos(
     Yields:
         Each job with its number of frames, or with the error that says why there are none.
     """
-    return _run(jobs, _Count(sampling), workers)
+    return run_jobs(jobs, _Count(sampling), workers=workers)
 
 
 @dataclass(frozen=True)
@@ -103,19 +104,33 @@ class _Count:
         return count_sampled(path, self.sampling, tick=tick)
 
 
-def _run(
-    jobs: Iterable[DecodeJob], work: Callable[[str, Callable[[], None]], Result], workers: int
+def run_jobs(
+    jobs: Iterable[DecodeJob],
+    work: Work[Result],
+    *,
+    workers: int,
+    stalled_seconds: float = STALLED_SECONDS,
 ) -> Iterator[tuple[DecodeJob, Result | VideoError]]:
+    """Do some work on many videos, in no particular order; see `decode_videos`.
+
+    Args:
+        jobs: taken one by one, a few ahead of what has been returned.
+        work: called with a path, and with a function that it calls now and then to show that it goes on. It
+            is pickled, and runs in a worker process.
+        workers: processes; 0 works in this process.
+        stalled_seconds: a job that shows no sign of going on for so long has failed.
+
+    Yields:
+        Each job with what the work returned, or with the error that says why it did not.
+    """
     if workers > 0:
-        yield from _Pool(iter(jobs), work, workers).results()
+        yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
         return
     for job in jobs:
         yield job, _attempt(job.path, work, lambda: None)
 
 
-def _attempt(
-    path: str, work: Callable[[str, Callable[[], None]], Result], tick: Callable[[], None]
-) -> Result | VideoError:
+def _attempt(path: str, work: Work[Result], tick: Callable[[], None]) -> Result | VideoError:
     """Do the work; whatever a damaged file leads to becomes a VideoError that names it."""
     try:
         return work(path, tick)
@@ -144,9 +159,10 @@ class _Pool(Generic[Result]):
     """Worker processes, and a thread that feeds them and collects what they return."""
 
     def __init__(
-        self, jobs: Iterator[DecodeJob], work: Callable[[str, Callable[[], None]], Result], workers: int
+        self, jobs: Iterator[DecodeJob], work: Work[Result], workers: int, stalled_seconds: float
     ) -> None:
         self.jobs = jobs
+        self.stalled_seconds = stalled_seconds
         self.work = work
         self.num_workers = workers
         self.workers: list[_Worker] = []
@@ -203,7 +219,7 @@ class _Pool(Generic[Result]):
                 while len(worker.jobs) < ahead and (job := self._next_job()) is not None:
                     self._give(worker, job)
         while len(self.workers) < self.num_workers and (job := self._next_job()) is not None:
-            worker = _start_worker(self.work)
+            worker = _start_worker(self.work, self.stalled_seconds)
             self.workers.append(worker)
             self._give(worker, job)
         for worker in [worker for worker in self.workers if not worker.jobs]:
@@ -263,11 +279,13 @@ def _crash(path: str, exit_code: int | None) -> VideoError:
     return VideoError(f"{path}: the decoder crashed ({how})", hint=hint)
 
 
-def _start_worker(work: Callable[[str, Callable[[], None]], object]) -> _Worker:
+def _start_worker(work: Work[object], stalled_seconds: float) -> _Worker:
     """Start a process in which Ctrl-C does nothing: its parent ends it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_jobs, args=(theirs, work), name="vop decoder", daemon=True)
+    process = context.Process(
+        target=_serve_jobs, args=(theirs, work, stalled_seconds), name="vop decoder", daemon=True
+    )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
@@ -277,14 +295,14 @@ def _start_worker(work: Callable[[str, Callable[[], None]], object]) -> _Worker:
     return _Worker(process, ours)
 
 
-def _serve_jobs(connection: Connection, work: Callable[[str, Callable[[], None]], object]) -> None:
+def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: float) -> None:
     """Run in a worker process: take paths, return results, until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), 2
         )  # what a C library has to say would tear the progress bar
-    watch = _Watch()
+    watch = _Watch(stalled_seconds)
     threading.Thread(target=watch.run, daemon=True).start()
     while True:
         try:
@@ -300,7 +318,8 @@ def _serve_jobs(connection: Connection, work: Callable[[str, Callable[[], None]]
 class _Watch:
     """Ends a worker process whose parent is gone or whose decoder has stalled."""
 
-    def __init__(self) -> None:
+    def __init__(self, stalled_seconds: float) -> None:
+        self.stalled_seconds = stalled_seconds
         self.last_tick: float | None = None
 
     def begin(self) -> None:
@@ -318,9 +337,9 @@ class _Watch:
     def run(self) -> None:
         """Watch until the process ends."""
         parent = multiprocessing.parent_process()
-        while parent is not None and not wait([parent.sentinel], timeout=1.0):
+        while parent is not None and not wait([parent.sentinel], timeout=min(1.0, self.stalled_seconds / 4)):
             last_tick = self.last_tick
-            if last_tick is not None and time.monotonic() - last_tick > STALLED_SECONDS:
+            if last_tick is not None and time.monotonic() - last_tick > self.stalled_seconds:
                 os._exit(_STALLED_EXIT_CODE)
         os._exit(1)
 

@@ -10,14 +10,23 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vopcli.data.packets import SEEKABLE_CODECS, PacketTable, VideoPacket, packets_from, reason
+from vopcli.data.packets import (
+    SEEKABLE_CODECS,
+    SKIPPING_CODECS,
+    PacketTable,
+    VideoPacket,
+    packets_from,
+    reason,
+)
 
+Skip = Literal["DEFAULT", "NONREF"]
 Take = Callable[[int, VideoFrame], None]
 
 
@@ -73,6 +82,7 @@ class _TimedPass:
         self.pending = {self.pts[position]: index for index, position in enumerate(wanted)}
         self.targets = frozenset(wanted)
         self.keys = _key_positions(video)
+        self.skip: Skip = "NONREF" if video.stream.codec_context.name in SKIPPING_CODECS else "DEFAULT"
         self.is_sound = True
         self.start_pts: int | None = None
 
@@ -87,7 +97,7 @@ class _TimedPass:
                 packets = packets_from(self.video.container, self.video.stream, self.video.table, here)
                 self.start_pts = self.pts[here] if here > self.keys[0] else None
             while here <= target:
-                codec.skip_frame = "DEFAULT" if here in self.targets else "NONREF"
+                codec.skip_frame = "DEFAULT" if here in self.targets else self.skip
                 self._deliver(self.video.send(next(packets, None)))
                 here += 1
             if index + 1 == len(self.wanted) or starts[index + 1] >= here:

@@ -31,6 +31,12 @@ SEEKABLE_CODECS: Final = frozenset({
     "dnxhd", "dvvideo", "rawvideo", "ffv1", "huffyuv", "vp6f", "vp6",
 })  # fmt: skip
 
+# Codecs whose decoders can be told, packet by packet, to leave out what nothing refers to.
+SKIPPING_CODECS: Final = frozenset({
+    "h264", "hevc", "vp8", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "msmpeg4", "h263",
+    "flv", "wmv1", "wmv2", "wmv3", "vc1",
+})  # fmt: skip
+
 # What a person calls a video. Playlists, image sequences and subtitles are FFmpeg inputs too, but they are no
 # videos, and may name other files.
 _CONTAINERS: Final = (
@@ -81,9 +87,10 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
         # An absolute path, so that no name is taken for a protocol ("concat:...").
         container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
     except (av.FFmpegError, ValueError) as error:
-        raise VideoError(
-            f"{path}: not a video that can be read ({reason(error)})", hint=_hint(error)
-        ) from error
+        what = (
+            "ends before its first frame" if isinstance(error, EOFError) else "not a video that can be read"
+        )
+        raise VideoError(f"{path}: {what} ({reason(error)})", hint=_hint(error)) from error
     try:
         stream = _best_stream(container, path)
     except VideoError:

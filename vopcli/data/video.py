@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.data.decoder import OpenVideo, decode_all, decode_timed
 from vopcli.data.packets import open_video, scan
 from vopcli.data.samplers import Sampling, fps_indices, uniform_indices
@@ -156,16 +156,14 @@ class _Shelf:
     def __init__(self, size: int, num_frames: int) -> None:
         self.size = size
         self.frames = np.empty((num_frames, size, size, 3), np.uint8)
-        self.convert = VideoReformatter()
+        self.converter = RgbConverter()
         self.first: VideoFrame | None = None
 
     def put(self, slot: int, frame: VideoFrame) -> None:
         """Convert one frame to RGB, upright, resized and cropped."""
         if self.first is None:
             self.first = frame
-        rgb = self.convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        turns = round(frame.rotation / 90) % 4  # counterclockwise
-        self.frames[slot] = resize_and_crop(np.rot90(rgb, turns), self.size)
+        self.frames[slot] = resize_and_crop(self.converter.convert(frame), self.size)
 
 
 @contextmanager
@@ -223,7 +221,7 @@ def _info(video: OpenVideo, frame: VideoFrame | None, seconds: Sequence[Fraction
     if frame is None:
         error = _undecodable(video, 0)
         raise error
-    clockwise = -90 * round(frame.rotation / 90) % 360
+    clockwise = clockwise_degrees(display_matrix(frame))
     width, height = (frame.height, frame.width) if clockwise % 180 else (frame.width, frame.height)
     table, last = video.table, video.table.pts[video.table.order[-1]]
     tail = (table.end - last) * table.time_base if last is not None else Fraction(0)

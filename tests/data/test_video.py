@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.support.videos import BAD, GOOD, drawn_number, ffmpeg_frames, ffmpeg_seconds, make_video
+from vopcli.data.samplers import Sampling, parse_sampling
+from vopcli.data.video import SampledFrames, count_sampled, probe, read_frames
+from vopcli.errors import VideoError
+
+SIZE = 64
+UNIFORM = Sampling("uniform", 12)
+
+# What two FFmpeg versions may differ by: rounding in the inverse transforms of old codecs.
+LEVELS = 3
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One file of each good kind, each in a folder of its own."""
+    made = {}
+    for name, make in GOOD.items():
+        made[name] = tmp_path_factory.mktemp("video") / name
+        make(made[name])
+    return made
+
+
+def xpool_indices(num_frames: int, num_presentable: int) -> list[int]:
+    """X-Pool's own formula: segment bounds by linspace and truncation, then the middles."""
+    bounds = np.linspace(0, num_presentable, min(num_frames, num_presentable) + 1).astype(int)
+    return [int(start + end - 1) // 2 for start, end in itertools.pairwise(bounds)]
+
+
+def pillow_square(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """CLIP's preprocessing, by Pillow, the whole frame before the crop."""
+    height, width = frame.shape[:2]
+    short, long = min(width, height), max(width, height)
+    wide, tall = (int(SIZE * long / short), SIZE) if width > height else (SIZE, int(SIZE * long / short))
+    left, top = round((wide - SIZE) / 2), round((tall - SIZE) / 2)
+    across = Image.fromarray(frame).resize((wide, height), Image.Resampling.BICUBIC)
+    resized = across.resize((wide, tall), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + SIZE, top + SIZE)))
+
+
+def numbers(sampled: SampledFrames) -> list[int]:
+    return [drawn_number(frame) for frame in sampled.frames[: sampled.num_real]]
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if not name.startswith(("truncated", "zero-tail"))])
+def test_sampled_frames_are_those_of_ffmpeg(videos: dict[str, Path], name: str) -> None:
+    whole = ffmpeg_frames(videos[name])
+    wanted = xpool_indices(12, len(whole))
+
+    sampled = read_frames(str(videos[name]), UNIFORM, size=SIZE)
+
+    assert sampled.info.num_frames == len(whole)
+    assert (sampled.info.height, sampled.info.width) == whole.shape[1:3]
+    assert sampled.num_bad_packets == 0
+    assert sampled.num_real == len(wanted)
+    assert numbers(sampled) == [drawn_number(whole[index]) for index in wanted]
+    assert min(numbers(sampled)) >= 0
+    expected = np.stack([pillow_square(whole[index]) for index in wanted])
+    np.testing.assert_allclose(sampled.frames[: len(wanted)], expected, atol=LEVELS)
+
+
+@pytest.mark.parametrize(
+    "name", ["long-gop.mp4", "edit-list.mp4", "variable-rate.mp4", "variable-rate.mkv", "mpeg-ts.ts"]
+)
+def test_times_are_those_of_ffmpeg(videos: dict[str, Path], name: str) -> None:
+    times = ffmpeg_seconds(videos[name])
+
+    sampled = read_frames(str(videos[name]), UNIFORM, size=SIZE)
+
+    expected = [times[index] for index in xpool_indices(12, len(times))]
+    np.testing.assert_allclose(sampled.seconds, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["short-gop.mp4", "variable-rate.mp4", "mpeg-ts.ts"])
+def test_frames_by_rate_are_those_on_the_screen(videos: dict[str, Path], name: str) -> None:
+    times, whole = ffmpeg_seconds(videos[name]), ffmpeg_frames(videos[name])
+    shown = [
+        max(k for k, time in enumerate(times) if time <= instant / 4 + 1e-9)
+        for instant in range(int(times[-1] * 4) + 1)
+    ]
+    sampling = parse_sampling("fps:4")
+
+    sampled = read_frames(str(videos[name]), sampling, size=SIZE)
+
+    assert numbers(sampled) == [drawn_number(whole[index]) for index in sorted(set(shown))]
+    assert count_sampled(str(videos[name]), sampling) == len(sampled.frames) == sampled.num_real
+
+
+def test_short_video_repeats_its_last_frame(videos: dict[str, Path]) -> None:
+    sampled = read_frames(str(videos["seven-frames.mp4"]), UNIFORM, size=SIZE)
+
+    assert [drawn_number(frame) for frame in sampled.frames] == [0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6]
+    assert sampled.num_real == 7
+    np.testing.assert_allclose(sampled.seconds, [0, 0.04, 0.08, 0.12, 0.16, 0.2] + [0.24] * 6)
+
+
+@pytest.mark.parametrize("name", ["truncated.webm", "truncated.mp4", "truncated.ts", "zero-tail.mp4"])
+def test_truncated_video_is_sampled_over_what_is_left(videos: dict[str, Path], name: str) -> None:
+    left = [number for number in map(drawn_number, ffmpeg_frames(videos[name])) if number >= 0]
+    left = left[: 1 + max(range(len(left)), key=lambda place: left[place])]
+
+    sampled = read_frames(str(videos[name]), UNIFORM, size=SIZE)
+
+    assert sampled.num_real == 12
+    assert 20 < len(left) < 89
+    assert abs(sampled.info.num_frames - len(left)) <= 2
+    assert numbers(sampled) == [left[index] for index in xpool_indices(12, sampled.info.num_frames)]
+
+
+@pytest.mark.parametrize("name", ["rotated-90.mp4", "rotated-180.mp4", "rotated-270.mp4", "mirrored.mp4"])
+def test_probe_tells_the_size_as_displayed(videos: dict[str, Path], name: str) -> None:
+    info = probe(str(videos[name]))
+
+    assert (info.width, info.height) == (128, 96)
+    assert (info.num_frames, info.codec) == (24, "h264")
+    assert info.rotation_degrees == (int(name[8:-4]) if name.startswith("rotated") else 180)
+    assert info.duration_seconds == pytest.approx(0.96)
+    assert info.fps == pytest.approx(25)
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc", None])
+@pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
+def test_colours_follow_matrix_and_range(tmp_path: Path, matrix: str | None, *, full_range: bool) -> None:
+    tags = f"colorprim=bt709:range={'pc' if full_range else 'tv'}" + (
+        f":colormatrix={matrix}" if matrix else ""
+    )
+    path = make_video(tmp_path / "tagged.mp4", "-x264-params", tags, num_frames=12)
+    whole = ffmpeg_frames(path)
+
+    sampled = read_frames(str(path), UNIFORM, size=SIZE)
+
+    np.testing.assert_allclose(
+        sampled.frames, np.stack([pillow_square(frame) for frame in whole]), atol=LEVELS
+    )
+
+
+def test_very_large_frames(tmp_path: Path) -> None:
+    codec = ("-c:v", "mjpeg", "-q:v", "8", "-vf", "scale=7680:4320:flags=neighbor")
+    path = make_video(tmp_path / "8k.mov", num_frames=2, height=72, codec=codec)
+
+    sampled = read_frames(str(path), UNIFORM, size=224)
+
+    assert (sampled.info.width, sampled.info.height) == (7680, 4320)
+    assert numbers(sampled) == [0, 1]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_video_says_why(tmp_path: Path, name: str) -> None:
+    make, expected = BAD[name]
+    make(tmp_path / name)
+
+    with pytest.raises(VideoError, match=expected) as error:
+        read_frames(str(tmp_path / name), UNIFORM, size=SIZE)
+
+    assert str(tmp_path / name) in str(error.value)
+    assert error.value.hint
+
+
+def test_odd_names_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = make_video(tmp_path / "plain.mp4", num_frames=3).read_bytes()
+    for name in [
+        "-i.mp4",
+        "concat:a|b.mp4",
+        "two\nlines and spaces.mp4",
+        os.fsdecode(b"caf\xe9.mp4"),
+        "http:x.mp4",
+    ]:
+        Path(name).write_bytes(plain)
+        assert read_frames(name, UNIFORM, size=SIZE).num_real == 3

@@ -1,0 +1,40 @@
+"""Work for the worker processes of the decode pool that does what a bad file may do to a decoder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+
+def misbehave(path: str, tick: Callable[[], None]) -> str:
+    """Do what the path says."""
+    what = path.split("-", maxsplit=1)[0]
+    if what == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif what == "exit":
+        os._exit(3)
+    elif what == "memory":
+        raise MemoryError
+    elif what == "bug":
+        raise KeyError("a bug in the decoder")
+    elif what == "stall":
+        time.sleep(60)
+    elif what == "slow":
+        for _ in range(20):
+            time.sleep(0.05)
+            tick()
+    elif what == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+    return f"did {path}"
+
+
+def loaded_modules(path: str, tick: Callable[[], None]) -> list[str]:
+    """Decode one video and tell which of the heavy modules this process has loaded."""
+    from vopcli.data.samplers import Sampling
+    from vopcli.data.video import read_frames
+
+    read_frames(path, Sampling("uniform", 2), size=32, tick=tick)
+    return sorted({"torch", "cv2", "h5py", "typer", "av", "PIL"} & set(sys.modules))
