@@ -1,0 +1,102 @@
+"""``vop demo``: what it prints, what it refuses, and how good the search in its folder is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vopcli.cli.app import app
+from vopcli.data.demo_scenes import plan_demo
+from vopcli.progress import SilentProgress
+from vopcli.workflows.demo import DemoRequest, make_demo
+
+
+def vop(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["demo", *arguments])
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").touch()
+    result = vop(str(tmp_path))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    problem, hint = result.stderr.splitlines()
+    assert problem == f"Error: {tmp_path} is not empty"
+    assert "--overwrite" in hint
+
+
+def test_help_loads_no_video_library() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from vopcli.cli.app import app;"
+        "print(CliRunner().invoke(app, ['demo', '--help']).stdout);"
+        "print(sorted({'av', 'cv2', 'numpy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--run" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_finished_folder_is_described_again(tmp_path: Path) -> None:
+    """The video files are stand-ins: that a finished set is not drawn again is what is tested."""
+    folder = tmp_path / "my demo"
+    pairs = list(plan_demo(seed=3))
+    make_demo(DemoRequest(folder, seed=3), progress=SilentProgress(), pairs=pairs[:1])
+    for pair in pairs:
+        for video in pair:
+            (folder / "videos" / video.name).touch()
+    result = vop(str(folder), "--seed", "3", "--quiet")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [
+        f"{folder} holds 576 videos with 1008 captions. Try:",
+        f"  cd {shlex.quote(str(folder))}",
+        "  vop extract-frames videos/ out.h5",
+        "  vop encode out.h5 idx.h5",
+        '  vop search "a red circle" --index idx.h5',
+    ]
+    document = json.loads(vop(str(folder), "--seed", "3", "--json").stdout)
+    assert document["folder"] == str(folder)
+    assert (document["num_videos"], document["num_written"], document["num_captions"]) == (576, 0, 1008)
+    assert document["commands"][0] == "vop extract-frames videos/ out.h5"
+
+
+@pytest.mark.slow
+def test_the_commands_it_names_work_word_for_word_and_find_the_right_video(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    environment = {**os.environ, "VOP_CACHE": str(tmp_path / "cache")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    run = vop(str(folder), "--json")
+    assert run.exit_code == 0
+    for command in json.loads(run.stdout)["commands"]:
+        done = subprocess.run(
+            shlex.split(command), cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert len(rows) == 10
+    assert "red-circle-" in rows[0][-1]
+    assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_first_hit_has_colour_and_shape(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+    result = vop(str(tmp_path / "demo"), "--run", "--json", "--seed", str(seed))
+    assert result.exit_code == 0, result.stderr
+    outcome = json.loads(result.stdout)["run"]
+    assert outcome["num_queries"] == 24
+    assert outcome["num_right_first_test"] >= 0.8 * 24
+    assert outcome["num_right_first"] >= 0.8 * 24
+    for answer in outcome["answers"]:
+        assert [hit["score"] for hit in answer["hits"]] == sorted(
+            (hit["score"] for hit in answer["hits"]), reverse=True
+        )

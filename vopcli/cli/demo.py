@@ -1,0 +1,71 @@
+"""``vop demo``."""
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vopcli.cli import console, options
+
+if TYPE_CHECKING:
+    from vopcli.workflows.demo import DemoSummary
+    from vopcli.workflows.demo_run import DemoRun
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make for the demo set.")],
+    *,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run the commands too, and count right answers.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Decides what the videos look like.")] = 0,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a small set of captioned videos, and name the commands to try.
+
+    576 videos of coloured shapes that move, grow or shrink, with captions, in a train and a test split, and
+    a vop.yaml that names demo-tiny, a tiny CLIP made for them: nothing is downloaded. What an interrupted
+    run has written is kept when it is run again.
+    """
+    from vopcli.workflows.demo import DemoRequest, make_demo
+
+    progress = console.progress(quiet=quiet)
+    summary = make_demo(DemoRequest(folder, seed=seed, overwrite=overwrite), progress=progress)
+    outcome = None
+    if run:
+        from vopcli.workflows.demo_run import run_demo
+
+        outcome = run_demo(folder, progress=progress)
+    if as_json:
+        console.print_json(_document(summary, outcome))
+        return
+    if outcome:
+        _print_answers(outcome)
+    name = console.printable(str(folder))
+    console.print_line(f"{name} holds {summary.num_videos} videos with {summary.num_captions} captions. Try:")
+    for command in (f"cd {shlex.quote(str(folder))}", *summary.commands):
+        console.print_line(f"  {console.printable(command)}")
+
+
+def _document(summary: "DemoSummary", outcome: "DemoRun | None") -> dict[str, Any]:
+    document: dict[str, Any] = {**asdict(summary), "folder": str(summary.folder)}
+    if outcome:
+        answers = [
+            {"query": answer.query, "hits": [{**asdict(hit), "file": str(hit.file)} for hit in answer.hits]}
+            for answer in outcome.answers
+        ]
+        document["run"] = {**asdict(outcome), "answers": answers}
+    return document
+
+
+def _print_answers(outcome: "DemoRun") -> None:
+    rows = [[answer.query, f"{hit.score:.4f}", hit.path] for answer in outcome.answers for hit in answer.hits]
+    console.print_table(["query", "score", "video"], rows)
+    console.print_line(
+        f"Of {outcome.num_queries} queries such as {outcome.answers[0].query!r}, the first hit is right for "
+        f"{outcome.num_right_first}, and among the test videos for {outcome.num_right_first_test}."
+    )

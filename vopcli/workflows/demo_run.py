@@ -1,0 +1,80 @@
+"""Run the demo's commands in one process, and count how often the first hit is what was asked for."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vopcli.config.load import load_config
+from vopcli.data.demo_scenes import COLOURS, SHAPES
+from vopcli.errors import DataError
+from vopcli.progress import Progress
+from vopcli.workflows.demo import INDEX, SETTINGS, STORE, VIDEOS
+from vopcli.workflows.encode import EncodeRequest, encode
+from vopcli.workflows.extract import extract
+from vopcli.workflows.extract_plan import ExtractRequest
+from vopcli.workflows.search import Hit, Index
+
+SHOWN_QUERIES: Final = ("a red circle", "a blue star", "a small green triangle", "a white square at the top")
+_SHOWN_HITS: Final = 3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A query and its best hits."""
+
+    query: str
+    hits: list[Hit]
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What the commands gave.
+
+    Attributes:
+        answers: some queries with their hits among all videos.
+        num_queries: colours times shapes, each asked for once as "a red circle".
+        num_right_first: of these queries, those whose first hit among all videos has both.
+        num_right_first_test: the same among the videos of the test split alone.
+    """
+
+    answers: list[Answer]
+    num_queries: int
+    num_right_first: int
+    num_right_first_test: int
+
+
+def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
+    """Extract the frames of a demo folder, encode them, and search; what is there already is not done again.
+
+    Raises:
+        DataError: a video cannot be decoded, or a file of an earlier run does not fit.
+        ConfigError: the folder's settings make no sense.
+    """
+    config = load_config(folder / SETTINGS)
+    store, index_path = folder / STORE, folder / INDEX
+    extracted = extract(ExtractRequest([folder / VIDEOS], store, size=config.data.size), progress)
+    for path, reason in extracted.failed + extracted.failed_before + extracted.unreadable:
+        raise DataError(f"{path}: {reason}", hint="make the demo set anew with --overwrite")
+    encode(EncodeRequest([store], index_path, weights=config.backbone.weights), progress)
+    index = Index(index_path, progress=progress)
+    looks = list(itertools.product(COLOURS, SHAPES))
+    ranked = index.search([f"a {colour} {shape}" for colour, shape in looks], top=len(index))
+    first = [hits[0] for hits in ranked]
+    first_test = [next(hit for hit in hits if hit.path.startswith("test/")) for hits in ranked]
+    shown = index.search(SHOWN_QUERIES, top=_SHOWN_HITS)
+    return DemoRun(
+        [Answer(query, hits) for query, hits in zip(SHOWN_QUERIES, shown, strict=True)],
+        num_queries=len(looks),
+        num_right_first=_count_right(looks, first),
+        num_right_first_test=_count_right(looks, first_test),
+    )
+
+
+def _count_right(looks: list[tuple[str, str]], first: list[Hit]) -> int:
+    """Count the hits whose file name says the colour and shape that were asked for."""
+    return sum(
+        Path(hit.path).name.startswith(f"{'-'.join(look)}-") for look, hit in zip(looks, first, strict=True)
+    )
