@@ -124,7 +124,7 @@ class FrameStore:
         self._contents = SegmentFile.read(path, FRAME_FORMAT)
         self.recipe = Recipe.from_attributes(path, self._contents.attributes)
         self.segments = self._contents.segments
-        _check_shapes(path, self.segments, self.recipe)
+        check_shapes(path, self.segments, self.recipe)
         rows = [row for segment in self.segments for row in unpack_rows(segment)]
         state = latest(rows)
         self.used_frames = used_frames(rows, self.segments, self.recipe)
@@ -181,7 +181,13 @@ class FrameStore:
 
         Raises:
             DataError: the JPEG data of a video are damaged.
+            ValueError: ``out`` has no room for so many videos, or for another number of frames.
         """
+        expected = (self.recipe.size, self.recipe.size, 3)
+        if len(videos) > len(out) or out.shape[2:] != expected or out.dtype != np.uint8:
+            raise ValueError(f"{out.shape} {out.dtype} has no room for {len(videos)} videos of {expected}")
+        if any(video.num_frames != out.shape[1] for video in videos):
+            raise ValueError(f"{out.shape} takes {out.shape[1]} frames of each video, and one has others")
         for i, video in enumerate(videos):
             if self.recipe.codec == "raw":
                 first = video.first_frame
@@ -227,8 +233,10 @@ class FrameStore:
     def _read_jpeg(self, video: StoredVideo, out: NDArray[np.uint8]) -> None:
         import cv2
 
+        # What is damaged decodes as well, into another picture.
+        is_sound = self._crc32(video) == video.frames_crc32
         for target, encoded in zip(out, self._encoded(video), strict=True):
-            picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+            picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if is_sound and len(encoded) else None
             if picture is None or picture.shape != target.shape:
                 raise DataError(
                     f"the frames of {video.path} in {self.path} are damaged", hint="make the file anew"
@@ -290,7 +298,12 @@ def frames_bytes(num_frames: int, recipe: Recipe) -> int:
     return int(num_frames * (recipe.size**2 * pixel_bytes + 8))
 
 
-def _check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> None:
+def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> None:
+    """Check that the columns of each segment belong together.
+
+    Raises:
+        DataError: they do not.
+    """
     for segment in segments:
         shapes = {name: column.shape for name, column in segment.columns.items()}
         expected = {

@@ -14,6 +14,7 @@ from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_
 from vopcli.data.frame_store import (
     JPEG_PIXEL_BYTES,
     Recipe,
+    check_shapes,
     frame_slots,
     frames_crc32,
     missing_frames,
@@ -61,6 +62,7 @@ class FrameStoreWriter:
         try:
             contents = self._file.contents
             self.recipe = Recipe.from_attributes(path, contents.attributes)
+            check_shapes(path, contents.segments, self.recipe)
             rows = [row for segment in contents.segments for row in unpack_rows(segment)]
             used = used_frames(rows, contents.segments, self.recipe)
         except BaseException:
