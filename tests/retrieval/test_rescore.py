@@ -1,0 +1,234 @@
+"""Dual softmax and QB-Norm against their formulas written out number by number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vopcli.retrieval.metrics import measure_similarity
+from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError
+from vopcli.retrieval.rescore import (
+    BETAS,
+    build_query_bank,
+    choose_beta,
+    dual_softmax_t2v,
+    dual_softmax_v2t,
+    measure_dual_softmax,
+    measure_qb_norm,
+)
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def cosines(seed: int, num_captions: int, num_videos: int) -> Matrix:
+    return np.random.default_rng(seed).uniform(-0.2, 0.5, (num_captions, num_videos))
+
+
+def dual_softmax_by_hand(cosine: Matrix, scale: float) -> list[list[float]]:
+    """S' = L * softmax(L, dim=0) * number of rows, a number at a time."""
+    num_rows, num_columns = cosine.shape
+    rows = []
+    for r in range(num_rows):
+        row = []
+        for c in range(num_columns):
+            below = math.fsum(math.exp(scale * cosine[i, c]) for i in range(num_rows))
+            row.append(scale * cosine[r, c] * math.exp(scale * cosine[r, c]) / below * num_rows)
+        rows.append(row)
+    return rows
+
+
+def qb_norm_by_hand(cosine: Matrix, bank: Matrix, beta: float, top: int) -> list[list[float]]:
+    activated = set()
+    for row in bank:
+        activated.update(sorted(range(len(row)), key=lambda video: -row[video])[:top])
+    rescored = []
+    for row in cosine:
+        if int(np.argmax(row)) not in activated:
+            rescored.append([float(score) for score in row])
+            continue
+        sums = [math.fsum(math.exp(beta * b[video]) for b in bank) for video in range(len(row))]
+        rescored.append([math.exp(beta * score) / total for score, total in zip(row, sums, strict=True)])
+    return rescored
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0, 100.0])
+def test_dual_softmax_is_the_formula_on_the_whole_matrix(scale: float) -> None:
+    cosine = cosines(0, 9, 5)
+    t2v = dual_softmax_t2v(cosine, logit_scale=scale)
+    assert t2v.shape == (9, 5)
+    np.testing.assert_allclose(t2v[0:9], dual_softmax_by_hand(cosine, scale), rtol=1e-10)
+    np.testing.assert_allclose(t2v[3:7], dual_softmax_by_hand(cosine, scale)[3:7], rtol=1e-10)
+    v2t = dual_softmax_v2t(cosine, logit_scale=scale)
+    np.testing.assert_allclose(v2t[0:9].T, dual_softmax_by_hand(cosine.T, scale), rtol=1e-10)
+    assert not np.allclose(t2v[0:9], v2t[0:9], rtol=1e-2)
+
+
+def test_dual_softmax_takes_a_video_near_to_all_out_of_the_way() -> None:
+    cosine = np.array([[0.30, 0.31, 0.10], [0.10, 0.40, 0.12], [0.11, 0.33, 0.32]])
+    plain = measure_similarity(cosine, np.arange(3))
+    assert plain.t2v.ranks.tolist() == [2, 1, 2]
+    rescored = measure_dual_softmax(cosine, np.arange(3))
+    assert rescored.t2v.ranks.tolist() == [1, 1, 1]
+    for direction in (rescored.t2v, rescored.v2t):
+        assert (direction.scoring, direction.uses_other_queries) == ("dual-softmax", True)
+        assert direction.to_dict()["uses_other_queries"] is True
+    assert (plain.t2v.scoring, plain.t2v.uses_other_queries) == ("plain", False)
+
+
+def test_each_direction_of_dual_softmax_is_measured_on_its_own_matrix() -> None:
+    cosine, owner = cosines(1, 60, 20) + np.repeat(np.eye(20), 3, axis=0) * 0.15, np.repeat(np.arange(20), 3)
+    rescored = measure_dual_softmax(cosine, owner, logit_scale=15.0, ties="pessimistic")
+    t2v = np.array(dual_softmax_by_hand(cosine, 15.0))
+    v2t = np.array(dual_softmax_by_hand(cosine.T, 15.0)).T
+    expected_t2v = measure_similarity(t2v, owner, ties="pessimistic").t2v.ranks.tolist()
+    expected_v2t = measure_similarity(v2t, owner, ties="pessimistic").v2t.ranks.tolist()
+    assert rescored.t2v.ranks.tolist() == expected_t2v
+    assert rescored.v2t.ranks.tolist() == expected_v2t
+    assert expected_v2t != measure_similarity(t2v, owner, ties="pessimistic").v2t.ranks.tolist()
+
+
+def test_dual_softmax_keeps_the_ties_of_repeated_videos_and_has_none_by_underflow() -> None:
+    cosine = cosines(2, 23, 7)[:, [0, 1, 2, 0, 3, 4, 5, 0, 6]]
+    rescored = measure_dual_softmax(cosine, np.arange(23) % 9)
+    is_repeated = np.isin(np.arange(23) % 9, [0, 3, 7])
+    assert rescored.t2v.num_tied_queries == is_repeated.sum()
+    wide = np.array([[1.0, 1.0, 1.0], [-0.6, -0.7, -0.8]])
+    assert (
+        measure_dual_softmax(wide, np.array([0, 2])).t2v.ranks.tolist()[1] == 1
+    )  # published: signs as they are
+    assert measure_dual_softmax(wide, np.array([0, 2])).t2v.num_tied_queries == 1
+
+
+@pytest.mark.parametrize("top", [1, 2, 6, 99])
+@pytest.mark.parametrize("beta", [1.0, 20.0])
+def test_qb_norm_orders_the_videos_as_the_formula_does(beta: float, top: int) -> None:
+    cosine, bank = cosines(3, 40, 6), cosines(4, 5, 6) - np.arange(6) * 0.1
+    by_hand = np.array(qb_norm_by_hand(cosine, bank, beta, top))
+    query_bank = build_query_bank(bank, beta=beta, top=top)
+    rescored = query_bank.apply(cosine)
+    np.testing.assert_array_equal(np.argsort(rescored, axis=1), np.argsort(by_hand, axis=1))
+    is_changed = (rescored != cosine).any(axis=1)
+    assert is_changed.any()
+    assert is_changed.all() == (top >= 6)
+    np.testing.assert_allclose(np.exp(beta * rescored[is_changed]), by_hand[is_changed], rtol=1e-4)
+    np.testing.assert_array_equal(rescored[~is_changed], cosine[~is_changed])
+
+
+def test_a_single_query_is_rescored_like_one_of_many() -> None:
+    cosine, bank = cosines(5, 12, 8), build_query_bank(cosines(6, 30, 8), beta=10.0)
+    many = bank.apply(cosine)
+    for scores, expected in zip(cosine, many, strict=True):
+        np.testing.assert_array_equal(bank.apply(scores), expected)
+    assert bank.apply(cosine[0].astype(np.float32)).dtype == np.float64
+
+
+def test_the_column_of_a_video_does_not_depend_on_the_others() -> None:
+    bank = cosines(7, 50, 8)
+    whole, part = build_query_bank(bank, beta=20.0), build_query_bank(bank[:, 2:5], beta=20.0)
+    np.testing.assert_array_equal(part.column, whole.column[2:5])
+    assert (whole.beta, whole.top, whole.num_captions) == (20.0, 1, 50)
+    by_hand = [math.log(math.fsum(math.exp(20 * score) for score in column)) / 20 for column in bank.T]
+    np.testing.assert_allclose(whole.column, by_hand, rtol=1e-6)
+    assert whole.column.dtype == np.float32
+
+
+def test_a_bank_of_several_blocks_sums_as_one() -> None:
+    bank = cosines(8, 10_000, 3)  # more than the 4,096 rows of a block
+    by_hand = np.log(np.exp(50 * bank).sum(axis=0)) / 50
+    query_bank = build_query_bank(bank, beta=50.0)
+    np.testing.assert_allclose(query_bank.column, by_hand, rtol=1e-6)
+    assert query_bank.is_activated.tolist() == [True, True, True]
+    last = np.tile([0.2, 0.1, 0.0], (10_000, 1))
+    last[-1, 2] = 0.3
+    assert build_query_bank(last, beta=1.0).is_activated.tolist() == [True, False, True]
+
+
+def test_equally_good_videos_are_all_activated_and_any_of_them_opens_the_gate() -> None:
+    bank = build_query_bank(np.array([[0.3, 0.1, 0.3]]), beta=5.0)
+    assert bank.is_activated.tolist() == [True, False, True]
+    gate = build_query_bank(np.array([[0.1, 0.0, 0.3]]), beta=5.0)
+    assert gate.is_activated.tolist() == [False, False, True]
+    assert gate.apply(np.array([0.4, 0.1, 0.4])).tolist() == pytest.approx([0.3, 0.1, 0.1], abs=1e-7)
+    assert gate.apply(np.array([0.4, 0.1, 0.3])).tolist() == [0.4, 0.1, 0.3]
+
+
+def test_qb_norm_takes_a_video_near_to_all_out_of_the_way_without_other_queries() -> None:
+    cosine = np.array([[0.30, 0.31, 0.10], [0.10, 0.40, 0.12], [0.11, 0.33, 0.32]])
+    bank = build_query_bank(np.array([[0.1, 0.4, 0.1], [0.2, 0.35, 0.1], [0.1, 0.38, 0.2]]), beta=20.0)
+    metrics = measure_qb_norm(cosine, np.arange(3), bank)
+    assert metrics.ranks.tolist() == [1, 1, 1]
+    assert (metrics.scoring, metrics.uses_other_queries) == ("qb-norm", False)
+    alone = [measure_qb_norm(cosine[i : i + 1], np.array([i]), bank).ranks[0] for i in range(3)]
+    assert alone == [1, 1, 1]
+
+
+def test_the_best_beta_of_validation_is_chosen_and_all_are_reported() -> None:
+    random = np.random.default_rng(9)
+    nearness = random.uniform(0, 0.4, 30)  # some videos are near to every text
+    owner = np.repeat(np.arange(30), 2)
+    validation = random.normal(0, 0.1, (60, 30)) + nearness
+    validation[np.arange(60), owner] += 0.25
+    bank = random.normal(0, 0.1, (200, 30)) + nearness
+    choice = choose_beta(validation, owner, bank, betas=(50.0, 0.5, 5.0), top=30)
+    assert list(choice.tried) == [0.5, 5.0, 50.0]
+    for beta, metrics in choice.tried.items():
+        scores = np.array(qb_norm_by_hand(validation, bank, beta, 30))
+        assert metrics.ranks.tolist() == measure_similarity(scores, owner).t2v.ranks.tolist()
+    recalls = {beta: metrics.recall_percent[1] for beta, metrics in choice.tried.items()}
+    assert recalls[choice.beta] == max(recalls.values()) > min(recalls.values())
+    assert recalls[choice.beta] > measure_similarity(validation, owner).t2v.recall_percent[1]
+
+
+def test_of_equal_betas_the_smallest_is_chosen() -> None:
+    identity = np.eye(4)
+    assert choose_beta(identity, np.arange(4), identity).beta == min(BETAS)
+
+
+def test_cosines_made_on_demand_are_rescored_too() -> None:
+    random = np.random.default_rng(10)
+    text, video, bank = (random.standard_normal((n, 8)) for n in (14, 6, 20))
+    text, video, bank = (e / np.linalg.norm(e, axis=1, keepdims=True) for e in (text, video, bank))
+    owner, rows, bank_rows = np.arange(14) % 6, CosineRows(text, video), CosineRows(bank, video)
+    whole = rows[0:14]
+    assert (
+        measure_dual_softmax(rows, owner).t2v.ranks.tolist()
+        == measure_dual_softmax(whole, owner).t2v.ranks.tolist()
+    )
+    lazy, full = (build_query_bank(b, beta=20.0) for b in (bank_rows, bank_rows[0:20]))
+    np.testing.assert_array_equal(lazy.column, full.column)
+    assert (
+        measure_qb_norm(rows, owner, lazy).ranks.tolist()
+        == measure_qb_norm(whole, owner, full).ranks.tolist()
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_refused(value: float) -> None:
+    good, bad = cosines(11, 6, 4), cosines(11, 6, 4)
+    bad[4, 2] = value
+    owner, bank = np.arange(6) % 4, build_query_bank(good, beta=1.0)
+    for call in (
+        lambda: measure_dual_softmax(bad, owner),
+        lambda: build_query_bank(bad, beta=1.0),
+        lambda: measure_qb_norm(bad, owner, bank),
+        lambda: choose_beta(bad, owner, good),
+        lambda: choose_beta(good, owner, bad),
+    ):
+        with pytest.raises(NotFiniteError, match=r"first at \(4, 2\)"):
+            call()
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    good = cosines(12, 6, 4)
+    for beta, top in ((0.0, 1), (-1.0, 1), (math.nan, 1), (math.inf, 1), (1.0, 0)):
+        with pytest.raises(
+            ValueError, match=f"beta must be above 0 and top at least 1, got {beta} and {top}"
+        ):
+            build_query_bank(good, beta=beta, top=top)
+    with pytest.raises(ValueError, match="there is no beta to try"):
+        choose_beta(good, np.arange(6) % 4, good, betas=())
+    with pytest.raises(ValueError, match=r"query bank is of 4 videos, got scores \(6, 3\)"):
+        build_query_bank(good, beta=1.0).apply(good[:, :3])

@@ -1,0 +1,250 @@
+"""Scores corrected for videos that are near to every text. Neither way is part of the plain protocol.
+
+Dual softmax looks at all queries of the test at once, so no single search could use it. QB-Norm looks at a
+bank of training captions instead, and what it takes from them is one number a video, which an index can
+hold.
+
+Axes: Q captions, G videos, B captions of the bank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.retrieval.metrics import DEPTHS, DirectionMetrics, RetrievalMetrics, measure_similarity
+from vopcli.retrieval.metrics_similarity import Floats, GivenRows, Ints, Rows, iter_blocks
+from vopcli.retrieval.metrics_ties import TieRule
+
+Doubles = NDArray[np.float64]
+
+DUAL_SOFTMAX: Final = "dual-softmax"
+QB_NORM: Final = "qb-norm"
+LOGIT_SCALE: Final = 100.0  # what CLIP's own training ended at
+BETAS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # 20 is what the authors of QB-Norm set
+
+
+class RescoredRows:
+    """A matrix (Q, G) whose rows are computed from another's when they are asked for."""
+
+    def __init__(self, source: Rows, change: Callable[[slice, Doubles], Doubles]) -> None:
+        self.shape = source.shape
+        self._source = source
+        self._change = change
+
+    def __getitem__(self, rows: slice, /) -> Doubles:
+        """Return the new scores (n, G) of a range of captions."""
+        return self._change(rows, np.asarray(self._source[rows], np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class QueryBank:
+    """What QB-Norm needs of its bank: a number a video, and the videos it is applied for.
+
+    Attributes:
+        beta: inverse temperature.
+        top: how many videos of each bank caption count as its answers.
+        num_captions: B.
+        column: (G,) float32, ln(sum over the bank of exp(beta * score)) / beta, in units of the score.
+        is_activated: (G,) bool, the videos among the ``top`` best of any caption of the bank.
+    """
+
+    beta: float
+    top: int
+    num_captions: int
+    column: NDArray[np.float32]
+    is_activated: NDArray[np.bool_]
+
+    def apply(self, scores: Floats) -> Doubles:
+        """Rescore queries, each by itself: one query's scores (G,) or those of several (n, G).
+
+        Dynamic inverted softmax (Bogolin et al., Cross Modal Retrieval with Querybank Normalisation, CVPR
+        2022, arXiv 2112.12777): where the best video of query q is among the activated ones,
+
+            S'[q, g] = exp(beta * S[q, g]) / sum over the bank b of exp(beta * S[b, g])
+
+        and else S' = S. Returned is ln(S') / beta = S - column for the first kind: the same order of videos,
+        in units of the score. Scores of different queries are not comparable, so this is for t2v alone. If
+        several videos are best alike, one of them among the activated is enough.
+
+        Raises:
+            ValueError: there is not one score for each video.
+        """
+        if scores.shape[-1] != len(self.column):
+            raise ValueError(f"the query bank is of {len(self.column)} videos, got scores {scores.shape}")
+        scores = scores.astype(np.float64)
+        is_best = scores == scores.max(axis=-1, keepdims=True)
+        is_gated = (is_best & self.is_activated).any(axis=-1, keepdims=True)
+        return np.where(is_gated, scores - self.column, scores)
+
+
+@dataclass(frozen=True, eq=False)
+class BetaChoice:
+    """The beta that did best on validation, and the t2v metrics of each beta there."""
+
+    beta: float
+    tried: dict[float, DirectionMetrics]
+
+
+def dual_softmax_t2v(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> RescoredRows:
+    """Rescore for t2v by S' = L * softmax(L, dim=0) * Q, with L = logit_scale * S.
+
+    Each column, that is each video's logits with **all captions of the test**, is normalised to sum 1: a
+    caption is preferred by a video in comparison with the other captions. Source: dual softmax (Cheng et
+    al., Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax Loss, 2021, arXiv
+    2109.04290), as applied at test time. Negative logits are multiplied like any others, which turns their
+    order round; that is the published formula. In float64, where the softmax does not underflow to ties of
+    0.
+
+    Args:
+        similarity: (Q, G) cosines.
+        logit_scale: exp of the model's logit scale.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+    """
+    column = _log_sums(similarity, logit_scale)  # (G,)
+
+    def change(_: slice, scores: Doubles) -> Doubles:
+        logits = logit_scale * scores
+        return logits * np.exp(logits - column) * similarity.shape[0]
+
+    return RescoredRows(similarity, change)
+
+
+def dual_softmax_v2t(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> RescoredRows:
+    """Rescore for v2t: :func:`dual_softmax_t2v` of the transposed matrix, handed out as (Q, G) again.
+
+    So each row, a caption's logits with **all videos of the test**, is normalised to sum 1, and the factor
+    is G.
+    """
+
+    def change(_: slice, scores: Doubles) -> Doubles:
+        logits = logit_scale * scores
+        peak = logits.max(axis=1, keepdims=True)
+        weights = np.exp(logits - peak)
+        return logits * (weights / weights.sum(axis=1, keepdims=True)) * similarity.shape[1]
+
+    return RescoredRows(similarity, change)
+
+
+def measure_dual_softmax(
+    similarity: Rows,
+    owner: NDArray[np.integer[Any]],
+    *,
+    logit_scale: float = LOGIT_SCALE,
+    ties: TieRule | str = TieRule.AVERAGE,
+) -> RetrievalMetrics:
+    """Measure cosines (Q, G) after dual softmax, each direction on its own, marked as using other queries.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+        ValueError: shapes are wrong, or an owner is no column.
+    """
+    t2v = measure_similarity(dual_softmax_t2v(similarity, logit_scale=logit_scale), owner, ties=ties)
+    v2t = measure_similarity(dual_softmax_v2t(similarity, logit_scale=logit_scale), owner, ties=ties)
+    return RetrievalMetrics(
+        t2v=replace(t2v.t2v, scoring=DUAL_SOFTMAX, uses_other_queries=True),
+        v2t=replace(v2t.v2t, scoring=DUAL_SOFTMAX, uses_other_queries=True),
+        ties=t2v.ties,
+    )
+
+
+def build_query_bank(bank: Rows, *, beta: float, top: int = 1) -> QueryBank:
+    """Sum up a bank of training captions for the videos of a gallery.
+
+    The column of a video depends on the bank alone, not on the other videos; which videos are activated
+    depends on the whole gallery. All videos that share the ``top``-th best score of a caption are activated.
+
+    Args:
+        bank: (B, G) cosines of the bank's captions with the videos; never captions of the test.
+        beta: inverse temperature, above 0.
+        top: at least 1.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+        ValueError: ``beta`` or ``top`` is out of range, or there is no caption or no video.
+    """
+    if not 0 < beta < np.inf or top < 1:
+        raise ValueError(f"beta must be above 0 and top at least 1, got {beta} and {top}")
+    column = (_log_sums(bank, beta) / beta).astype(np.float32)
+    num_captions, num_videos = bank.shape
+    top_column = max(num_videos - top, 0)
+    is_activated = np.zeros(num_videos, np.bool_)
+    for rows in iter_blocks(bank.shape, None):
+        scores = np.asarray(bank[rows])
+        least = np.partition(scores, top_column, axis=1)[:, top_column, None]
+        is_activated |= (scores >= least).any(axis=0)
+    return QueryBank(beta, top, num_captions, column, is_activated)
+
+
+def measure_qb_norm(
+    similarity: Rows,
+    owner: NDArray[np.integer[Any]],
+    bank: QueryBank,
+    *,
+    ties: TieRule | str = TieRule.AVERAGE,
+) -> DirectionMetrics:
+    """Measure t2v of cosines (Q, G) after QB-Norm; no query's ranks depend on another query of the test.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+        ValueError: shapes are wrong, or an owner is no column.
+    """
+    rescored = RescoredRows(GivenRows(similarity), lambda _, scores: bank.apply(scores))
+    return replace(measure_similarity(rescored, owner, ties=ties).t2v, scoring=QB_NORM)
+
+
+def choose_beta(
+    similarity: Rows,
+    owner: Ints,
+    bank: Rows,
+    *,
+    betas: Sequence[float] = BETAS,
+    top: int = 1,
+    ties: TieRule | str = TieRule.AVERAGE,
+) -> BetaChoice:
+    """Choose QB-Norm's beta on the validation split, whose videos and captions all of the arguments are of.
+
+    The best is the one of highest t2v R@1, then R@5, R@10 and lowest mean rank; of equals the smallest.
+
+    Args:
+        similarity: (Q, G) cosines of the **validation** split, never of the test.
+        owner: (Q,) the video of each of its captions.
+        bank: (B, G) cosines of the bank's training captions with the validation videos.
+        betas: what to try.
+        top: as for :func:`build_query_bank`.
+        ties: the rule for equal scores.
+
+    Raises:
+        NotFiniteError: a score is NaN or infinite.
+        ValueError: shapes do not fit, or nothing is to be tried.
+    """
+    if not betas:
+        raise ValueError("there is no beta to try")
+    tried = {
+        beta: measure_qb_norm(similarity, owner, build_query_bank(bank, beta=beta, top=top), ties=ties)
+        for beta in sorted(betas)
+    }
+    best = max(tried, key=lambda beta: _merit(tried[beta]))
+    return BetaChoice(best, tried)
+
+
+def _merit(metrics: DirectionMetrics) -> tuple[float, ...]:
+    return (*(metrics.recall_percent[depth] for depth in DEPTHS), -metrics.mean_rank)
+
+
+def _log_sums(similarity: Rows, scale: float) -> Doubles:
+    """Return ln(sum over the rows of exp(scale * score)) for each column (G,)."""
+    given = GivenRows(similarity)
+    given.own(np.zeros(given.shape[0], np.int64))  # looks at every score
+    sums = np.full(given.shape[1], -np.inf)
+    for rows in iter_blocks(given.shape, None):
+        logits = scale * given[rows].astype(np.float64)
+        peak = logits.max(axis=0)
+        np.logaddexp(sums, peak + np.log(np.exp(logits - peak).sum(axis=0)), out=sums)
+    return sums
