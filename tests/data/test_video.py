@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.videos import BAD, GOOD, drawn_number, ffmpeg_frames, ffmpeg_seconds, make_video
+from tests.support.videos import BAD, GOOD, drawn_number, ffmpeg_frames, ffmpeg_seconds, flip_bits, make_video
+from vopcli.data import packets
 from vopcli.data.samplers import Sampling, parse_sampling
 from vopcli.data.video import SampledFrames, count_sampled, probe, read_frames
 from vopcli.errors import VideoError
@@ -178,3 +179,49 @@ def test_odd_names_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]:
         Path(name).write_bytes(plain)
         assert read_frames(name, UNIFORM, size=SIZE).num_real == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["short-gop.mp4", "open-gop.ts", "mpeg-ts.ts", "mpeg4-b.avi", "vp9.webm", "raw-stream.h264"]
+)
+def test_a_video_too_large_to_hold_gives_the_same(
+    videos: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = read_frames(str(videos[name]), UNIFORM, size=SIZE)
+    monkeypatch.setattr(packets, "HELD_BYTES", 0)
+
+    searched = read_frames(str(videos[name]), UNIFORM, size=SIZE)
+
+    np.testing.assert_array_equal(searched.frames, held.frames)
+    assert searched.info == held.info
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".webm"])
+@pytest.mark.parametrize("every", [2000, 200, 20])
+def test_flipped_bits_neither_crash_nor_blacken(tmp_path: Path, suffix: str, every: int) -> None:
+    codec = {".avi": ("-c:v", "mjpeg"), ".webm": ("-c:v", "libvpx", "-b:v", "500k")}.get(suffix)
+    whole = tmp_path / f"whole{suffix}"
+    make_video(whole, "-g", "20", num_frames=90, **({"codec": codec} if codec else {}))
+    damaged = flip_bits(tmp_path / f"damaged{suffix}", whole, start=0.2, end=0.8, every=every)
+
+    try:
+        sampled = read_frames(str(damaged), UNIFORM, size=SIZE)
+    except VideoError as error:
+        assert "frames can be decoded" in str(error)  # noqa: PT017
+    else:
+        assert sampled.num_real >= 5
+        assert sampled.frames[: sampled.num_real].mean(axis=(1, 2, 3)).min() > 5
+        assert numbers(sampled)[0] < 10
+        assert every > 20 or sampled.num_bad_packets > 0
+
+
+def test_a_file_of_broken_frames_says_so(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mkv", codec=("-c:v", "mjpeg"), num_frames=30)
+    content = bytearray(whole.read_bytes())
+    while (start := content.find(b"\xff\xd8\xff")) >= 0:
+        content[start : start + 600] = bytes(600)
+    (tmp_path / "broken.mkv").write_bytes(content)
+
+    with pytest.raises(VideoError, match="none of its 30 frames can be decoded") as error:
+        read_frames(str(tmp_path / "broken.mkv"), UNIFORM, size=SIZE)
+    assert "damaged" in error.value.hint

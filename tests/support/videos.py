@@ -150,7 +150,7 @@ def _cut(path: Path, source: Path, ratio: float) -> Path:
     return path
 
 
-def _flip_bits(path: Path, source: Path, *, start: float, end: float, every: int) -> Path:
+def flip_bits(path: Path, source: Path, *, start: float, end: float, every: int) -> Path:
     """Flip a bit of every so many bytes in a part of the file."""
     content = bytearray(source.read_bytes())
     for place in range(int(len(content) * start), int(len(content) * end), every):
@@ -171,6 +171,14 @@ def edit_list(path: Path) -> Path:
     """Cut inside a group of pictures without coding anew: its first frames stay, but are not shown."""
     whole = make_video(path.with_name("whole.mp4"), "-g", "60")
     run_ffmpeg("-ss", "0.6", "-i", whole, "-c", "copy", path)
+    return path
+
+
+def lost_beginning(path: Path) -> Path:
+    """A transport stream whose first third is cut off: what is left refers to frames that are gone."""
+    gop = ("-g", "12", "-x264-params", "open-gop=1")
+    content = make_video(path.with_stem("whole"), *gop, num_frames=90).read_bytes()
+    path.write_bytes(content[len(content) // 3 // 188 * 188 :])
     return path
 
 
@@ -282,6 +290,7 @@ GOOD: dict[str, Callable[[Path], Path]] = {
     "prores.mov": lambda path: make_video(path, codec=("-c:v", "prores"), num_frames=30),
     "animation.gif": lambda path: make_video(path, num_frames=30, codec=("-c:v", "gif")),
     "edit-list.mp4": edit_list,
+    "lost-beginning.ts": lost_beginning,
     "variable-rate.mp4": variable_rate,
     "variable-rate.mkv": variable_rate,
     "rotated-90.mp4": lambda path: rotated(path, 90),

@@ -137,6 +137,23 @@ def _key_positions(video: OpenVideo) -> list[int]:
     return keys if video.stream.codec_context.name in SEEKABLE_CODECS else keys[:1]
 
 
+def drop_lost_beginning(video: OpenVideo) -> None:
+    """Strike out frames at the start that the decoder will not give.
+
+    A stream cut from a longer one may begin with frames that are shown before its first keyframe and refer to
+    what was cut off. Whether they do, only the decoder knows.
+    """
+    table = video.table
+    key = table.pts[table.is_keyframe.index(True)] if True in table.is_keyframe else None
+    first = table.pts[table.order[0]] if table.order else None
+    if key is None or first is None or first >= key:
+        return
+    frame = next(decode_all(video), None)
+    video.restart()
+    if frame is not None and frame.pts is not None:
+        table.drop_before(frame.pts)
+
+
 def decode_all(video: OpenVideo) -> Iterator[VideoFrame]:
     """Yield every frame the decoder gives, in its order, from the first packet on."""
     codec = video.stream.codec_context

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
@@ -18,6 +20,8 @@ from av.video.stream import VideoStream
 from vopcli.errors import VideoError
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
+# What tells a packet from the others of its stream: decoding time, size, place in the file.
+Identity: TypeAlias = tuple[int | None, int, int | None]
 
 # A video whose packets fit in here is read from disk once; of a larger one only the packets' times are kept.
 HELD_BYTES: Final = 128 << 20
@@ -53,6 +57,7 @@ class PacketTable:
 
     Attributes:
         pts: presentation time of each packet, in units of ``time_base``; None where the container has none.
+        identities: what each packet can be recognised by.
         is_keyframe: whether decoding can begin at the packet.
         order: positions of the presentable packets, in the order of their presentation.
         held: the packets themselves, or None when they were too large to keep.
@@ -62,12 +67,22 @@ class PacketTable:
 
     time_base: Fraction
     pts: list[int | None] = field(default_factory=list)
-    identities: list[tuple[int | None, int, int | None]] = field(default_factory=list)
+    identities: list[Identity] = field(default_factory=list)
     is_keyframe: list[bool] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
     held: list[VideoPacket] | None = field(default_factory=list)
     num_bad: int = 0
     end: int = 0
+
+    def drop_before(self, start: int) -> None:
+        """Count the frames before a time as not presented."""
+        shown = [(self.pts[position], position) for position in self.order]
+        self.order = [position for pts, position in shown if pts is None or pts >= start]
+
+    @functools.cached_property
+    def positions(self) -> dict[Identity, int]:
+        """Where each packet is in decoding order."""
+        return {identity: position for position, identity in enumerate(self.identities)}
 
     @property
     def is_timed(self) -> bool:
@@ -131,7 +146,7 @@ def scan(
             if not hold or held_bytes > HELD_BYTES:
                 table.held = None
         table.pts.append(packet.pts)
-        table.identities.append((packet.dts, packet.size, packet.pos))
+        table.identities.append(_identity(packet))
         table.is_keyframe.append(packet.is_keyframe)
         table.num_bad += packet.is_corrupt
         has_begun = has_begun or packet.is_keyframe
@@ -150,27 +165,38 @@ def scan(
 def packets_from(
     container: InputContainer, stream: VideoStream, table: PacketTable, start: int
 ) -> Iterator[VideoPacket]:
-    """Yield the packets from position ``start`` on, in decoding order.
-
-    Raises:
-        LookupError: the packet could not be found again, so the file has changed.
-    """
+    """Yield the packets from position ``start`` on, in decoding order."""
     if table.held is not None:
         yield from table.held[start:]
-        return
-    positions = {identity: position for position, identity in enumerate(table.identities)}
-    for target in (table.pts[start], None):
-        container.seek(target if target is not None else -(1 << 62), stream=stream, backward=True)
-        here: int | None = None
-        for packet in _demux(container, stream):
-            here = positions.get((packet.dts, packet.size, packet.pos)) if here is None else here + 1
-            if here is None or (here > start and target is not None):
-                break
-            if here >= start:
-                yield packet
-        if here is not None and here >= start:
-            return
-    raise LookupError(f"packet {start} is not where it was")
+    elif start == 0 or not (yield from _packets_after_seek(container, stream, table, start)):
+        # Some containers cannot be searched by time, or not exactly; from the beginning there is no doubt.
+        again, same_stream = open_video(container.name)
+        with again:
+            yield from itertools.islice(_demux(again, same_stream), start, None)
+
+
+def _packets_after_seek(
+    container: InputContainer, stream: VideoStream, table: PacketTable, start: int
+) -> Generator[VideoPacket, None, bool]:
+    """Yield the packets from ``start`` on and return True; none and False where the seek went elsewhere."""
+    dts, _, _ = table.identities[start]
+    pts = table.pts[start]
+    time = pts if dts is None else dts
+    if time is None:
+        return False
+    try:
+        container.seek(time, stream=stream, backward=True)
+    except (av.FFmpegError, OSError):
+        return False
+    packets = _demux(container, stream)
+    first = next(packets, None)
+    if first is None:
+        return False
+    here = table.positions.get(_identity(first))
+    if here is None or here > start:
+        return False
+    yield from itertools.islice(itertools.chain([first], packets), start - here, None)
+    return True
 
 
 def reason(error: BaseException) -> str:
@@ -186,10 +212,16 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPack
             for packet in container.demux(stream):
                 if packet.size:
                     yield packet
+        except IndexError:
+            return  # PyAV stumbles at the end over a stream that a damaged file brought up on the way
         except (av.FFmpegError, ValueError):
             failures += 1
         else:
             return
+
+
+def _identity(packet: VideoPacket) -> Identity:
+    return packet.dts, packet.size, packet.pos
 
 
 def _shows_frame(packet: VideoPacket, stream: VideoStream) -> bool:

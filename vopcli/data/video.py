@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
-from vopcli.data.decoder import OpenVideo, decode_all, decode_timed
+from vopcli.data.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
 from vopcli.data.packets import open_video, scan
 from vopcli.data.samplers import Sampling, fps_indices, uniform_indices
 from vopcli.data.transforms import jpeg_bytes, resize_and_crop
@@ -177,6 +177,7 @@ def _opened(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[Open
     with container:
         table = scan(container, stream, tick=tick, hold=hold)
         video = OpenVideo(path, container, stream, table, tick, num_bad=table.num_bad)
+        drop_lost_beginning(video)
         if not table.order:
             raise VideoError(
                 f"{path}: it has a video stream without a single frame", hint="copy or download it again"
