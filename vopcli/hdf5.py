@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files import written_aside
-from vopcli.overlay import HEAD_BYTES, Overlay, is_unfinished, recover, settle
+from vopcli.overlay import HEAD_BYTES, MAGIC, Overlay, is_unfinished, recover, settle
 
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SEGMENTS: Final = "segments"
 _ALIGNED: Final = {
     "alignment_threshold": 1,
@@ -228,6 +229,20 @@ def create_segment_file(path: Path, file_format: FileFormat, attributes: dict[st
             file.create_group(_SEGMENTS)
         with aside.open("rb+") as plain:
             settle(plain.fileno())
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as an HDF5 file does, be it whole or not.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES + len(_SIGNATURE))
+    except OSError as error:
+        raise FileError(path, error) from error
+    return head.startswith((_SIGNATURE, MAGIC)) or head[HEAD_BYTES:] == _SIGNATURE
 
 
 def read_format_name(path: Path) -> str:

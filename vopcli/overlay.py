@@ -17,7 +17,7 @@ from typing import Final
 
 HEAD_BYTES: Final = 1 << 16  # the head of a file that belongs to this module
 
-_MAGIC: Final = b"vopjrnl\0"
+MAGIC: Final = b"vopjrnl\0"
 _RECORD: Final = struct.Struct(
     "<8sQQI"
 )  # magic, end of the file, bytes that follow, CRC-32 of both and of these
@@ -171,19 +171,19 @@ def _finish(descriptor: int, end: int, changes: bytes) -> None:
         place += size
     _write_at(descriptor, _record(end, b""), 0)
     _sync(descriptor)
-    _write_at(descriptor, bytes(len(_MAGIC)), _JOURNAL_PLACE)
+    _write_at(descriptor, bytes(len(MAGIC)), _JOURNAL_PLACE)
     _sync(descriptor)  # before anything else is written: it must not be undone by finishing twice
 
 
 def _record(end: int, changes: bytes) -> bytes:
     crc = zlib.crc32(changes, zlib.crc32(struct.pack("<QQ", end, len(changes))))
-    return _RECORD.pack(_MAGIC, end, len(changes), crc) + changes
+    return _RECORD.pack(MAGIC, end, len(changes), crc) + changes
 
 
 def _read_record(descriptor: int, place: int) -> tuple[int, bytes] | None:
     """Return the end of the file and the changes of a whole record, None when there is none."""
     head = os.pread(descriptor, _RECORD.size, place)
-    if len(head) < _RECORD.size or not head.startswith(_MAGIC):
+    if len(head) < _RECORD.size or not head.startswith(MAGIC):
         return None
     _, end, size, crc = _RECORD.unpack(head)
     if size > HEAD_BYTES:

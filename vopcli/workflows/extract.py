@@ -21,7 +21,7 @@ from vopcli.data.samplers import parse_sampling
 from vopcli.data.video import SampledFrames
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
 from vopcli.progress import Progress
-from vopcli.workflows.extract_plan import ExtractRequest, Plan, find, make_plan, reason, usable_cores
+from vopcli.workflows.extract_plan import ExtractRequest, Plan, find, make_plan, num_workers, reason
 from vopcli.workflows.extract_store import check_room, opened, read_known
 
 _JPEG_QUALITY: Final = 95
@@ -178,12 +178,14 @@ class _Run:
         for video, path in plan.changes.twins:
             self.twins[path].append(video.path)
         self.changed = {video.path for video in plan.changes.changed}
-        self.workers = request.workers or usable_cores()
+        self.workers = num_workers(request)
         if self.rows:
             writer.lay_out(self.rows, num_frames)
 
     def decode(self, progress: Progress) -> None:
         """Decode and write; a strict run raises VideoError at the first failure."""
+        for path, error in self.plan.failed_before:
+            self._stop_if_strict(path, error)
         for video, error in self.plan.failed:
             self._fail_twins(video.path, error)
             self._stop_if_strict(video.path, error)
@@ -219,7 +221,7 @@ class _Run:
             jpeg_quality=jpeg_quality,
         )
         waiting: deque[tuple[int, SampledFrames | VideoError, Future[bytes | VideoError]]] = deque()
-        with ThreadPoolExecutor(min(self.workers, 4)) as hashers, contextlib.closing(results):
+        with ThreadPoolExecutor(min(self.workers, 3) + 1) as hashers, contextlib.closing(results):
             for job, sampled in results:
                 waiting.append(
                     (job.key, sampled, hashers.submit(_hash_unchanged, self.rows[job.key], sampled))

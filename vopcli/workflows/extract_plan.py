@@ -28,7 +28,7 @@ class ExtractRequest:
         num_frames: frames of a video; None as ``sampling`` says.
         size: side of the square frames in pixels; None takes the store's own.
         codec: "raw" or "jpeg"; None takes the store's own.
-        workers: decoding processes; None takes one for each usable core.
+        workers: decoding processes; 0 decodes in this one, None takes one for each usable core.
         overwrite: replace the store instead of extending it.
         retry_failed: try again what failed in an earlier run.
         strict: stop at the first video that fails.
@@ -98,8 +98,10 @@ def _row(video: FoundVideo, status: Status, sha256: bytes | None, error: str = "
     return Row(status, video.path, video.root, video.size, video.mtime_ns, sha256 or b"", error=error)
 
 
-def usable_cores() -> int:
-    """Return the number of processor cores this process may use."""
+def num_workers(request: ExtractRequest) -> int:
+    """Return how many decoding processes a request asks for: one for each usable core unless it says."""
+    if request.workers is not None:
+        return request.workers
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -164,7 +166,7 @@ def _count_frames(
     jobs = (DecodeJob(i, video.file) for i, video in enumerate(wanted))
     counts: dict[int, int] = {}
     with progress.task("count frames", total=len(wanted), unit="videos") as task:
-        for job, count in scan_videos(jobs, sampling, workers=request.workers or usable_cores()):
+        for job, count in scan_videos(jobs, sampling, workers=num_workers(request)):
             if isinstance(count, VideoError):
                 plan.failed.append((wanted[job.key], reason(count, job.path)))
                 task.fail(wanted[job.key].path, plan.failed[-1][1])

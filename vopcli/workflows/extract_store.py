@@ -15,10 +15,9 @@ from vopcli.data.frame_store import CODECS, FrameStore, Recipe
 from vopcli.data.frame_writer import FrameStoreWriter
 from vopcli.data.samplers import parse_sampling
 from vopcli.errors import BusyError, DataError, FileError, UsageError
-from vopcli.hdf5 import read_format_name
+from vopcli.hdf5 import is_hdf5, read_format_name
 from vopcli.workflows.extract_plan import ExtractRequest
 
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 
 
@@ -117,14 +116,13 @@ def _check_may_be_replaced(path: Path) -> None:
         FileError: it cannot be read.
         DataError: it is something else.
     """
-    with contextlib.suppress(BusyError, FileError), path.open("rb") as file:
-        head = file.read(len(_HDF5_SIGNATURE))
+    is_like_one = is_hdf5(path) or path.stat().st_size == 0
     try:
         name = read_format_name(path)
     except (BusyError, FileError):
         raise
     except DataError:
-        name = FRAME_FORMAT.name if head in {_HDF5_SIGNATURE, b""} else ""
+        name = FRAME_FORMAT.name if is_like_one else ""
     if name != FRAME_FORMAT.name:
         raise DataError(
             f"{path} is not a frame store and is not overwritten", hint="is the store named last?"

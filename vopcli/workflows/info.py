@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.errors import DataError, FileError, WeightsError
-from vopcli.hdf5 import read_format_name
-from vopcli.overlay import HEAD_BYTES
+from vopcli.hdf5 import is_hdf5, read_format_name
 from vopcli.progress import Progress
-
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_HDF5_PLACES: Final = (0, HEAD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
         DataError: it is none of these, or so damaged that it cannot be opened.
         BusyError: being written by another process.
     """
-    if not path.is_dir() and _is_hdf5(path):
+    if not path.is_dir() and is_hdf5(path):
         name = read_format_name(path)
         describe = _KINDS.get(name)
         if describe is None:
@@ -103,15 +99,3 @@ _KINDS: Final[dict[str, Callable[[Path, Progress, bool], FileInfo]]] = {
     "vop-frames": _frame_store,
     "vop-index": _index,
 }
-
-
-def _is_hdf5(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            heads = []
-            for place in _HDF5_PLACES:
-                file.seek(place)
-                heads.append(file.read(len(_HDF5_SIGNATURE)))
-    except OSError as error:
-        raise FileError(path, error) from error
-    return _HDF5_SIGNATURE in heads

@@ -1,0 +1,75 @@
+"""A small set of real videos, and runs of the command on them in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tests.support.videos import BAD, make_video
+from vopcli.data.frame_store import FrameStore
+from vopcli.progress import SilentProgress
+from vopcli.workflows.extract import ExtractSummary, extract
+from vopcli.workflows.extract_plan import ExtractRequest
+
+REPOSITORY = Path(__file__).parents[2]
+MPEG4 = ("-c:v", "mpeg4", "-q:v", "5", "-g", "12")
+
+
+def make_videos(folder: Path, count: int = 4) -> Path:
+    """Write videos that differ, named 0.avi, 1.avi, ..., every second one in a folder of its own."""
+    for number in range(count):
+        path = folder / (f"sub/{number}.avi" if number % 2 else f"{number}.avi")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_video(path, num_frames=14 + number, width=64, height=48, codec=MPEG4)
+    return folder
+
+
+def make_bad_video(folder: Path, name: str = "text.mp4") -> Path:
+    """Write one of the files that do not decode."""
+    BAD[name][0](folder / name)
+    return folder / name
+
+
+def run(source: Path | Sequence[Path], store: Path, **options: object) -> ExtractSummary:
+    """Extract in this process, decoding included."""
+    sources = [source] if isinstance(source, Path) else source
+    options = {"size": 32, "workers": 0} | options
+    return extract(ExtractRequest(sources, store, **options), SilentProgress())  # type: ignore[arg-type]
+
+
+def contents(store: Path) -> dict[str, tuple[bytes, bytes]]:
+    """Return the pixels and times of every stored video, by path, after a check of all checksums."""
+    opened = FrameStore.open(store)
+    if opened.verify():
+        raise ValueError(f"{store} is damaged: {opened.verify()}")
+    return {
+        video.path: (opened.read(video).tobytes(), np.asarray(video.seconds).tobytes())
+        for video in opened.videos
+    }
+
+
+def start(*arguments: str | Path, **options: object) -> subprocess.Popen[str]:
+    """Start ``vop`` with these arguments in a process group of its own."""
+    command = [sys.executable, "-m", "vopcli", *map(os.fspath, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+        cwd=options.pop("cwd", REPOSITORY),
+        start_new_session=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def vop(*arguments: str | Path, **options: object) -> tuple[int, str, str]:
+    """Run ``vop`` to its end; return exit code, standard output and standard error."""
+    with start(*arguments, **options) as process:
+        out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
