@@ -1,0 +1,76 @@
+"""ActivityNet Captions for video-paragraph retrieval: a video's sentences as one text, tested on val_1."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.data.annotations.records import TEST, TRAIN, AnnotatedSplit, TimeWindow, build_split, listing
+from vopcli.data.annotations.sources import ShapeError, annotation_file, read_json, shown, unique_ids
+
+SPLITS: Final = (TRAIN, TEST)
+DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # DGL leaves it out of the test as broken
+_FILES: Final = {TRAIN: ("train_ids.json", "train.json"), TEST: ("val_ids.json", "val_1.json")}
+_PREFIX: Final = "v_"
+
+
+def read(root: Path, split: str) -> AnnotatedSplit:
+    """Read a split in the order of its list of ids; a video is known by its id without the leading ``v_``.
+
+    Sentences stay in the file's order and are joined by a space as they are; most begin with one already.
+    """
+    ids_path, captions_path = (annotation_file(root, name) for name in _FILES[split])
+    ids, notes = unique_ids(ids_path, _ids(ids_path))
+    entries = _entries(captions_path)
+    listed = frozenset(ids)
+    unlisted = [video for video in entries if video not in listed]
+    if unlisted:
+        notes.append(
+            f"{len(unlisted)} videos of {captions_path.name} are not in {ids_path.name}: {listing(unlisted)}"
+        )
+    paragraphs = {
+        video: [" ".join(sentences)] if sentences else [] for video, (sentences, _) in entries.items()
+    }
+    windows = {video: TimeWindow(0.0, float(math.ceil(seconds))) for video, (_, seconds) in entries.items()}
+    return build_split(split, ids, paragraphs, windows=windows, notes=notes)
+
+
+def _ids(path: Path) -> list[str]:
+    """Return the listed ids.
+
+    Raises:
+        ShapeError: the document is no list of ids.
+    """
+    document = read_json(path)
+    if not isinstance(document, list):
+        raise ShapeError(path, "must be a list of ids")
+    return [_without_prefix(path, video) for video in document]
+
+
+def _without_prefix(path: Path, video: object) -> str:
+    if not (isinstance(video, str) and video.startswith(_PREFIX) and video != _PREFIX):
+        raise ShapeError(path, f"an id begins with {_PREFIX!r}, not so {shown(video)}")
+    return video.removeprefix(_PREFIX)
+
+
+def _entries(path: Path) -> dict[str, tuple[list[str], float]]:
+    """Return each video's sentences and its length in seconds.
+
+    Raises:
+        ShapeError: the document maps no ids to captions.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise ShapeError(path, "must map each id to its sentences")
+    return {_without_prefix(path, video): _entry(path, video, entry) for video, entry in document.items()}
+
+
+def _entry(path: Path, video: str, entry: Any) -> tuple[list[str], float]:
+    fields = entry if isinstance(entry, dict) else {}
+    sentences, seconds = fields.get("sentences"), fields.get("duration")
+    if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+        raise ShapeError(path, f"{video} must have a list of 'sentences', not {shown(sentences)}")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
+        raise ShapeError(path, f"{video} must have a 'duration' in seconds, not {shown(seconds)}")
+    return sentences, seconds

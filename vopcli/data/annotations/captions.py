@@ -1,0 +1,211 @@
+"""The user's own captions: JSON Lines, or CSV with the same columns, matched with a frame store's videos.
+
+    {"video": "cat/one.mp4", "caption": "a cat jumps", "split": "train"}
+
+``video`` is the path below the folder that frames were extracted from, or the name of the file, or that name
+without its suffix where only one video has it. Several lines a video are several captions. ``split`` is any
+name; without one a line counts as ``train``, since what nobody set apart is there to be learned from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.data.annotations.records import (
+    TRAIN,
+    AnnotatedSplit,
+    Annotations,
+    Report,
+    build_split,
+    listing,
+)
+from vopcli.data.annotations.select import note_overlap
+from vopcli.data.annotations.sources import Problems, iter_table, numbered_lines, read_text, shown
+from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.errors import DataError
+
+_COLUMNS: Final = ("video", "caption")
+_MOST_SPLITS: Final = 100  # more of them are a column that means something else
+_JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
+_KNOWN: Final = frozenset({*_COLUMNS, "split"})
+_EXAMPLE: Final = '{"video": "cat/one.mp4", "caption": "a cat jumps", "split": "train"}'
+_MEND: Final = f"each line is like {_EXAMPLE}, or the same as CSV with the first line video,caption,split"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionLine:
+    """One caption as the user wrote it, and the line it stands on, counted from 1."""
+
+    line: int
+    video: str
+    caption: str
+    split: str
+
+
+@dataclass(frozen=True)
+class CaptionFile:
+    """A file of captions, not yet matched with videos.
+
+    Attributes:
+        path: the file.
+        lines: its captions, in order.
+        notes: irregularities, a line each.
+    """
+
+    path: Path
+    lines: tuple[CaptionLine, ...]
+    notes: tuple[str, ...]
+
+
+def read_captions(path: Path) -> CaptionFile:
+    """Read captions from JSON Lines or CSV; a suffix or the first character tells.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it is not UTF-8, lacks a column or holds no caption, or lines of it are wrong: these are
+            all told at once, with their numbers.
+    """
+    problems = Problems(path)
+    text = read_text(path)
+    is_table = path.suffix.lower() not in _JSON_SUFFIXES and not text.lstrip().startswith(("{", "["))
+    rows = iter_table(path, text, _COLUMNS, problems) if is_table else _json_rows(text, problems)
+    lines: list[CaptionLine] = []
+    unused: dict[str, None] = {}
+    num_without_split = 0
+    for number, row in rows:
+        unused.update(dict.fromkeys(column for column in row if column not in _KNOWN))
+        problem = _problem(row)
+        if problem:
+            problems.add(number, problem)
+            continue
+        split = row.get("split") or ""
+        num_without_split += not split.strip()
+        lines.append(CaptionLine(number, row["video"], row["caption"], split if split.strip() else TRAIN))
+    problems.raise_any(hint=_MEND)
+    if not lines:
+        raise DataError(f"{path} holds no caption", hint=_MEND)
+    num_splits = len({line.split for line in lines})
+    if num_splits > _MOST_SPLITS:
+        raise DataError(
+            f"{path} names {num_splits} splits, such as {lines[-1].split!r}",
+            hint="a split is a part of the captions, such as train, val or test",
+        )
+    return CaptionFile(path, tuple(lines), tuple(_notes(lines, list(unused), num_without_split)))
+
+
+def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in numbered_lines(text):
+        try:
+            row = json.loads(line, object_pairs_hook=_row)
+        except json.JSONDecodeError as error:
+            problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
+        except (ValueError, RecursionError) as error:
+            problems.add(number, f"not JSON of this kind: {str(error)[:80]}")
+        else:
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                problems.add(number, f"must be an object with video and caption, not {shown(row)}")
+
+
+def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a name stands twice")
+    return row
+
+
+def _problem(row: Mapping[str, Any]) -> str:
+    """Say what is wrong with a row; empty when nothing is."""
+    for column in _COLUMNS:
+        if column not in row:
+            return f"no {column!r}"
+        value = row[column]
+        if not isinstance(value, str):
+            several = ": write a line for each" if isinstance(value, list) else ""
+            return f"{column!r} must be text, not {shown(value)}{several}"
+        if not value.strip():
+            return f"the {column} is empty"
+    split = row.get("split")
+    return "" if split is None or isinstance(split, str) else f"'split' must be text, not {shown(split)}"
+
+
+def _notes(lines: list[CaptionLine], unused: list[str], num_without_split: int) -> Iterator[str]:
+    if num_without_split:
+        yield f"{num_without_split} of {len(lines)} lines name no split: taken as {TRAIN!r}"
+    if unused:
+        yield f"not used: {listing([shown(column) for column in unused])}"
+
+
+def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
+    """Match captions with the videos of a frame store.
+
+    Args:
+        captions: what `read_captions` gave.
+        keys: the paths under which the store knows its videos.
+
+    Returns:
+        The splits in the order in which the file names them, and in each the videos likewise; those that the
+        store does not hold are left out, and named in the report by what the file calls them.
+
+    Raises:
+        DataError: a name fits several videos, or no name fits any.
+    """
+    files = VideoFiles(keys)
+    problems = Problems(captions.path)
+    found = _find_each(captions, files, problems)
+    problems.raise_any(hint="write the path of the video, as `vop info` shows it")
+    if not any(found.values()):
+        raise DataError(
+            f"none of the {len(found)} videos of {captions.path} is in the frame store, "
+            f"such as {captions.lines[0].video!r}",
+            hint=f"the store's {len(files)} videos are named like {files.example()!r}: write them so",
+        )
+    by_split: dict[str, list[CaptionLine]] = {}
+    for line in captions.lines:
+        by_split.setdefault(line.split, []).append(line)
+    splits = {name: _build(name, lines, found) for name, lines in by_split.items()}
+    return note_overlap(Annotations(str(captions.path), splits, captions.notes))
+
+
+def _find_each(captions: CaptionFile, files: VideoFiles, problems: Problems) -> dict[str, str | None]:
+    """Return the store's key for each name in the file, None where it has none."""
+    found: dict[str, str | None] = {}
+    for line in captions.lines:
+        if line.video not in found:
+            fitting = files.by_any(line.video)
+            if len(fitting) > 1:
+                problems.add(line.line, f"{line.video!r} may be {listing(fitting, 3).replace(', ', ' or ')}")
+            found[line.video] = fitting[0] if fitting else None
+    return found
+
+
+def _build(name: str, lines: list[CaptionLine], found: Mapping[str, str | None]) -> AnnotatedSplit:
+    by_video: dict[str, list[str]] = {}
+    missing: dict[str, None] = {}
+    repeated = []
+    seen: set[tuple[str, str]] = set()
+    for line in lines:
+        video = found[line.video]
+        if video is None:
+            missing[line.video] = None
+            continue
+        by_video.setdefault(video, []).append(line.caption)
+        if (video, line.caption) in seen:
+            repeated.append(str(line.line))
+        seen.add((video, line.caption))
+    notes = [f"{len(repeated)} lines say what an earlier one says: {listing(repeated)}"] if repeated else []
+    split = build_split(name, list(by_video), by_video, notes=notes)
+    num_listed = len(by_video) + len(missing)
+    report: Report = replace(
+        split.report,
+        num_listed=num_listed,
+        num_with_captions=num_listed,
+        num_with_file=len(by_video),
+        without_file=tuple(missing),
+    )
+    return AnnotatedSplit(tuple(replace(one, file=one.video) for one in split.videos), report)

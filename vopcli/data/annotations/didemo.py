@@ -1,0 +1,75 @@
+"""DiDeMo for video-paragraph retrieval: all descriptions of a video as one text, its first 31 seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from vopcli.data.annotations.records import (
+    TEST,
+    TRAIN,
+    VAL,
+    AnnotatedSplit,
+    TimeWindow,
+    build_split,
+    listing,
+)
+from vopcli.data.annotations.sources import ShapeError, annotation_file, read_ids, read_json, shown
+from vopcli.data.annotations.video_files import VideoFiles, stem
+
+SPLITS: Final = (TRAIN, VAL, TEST)
+WINDOW: Final = TimeWindow(0.0, 31.0)  # the annotators saw videos that were cut to 30 seconds
+
+# DGL leaves these out of the training list: their videos cannot be had any more.
+DGL_SKIPPED: Final = (
+    "37996615073@N01_3336195519_579ea4136c.3gp",
+    "44124421772@N01_2867159874_e39e716b7e.mpg",
+    "59627558@N00_4659075184_253744838b.3gp",
+)
+
+
+def read(root: Path, split: str) -> AnnotatedSplit:
+    """Read a split: the listed videos in the order in which the descriptions first name them.
+
+    A video is known by its file name, suffix included; some end in a bare dot.
+    """
+    list_path = annotation_file(root, f"{split}_list.txt")
+    ids, notes = read_ids(list_path)
+    data_path = annotation_file(root, f"{split}_data.json")
+    descriptions = _descriptions(data_path)
+    listed = frozenset(ids)
+    unlisted = [video for video in descriptions if video not in listed]
+    if unlisted:
+        notes.append(
+            f"{len(unlisted)} videos of {data_path.name} are not in {list_path.name}: {listing(unlisted)}"
+        )
+    ordered = [video for video in descriptions if video in listed]
+    ordered += [video for video in ids if video not in descriptions]
+    paragraphs = {video: [" ".join(texts)] for video, texts in descriptions.items()}
+    return build_split(split, ordered, paragraphs, windows=dict.fromkeys(ordered, WINDOW), notes=notes)
+
+
+def candidates(files: VideoFiles, video: str) -> tuple[str, ...]:
+    """Return the files that may be a video: of its name, of its name and a suffix more, or of its stem."""
+    return files.by_name(video) or files.by_stem(video) or files.by_stem(stem(video))
+
+
+def _descriptions(path: Path) -> dict[str, list[str]]:
+    """Return the descriptions by video, in the file's order, which is not that of time.
+
+    Raises:
+        ShapeError: the document is no list of descriptions.
+    """
+    document = read_json(path)
+    if not isinstance(document, list):
+        raise ShapeError(path, "must be a list of descriptions")
+    descriptions: dict[str, list[str]] = {}
+    for number, row in enumerate(document):
+        fields = row if isinstance(row, dict) else {}
+        video, description = fields.get("video"), fields.get("description")
+        if not (isinstance(video, str) and isinstance(description, str)):
+            raise ShapeError(
+                path, f"entry {number} must have a 'video' and a 'description', not {shown(row)}"
+            )
+        descriptions.setdefault(video, []).append(description)
+    return descriptions

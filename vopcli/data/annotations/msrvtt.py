@@ -1,0 +1,83 @@
+"""MSR-VTT: training with the 9k or the 7k list, test with the 1000 videos of JSFusion ("1k-A")."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from vopcli.data.annotations.records import TEST, TRAIN, AnnotatedSplit, build_split, count_note
+from vopcli.data.annotations.sources import (
+    Problems,
+    ShapeError,
+    annotation_file,
+    iter_table,
+    read_json,
+    read_text,
+    shown,
+    unique_ids,
+)
+
+SPLITS: Final = (TRAIN, TEST)
+CAPTIONS_FILE: Final = "MSRVTT_data.json"
+TEST_FILE: Final = "MSRVTT_JSFUSION_test.csv"
+_USUAL_CAPTIONS: Final = 20
+_MEND: Final = "get the file of CLIP4Clip's release again"
+
+
+def read_9k(root: Path, split: str) -> AnnotatedSplit:
+    """Read a split; training is on all videos but the 1000 of the test."""
+    return _read(root, split, "MSRVTT_train.9k.csv")
+
+
+def read_7k(root: Path, split: str) -> AnnotatedSplit:
+    """Read a split; training is on the official training and validation videos."""
+    return _read(root, split, "MSRVTT_train.7k.csv")
+
+
+def _read(root: Path, split: str, train_file: str) -> AnnotatedSplit:
+    return _read_test(root) if split == TEST else _read_train(root, train_file)
+
+
+def _read_train(root: Path, train_file: str) -> AnnotatedSplit:
+    path = annotation_file(root, train_file)
+    ids, notes = unique_ids(path, [row["video_id"].strip() for row in _rows(path, ["video_id"])])
+    captions = _captions(annotation_file(root, CAPTIONS_FILE))
+    return count_note(build_split(TRAIN, ids, captions, notes=notes), _USUAL_CAPTIONS)
+
+
+def _read_test(root: Path) -> AnnotatedSplit:
+    path = annotation_file(root, TEST_FILE)
+    captions: dict[str, list[str]] = {}
+    for row in _rows(path, ["video_id", "sentence"]):
+        captions.setdefault(row["video_id"].strip(), []).append(row["sentence"])
+    ids, notes = unique_ids(path, list(captions))
+    return count_note(build_split(TEST, ids, captions, notes=notes), 1)
+
+
+def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    problems = Problems(path)
+    rows = [row for _, row in iter_table(path, read_text(path), columns, problems)]
+    problems.raise_any(hint=_MEND)
+    return rows
+
+
+def _captions(path: Path) -> dict[str, list[str]]:
+    """Return the captions by video, in the file's order.
+
+    Raises:
+        ShapeError: the document is no MSR-VTT annotation.
+    """
+    document = read_json(path)
+    sentences = document.get("sentences") if isinstance(document, dict) else None
+    if not isinstance(sentences, list):
+        raise ShapeError(path, "must be an object with a list of 'sentences'")
+    captions: dict[str, list[str]] = {}
+    for number, sentence in enumerate(sentences):
+        fields = sentence if isinstance(sentence, dict) else {}
+        video, caption = fields.get("video_id"), fields.get("caption")
+        if not (isinstance(video, str) and isinstance(caption, str)):
+            raise ShapeError(
+                path, f"sentence {number} must have a 'video_id' and a 'caption', not {shown(sentence)}"
+            )
+        captions.setdefault(video, []).append(caption)
+    return captions

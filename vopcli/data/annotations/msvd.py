@@ -1,0 +1,27 @@
+"""MSVD: many captions a video, from X-Pool's JSON or the pickle of CLIP4Clip's release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from vopcli.data.annotations.pickled import read_plain_pickle
+from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split
+from vopcli.data.annotations.sources import annotation_file, caption_map, locate, read_caption_map, read_ids
+
+SPLITS: Final = (TRAIN, VAL, TEST)
+JSON_FILE: Final = "captions_msvd.json"
+PICKLE_FILE: Final = "raw-captions.pkl"
+
+
+def read(root: Path, split: str) -> AnnotatedSplit:
+    """Read a split in the order of its list; of the two files of captions JSON goes before the pickle."""
+    ids, notes = read_ids(annotation_file(root, f"{split}_list.txt"))
+    path = annotation_file(root, JSON_FILE, PICKLE_FILE)
+    if path.name == JSON_FILE:
+        captions = read_caption_map(path)
+        if locate(root, PICKLE_FILE):
+            notes.append(f"{PICKLE_FILE} is there too: {JSON_FILE} was read")
+    else:
+        captions = caption_map(path, read_plain_pickle(path))
+    return build_split(split, ids, captions, notes=notes)

@@ -1,0 +1,173 @@
+"""The benchmarks by name, and how to read one from its folder."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from vopcli.config.choices import DatasetName
+from vopcli.data.annotations import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
+from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations
+from vopcli.data.annotations.select import find_files, keep_last_caption, note_overlap, skip_videos
+from vopcli.data.annotations.sources import locate
+from vopcli.data.annotations.video_files import VideoFiles, find_video_files
+from vopcli.errors import UsageError
+
+
+def _by_stem(files: VideoFiles, video: str) -> tuple[str, ...]:
+    return files.by_stem(video)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What there is to know of a benchmark.
+
+    Attributes:
+        splits: those it has, in order.
+        read: reads one of them from the dataset's folder.
+        published_videos: videos of each split as published, to be told beside what was found.
+        candidates: the files that may be a video.
+        optional_lists: by split, the list without which a release does without the split.
+        skip_lists: videos that other projects leave out, by the project's name.
+        prefer: suffixes of which the first that is there counts.
+    """
+
+    splits: tuple[str, ...]
+    read: Callable[[Path, str], AnnotatedSplit]
+    published_videos: Mapping[str, int]
+    candidates: Callable[[VideoFiles, str], tuple[str, ...]] = _by_stem
+    optional_lists: Mapping[str, str] = field(default_factory=dict)
+    skip_lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prefer: tuple[str, ...] = ()
+
+
+_MSRVTT_SUFFIXES: Final = (".mp4", ".webm")  # CLIP4Clip takes the second where the first is missing
+
+BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
+    DatasetName.MSRVTT_9K: Benchmark(
+        msrvtt.SPLITS, msrvtt.read_9k, {TRAIN: 9000, TEST: 1000}, prefer=_MSRVTT_SUFFIXES
+    ),
+    DatasetName.MSRVTT_7K: Benchmark(
+        msrvtt.SPLITS, msrvtt.read_7k, {TRAIN: 7010, TEST: 1000}, prefer=_MSRVTT_SUFFIXES
+    ),
+    DatasetName.DIDEMO: Benchmark(
+        didemo.SPLITS,
+        didemo.read,
+        {TRAIN: 8392, VAL: 1065, TEST: 1004},
+        candidates=didemo.candidates,
+        skip_lists={"dgl": didemo.DGL_SKIPPED},
+    ),
+    DatasetName.ACTIVITYNET: Benchmark(
+        activitynet.SPLITS,
+        activitynet.read,
+        {TRAIN: 10_009, TEST: 4917},
+        skip_lists={"dgl": activitynet.DGL_SKIPPED},
+    ),
+    DatasetName.LSMDC: Benchmark(
+        lsmdc.SPLITS,
+        lsmdc.read,
+        {TEST: 1000},  # in the other two, ids repeat: only their lines were ever counted
+        skip_lists={
+            "x-pool": lsmdc.XPOOL_SKIPPED,
+            "unbreakable": lsmdc.UNBREAKABLE_SKIPPED,
+            "dgl": lsmdc.DGL_SKIPPED,
+        },
+    ),
+    DatasetName.MSVD: Benchmark(msvd.SPLITS, msvd.read, {TRAIN: 1200, VAL: 100, TEST: 670}),
+    DatasetName.VATEX: Benchmark(
+        vatex.SPLITS,
+        vatex.read,
+        {TRAIN: 25_991, VAL: 1500, TEST: 1500},
+        optional_lists=vatex.OPTIONAL_LISTS,
+    ),
+}
+
+
+def read_dataset(
+    dataset: DatasetName,
+    root: Path,
+    *,
+    splits: Collection[str] | None = None,
+    skip_ids: Collection[str] = (),
+    last_caption_only: bool = False,
+) -> Annotations:
+    """Read the annotations of a benchmark; no video is looked for.
+
+    Args:
+        dataset: which.
+        root: folder with the annotation files under their published names, or with a folder ``annotations``
+            that holds them.
+        splits: those to read, so that files of others may be missing; None: all of them.
+        skip_ids: videos to leave out, see `skip_list`.
+        last_caption_only: keep a video's last caption, as X-Pool's reader of LSMDC does.
+
+    Raises:
+        UsageError: the benchmark has no such split.
+        DataError: an annotation file is missing or is not what it should be.
+    """
+    benchmark = BENCHMARKS[dataset]
+    for split in splits or ():
+        if split not in benchmark.splits:
+            raise UsageError(
+                f"{dataset.value} has no split {split!r}", hint=f"it has {', '.join(benchmark.splits)}"
+            )
+    wanted = [split for split in benchmark.splits if _is_wanted(benchmark, root, split, splits)]
+    annotations = note_overlap(
+        Annotations(dataset.value, {split: benchmark.read(root, split) for split in wanted})
+    )
+    if skip_ids:
+        annotations = skip_videos(annotations, skip_ids)
+    return keep_last_caption(annotations) if last_caption_only else annotations
+
+
+def _is_wanted(benchmark: Benchmark, root: Path, split: str, splits: Collection[str] | None) -> bool:
+    if splits is not None:
+        return split in splits
+    return split not in benchmark.optional_lists or locate(root, benchmark.optional_lists[split]) is not None
+
+
+def skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
+    """Return the videos that a project leaves out, such as "x-pool" of LSMDC.
+
+    Raises:
+        UsageError: there is no such list.
+    """
+    lists = BENCHMARKS[dataset].skip_lists
+    if project not in lists:
+        near = difflib.get_close_matches(project, lists, 1)
+        known = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(lists) or 'none'}"
+        raise UsageError(f"{dataset.value} has no list of skipped videos {project!r}", hint=known)
+    return lists[project]
+
+
+def find_dataset_files(
+    annotations: Annotations, dataset: DatasetName, files: VideoFiles, *, strict: bool = False
+) -> Annotations:
+    """Give each video of a benchmark its file, or its key in a frame store.
+
+    Args:
+        annotations: from `read_dataset`.
+        dataset: whose they are.
+        files: from `index_dataset_files`, or ``VideoFiles(keys)`` of a frame store.
+        strict: refuse a missing file.
+
+    Returns:
+        The videos with a file; the others are named in the reports.
+
+    Raises:
+        DataError: two files may be the same video, or one is missing and ``strict`` was asked for.
+    """
+    candidates = BENCHMARKS[dataset].candidates
+    return find_files(annotations, lambda video: candidates(files, video), strict=strict)
+
+
+def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
+    """Index the videos below a folder once; ``prefer`` goes before the benchmark's own order of suffixes.
+
+    Raises:
+        DataError: the folder does not exist or holds nothing.
+    """
+    return find_video_files(root, prefer=(*prefer, *BENCHMARKS[dataset].prefer))

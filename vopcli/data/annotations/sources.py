@@ -1,0 +1,271 @@
+"""Find annotation files and read their text, lists, tables and JSON, with errors that name file and line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.data.annotations.records import listing
+from vopcli.errors import DataError, FileError
+
+_FOLDERS: Final = ("", "annotations")
+_BOM: Final = b"\xef\xbb\xbf"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_MEND: Final = "mend the file, or get it again"
+
+
+def locate(root: Path, name: str) -> Path | None:
+    """Return the annotation file ``name`` of ``root``, or of its folder ``annotations``, if it exists."""
+    return next((path for path in _places(root, name) if path.is_file()), None)
+
+
+def annotation_file(root: Path, *names: str) -> Path:
+    """Return the first of the annotation files ``names`` that is in ``root`` or ``root/annotations``.
+
+    Raises:
+        DataError: the root is no folder, or none of the files is there.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is {'not a folder' if root.exists() else 'no folder: it does not exist'}",
+            hint="the root of a dataset is the folder that holds its annotation files",
+        )
+    for name in names:
+        if found := locate(root, name):
+            return found
+    places = " and ".join(str(root / folder) for folder in _FOLDERS)
+    raise DataError(
+        f"{' or '.join(names)} is missing: it is not in {places}",
+        hint="put the dataset's annotation files there, under the names they were published with",
+    )
+
+
+def _places(root: Path, name: str) -> Iterator[Path]:
+    return (root / folder / name for folder in _FOLDERS)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(path, error) from error
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it has another encoding.
+    """
+    data = read_bytes(path)
+    if data.startswith(_UTF16):
+        raise DataError(f"{path} is written in UTF-16", hint="save it as UTF-8")
+    data = data.removeprefix(_BOM)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: the byte 0x{data[error.start]:02x} is not UTF-8",
+            hint=f"save it as UTF-8, for instance: iconv -f latin1 -t utf-8 {path.name} > utf8-{path.name}",
+        ) from error
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not blank, with their numbers from 1; nothing but LF or CRLF ends a line."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.removesuffix("\r")
+
+
+def read_ids(path: Path) -> tuple[list[str], list[str]]:
+    """Read a list with one name a line.
+
+    Returns:
+        The names, each once, in order; and notes of irregularities.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it is not UTF-8, or names nothing.
+    """
+    return unique_ids(path, [line.strip() for _, line in numbered_lines(read_text(path))])
+
+
+def unique_ids(path: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names, each once, and a note if some stood there twice.
+
+    Raises:
+        DataError: there are none.
+    """
+    unique = list(dict.fromkeys(names))
+    if not unique:
+        raise DataError(f"{path} names no video", hint=_MEND)
+    repeated = len(names) - len(unique)
+    return unique, [f"{path.name} names {repeated} videos again: counted once"] if repeated else []
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it is no JSON.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise DataError(f"{path} is not JSON: {reason}", hint=_MEND) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets by thousands
+        raise DataError(f"{path} is not JSON of this dataset: {str(error)[:100]}", hint=_MEND) from error
+
+
+class ShapeError(DataError):
+    """A file is well formed, but not what its name says."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}", hint="is it the dataset's published file?")
+
+
+def read_caption_map(path: Path) -> dict[str, list[str]]:
+    """Read a JSON object that maps each video to its captions.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it is no JSON, or of another shape.
+    """
+    return caption_map(path, read_json(path))
+
+
+def caption_map(path: Path, document: Any) -> dict[str, list[str]]:
+    """Check a dictionary of captions by video; a caption given as a list of words is joined with spaces.
+
+    Raises:
+        ShapeError: it is something else.
+    """
+    if not isinstance(document, dict):
+        raise ShapeError(path, "must map each video to a list of captions")
+    return {_name(path, video): _captions(path, video, captions) for video, captions in document.items()}
+
+
+def _name(path: Path, video: object) -> str:
+    if not isinstance(video, str):
+        raise ShapeError(path, f"the video {shown(video)} must be named by text")
+    return video
+
+
+def _captions(path: Path, video: str, captions: object) -> list[str]:
+    if isinstance(captions, (list, tuple)):
+        joined = [_caption(caption) for caption in captions]
+        texts = [caption for caption in joined if caption is not None]
+        if len(texts) == len(joined):
+            return texts
+    raise ShapeError(path, f"the captions of {shown(video)} must be a list of texts, not {shown(captions)}")
+
+
+def _caption(caption: object) -> str | None:
+    if isinstance(caption, (list, tuple)):
+        words = [word for word in caption if isinstance(word, str)]
+        return " ".join(words) if len(words) == len(caption) else None
+    return caption if isinstance(caption, str) else None
+
+
+def shown(value: object) -> str:
+    """Return a value as it may stand in a message: short, on one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class Problems:
+    """Problems of a file, by line; the first few are named and all are counted."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: list[str] = []
+
+    def add(self, line: int, problem: str) -> None:
+        """Say what is wrong with a line."""
+        self._found.append(f"line {line}: {problem}")
+
+    def raise_any(self, hint: str) -> None:
+        """Refuse the file if a problem was found.
+
+        Raises:
+            DataError: a problem was found.
+        """
+        if self._found:
+            count = f" ({len(self._found)} problems)" if len(self._found) > 1 else ""
+            named = "; ".join(self._found[:10])
+            rest = f"; and {len(self._found) - 10} more" if len(self._found) > 10 else ""
+            raise DataError(f"{self._path}{count}, {named}{rest}", hint=hint)
+
+
+def iter_table(
+    path: Path, text: str, columns: Sequence[str], problems: Problems
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a comma-separated table as dictionaries, with the number of the line each begins on.
+
+    Args:
+        path: the file, for messages.
+        text: its text; the first row names the columns.
+        columns: those that must be there; others are read too.
+        problems: told about rows that have more or fewer fields than the header.
+
+    Raises:
+        DataError: a column is missing, or the quoting is broken.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    line = 1
+    try:
+        for row in reader:
+            start, line = line, reader.line_num + 1
+            if not any(field.strip() for field in row):
+                continue
+            if header is None:
+                header = _header(path, row, columns)
+            elif len(row) != len(header):
+                problems.add(start, f"{len(row)} fields where the header has {len(header)}")
+            else:
+                yield start, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {line}: {error}", hint="a text with a comma or quote in it stands in double quotes"
+        ) from error
+    if header is None:
+        raise DataError(f"{path} is empty", hint=f"its first line names the columns: {','.join(columns)}")
+
+
+def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
+    header = [field.strip() for field in row]
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise DataError(
+            f"{path} has no column {' or '.join(missing)}; its first line reads {shown(','.join(header))}",
+            hint=f"the first line names the columns, separated by commas: {','.join(columns)}",
+        )
+    twice = sorted({column for column in header if column and header.count(column) > 1})
+    if twice:
+        raise DataError(f"{path} has the column {listing(twice)} twice", hint="give each column its own name")
+    return header
+
+
+def decode_line(raw: bytes, number: int) -> tuple[str, bool]:
+    """Decode line ``number`` of a file as UTF-8, else as Latin-1; return it and whether it was UTF-8."""
+    if number == 1:
+        raw = raw.removeprefix(_BOM)
+    try:
+        return raw.decode("utf-8"), True
+    except UnicodeDecodeError:
+        return raw.decode("latin-1"), False

@@ -1,0 +1,20 @@
+"""VATEX in the split of HGR: ten English captions a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, count_note
+from vopcli.data.annotations.sources import annotation_file, read_caption_map, read_ids
+
+SPLITS: Final = (TRAIN, VAL, TEST)
+OPTIONAL_LISTS: Final = {VAL: "val_list.txt"}  # releases without it validate on the test videos
+_USUAL_CAPTIONS: Final = 10
+
+
+def read(root: Path, split: str) -> AnnotatedSplit:
+    """Read a split in the order of its list."""
+    ids, notes = read_ids(annotation_file(root, f"{split}_list.txt"))
+    captions = read_caption_map(annotation_file(root, "ref_captions.json"))
+    return count_note(build_split(split, ids, captions, notes=notes), _USUAL_CAPTIONS)

@@ -1,0 +1,197 @@
+"""Find videos by what annotations call them: a folder's files, or a frame store's keys, indexed once."""
+
+# Large folders are walked without a Path for each file:
+# ruff: noqa: PTH116, PTH118
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from vopcli.data.scan import VIDEO_SUFFIXES
+from vopcli.errors import DataError, FileError
+
+
+class VideoFiles:
+    """Names of videos, looked up by path, by file name and by stem, each in constant time.
+
+    A stem is what stands before the last dot: names may hold other dots. Names that look the same but are
+    composed of other characters (an accent apart from its letter) are taken for the same.
+    Every look-up returns all the files that fit, sorted; more than one means that the name is ambiguous.
+    """
+
+    def __init__(self, paths: Iterable[str], *, root: str | None = None, prefer: Sequence[str] = ()) -> None:
+        """Index videos.
+
+        Args:
+            paths: their names, folders separated by slashes.
+            root: folder that the paths are relative to; None: they are the keys of a frame store. Below a
+                folder only a video's suffix makes a stem, so that ``video7.json`` beside ``video7.mp4`` is no
+                second video.
+            prefer: suffixes of which the first that fits decides where several files have one name.
+        """
+        self.root = root
+        self.unreadable: tuple[str, ...] = ()
+        self._prefer = [suffix.lower() for suffix in prefer]
+        self._paths = _Names(lambda path: path)
+        self._names = _Names(_file_name)
+        self._stems = _Names(lambda path: stem(_file_name(path)))
+        self._path_stems = _Names(stem)
+        for path in sorted(set(paths)):
+            self._paths.add(path)
+            self._names.add(path)
+            if root is None or suffix(path) in VIDEO_SUFFIXES:
+                self._stems.add(path)
+                self._path_stems.add(path)
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+        return len(self._stems.all)
+
+    def example(self) -> str:
+        """Return one of the videos, to be shown in a message; empty where there is none."""
+        return self._stems.all[0] if self._stems.all else ""
+
+    def by_name(self, name: str) -> tuple[str, ...]:
+        """Return the files of this name, suffix included, in whatever folder."""
+        return self._decided(self._names.get(name))
+
+    def by_stem(self, name: str) -> tuple[str, ...]:
+        """Return the videos of this name and any suffix, in whatever folder."""
+        return self._decided(self._stems.get(name))
+
+    def by_any(self, name: str) -> tuple[str, ...]:
+        """Return the videos a person may mean: by path with or without suffix, by file name, or by stem."""
+        path = posixpath.normpath(name)
+        if found := self._paths.get(path):
+            return self._decided(found)
+        if "/" in path:
+            return self._decided(self._path_stems.get(path))
+        return self._decided(sorted({*self._names.get(path), *self._stems.get(path)}))
+
+    def _decided(self, found: Sequence[str]) -> tuple[str, ...]:
+        if len(found) < 2:
+            return tuple(found)
+        for preferred in self._prefer:
+            if fitting := [path for path in found if suffix(path) == preferred]:
+                found = fitting
+                break
+        if self.root is not None:  # two names of one file are no question
+            root = self.root
+            found = list(
+                {os.path.realpath(os.path.join(root, path)): path for path in reversed(found)}.values()
+            )
+        return tuple(sorted(found))
+
+
+class _Names:
+    """Paths by a part of them; an exact spelling wins over one composed of other characters."""
+
+    def __init__(self, part: Callable[[str], str]) -> None:
+        self.all: list[str] = []
+        self._part = part
+        self._paths: dict[str, list[str]] = {}
+
+    def add(self, path: str) -> None:
+        self.all.append(path)
+        self._paths.setdefault(_composed(self._part(path)), []).append(path)
+
+    def get(self, name: str) -> list[str]:
+        found = self._paths.get(_composed(name), [])
+        return [path for path in found if self._part(path) == name] or found
+
+
+def stem(path: str) -> str:
+    """Return what stands before the last dot of the file name: "a/b.c" of "a/b.c.mp4" and of "a/b.c."."""
+    name = _file_name(path)
+    before, dot, _ = name.rpartition(".")
+    return path[: len(path) - len(name)] + (before if dot and before else name)
+
+
+def suffix(path: str) -> str:
+    """Return the last dot of the file name and what follows, in lower case; empty where there is no dot."""
+    return _file_name(path)[len(_file_name(stem(path))) :].lower()
+
+
+def _file_name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def find_video_files(root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
+    """Index all files below a folder once; links are followed, hidden files and folders left out.
+
+    Args:
+        root: the folder.
+        prefer: suffixes of which the first that fits decides where several files have one name.
+
+    Raises:
+        FileError: the folder cannot be read; folders below it that cannot are named in ``unreadable``.
+        DataError: it is no folder, or holds no file.
+    """
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root} is not a folder", hint="name the folder that holds the videos")
+    unreadable: list[str] = []
+    try:
+        paths = list(_walk(os.path.realpath(root), unreadable))
+    except OSError as error:
+        raise FileError(error.filename or root, error) from error
+    if not paths:
+        raise DataError(f"{root} holds no file", hint="name the folder that holds the videos")
+    files = VideoFiles(paths, root=os.path.realpath(root), prefer=prefer)
+    files.unreadable = tuple(unreadable)
+    return files
+
+
+def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
+    """Yield the files' paths relative to ``root``; each folder is entered once, whatever links lead to it.
+
+    Raises:
+        OSError: ``root`` cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            status, entries = _look_into(os.path.join(root, folder))
+        except OSError:
+            if not folder:
+                raise
+            unreadable.append(os.path.join(root, folder))
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        below = []
+        for entry in entries:
+            kind = _kind(entry)
+            if kind == stat.S_IFDIR:
+                below.append(os.path.join(folder, entry.name))
+            elif kind == stat.S_IFREG:
+                yield os.path.join(folder, entry.name)
+        folders.extend(reversed(below))
+
+
+def _look_into(folder: str) -> tuple[os.stat_result, list[os.DirEntry[str]]]:
+    status = os.stat(folder)
+    with os.scandir(folder) as entries:
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+    return status, sorted(shown, key=lambda entry: os.fsencode(entry.name))
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    """Return whether it is a file or a folder, 0 for a link that leads nowhere."""
+    if not entry.is_symlink():
+        return stat.S_IFDIR if entry.is_dir() else stat.S_IFREG if entry.is_file() else 0
+    try:
+        return stat.S_IFMT(entry.stat().st_mode)
+    except OSError:
+        return 0
