@@ -175,6 +175,8 @@ HOSTILE = {
     "stride of zero, a huge tensor of nothing": _tensor((10**9,), (0,)),
     "larger than its storage": _tensor((5,), (1,)),
     "beyond its end": _tensor((2,), (1,), offset=3),
+    "beyond its end by its stride": _tensor((2,), (3,), offset=1),
+    "beyond its end by both strides": _tensor((2, 2), (3, 1), offset=0),
     "negative size": _tensor((-1,), (1,)),
     "negative stride": _tensor((2,), (-1,)),
     "negative offset": _tensor((1,), (1,), offset=-1),

@@ -109,6 +109,8 @@ def test_fingerprint_tells_models_apart(tmp_path: Path) -> None:
     assert len(set(found)) == 4
     weights = read_weights(tmp_path / "f.safetensors", activation=Activation.GELU)
     assert weights.fingerprint() != replace(weights, shape=replace(GELU, vision_heads=6)).fingerprint()
+    zeros = [{"a": np.zeros((2, 3))}, {"a": np.zeros((3, 2))}, {"b": np.zeros((2, 3))}]
+    assert len({replace(weights, tensors=tensors).fingerprint() for tensors in zeros}) == 3
 
 
 def test_bfloat16_is_widened(tmp_path: Path) -> None:
@@ -343,6 +345,32 @@ def test_left_out_settings_have_the_value_of_their_library(tmp_path: Path) -> No
     assert ours.activation.value == theirs.text_config.hidden_act == theirs.vision_config.hidden_act
     assert ours.text_heads == theirs.text_config.num_attention_heads
     assert ours.vision_heads == theirs.vision_config.num_attention_heads
+
+
+@pytest.mark.parametrize(
+    ("file", "wrap"),
+    [
+        ("preprocessor_config.json", dict),
+        ("processor_config.json", lambda pixels: {"image_processor": pixels}),
+    ],
+)
+def test_hugging_face_pixels_of_another_scale(tmp_path: Path, file: str, wrap: Callable[..., Any]) -> None:
+    write_hugging_face(tmp_path)
+    pixels = {
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+    }
+    (tmp_path / file).write_text(json.dumps(wrap(pixels)))
+    assert read_weights(tmp_path).shape == TINY
+    (tmp_path / file).write_text(json.dumps(wrap({**pixels, "image_std": [0.5, 0.5, 0.5]})))
+    with pytest.raises(WeightsError, match=r"image_std is \[0\.5, 0\.5, 0\.5\]; vop scales pixels"):
+        read_weights(tmp_path)
+
+
+def test_pixels_are_scaled_as_the_vision_tower_does() -> None:
+    from vopcli.clip import model_config, vision
+
+    assert (model_config.MEAN, model_config.STD) == (vision.PIXEL_MEAN, vision.PIXEL_STD)
 
 
 OPEN_CLIP_ODD: list[tuple[str, str, Any, str]] = [

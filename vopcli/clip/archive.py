@@ -225,7 +225,7 @@ class _Unpickler(pickle._Unpickler):
 def _strided(
     storage: NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> NDArray[Any]:
-    """View a 1-D storage as a tensor; all of it must lie inside, no number may be used twice.
+    """View a 1-D storage as a tensor; all of it must lie inside, and it may not have more numbers.
 
     Raises:
         DamageError: it reaches beyond the storage, or makes no sense.

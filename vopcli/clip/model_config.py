@@ -55,6 +55,7 @@ def read_hugging_face_config(folder: Path) -> Declared:
         if section.get("layer_norm_eps", 1e-5) != 1e-5:
             raise WeightsError(f"{path}: layer_norm_eps is {section['layer_norm_eps']}, not 1e-5")
     _check_pixels(folder / "preprocessor_config.json", "image_mean", "image_std")
+    _check_pixels(folder / "processor_config.json", "image_mean", "image_std", "image_processor")
     return Declared(
         activation=Activation(activations.pop()),
         vision_heads=_count(path, vision, "num_attention_heads", 12),
@@ -74,6 +75,11 @@ _OPEN_CLIP_VISION = {
 }
 _OPEN_CLIP_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 _OPEN_CLIP_MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale"}
+_OPEN_CLIP_USUAL = {
+    "pool_type": ("tok", "argmax"),
+    "proj_type": ("linear",),
+    "pos_embed_type": ("learnable",),
+}
 
 
 def read_open_clip_config(folder: Path) -> Declared:
@@ -89,7 +95,11 @@ def read_open_clip_config(folder: Path) -> Declared:
     model = _section(path, config, "model_cfg") if "model_cfg" in config else config
     vision, text = _section(path, model, "vision_cfg"), _section(path, model, "text_cfg")
     for section, known in ((model, _OPEN_CLIP_MODEL), (vision, _OPEN_CLIP_VISION), (text, _OPEN_CLIP_TEXT)):
-        others = sorted(key for key, value in section.items() if key not in known and value)
+        others = sorted(
+            key
+            for key, value in section.items()
+            if value and key not in known and value not in _OPEN_CLIP_USUAL.get(key, ())
+        )
         if others:
             raise WeightsError(
                 f"{path}: {', '.join(others[:3])[:120]} asks for another model than OpenAI's CLIP",
