@@ -126,9 +126,9 @@ class Model:
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
             raise ValueError(f"need uint8 frames (N, F, H, W, 3), got {frames.dtype} {frames.shape}")
         videos, length = frames.shape[:2]
-        flat = frames.reshape(-1, *frames.shape[2:])  # (N * F, H, W, 3)
-        if len(flat) and 0 in flat.shape:
+        if videos * length and not frames.size:
             raise ValueError(f"frames without a pixel: {frames.shape}")
+        flat = frames.reshape(videos * length, *frames.shape[2:])  # (N * F, H, W, 3)
         return self.embed(flat).reshape(videos, length, self.shape.embed_dim)
 
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
