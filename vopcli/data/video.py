@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.data.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
-from vopcli.data.packets import open_video, scan
+from vopcli.data.packets import open_video, reason, scan
 from vopcli.data.samplers import Sampling, fps_indices, uniform_indices
 from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 from vopcli.errors import VideoError
@@ -69,7 +70,7 @@ def probe(path: str) -> VideoInfo:
     """
     with _opened(path, _no_tick, hold=True) as video:
         for frame in decode_all(video):
-            return _info(video, frame, _seconds(video))
+            return _info(video, frame, _timeline(video))
         error = _undecodable(video, 0)
         raise error
 
@@ -83,7 +84,7 @@ def count_sampled(path: str, sampling: Sampling, *, tick: Callable[[], None] = _
     if sampling.rule == "uniform" and sampling.num_frames is not None:
         return sampling.num_frames
     with _opened(path, tick, hold=False) as video:
-        return len(_choose(sampling, _seconds(video)))
+        return len(_timeline(video).choose(sampling))
 
 
 def read_frames(
@@ -105,14 +106,13 @@ def read_frames(
         VideoError: it is no video, or too little of it can be decoded.
     """
     with _opened(path, tick, hold=True) as video:
-        seconds = _seconds(video)
-        chosen = _choose(sampling, seconds)
+        timeline = _timeline(video)
+        chosen = timeline.choose(sampling)
         shelf = _Shelf(size, len(chosen))
         wanted = [video.table.order[index] for index in chosen]
         if not (video.table.is_timed and decode_timed(video, wanted, shelf.put)):
             return _read_damaged(video, sampling, size)
-        times = [seconds[index] for index in chosen]
-        return _sampled(video, sampling, shelf, times, _info(video, shelf.first, seconds))
+        return _sampled(video, sampling, shelf, timeline, chosen)
 
 
 def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFrames:
@@ -130,8 +130,8 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFra
         error = _undecodable(video, len(usable))
         raise error
     num_bad = video.num_bad
-    seconds = _times(video, [outcome[place][0] for place in usable])
-    chosen = _choose(sampling, seconds)
+    timeline = _timeline(video, [outcome[place][0] for place in usable])
+    chosen = timeline.choose(sampling)
     places = {usable[index]: slot for slot, index in enumerate(chosen)}
     shelf = _Shelf(size, len(chosen))
     for place, frame in enumerate(decode_all(video)):
@@ -139,9 +139,8 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFra
             shelf.put(places[place], frame)
         if place >= max(places):
             break
-    video.num_bad = num_bad
-    times = [seconds[index] for index in chosen]
-    return _sampled(video, sampling, shelf, times, _info(video, shelf.first, seconds))
+    video.num_bad = max(num_bad, video.table.num_bad)
+    return _sampled(video, sampling, shelf, timeline, chosen)
 
 
 def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
@@ -182,43 +181,63 @@ def _opened(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[Open
             raise VideoError(
                 f"{path}: it has a video stream without a single frame", hint="copy or download it again"
             )
-        yield video
+        try:
+            yield video
+        except av.FFmpegError as error:
+            raise VideoError(
+                f"{path}: its pictures cannot be converted ({reason(error)})", hint="is the file damaged?"
+            ) from error
 
 
-def _seconds(video: OpenVideo) -> list[Fraction]:
-    """Return when each presentable frame is shown, the first at 0."""
-    return _times(video, [video.table.pts[position] for position in video.table.order])
+@dataclass(frozen=True)
+class _Timeline:
+    """When each frame is shown: ``ticks`` rise, and last ``unit`` seconds each."""
+
+    ticks: Sequence[int]
+    unit: Fraction
+
+    def seconds(self, index: int) -> Fraction:
+        """Return when a frame is shown, the first at 0."""
+        return (self.ticks[index] - self.ticks[0]) * self.unit
+
+    def choose(self, sampling: Sampling) -> list[int]:
+        """Return the indices that a sampling takes."""
+        if sampling.fps is None:
+            return uniform_indices(sampling.num_frames or len(self.ticks), len(self.ticks))
+        seconds = [self.seconds(index) for index in range(len(self.ticks))]
+        return fps_indices(seconds, sampling.fps, sampling.num_frames)
 
 
-def _times(video: OpenVideo, pts: Sequence[int | None]) -> list[Fraction]:
+def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> _Timeline:
+    """Return the times of the presentable frames, or of those with the given ``pts``.
+
+    Where the container has no times, the frames follow each other at its rate.
+    """
+    if pts is None:
+        pts = [video.table.pts[position] for position in video.table.order]
     known = [value for value in pts if value is not None]
     if len(known) == len(pts) and sorted(set(known)) == known:
-        return [(value - known[0]) * video.table.time_base for value in known]
+        return _Timeline(known, video.table.time_base)
     rate = video.stream.average_rate or video.stream.guessed_rate or Fraction(25)
-    return [Fraction(index) / rate for index in range(len(pts))]
-
-
-def _choose(sampling: Sampling, seconds: Sequence[Fraction]) -> list[int]:
-    if sampling.fps is not None:
-        return fps_indices(seconds, sampling.fps, sampling.num_frames)
-    return uniform_indices(sampling.num_frames or len(seconds), len(seconds))
+    return _Timeline(range(len(pts)), 1 / rate)
 
 
 def _sampled(
-    video: OpenVideo, sampling: Sampling, shelf: _Shelf, times: Sequence[Fraction], info: VideoInfo
+    video: OpenVideo, sampling: Sampling, shelf: _Shelf, timeline: _Timeline, chosen: Sequence[int]
 ) -> SampledFrames:
-    """Fill up with the last frame where the video has too few."""
-    num_real = len(times)
-    num_frames = len(_choose(sampling, _seconds(video)))
-    if sampling.rule == "uniform":
-        num_frames = sampling.num_frames or num_real
+    """Fill up with the last frame where the video has fewer than `count_sampled` says."""
+    num_real = len(chosen)
+    num_frames = sampling.num_frames or num_real
+    if sampling.fps is not None:
+        num_frames = len(_timeline(video).choose(sampling))
     take = np.minimum(np.arange(num_frames), num_real - 1)
-    seconds = np.array([float(time) for time in times])
+    seconds = np.array([float(timeline.seconds(index)) for index in chosen])
     frames = shelf.frames if num_frames == num_real else shelf.frames[take]
+    info = _info(video, shelf.first, timeline)
     return SampledFrames(frames, seconds[take], min(num_real, num_frames), info, video.num_bad)
 
 
-def _info(video: OpenVideo, frame: VideoFrame | None, seconds: Sequence[Fraction]) -> VideoInfo:
+def _info(video: OpenVideo, frame: VideoFrame | None, timeline: _Timeline) -> VideoInfo:
     if frame is None:
         error = _undecodable(video, 0)
         raise error
@@ -226,12 +245,13 @@ def _info(video: OpenVideo, frame: VideoFrame | None, seconds: Sequence[Fraction
     width, height = (frame.height, frame.width) if clockwise % 180 else (frame.width, frame.height)
     table, last = video.table, video.table.pts[video.table.order[-1]]
     tail = (table.end - last) * table.time_base if last is not None else Fraction(0)
-    if tail <= 0:
-        tail = seconds[-1] / (len(seconds) - 1) if len(seconds) > 1 else Fraction(0)
-    duration = seconds[-1] + tail
-    rate = len(seconds) / duration if duration else video.stream.average_rate or Fraction(0)
-    codec = video.stream.codec_context.name
-    return VideoInfo(float(duration), float(rate), width, height, clockwise, len(seconds), codec)
+    num_frames = len(timeline.ticks)
+    if tail <= 0 and num_frames > 1:
+        tail = timeline.seconds(-1) / (num_frames - 1)
+    duration = timeline.seconds(-1) + tail
+    rate = num_frames / duration if duration else video.stream.average_rate or Fraction(0)
+    codec = video.stream.codec_context.codec.canonical_name
+    return VideoInfo(float(duration), float(rate), width, height, clockwise, num_frames, codec)
 
 
 def _undecodable(video: OpenVideo, num_decodable: int) -> VideoError:
