@@ -1,0 +1,320 @@
+"""Encoding real videos into an index: what ends up in it, what a second run does, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.clip import tiny_clip
+from tests.support.models import open_clip_frames, write_model
+from tests.support.videos import make_video
+from vopcli.config.choices import Precision
+from vopcli.data.frame_store import FrameStore
+from vopcli.errors import BusyError, DataError, UsageError
+from vopcli.hdf5 import read_format_name
+from vopcli.progress import SilentProgress
+from vopcli.retrieval.index import VideoIndex, describe, verify
+from vopcli.retrieval.index_writer import IndexWriter
+from vopcli.workflows.encode import EncodeRequest, EncodeSummary, encode
+from vopcli.workflows.extract import ExtractRequest, extract
+
+SIZE = tiny_clip().image_resolution
+SHORT = "short ü.mp4"  # of 2 frames, where the others have 30
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    (folder / "below").mkdir()
+    make_video(folder / "a.mp4", num_frames=30)
+    make_video(folder / "below" / "b.mp4", "-vf", "negate", num_frames=30)
+    make_video(folder / SHORT, num_frames=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "frames.h5"
+    extract(
+        ExtractRequest([videos], path, sampling="uniform", num_frames=4, size=SIZE, workers=1),
+        SilentProgress(),
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+
+
+def request_for(source: Path, index: Path, weights: Path) -> EncodeRequest:
+    return EncodeRequest(
+        [source],
+        index,
+        weights=str(weights),
+        device="cpu",
+        precision=Precision.FP32,
+        sampling=None if source.suffix == ".h5" else "uniform:4",
+        workers=1,
+    )
+
+
+def run(request: EncodeRequest) -> EncodeSummary:
+    return encode(request, SilentProgress())
+
+
+def contents(path: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
+    index = VideoIndex(path)
+    found = {}
+    for video in index.videos():
+        frames, seconds = index.frames_of(video.row)
+        found[video.path] = (index.embedding_of(video.row).tobytes(), frames.tobytes(), seconds.tolist())
+    return found
+
+
+def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: Path) -> None:
+    summary = run(request_for(store, tmp_path / "i.h5", weights))
+    assert (summary.num_new, summary.num_videos, summary.failures) == (3, 3, [])
+    assert summary.num_frames == 4 + 4 + 2  # repeats go through the model only once
+    frames_of = FrameStore.open(store)
+    index = VideoIndex(tmp_path / "i.h5")
+    stored = {video.path: video for video in frames_of.videos}
+    assert {video.path for video in index.videos()} == stored.keys() == {"a.mp4", "below/b.mp4", SHORT}
+    for video in index.videos():
+        source = stored[video.path]
+        expected = open_clip_frames(frames_of.read(source))  # (4, E), the repeats of the short one included
+        frames, seconds = index.frames_of(video.row)
+        np.testing.assert_allclose(frames.astype(np.float32), expected, atol=5e-4)  # kept as float16
+        mean = expected.mean(axis=0) / np.linalg.norm(expected.mean(axis=0))
+        np.testing.assert_allclose(index.embedding_of(video.row), mean, atol=1e-5)
+        np.testing.assert_array_equal(seconds, source.seconds)
+        assert (video.num_real, video.num_frames) == (2 if video.path == SHORT else 4, 4)
+        assert (video.root, video.size, video.mtime_ns) == (source.root, source.size, source.mtime_ns)
+        assert (video.sha256, video.duration_seconds) == (source.sha256, source.duration_seconds)
+    assert verify(tmp_path / "i.h5", SilentProgress()) == []
+
+
+def test_videos_give_what_their_store_gives(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:
+    run(request_for(store, tmp_path / "store.h5", weights))
+    run(request_for(videos, tmp_path / "videos.h5", weights))
+    through_store, direct = contents(tmp_path / "store.h5"), contents(tmp_path / "videos.h5")
+    assert direct.keys() == through_store.keys()
+    for path, (embedding, _, seconds) in direct.items():
+        other = np.frombuffer(through_store[path][0], np.float32)
+        np.testing.assert_allclose(np.frombuffer(embedding, np.float32), other, atol=1e-6)
+        assert seconds == through_store[path][2]
+    # so one can be continued with the other, and finds nothing to do
+    summary = run(request_for(videos, tmp_path / "store.h5", weights))
+    assert (summary.num_unchanged, summary.num_new, summary.num_frames) == (3, 0, 0)
+    assert contents(tmp_path / "store.h5") == through_store
+    hashes = [
+        {video.path: video.sha256 for video in VideoIndex(tmp_path / f"{name}.h5").videos()}
+        for name in ("store", "videos")
+    ]
+    assert hashes[0] == hashes[1]
+
+
+def test_second_run_adds_what_is_new_and_changed(videos: Path, weights: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(videos, tmp_path / "videos")
+    request = request_for(folder, tmp_path / "i.h5", weights)
+    run(request)
+    before = contents(request.index)
+    make_video(folder / "c.mp4", "-vf", "hflip", num_frames=12)
+    make_video(folder / "a.mp4", "-vf", "vflip", num_frames=20)
+    (folder / "below" / "b.mp4").rename(folder / "renamed.mp4")
+    (folder / SHORT).touch()
+    summary = run(request)
+    assert (summary.num_new, summary.num_changed, summary.num_copied) == (1, 1, 2)
+    assert summary.num_frames == 8
+    after = contents(request.index)
+    assert after.keys() == {"a.mp4", "c.mp4", "renamed.mp4", SHORT}
+    assert after["renamed.mp4"] == before["below/b.mp4"]
+    assert after[SHORT] == before[SHORT]
+    assert after["a.mp4"][0] != before["a.mp4"][0]
+    assert verify(request.index, SilentProgress()) == []
+    assert run(request).num_unchanged == 4
+
+
+def test_prune_drops_what_vanished(videos: Path, weights: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(videos, tmp_path / "videos")
+    request = request_for(folder, tmp_path / "i.h5", weights)
+    run(request)
+    before = contents(request.index)
+    (folder / "a.mp4").unlink()
+    make_video(folder / "c.mp4", num_frames=9)
+    assert run(request).num_videos == 4
+    summary = run(replace(request, prune=True))
+    assert (summary.num_pruned, summary.num_videos) == (1, 3)
+    after = contents(request.index)
+    assert after.keys() == {"below/b.mp4", "c.mp4", SHORT}
+    assert after["below/b.mp4"] == before["below/b.mp4"]
+    assert describe(request.index)["segments"] == 1
+    assert verify(request.index, SilentProgress()) == []
+
+
+def test_rates_give_videos_numbers_of_frames_of_their_own(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    request = replace(request_for(videos, tmp_path / "i.h5", weights), sampling="fps:5")
+    run(request)
+    index = VideoIndex(request.index)
+    counts = {video.path: video.num_frames for video in index.videos()}
+    assert counts == {"a.mp4": 6, "below/b.mp4": 6, SHORT: 1}
+    (row,) = (video.row for video in index.videos() if video.path == "a.mp4")
+    np.testing.assert_allclose(index.frames_of(row)[1], np.arange(6) / 5, atol=1e-9)
+    assert index.meta.recipe["sampling"] == "fps:5"
+    # the index remembers its rule, and refuses another
+    assert run(replace(request, sampling=None)).num_unchanged == 3
+    with pytest.raises(DataError, match="fps:5, not by uniform:4") as raised:
+        run(replace(request, sampling="uniform:4"))
+    assert "--overwrite" in raised.value.hint
+    assert run(replace(request, sampling="uniform:4", overwrite=True)).num_new == 3
+
+
+def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(videos, tmp_path / "videos")
+    (folder / "text.mp4").write_text("no video")
+    (folder / "empty.mp4").write_bytes(b"")
+    for sampling in ("uniform:4", "fps:5"):
+        request = replace(request_for(folder, tmp_path / f"{sampling[:3]}.h5", weights), sampling=sampling)
+        summary = run(request)
+        assert sorted(path for path, _ in summary.failures) == ["empty.mp4", "text.mp4"]
+        assert all(reason and str(folder) not in reason for _, reason in summary.failures)
+        assert (summary.num_new, summary.num_videos) == (3, 3)
+        assert run(replace(request, prune=True)).num_videos == 3
+
+
+def test_model_that_does_not_match_is_refused(store: Path, weights: Path, tmp_path: Path) -> None:
+    request = request_for(store, tmp_path / "i.h5", weights)
+    run(request)
+    before = request.index.read_bytes()
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(DataError, match=r"made with another model .*tiny\.safetensors"):
+        run(replace(request, weights=str(other)))
+    assert request.index.read_bytes() == before
+    assert run(replace(request, weights=str(other), overwrite=True)).num_new == 3
+    large = write_model(
+        tmp_path / "large.safetensors", shape=replace(tiny_clip(), image_resolution=42), seed=2
+    )
+    with pytest.raises(DataError, match="35 px, the model takes 42 px") as raised:
+        run(replace(request, weights=str(large), index=tmp_path / "large.h5"))
+    assert "--size 42" in raised.value.hint
+    assert not (tmp_path / "large.h5").exists()
+
+
+def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:
+    request = request_for(videos, tmp_path / "i.h5", weights)
+    with pytest.raises(UsageError, match="not an index"):
+        run(replace(request, index=videos / "a.mp4", overwrite=True))
+    assert (videos / "a.mp4").stat().st_size > 1000
+    with pytest.raises(UsageError, match="not an index"):
+        run(replace(request, index=store, overwrite=True))
+    assert read_format_name(store) == "vop-frames"
+    with pytest.raises(DataError, match="vop-frames"):
+        run(replace(request, index=store))
+    with pytest.raises(UsageError, match="source and index at once"):
+        run(replace(request, sources=[store], index=store, sampling=None))
+    with pytest.raises(UsageError, match="only source"):
+        run(replace(request, sources=[store, videos], sampling=None))
+    with pytest.raises(UsageError, match="chosen already"):
+        run(replace(request, sources=[store]))
+    with pytest.raises(DataError, match="does not exist"):
+        run(replace(request, sources=[tmp_path / "none"]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no video found"):
+        run(replace(request, sources=[tmp_path / "empty"]))
+    with pytest.raises(UsageError, match="unknown device"):
+        run(replace(request, device="toaster"))
+
+
+def test_one_writer_at_a_time(store: Path, weights: Path, tmp_path: Path) -> None:
+    request = request_for(store, tmp_path / "i.h5", weights)
+    run(request)
+    with IndexWriter(request.index):
+        for attempt in (request, replace(request, overwrite=True), replace(request, prune=True)):
+            with pytest.raises(BusyError, match="in use by another process"):
+                run(attempt)
+    assert run(request).num_unchanged == 3
+
+
+def test_cache_that_cannot_be_written_is_no_error(
+    store: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "file"))
+    assert run(request_for(store, tmp_path / "i.h5", weights)).num_new == 3
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_at_any_moment_the_same_command_goes_on(
+    how: signal.Signals, videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(24):  # different files: the same content would be encoded once
+        make_copy(videos / "a.mp4", folder / f"{number:02d}.mp4", number)
+    index = tmp_path / "i.h5"
+    command = [sys.executable, "-m", "vopcli", "encode", str(folder), str(index), "--weights", str(weights)]
+    command += [
+        "--workers",
+        "1",
+        "--num-frames",
+        "4",
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as child:
+        while child.poll() is None and (not index.exists() or b"\x01" not in statuses(index)):
+            time.sleep(0.02)
+        assert child.poll() is None, child.stderr and child.stderr.read()
+        child.send_signal(how)
+        child.wait(30)
+        said = child.stderr.read().decode() if child.stderr else ""
+    if how is signal.SIGINT:
+        assert child.returncode == 130
+        assert "kept" in said
+    kept = contents(index)
+    assert 0 < len(kept) < 24
+    assert verify(index, SilentProgress()) == []
+    summary = run(request_for(folder, index, weights))
+    assert (summary.num_unchanged, summary.num_new, summary.num_videos) == (len(kept), 24 - len(kept), 24)
+    after = contents(index)
+    assert {path: after[path] for path in kept} == kept
+    assert verify(index, SilentProgress()) == []
+
+
+def make_copy(source: Path, target: Path, number: int) -> None:
+    """Copy a video and add a few bytes that players skip."""
+    free = (16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big")
+    target.write_bytes(source.read_bytes() + free)
+
+
+def statuses(path: Path) -> bytes:
+    """The status column of a file that another process has locked, seen in a copy."""
+    copy = path.with_suffix(".copy")
+    shutil.copyfile(path, copy)
+    try:
+        return b"".join(bytes(segment.map("status")) for segment in VideoIndex(copy).segments)
+    except DataError:  # copied between two steps of the writer
+        return b""
+    finally:
+        copy.unlink()
