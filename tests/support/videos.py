@@ -280,6 +280,8 @@ GOOD: dict[str, Callable[[Path], Path]] = {
     "mpeg4-b.avi": lambda path: make_video(
         path, codec=("-c:v", "mpeg4", "-q:v", "3", "-g", "12", "-bf", "2")
     ),
+    "h264.avi": lambda path: make_video(path, "-g", "12"),
+    "xvid.avi": lambda path: make_video(path, codec=("-c:v", "libxvid", "-q:v", "3", "-bf", "2", "-g", "12")),
     "mpeg2.mpg": lambda path: make_video(
         path, codec=("-c:v", "mpeg2video", "-q:v", "3", "-g", "15", "-bf", "2")
     ),

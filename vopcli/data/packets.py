@@ -62,6 +62,7 @@ class PacketTable:
         order: positions of the presentable packets, in the order of their presentation.
         held: the packets themselves, or None when they were too large to keep.
         num_bad: packets that the container itself reports as damaged.
+        has_made_up_times: whether the container lacks presentation times though frames are reordered.
         end: pts at which the last presentable frame's time is over.
     """
 
@@ -73,6 +74,7 @@ class PacketTable:
     held: list[VideoPacket] | None = field(default_factory=list)
     num_bad: int = 0
     end: int = 0
+    has_made_up_times: bool = False
 
     def drop_before(self, start: int) -> None:
         """Count the frames before a time as not presented."""
@@ -86,7 +88,9 @@ class PacketTable:
 
     @property
     def is_timed(self) -> bool:
-        """Whether each presentable packet has a time of its own."""
+        """Whether each presentable packet has a presentation time of its own."""
+        if self.has_made_up_times:
+            return False
         times = [self.pts[position] for position in self.order]
         return None not in times and len(set(times)) == len(times)
 
@@ -130,6 +134,7 @@ def scan(
         hold: keep the packets, while they are not too large.
     """
     table = PacketTable(stream.time_base or Fraction(1, 1000))
+    table.has_made_up_times = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
     held_bytes = 0
     presentable: list[tuple[int, int]] = []
     has_begun = False
