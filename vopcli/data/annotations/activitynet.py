@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from vopcli.data.annotations.records import TEST, TRAIN, AnnotatedSplit, TimeWindow, build_split, listing
 from vopcli.data.annotations.sources import ShapeError, annotation_file, read_json, shown, unique_ids
+from vopcli.data.annotations.video_files import VideoFiles
 
 SPLITS: Final = (TRAIN, TEST)
 DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # DGL leaves it out of the test as broken
@@ -34,6 +35,11 @@ def read(root: Path, split: str) -> AnnotatedSplit:
     }
     windows = {video: TimeWindow(0.0, float(math.ceil(seconds))) for video, (_, seconds) in entries.items()}
     return build_split(split, ids, paragraphs, windows=windows, notes=notes)
+
+
+def candidates(files: VideoFiles, video: str) -> tuple[str, ...]:
+    """Return the files that may be a video: of its id, or of the id as the annotations write it."""
+    return files.by_stem(video) or files.by_stem(_PREFIX + video)
 
 
 def _ids(path: Path) -> list[str]:

@@ -64,6 +64,7 @@ BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
         activitynet.SPLITS,
         activitynet.read,
         {TRAIN: 10_009, TEST: 4917},
+        candidates=activitynet.candidates,
         skip_lists={"dgl": activitynet.DGL_SKIPPED},
     ),
     DatasetName.LSMDC: Benchmark(

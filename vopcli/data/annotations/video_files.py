@@ -142,7 +142,7 @@ def find_video_files(root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
     try:
         paths = list(_walk(os.path.realpath(root), unreadable))
     except OSError as error:
-        raise FileError(error.filename or root, error) from error
+        raise FileError(root, error) from error
     if not paths:
         raise DataError(f"{root} holds no file", hint="name the folder that holds the videos")
     files = VideoFiles(paths, root=os.path.realpath(root), prefer=prefer)

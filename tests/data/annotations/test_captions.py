@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vopcli.data.annotations.captions import CaptionLine, match_captions, read_captions
+from vopcli.data.annotations.records import Annotations, CaptionedVideo
+from vopcli.errors import DataError, FileError
+
+KEYS = ["cat/one.mp4", "cat/two.mp4", "dog/one.mp4", "three.b.mkv", "three.mp4"]
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    return path
+
+
+def line(video: object, caption: object, split: object = "train", **more: object) -> str:
+    return json.dumps({"video": video, "caption": caption, "split": split, **more})
+
+
+def match(folder: Path, *lines: str, keys: list[str] = KEYS) -> Annotations:
+    return match_captions(read_captions(write(folder / "captions.jsonl", *lines)), keys)
+
+
+def test_captions_of_a_video_stand_together(tmp_path: Path) -> None:
+    annotations = match(
+        tmp_path,
+        line("cat/two.mp4", "a cat sleeps"),
+        line("cat/one.mp4", "a cat jumps", "test"),
+        line("three.mp4", "rain"),
+        line("two", " a Cat  sleeps; \u4e2d\u6587 \u2028 still one line"),
+        line("dog/one.mp4", "a dog", "my split"),
+    )
+    assert list(annotations.splits) == ["train", "test", "my split"]
+    assert annotations.split("train").videos == (
+        CaptionedVideo(
+            "cat/two.mp4",
+            ("a cat sleeps", " a Cat  sleeps; \u4e2d\u6587 \u2028 still one line"),
+            file="cat/two.mp4",
+        ),
+        CaptionedVideo("three.mp4", ("rain",), file="three.mp4"),
+    )
+    assert annotations.split("my split").pairs() == [("dog/one.mp4", "a dog")]
+    assert annotations.notes == ()
+    assert [report.notes for report in annotations.reports] == [(), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("cat/one.mp4", "cat/one.mp4"),
+        ("./cat//one.mp4", "cat/one.mp4"),
+        ("cat/one", "cat/one.mp4"),
+        ("two", "cat/two.mp4"),
+        ("two.mp4", "cat/two.mp4"),
+        ("three.b", "three.b.mkv"),
+        ("three.b.mkv", "three.b.mkv"),
+        ("three", "three.mp4"),
+    ],
+)
+def test_ways_to_name_a_video(tmp_path: Path, name: str, key: str) -> None:
+    assert match(tmp_path, line(name, "x")).split("train").pairs() == [(key, "x")]
+
+
+@pytest.mark.parametrize(
+    "name", ["one.avi", "bird", "cat", "mp4", "cat/three", "ONE", "two.", "/cat/one.mp4"]
+)
+def test_names_that_fit_nothing(tmp_path: Path, name: str) -> None:
+    annotations = match(tmp_path, line(name, "x"), line("two", "y"))
+    report = annotations.split("train").report
+    assert report.without_file == (name,)
+    assert (report.num_listed, report.num_with_file, report.num_used) == (2, 1, 1)
+    assert not report.is_complete
+
+
+@pytest.mark.parametrize("name", ["one", "one.mp4"])
+def test_an_ambiguous_name_names_both(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"line 2: '{name}' may be cat/one\.mp4 or dog/one\.mp4$"):
+        match(tmp_path, line("two", "x"), line(name, "x"), line(name, "y"))
+
+
+def test_accents_in_either_composition(tmp_path: Path) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert match(tmp_path, line(composed, "x"), keys=[f"{apart}.mp4"]).split("train").pairs() == [
+        (f"{apart}.mp4", "x")
+    ]
+    both = [f"{apart}.mp4", f"{composed}.mp4"]
+    assert match(tmp_path, line(composed, "x"), keys=both).split("train").pairs() == [(both[1], "x")]
+
+
+def test_names_of_bytes_that_are_no_text(tmp_path: Path) -> None:
+    key = b"caf\xe9.mp4".decode("utf-8", errors="surrogateescape")
+    assert match(tmp_path, line(key, "x"), keys=[key]).split("train").pairs() == [(key, "x")]
+
+
+def test_csv_says_the_same_as_json_lines(tmp_path: Path) -> None:
+    rows = [("cat/one.mp4", 'a "cat", big', "train"), ("two", "two\nlines", "test"), ("three", "x", "")]
+    text = io.StringIO()
+    csv.writer(text).writerows([("video", "caption", "split"), *rows])
+    (tmp_path / "c.csv").write_bytes(b"\xef\xbb\xbf" + text.getvalue().encode())
+    lines = [line(video, caption, split) for video, caption, split in rows]
+    by_csv = read_captions(tmp_path / "c.csv")
+    by_json = read_captions(write(tmp_path / "c.jsonl", *lines))
+    assert [(one.video, one.caption, one.split) for one in by_csv.lines] == [
+        ("cat/one.mp4", 'a "cat", big', "train"),
+        ("two", "two\nlines", "test"),
+        ("three", "x", "train"),
+    ]
+    assert [one.line for one in by_csv.lines] == [2, 3, 5]
+    assert [(one.video, one.caption, one.split) for one in by_json.lines] == [
+        (one.video, one.caption, one.split) for one in by_csv.lines
+    ]
+    assert by_csv.notes == by_json.notes == ("1 of 3 lines name no split: taken as 'train'",)
+
+
+def test_columns_in_any_order_and_none_for_the_split(tmp_path: Path) -> None:
+    captions = read_captions(
+        write(tmp_path / "c.csv", "id,caption,video", "1,a cat,two", "", "2,a dog,three")
+    )
+    assert captions.lines == (
+        CaptionLine(2, "two", "a cat", "train"),
+        CaptionLine(4, "three", "a dog", "train"),
+    )
+    assert captions.notes == ("2 of 2 lines name no split: taken as 'train'", "not used: 'id'")
+
+
+def test_a_misspelt_column_is_said_to_be_unused(tmp_path: Path) -> None:
+    captions = read_captions(write(tmp_path / "c", '{"video": "two", "caption": "x", "spilt": "test"}'))
+    assert captions.notes == ("1 of 1 lines name no split: taken as 'train'", "not used: 'spilt'")
+
+
+def test_crlf_bom_blank_lines_and_no_last_newline(tmp_path: Path) -> None:
+    text = f"{line('two', 'x')}\r\n\r\n  \r\n{line('three', 'y', None)}"
+    (tmp_path / "c.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_captions(tmp_path / "c.jsonl").lines == (
+        CaptionLine(1, "two", "x", "train"),
+        CaptionLine(4, "three", "y", "train"),
+    )
+
+
+def test_a_very_long_line(tmp_path: Path) -> None:
+    long = "word " * 400_000
+    assert read_captions(write(tmp_path / "c.jsonl", line("two", long))).lines[0].caption == long
+    write(tmp_path / "c.csv", "video,caption", f"two,{long}")
+    with pytest.raises(DataError, match=r"c\.csv, line 2: field larger than field limit"):
+        read_captions(tmp_path / "c.csv")
+
+
+def test_repeated_lines_are_kept_and_told(tmp_path: Path) -> None:
+    lines = [line("two", "x"), line("cat/two.mp4", "x"), line("two", "x", "test"), line("two", "y")]
+    annotations = match(tmp_path, *lines)
+    assert annotations.split("train").videos[0].captions == ("x", "x", "y")
+    assert annotations.split("train").report.notes == (
+        "1 lines say what an earlier one says: 2",
+        "1 captions repeat another of the same video: kept",
+    )
+    assert annotations.split("test").report.notes == ("1 videos are in 'train' and in 'test': cat/two.mp4",)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "not JSON: Expecting property name enclosed in double quotes at column 2"),
+        ("[1]", "must be an object with video and caption, not [1]"),
+        ("7", "must be an object with video and caption, not 7"),
+        ('{"video": "two", "video": "two", "caption": "x"}', "a name stands twice"),
+        ('{"caption": "x"}', "no 'video'"),
+        ('{"video": "two"}', "no 'caption'"),
+        ('{"video": 7, "caption": "x"}', "'video' must be text, not 7"),
+        ('{"video": "two", "caption": null}', "'caption' must be text, not None"),
+        ('{"video": "two", "caption": ["x"]}', "'caption' must be text, not ['x']: write a line for each"),
+        ('{"video": "two", "caption": " \\t"}', "the caption is empty"),
+        ('{"video": "", "caption": "x"}', "the video is empty"),
+        ('{"video": "two", "caption": "x", "split": 1}', "'split' must be text, not 1"),
+        ("[" * 100_000, "not JSON of this kind"),
+        ('{"video": ' + "1" * 5000 + "}", "not JSON of this kind"),
+    ],
+)
+def test_a_wrong_line_is_told_by_its_number(tmp_path: Path, text: str, problem: str) -> None:
+    path = write(tmp_path / "c.jsonl", line("two", "x"), "", text, line("three", "x"))
+    with pytest.raises(DataError) as caught:
+        read_captions(path)
+    assert str(caught.value).startswith(f"{path}, line 3: ")
+    assert problem in str(caught.value)
+    assert '"video": "cat/one.mp4"' in caught.value.hint
+
+
+def test_all_wrong_lines_are_counted_and_ten_named(tmp_path: Path) -> None:
+    lines = [line("two", "" if n % 2 else "x") for n in range(1, 51)]
+    with pytest.raises(DataError, match=r"\(25 problems\), line 1: .*; line 19: .*empty; and 15 more$"):
+        read_captions(write(tmp_path / "c.jsonl", *lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("c.jsonl", b"", "holds no caption"),
+        ("c.jsonl", b"\n\n", "holds no caption"),
+        ("c.csv", b"", "is empty"),
+        ("c.csv", b"video,caption,split\n", "holds no caption"),
+        (
+            "c.csv",
+            b"video;caption\ntwo;x\n",
+            "no column video or caption; its first line reads 'video;caption'",
+        ),
+        ("c.csv", b"video,text\n", "no column caption; its first line reads 'video,text'"),
+        ("c.csv", b"video,caption,video\n", "has the column video twice"),
+        (
+            "c.csv",
+            b"video,caption\ntwo,a, b\nthree,\n",
+            "line 2: 3 fields where .*; line 3: the caption is empty",
+        ),
+        ("c.csv", b'video,caption\ntwo,"x" y\n', "line 2: ',' expected after '\"'"),
+        ("c.csv", b'video,caption\ntwo,"x\n', "line 2: unexpected end of data"),
+        (
+            "c.jsonl",
+            '{"video": "two"}\n{"caption": "caf\u00e9"}'.encode("latin-1"),
+            "line 2: the byte 0xe9 is not",
+        ),
+        ("c.csv", "video,caption".encode("utf-16"), "is written in UTF-16"),
+    ],
+)
+def test_a_file_that_is_refused(tmp_path: Path, name: str, data: bytes, problem: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=problem) as caught:
+        read_captions(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert caught.value.hint
+
+
+def test_splits_that_are_no_splits(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="names 101 splits, such as 's100'"):
+        read_captions(write(tmp_path / "c.jsonl", *(line("two", "x", f"s{n}") for n in range(101))))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"c\.jsonl does not exist"):
+        read_captions(tmp_path / "c.jsonl")
+
+
+def test_captions_of_other_videos(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"none of the 2 videos of .*captions\.jsonl is in the frame store"
+    ) as caught:
+        match(tmp_path, line("videos/cat/one.mp4", "x"), line("videos/cat/two.mp4", "x"))
+    assert caught.value.hint == "the store's 5 videos are named like 'cat/one.mp4': write them so"
+
+
+def test_a_split_without_any_of_its_videos(tmp_path: Path) -> None:
+    annotations = match(tmp_path, line("two", "x"), line("bird", "y", "test"))
+    assert annotations.split("test").videos == ()
+    assert annotations.split("test").report.found_ratio == 0
+
+
+TEXT = st.text(min_size=1, max_size=20).filter(str.strip)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(KEYS), TEXT, st.sampled_from(["train", "val", "test"])), min_size=1, max_size=8
+)
+
+
+@given(rows=ROWS)
+def test_json_lines_come_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
+) -> None:
+    path = write(tmp_path_factory.getbasetemp() / "round.jsonl", *(line(*row) for row in rows))
+    captions = read_captions(path)
+    assert [(one.video, one.caption, one.split) for one in captions.lines] == rows
+    annotations = match_captions(captions, KEYS)
+    pairs = [(split, *pair) for split in annotations.splits for pair in annotations.split(split).pairs()]
+    assert sorted(pairs) == sorted((split, video, caption) for video, caption, split in rows)
+
+
+CSV_TEXT = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=20
+).filter(str.strip)
+
+
+@given(captions=st.lists(CSV_TEXT, min_size=1))
+def test_csv_comes_back(tmp_path_factory: pytest.TempPathFactory, captions: list[str]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerows([("video", "caption"), *(("two", caption) for caption in captions)])
+    path = tmp_path_factory.getbasetemp() / "round.csv"
+    path.write_bytes(text.getvalue().encode())
+    assert [one.caption for one in read_captions(path).lines] == captions

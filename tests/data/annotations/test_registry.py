@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.annotations import write_vatex, write_videos
+from vopcli.config.choices import DatasetName
+from vopcli.data.annotations.registry import (
+    BENCHMARKS,
+    find_dataset_files,
+    index_dataset_files,
+    read_dataset,
+    skip_list,
+)
+from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.errors import DataError, UsageError
+
+
+def test_every_name_has_a_reader() -> None:
+    assert set(BENCHMARKS) == set(DatasetName)
+    for benchmark in BENCHMARKS.values():
+        assert set(benchmark.published_videos) <= set(benchmark.splits)
+
+
+@pytest.mark.parametrize("dataset", DatasetName)
+def test_an_empty_or_wrong_root_is_told_in_one_line(dataset: DatasetName, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is missing: it is not in .* and .*/annotations$") as caught:
+        read_dataset(dataset, tmp_path)
+    assert "published" in caught.value.hint
+    with pytest.raises(DataError, match="nowhere is no folder: it does not exist"):
+        read_dataset(dataset, tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file is not a folder"):
+        read_dataset(dataset, tmp_path / "file")
+
+
+def test_unknown_splits_and_skip_lists(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="msrvtt-9k has no split 'val'") as caught:
+        read_dataset(DatasetName.MSRVTT_9K, tmp_path, splits=["val"])
+    assert caught.value.hint == "it has train, test"
+    with pytest.raises(UsageError, match="lsmdc has no list of skipped videos 'xpool'") as caught:
+        skip_list(DatasetName.LSMDC, "xpool")
+    assert caught.value.hint == "did you mean 'x-pool'?"
+    with pytest.raises(UsageError, match="msvd has no list") as caught:
+        skip_list(DatasetName.MSVD, "dgl")
+    assert caught.value.hint == "it has: none"
+
+
+def test_from_a_folder_and_from_a_store_alike(tmp_path: Path) -> None:
+    names = ["v/a_000001_000011.mkv", "b_000001_000011.mp4"]
+    captions = {
+        name: [f"{name} {n}" for n in range(10)] for name in ("a_000001_000011", "b_000001_000011", "c_1_2")
+    }
+    write_vatex(tmp_path, captions, train=["b_000001_000011"], test=["a_000001_000011", "c_1_2"])
+    write_videos(tmp_path, names)
+    annotations = read_dataset(DatasetName.VATEX, tmp_path)
+    by_folder = find_dataset_files(
+        annotations, DatasetName.VATEX, index_dataset_files(DatasetName.VATEX, tmp_path)
+    )
+    by_store = find_dataset_files(annotations, DatasetName.VATEX, VideoFiles(names))
+    assert by_folder == by_store
+    assert by_folder.split("test").report.without_file == ("c_1_2",)
+    with pytest.raises(DataError, match="1 of 3 videos of vatex have no file: test: c_1_2"):
+        find_dataset_files(annotations, DatasetName.VATEX, VideoFiles(names), strict=True)
+
+
+def test_reading_loads_nothing_heavy() -> None:
+    code = (
+        "import vopcli.data.annotations.registry, vopcli.data.annotations.captions, sys; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "vopcli.data.annotations.captions" in loaded
+    assert not loaded & {"numpy", "torch", "h5py", "av", "cv2", "yaml"}
