@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,28 @@ def test_a_score_has_the_same_bits_in_any_block_beside_any_neighbours() -> None:
     np.testing.assert_array_equal(CosineRows(text[::3], video[order])[0:21], whole[::3][:, order])
     owner = np.arange(61) % 45
     np.testing.assert_array_equal(CosineRows(text, video).own(owner), whole[np.arange(61), owner])
+
+
+def test_a_score_is_the_exact_sum_over_the_grid_rounded_once() -> None:
+    """In whole numbers of any length: no order of sums could give another result."""
+    text, video = unit(12, 11, 129), unit(13, 7, 129)
+    text_steps = [[round(Fraction(float(x)) * 2**26) for x in row] for row in text]
+    video_steps = [[round(Fraction(float(x)) * 2**26) for x in row] for row in video]
+    exact = [[sum(a * b for a, b in zip(t, v, strict=True)) for v in video_steps] for t in text_steps]
+    assert max(abs(total) for row in exact for total in row) < 2**53  # so a float64 holds it
+    np.testing.assert_array_equal(
+        CosineRows(text, video)[0:11], (np.array(exact) / 2.0**52).astype(np.float32)
+    )
+
+
+def test_the_matrix_is_never_held_as_a_whole() -> None:
+    text, video = unit(14, 3000, 16), unit(15, 2000, 16)
+    for owner in (np.arange(3000) % 2000, np.arange(3000) // 2):  # captions scattered, and side by side
+        tracemalloc.start()
+        measure_embeddings(text, video, owner, block_rows=50)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 3000 * 2000 * 4 / 4
 
 
 def test_means_of_unit_vectors_and_half_precision_will_do() -> None:

@@ -141,9 +141,10 @@ def test_a_bank_of_several_blocks_sums_as_one() -> None:
     query_bank = build_query_bank(bank, beta=50.0)
     np.testing.assert_allclose(query_bank.column, by_hand, rtol=1e-6)
     assert query_bank.is_activated.tolist() == [True, True, True]
-    last = np.tile([0.2, 0.1, 0.0], (10_000, 1))
-    last[-1, 2] = 0.3
-    assert build_query_bank(last, beta=1.0).is_activated.tolist() == [True, False, True]
+    for odd_row in (0, -1):
+        bank = np.tile([0.2, 0.1, 0.0], (10_000, 1))
+        bank[odd_row, 2] = 0.3
+        assert build_query_bank(bank, beta=1.0).is_activated.tolist() == [True, False, True]
 
 
 def test_equally_good_videos_are_all_activated_and_any_of_them_opens_the_gate() -> None:
@@ -180,6 +181,20 @@ def test_the_best_beta_of_validation_is_chosen_and_all_are_reported() -> None:
     recalls = {beta: metrics.recall_percent[1] for beta, metrics in choice.tried.items()}
     assert recalls[choice.beta] == max(recalls.values()) > min(recalls.values())
     assert recalls[choice.beta] > measure_similarity(validation, owner).t2v.recall_percent[1]
+
+
+def test_recalls_at_1_5_and_10_come_before_the_mean_rank_and_a_low_one_is_better() -> None:
+    decided_by_mean = 0
+    for seed in range(40):
+        validation, bank = cosines(seed, 6, 150), cosines(seed + 100, 20, 150)
+        tried = (
+            choice := choose_beta(validation, np.arange(6), bank, betas=(1.0, 20.0, 100.0), top=150)
+        ).tried
+        recalls = {beta: [metrics.recall_percent[k] for k in (1, 5, 10)] for beta, metrics in tried.items()}
+        equal = [beta for beta in tried if recalls[beta] == max(recalls.values())]
+        assert tried[choice.beta].mean_rank == min(tried[beta].mean_rank for beta in equal)
+        decided_by_mean += len({tried[beta].mean_rank for beta in equal}) > 1
+    assert decided_by_mean > 5
 
 
 def test_of_equal_betas_the_smallest_is_chosen() -> None:

@@ -120,9 +120,8 @@ def measure_embeddings(
         ValueError: shapes or norms are wrong, or an owner is no row of ``video``.
     """
     owner = _check_owner(owner, (len(text), len(video)))
-    order = np.argsort(
-        owner, kind="stable"
-    )  # captions of a video side by side: few of them are held at a time
+    # captions of a video side by side: then few of them are held at a time
+    order = np.argsort(owner, kind="stable")
     t2v, v2t = count_ranks(CosineRows(text, video, order=order), owner[order], block_rows=block_rows)
     asked = np.argsort(order)
     t2v = Counts(t2v.queries, t2v.above[asked], t2v.tied[asked], t2v.tied_before[asked], t2v.gallery_size)
