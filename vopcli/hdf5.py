@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files import written_aside
-from vopcli.overlay import HEAD_BYTES, MAGIC, Overlay, is_unfinished, recover, settle
+from vopcli.overlay import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locked, recover, settle
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SEGMENTS: Final = "segments"
@@ -123,7 +122,7 @@ class SegmentWriter:
             DataError: as :meth:`SegmentFile.read`.
             BusyError: another process reads or writes it.
         """
-        self._descriptor = _open_locked(path)
+        self._descriptor = open_locked(path)
         try:
             self.contents = _read_locked(path, self._descriptor, file_format)
         except BaseException:
@@ -284,7 +283,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with path.open("rb") as plain:  # says plainly what h5py would wrap: missing, a folder, no permission
             if is_unfinished(plain.fileno()):
-                os.close(_open_locked(path))
+                os.close(open_locked(path))
         file = h5py.File(path, "r")
     except BlockingIOError as error:
         raise BusyError(f"{path} is in use by another process", hint="wait until it has finished") from error
@@ -294,29 +293,6 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         yield file
     finally:
         file.close()
-
-
-def _open_locked(path: Path) -> int:
-    """Open a file for writing with the lock that HDF5 uses too, and finish what a killed writer left undone.
-
-    Raises:
-        BusyError: another process reads or writes it.
-        FileError: it cannot be opened or written.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-    except OSError as error:
-        raise FileError(path, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        recover(descriptor)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BusyError(f"{path} is in use by another process", hint="wait until it has finished") from error
-    except OSError as error:
-        os.close(descriptor)
-        raise FileError(path, error) from error
-    return descriptor
 
 
 def _read_locked(path: Path, descriptor: int, file_format: FileFormat) -> SegmentFile:

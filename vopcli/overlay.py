@@ -8,12 +8,16 @@ the head of the file, and only then to its place. Whoever opens the file next fi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
+
+from vopcli.errors import BusyError, FileError
 
 HEAD_BYTES: Final = 1 << 16  # the head of a file that belongs to this module
 
@@ -160,6 +164,57 @@ def recover(descriptor: int) -> None:
     settled = _read_record(descriptor, 0)
     if settled and settled[0] < os.fstat(descriptor).st_size:
         os.ftruncate(descriptor, settled[0])
+
+
+def open_locked(path: Path) -> int:
+    """Open a file for writing with the lock that HDF5 uses too, and finish what a killed writer left undone.
+
+    Returns:
+        A file descriptor; closing it gives the lock back.
+
+    Raises:
+        BusyError: another process reads or writes it.
+        FileError: it cannot be opened or written.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise FileError(path, error) from error
+    try:
+        is_ours = _lock(descriptor, path)
+        if is_ours:
+            recover(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise FileError(path, error) from error
+    if not is_ours:
+        os.close(descriptor)
+        raise BusyError(f"{path} is in use by another process", hint="wait until it has finished")
+    return descriptor
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes out of a file.
+
+    Raises:
+        BusyError: another process reads or writes it.
+        FileError: it cannot be opened.
+    """
+    descriptor = open_locked(path)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock an open file; False when another process has, or has put another file in its place meanwhile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _finish(descriptor: int, end: int, changes: bytes) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, cut_text
 from vopcli.data.frame_store import FrameStore, Recipe
-from vopcli.data.frame_writer import FrameStoreWriter
+from vopcli.data.frame_writer import FrameStoreWriter, create_store
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.hdf5 import SegmentFile, create_segment_file
 
@@ -62,9 +62,14 @@ def put(writer: FrameStoreWriter, place: int, number: int, count: int = FRAMES) 
     writer.put_frames(place, row_of(number), frames, seconds_of(number, count))
 
 
+def create(path: Path, recipe: Recipe) -> FrameStoreWriter:
+    create_store(path, recipe)
+    return FrameStoreWriter(path)
+
+
 def write(path: Path, numbers: list[int], recipe: Recipe = RAW, finish: int | None = None) -> None:
     """Add videos in one run, and finish all of them, or only the first few."""
-    opened = FrameStoreWriter(path) if path.exists() else FrameStoreWriter.create(path, recipe)
+    opened = FrameStoreWriter(path) if path.exists() else create(path, recipe)
     with opened as writer:
         writer.lay_out([row_of(number) for number in numbers], [FRAMES] * len(numbers))
         for place, number in list(enumerate(numbers))[:finish]:
@@ -168,7 +173,7 @@ def test_a_reader_may_be_pickled_and_used_after_a_fork(tmp_path: Path) -> None:
 def test_videos_of_several_lengths(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
     counts = {1: 2, 2: 9, 3: 4}
-    with FrameStoreWriter.create(path, Recipe("fps:1", SIZE)) as writer:
+    with create(path, Recipe("fps:1", SIZE)) as writer:
         writer.lay_out([row_of(number) for number in counts], list(counts.values()))
         for place, (number, count) in enumerate(counts.items()):
             put(writer, place, number, count)
@@ -181,7 +186,7 @@ def test_videos_of_several_lengths(tmp_path: Path) -> None:
 
 def test_failures_and_names_that_are_gone(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    with FrameStoreWriter.create(path, RAW) as writer:
+    with create(path, RAW) as writer:
         writer.lay_out([row_of(1), row_of(2), row_of(3)], [FRAMES, FRAMES, 0])
         put(writer, 0, 1)
         writer.put_row(
@@ -245,7 +250,7 @@ def test_room_that_an_unfinished_run_took_is_used_first(tmp_path: Path) -> None:
 
 def test_room_of_failed_videos_is_used_too_but_never_that_of_stored_ones(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    with FrameStoreWriter.create(path, RAW) as writer:
+    with create(path, RAW) as writer:
         writer.lay_out([row_of(number) for number in range(4)], [FRAMES] * 4)
         put(writer, 3, 3)
         for number in (0, 1):
@@ -257,7 +262,7 @@ def test_room_of_failed_videos_is_used_too_but_never_that_of_stored_ones(tmp_pat
 
 def test_odd_lengths_that_do_not_fit_the_rest_of_a_segment_get_another(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    with FrameStoreWriter.create(path, Recipe("fps:1", SIZE)) as writer:
+    with create(path, Recipe("fps:1", SIZE)) as writer:
         writer.lay_out([row_of(1), row_of(2), row_of(3)], [4, 3, 3])
         assert writer.num_free == [10]
         put(writer, 1, 2, 3)
@@ -327,7 +332,7 @@ def test_a_flipped_bit_in_a_row_is_never_believed(tmp_path: Path) -> None:
 
 def test_frames_outside_of_the_file_are_damage_not_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    with FrameStoreWriter.create(path, RAW) as writer:
+    with create(path, RAW) as writer:
         rows = [
             Row(
                 Status.DONE,
@@ -463,7 +468,7 @@ def test_frames_are_on_the_disk_before_the_row_says_so(
     """Ordering that a power cut would show, and no kill can."""
     path = tmp_path / "store.h5"
     calls: list[str] = []
-    with FrameStoreWriter.create(path, RAW) as writer:
+    with create(path, RAW) as writer:
         writer.lay_out([row_of(1)], [FRAMES])
         real_write = writer._file.write
         real_sync = writer._file.sync
@@ -481,7 +486,7 @@ def test_a_store_in_use_is_said_to_be(tmp_path: Path) -> None:
             with pytest.raises(BusyError, match=r"store\.h5 is in use by another process"):
                 opening(path)
     with pytest.raises(FileError, match="exists already"):
-        FrameStoreWriter.create(path, RAW)
+        create(path, RAW)
 
 
 def test_a_reader_that_opened_before_reads_on_while_a_writer_adds(tmp_path: Path) -> None:

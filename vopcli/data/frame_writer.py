@@ -78,16 +78,6 @@ class FrameStoreWriter:
         self._frames_left = 0
         self._jpeg_bytes, self._jpeg_frames = int(self.recipe.size**2 * JPEG_PIXEL_BYTES), 1
 
-    @classmethod
-    def create(cls, path: Path, recipe: Recipe) -> FrameStoreWriter:
-        """Make a new, empty store.
-
-        Raises:
-            FileError: the file exists, or its folder cannot be written.
-        """
-        create_segment_file(path, FRAME_FORMAT, recipe.to_attributes())
-        return cls(path)
-
     def __enter__(self) -> FrameStoreWriter:
         return self
 
@@ -197,3 +187,12 @@ class FrameStoreWriter:
                 return tail
         self._add_segment(pack_rows([]), max(self._frames_left, num_frames), num_bytes)
         return self._tails[-1]
+
+
+def create_store(path: Path, recipe: Recipe) -> None:
+    """Make a new, empty store.
+
+    Raises:
+        FileError: the file exists, or its folder cannot be written.
+    """
+    create_segment_file(path, FRAME_FORMAT, recipe.to_attributes())

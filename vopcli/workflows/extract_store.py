@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ from typing import Final
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.data.frame_rows import FRAME_FORMAT, Row
 from vopcli.data.frame_store import CODECS, FrameStore, Recipe
-from vopcli.data.frame_writer import FrameStoreWriter
+from vopcli.data.frame_writer import FrameStoreWriter, create_store
 from vopcli.data.samplers import parse_sampling
 from vopcli.errors import BusyError, DataError, FileError, UsageError
 from vopcli.hdf5 import is_hdf5, read_format_name
+from vopcli.overlay import held
 from vopcli.workflows.extract_plan import ExtractRequest
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
@@ -33,18 +35,29 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
         BusyError: another process reads or writes it.
         FileError: a new one cannot be made.
     """
-    path = request.store
-    recipe = _asked(request)
+    path, recipe = request.store, _asked(request)
     if request.overwrite and path.exists():
         _check_may_be_replaced(path)
-        target = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
-    elif path.exists():
+        with held(path), _made_anew(_aside(path), path, recipe) as made:
+            yield made
+    elif not path.exists() and _is_created(path, recipe):
+        with _made_anew(path, path, recipe) as made:
+            yield made
+    else:
         with FrameStoreWriter(path) as writer:
             check_recipe(request, writer.recipe)
             yield writer, lambda: None
-        return
-    else:
-        target = path
+
+
+@contextlib.contextmanager
+def _made_anew(
+    target: Path, path: Path, recipe: Recipe
+) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
+    """Open a store that this process has just made, and take it away again unless it is to be kept.
+
+    Raises:
+        FileError: it cannot be made.
+    """
     kept = []
 
     def keep() -> None:
@@ -52,12 +65,33 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
             target.replace(path)
         kept.append(path)
 
-    try:
-        with FrameStoreWriter.create(target, recipe) as writer:
+    if target != path and not _is_created(target, recipe):
+        raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
+    with FrameStoreWriter(target) as writer:
+        try:
             yield writer, keep
-    finally:
-        if not kept:
-            target.unlink(missing_ok=True)
+        finally:
+            if not kept:  # while it is still locked: nobody else can have begun to use it
+                target.unlink(missing_ok=True)
+
+
+def _is_created(path: Path, recipe: Recipe) -> bool:
+    """Make an empty store; False when another process was faster.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    try:
+        create_store(path, recipe)
+    except FileError:
+        if path.exists():
+            return False
+        raise
+    return True
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
 
 
 def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[int]]:
