@@ -94,10 +94,15 @@ def test_build_is_strict(fault: str) -> None:
 
 
 class Idle:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
+        self.calls.append(("before", layer))
         return tokens
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
+        self.calls.append(("after", layer))
         return tokens
 
 
@@ -106,8 +111,12 @@ def test_idle_hook_is_bit_identical(dtype: torch.dtype) -> None:
     shape = tiny_clip()
     clip = random_clip(shape, dtype=dtype)
     pixels, tokens = random_pixels(shape, 4), random_tokens(5)
-    assert torch.equal(clip.encode_image(pixels, Idle()), clip.encode_image(pixels))
-    assert torch.equal(clip.encode_text(tokens, Idle()), clip.encode_text(tokens))
+    around_images, around_texts = Idle(), Idle()
+    assert torch.equal(clip.encode_image(pixels, around_images), clip.encode_image(pixels))
+    assert torch.equal(clip.encode_text(tokens, around_texts), clip.encode_text(tokens))
+    order = [(when, layer) for layer in range(3) for when in ("before", "after")]
+    assert around_images.calls == order
+    assert around_texts.calls == order[:4]
 
 
 def test_gradient_mode_changes_nothing_but_gradients() -> None:

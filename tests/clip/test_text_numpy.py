@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.support.clip import openai_shape, random_clip, random_state, random_tokens, tiny_clip
+from tests.support.clip import clip_of, openai_shape, random_clip, random_state, random_tokens, tiny_clip
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.text_numpy import NumpyTextTower, text_tensors
 from vopcli.config.choices import Activation
@@ -15,8 +15,6 @@ from vopcli.config.choices import Activation
 SHAPES = [
     pytest.param(tiny_clip(Activation.QUICK_GELU), id="quick_gelu"),
     pytest.param(tiny_clip(Activation.GELU), id="gelu"),
-    pytest.param(openai_shape("ViT-B/32"), id="ViT-B/32", marks=pytest.mark.slow),
-    pytest.param(openai_shape("ViT-L/14"), id="ViT-L/14", marks=pytest.mark.slow),
 ]
 
 
@@ -28,9 +26,27 @@ def test_equals_the_torch_tower(shape: ClipShape, num_texts: int, length: int) -
     found = NumpyTextTower(random_state(shape), shape).encode(tokens.numpy())
     assert found.dtype == np.float32
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_wrong_activation_is_seen(shape: ClipShape) -> None:
+    tokens = random_tokens(3, length=20)
+    found = NumpyTextTower(random_state(shape), shape).encode(tokens.numpy())
     other = {Activation.GELU: Activation.QUICK_GELU, Activation.QUICK_GELU: Activation.GELU}[shape.activation]
     wrong = ClipShape(**{**vars(shape), "activation": other})
     assert np.abs(NumpyTextTower(random_state(shape), wrong).encode(tokens.numpy()) - found).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_equals_the_torch_tower_at_full_size() -> None:
+    shape = openai_shape("ViT-B/32")
+    state = random_state(shape)
+    clip, tower = clip_of(shape, state), NumpyTextTower(state, shape)
+    for num_texts, length in [(1, 6), (1, 77), (5, 30)]:
+        tokens = random_tokens(num_texts, length=length)
+        expected = functional.normalize(clip.encode_text(tokens), dim=-1)
+        found = torch.from_numpy(tower.encode(tokens.numpy()))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_batch_equals_one_by_one() -> None:

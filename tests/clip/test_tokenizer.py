@@ -46,6 +46,8 @@ def test_case_space_and_entities_do_not_matter(tokenizer: Tokenizer) -> None:
         "ROCK\x00 & ROLL",
     ]:
         assert tokenizer.encode(text) == plain
+    tags = tokenizer.encode("<b>rock & roll")  # ftfy leaves entities alone beside a tag
+    assert tokenizer.encode("<b>rock &amp;amp; roll") == tags
 
 
 def test_broken_encoding_is_mended(tokenizer: Tokenizer) -> None:

@@ -162,7 +162,7 @@ def check_direction(
 def test_full_size_matches(name: str) -> None:
     shape = openai_shape(name)
     state = random_state(shape)
-    pixels, tokens = random_pixels(shape, 2), random_tokens(3)
+    pixels, tokens = random_pixels(shape, 2), random_tokens(2)
     ours = clip_of(shape, state)
     found_images, found_texts = ours.encode_image(pixels), ours.encode_text(tokens)
     assert distinct(found_images)
@@ -171,5 +171,6 @@ def test_full_size_matches(name: str) -> None:
         images, texts = embed(shape, state, pixels, tokens)
         torch.testing.assert_close(found_images, images, rtol=TOLERANCE, atol=TOLERANCE)
         torch.testing.assert_close(found_texts, texts, rtol=TOLERANCE, atol=TOLERANCE)
-    for dtype in (torch.bfloat16, torch.float16):
-        check_direction(clip_of(shape, state, dtype=dtype), pixels, tokens, found_images, found_texts)
+    if "@" not in name:  # half precision takes minutes at 336 pixels, and layers are those of ViT-L/14
+        half = clip_of(shape, state, dtype=torch.bfloat16)
+        check_direction(half, pixels, tokens, found_images, found_texts)
