@@ -1,0 +1,243 @@
+"""Searching without torch: scores of the torch path, the best moment, and where the text tower comes from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import vopcli
+from tests.support.clip import tiny_clip
+from tests.support.indexes import unit_rows
+from tests.support.models import open_clip_texts, write_model
+from vopcli.clip.weights import read_weights
+from vopcli.errors import DataError, UsageError, WeightsError
+from vopcli.progress import SilentProgress
+from vopcli.retrieval.index import IndexMeta
+from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.workflows.load import load_model
+from vopcli.workflows.search import Hit, Index, open_index
+
+WIDTH = tiny_clip().embed_dim
+NUM_VIDEOS = 500
+QUERIES = ["a dog playing with its tail", "a cat", "Über den Wolken 🥊", "7 red circles", "word " * 10_000]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="module")
+def fingerprint(weights: Path) -> str:
+    return read_weights(weights).fingerprint()
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> NDArray[np.float32]:
+    rows = unit_rows(NUM_VIDEOS, width=WIDTH, seed=9)
+    rows[100:110] = rows[99]  # equal scores
+    return rows
+
+
+@pytest.fixture
+def index(tmp_path: Path, weights: Path, fingerprint: str, embeddings: NDArray[np.float32]) -> Path:
+    path = tmp_path / "i.h5"
+    write_index(path, str(weights), fingerprint, embeddings)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "text"
+
+
+def path_of(number: int) -> str:
+    return f"v{(number * 7919) % NUM_VIDEOS:04d}.mp4"
+
+
+def write_index(path: Path, weights: str, fingerprint: str, embeddings: NDArray[np.float32]) -> None:
+    """An index whose videos have 3 real frames at 0.5, 10.25 and 3605 s, and a repeat of the last."""
+    create_index(path, IndexMeta(weights, fingerprint, {"sampling": "uniform:4", "size": 35}, WIDTH))
+    with IndexWriter(path) as writer:
+        count = len(embeddings)
+        writer.lay_out([NewVideo(path_of(i), "/videos", 1, 2, b"", 4) for i in range(count)])
+        writer.add(
+            [
+                EncodedVideo(i, row, frames_of(i), np.array([0.5, 10.25, 3605.0, 3605.0]), 3, 4000.0)
+                for i, row in enumerate(embeddings)
+            ]
+        )
+
+
+def frames_of(number: int) -> NDArray[np.float16]:
+    frames = unit_rows(4, width=WIDTH, seed=10_000 + number).astype(np.float16)
+    frames[3] = frames[2]
+    return frames
+
+
+class Notes(SilentProgress):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def by_definition(query: NDArray[np.float32], embeddings: NDArray[np.float32]) -> list[tuple[float, str]]:
+    scores = embeddings.astype(np.float64) @ query.astype(np.float64)
+    pairs = [(float(np.float32(score)), path_of(i)) for i, score in enumerate(scores)]
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1]))
+
+
+def test_scores_and_order_are_those_of_the_torch_path(
+    index: Path, weights: Path, embeddings: NDArray[np.float32]
+) -> None:
+    torch_texts = load_model(weights, device="cpu", precision="fp32").encode_text(QUERIES)
+    np.testing.assert_allclose(torch_texts, open_clip_texts(QUERIES), atol=1e-5)
+    found = open_index(index).search(QUERIES, top=NUM_VIDEOS)
+    assert len(found) == len(QUERIES)
+    for hits, query in zip(found, torch_texts, strict=True):
+        expected = by_definition(query, embeddings)
+        assert len(hits) == NUM_VIDEOS
+        np.testing.assert_allclose([hit.score for hit in hits], [score for score, _ in expected], atol=1e-5)
+        # the same order, where more than rounding sets two scores apart
+        places = {path: place for place, (_, path) in enumerate(expected)}
+        for place, hit in enumerate(hits):
+            assert abs(expected[places[hit.path]][0] - expected[place][0]) < 1e-5
+
+
+def test_order_is_score_then_path_and_shorter_lists_begin_longer_ones(index: Path) -> None:
+    opened = open_index(index)
+    longest = opened.search("a dog", top=NUM_VIDEOS)
+    assert longest == sorted(longest, key=lambda hit: (-hit.score, hit.path))
+    equal = [hit.path for hit in longest if hit.path in {path_of(i) for i in range(99, 110)}]
+    assert equal == sorted(equal)
+    assert len(equal) == 11
+    for top in (1, 2, 10, 104, 499, 9999):
+        assert opened.search("a dog", top=top) == longest[:top]
+    assert vopcli.open_index(index).search("a dog") == longest[:10]
+
+
+def test_best_moment_is_that_of_the_real_frame_that_fits_best(index: Path) -> None:
+    opened = open_index(index)
+    (query,) = opened.encode(["a cat"])
+    numbers = {path_of(i): i for i in range(NUM_VIDEOS)}
+    moments = set()
+    for hit in opened.search("a cat", top=50):
+        frames = frames_of(numbers[hit.path]).astype(np.float32)
+        assert hit.seconds == [0.5, 10.25, 3605.0][int(np.argmax(frames[:3] @ query))]
+        assert hit.file == Path("/videos") / hit.path
+        moments.add(hit.seconds)
+    assert moments == {0.5, 10.25, 3605.0}
+
+
+def test_least_score_leaves_out_the_rest(index: Path) -> None:
+    opened = open_index(index)
+    hits = opened.search("a dog", top=NUM_VIDEOS)
+    least = hits[40].score
+    assert opened.search("a dog", top=NUM_VIDEOS, min_score=least) == [
+        hit for hit in hits if hit.score >= least
+    ]
+    assert opened.search("a dog", min_score=1.1) == []
+    assert opened.search(["a dog", "a cat"], min_score=1.1) == [[], []]
+
+
+def test_queries_that_are_odd(index: Path) -> None:
+    notes = Notes()
+    opened = Index(index, progress=notes)
+    assert opened.search([]) == []
+    for empty in ("", " \t\n"):
+        with pytest.raises(UsageError, match="query is empty"):
+            opened.search(empty)
+        with pytest.raises(UsageError, match="query is empty"):
+            opened.search(["fine", empty])
+    with pytest.raises(UsageError, match="cannot return 0 videos"):
+        opened.search("a", top=0)
+    long = opened.search("word " * 10_000)
+    assert long == opened.search("word " * 75)
+    assert len(notes.warnings) == 1
+    assert "77 tokens" in notes.warnings[0]
+
+
+def test_empty_index_needs_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "empty.h5"
+    create_index(path, IndexMeta("nowhere", "0" * 64, {}, WIDTH))
+    opened = open_index(path)
+    assert len(opened) == 0
+    assert opened.search("a dog") == []
+    assert opened.search(["a dog", "a cat"]) == [[], []]
+
+
+def test_search_and_its_imports_load_no_torch(index: Path) -> None:
+    code = """
+import sys
+import vopcli
+hits = vopcli.open_index(sys.argv[1]).search("a dog", top=3)
+assert len(hits) == 3
+slow = {"torch", "av", "cv2", "PIL", "transformers", "regex", "ftfy", "typer"} & sys.modules.keys()
+assert not slow, slow
+"""
+    subprocess.run([sys.executable, "-c", code, str(index)], check=True)  # makes the cached tower
+    subprocess.run([sys.executable, "-c", code, str(index)], check=True)
+
+
+def test_text_tower_is_kept_and_made_anew(index: Path, weights: Path, fingerprint: str, cache: Path) -> None:
+    expected = open_index(index).search("a dog")
+    (kept,) = cache.iterdir()
+    assert kept.name == f"{fingerprint}.safetensors"
+    whole = kept.read_bytes()
+    hidden = weights.rename(weights.with_suffix(".hidden"))
+    try:
+        assert open_index(index).search("a dog") == expected  # from the cache alone
+        kept.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(WeightsError, match=r"made with is not there: .*tiny\.safetensors") as raised:
+            open_index(index).search("a dog")
+        assert "--weights" in raised.value.hint
+    finally:
+        hidden.rename(weights)
+    for damaged in (whole[: len(whole) // 2], b"", b"\xff" * 100, whole.replace(b'"F32"', b'"F16"')):
+        kept.write_bytes(damaged)
+        assert open_index(index).search("a dog") == expected
+        assert kept.read_bytes() == whole
+    assert [item.name for item in cache.iterdir()] == [kept.name]
+
+
+def test_weights_that_the_user_names_are_checked(
+    index: Path, weights: Path, tmp_path: Path, fingerprint: str, embeddings: NDArray[np.float32]
+) -> None:
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(WeightsError, match="not the model that the index was made with"):
+        Index(index, weights=str(other)).search("a dog")
+    expected = Index(index, weights=str(weights)).search("a dog")
+    assert expected == open_index(index).search("a dog")
+    moved = tmp_path / "moved.h5"
+    write_index(moved, str(tmp_path / "gone.safetensors"), fingerprint, embeddings)
+    lonely = Index(moved, fallbacks=[str(other), str(weights)], cache=tmp_path / "other-cache")
+    assert lonely.search("a dog") == expected
+
+
+def test_cache_that_cannot_be_written(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    notes = Notes()
+    hits: list[Hit] = Index(index, cache=tmp_path / "file", progress=notes).search("a dog")
+    assert len(hits) == 10
+    assert "cannot be written" in notes.warnings[0]
+
+
+def test_damaged_tensors_in_the_cache(index: Path, cache: Path) -> None:
+    open_index(index).search("a dog")
+    (kept,) = cache.iterdir()
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2 :] = b"\xff\xff\xff\x7f" * ((len(content) - len(content) // 2) // 4)  # NaN
+    kept.write_bytes(content[: kept.stat().st_size])
+    with pytest.raises(DataError, match="no numbers for the query") as raised:
+        open_index(index).search("a dog")
+    assert str(cache) in raised.value.hint
