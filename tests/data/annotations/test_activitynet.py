@@ -97,6 +97,8 @@ def test_dgl_skips_a_broken_video(tmp_path: Path) -> None:
         (["v_a"], {"v_a": {"sentences": ["x"]}}, "v_a must have a 'duration' in seconds, not None"),
         (["v_a"], {"v_a": {"sentences": ["x"], "duration": 0}}, "must have a 'duration' in seconds, not 0"),
         (["v_a"], {"v_a": {"sentences": ["x"], "duration": float("inf")}}, "'duration' in seconds, not inf"),
+        (["v_a"], {"v_a": {"sentences": ["x"], "duration": 10**400}}, "'duration' in seconds, not 1000"),
+        (["v_a"], {"v_a": {"sentences": ["x"], "duration": float("nan")}}, "'duration' in seconds, not nan"),
         (["v_a"], {"v_a": {"sentences": ["x"], "duration": True}}, "'duration' in seconds, not True"),
     ],
 )

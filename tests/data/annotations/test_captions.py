@@ -145,6 +145,14 @@ def test_crlf_bom_blank_lines_and_no_last_newline(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("space", ["\u2028", "\x85", "\u2029"])
+def test_what_ends_a_line_elsewhere_ends_none_here(tmp_path: Path, space: str) -> None:
+    path = write(
+        tmp_path / "c.jsonl", json.dumps({"video": "a", "caption": f"x{space}y"}, ensure_ascii=False)
+    )
+    assert read_captions(path).lines == (CaptionLine(1, "a", f"x{space}y", "train"),)
+
+
 def test_a_very_long_line(tmp_path: Path) -> None:
     long = "word " * 400_000
     assert read_captions(write(tmp_path / "c.jsonl", line("two", long))).lines[0].caption == long

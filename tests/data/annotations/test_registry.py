@@ -12,10 +12,10 @@ from vopcli.data.annotations.registry import (
     BENCHMARKS,
     find_dataset_files,
     index_dataset_files,
+    index_dataset_keys,
     read_dataset,
     skip_list,
 )
-from vopcli.data.annotations.video_files import VideoFiles
 from vopcli.errors import DataError, UsageError
 
 
@@ -60,11 +60,22 @@ def test_from_a_folder_and_from_a_store_alike(tmp_path: Path) -> None:
     by_folder = find_dataset_files(
         annotations, DatasetName.VATEX, index_dataset_files(DatasetName.VATEX, tmp_path)
     )
-    by_store = find_dataset_files(annotations, DatasetName.VATEX, VideoFiles(names))
+    by_store = find_dataset_files(
+        annotations, DatasetName.VATEX, index_dataset_keys(DatasetName.VATEX, names)
+    )
     assert by_folder == by_store
     assert by_folder.split("test").report.without_file == ("c_1_2",)
     with pytest.raises(DataError, match="1 of 3 videos of vatex have no file: test: c_1_2"):
-        find_dataset_files(annotations, DatasetName.VATEX, VideoFiles(names), strict=True)
+        find_dataset_files(
+            annotations, DatasetName.VATEX, index_dataset_keys(DatasetName.VATEX, names), strict=True
+        )
+
+
+def test_a_store_with_two_suffixes_of_one_video() -> None:
+    keys = ["video7.webm", "video7.mp4"]
+    assert index_dataset_keys(DatasetName.MSRVTT_9K, keys).by_stem("video7") == ("video7.mp4",)
+    preferred = index_dataset_keys(DatasetName.MSRVTT_9K, keys, prefer=[".webm"])
+    assert preferred.by_stem("video7") == ("video7.webm",)
 
 
 def test_reading_loads_nothing_heavy() -> None:

@@ -13,6 +13,7 @@ from vopcli.data.annotations.video_files import VideoFiles
 SPLITS: Final = (TRAIN, TEST)
 DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # DGL leaves it out of the test as broken
 _FILES: Final = {TRAIN: ("train_ids.json", "train.json"), TEST: ("val_ids.json", "val_1.json")}
+_MOST_SECONDS: Final = 1e6
 _PREFIX: Final = "v_"
 
 
@@ -77,6 +78,6 @@ def _entry(path: Path, video: str, entry: Any) -> tuple[list[str], float]:
     sentences, seconds = fields.get("sentences"), fields.get("duration")
     if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
         raise ShapeError(path, f"{video} must have a list of 'sentences', not {shown(sentences)}")
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < _MOST_SECONDS:
         raise ShapeError(path, f"{video} must have a 'duration' in seconds, not {shown(seconds)}")
     return sentences, seconds

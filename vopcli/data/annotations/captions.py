@@ -91,7 +91,7 @@ def read_captions(path: Path) -> CaptionFile:
     num_splits = len({line.split for line in lines})
     if num_splits > _MOST_SPLITS:
         raise DataError(
-            f"{path} names {num_splits} splits, such as {lines[-1].split!r}",
+            f"{path} names {num_splits} splits, such as {shown(lines[-1].split)}",
             hint="a split is a part of the captions, such as train, val or test",
         )
     return CaptionFile(path, tuple(lines), tuple(_notes(lines, list(unused), num_without_split)))
@@ -162,8 +162,8 @@ def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
     if not any(found.values()):
         raise DataError(
             f"none of the {len(found)} videos of {captions.path} is in the frame store, "
-            f"such as {captions.lines[0].video!r}",
-            hint=f"the store's {len(files)} videos are named like {files.example()!r}: write them so",
+            f"such as {shown(captions.lines[0].video)}",
+            hint=f"the store's {len(files)} videos are named like {shown(files.example())}: write them so",
         )
     by_split: dict[str, list[CaptionLine]] = {}
     for line in captions.lines:
@@ -179,7 +179,9 @@ def _find_each(captions: CaptionFile, files: VideoFiles, problems: Problems) -> 
         if line.video not in found:
             fitting = files.by_any(line.video)
             if len(fitting) > 1:
-                problems.add(line.line, f"{line.video!r} may be {listing(fitting, 3).replace(', ', ' or ')}")
+                problems.add(
+                    line.line, f"{shown(line.video)} may be {listing(fitting, 3).replace(', ', ' or ')}"
+                )
             found[line.video] = fitting[0] if fitting else None
     return found
 

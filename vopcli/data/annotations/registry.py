@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -152,7 +152,7 @@ def find_dataset_files(
     Args:
         annotations: from `read_dataset`.
         dataset: whose they are.
-        files: from `index_dataset_files`, or ``VideoFiles(keys)`` of a frame store.
+        files: from `index_dataset_files`, or from `index_dataset_keys` of a frame store.
         strict: refuse a missing file.
 
     Returns:
@@ -172,3 +172,10 @@ def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[st
         DataError: the folder does not exist or holds nothing.
     """
     return find_video_files(root, prefer=(*prefer, *BENCHMARKS[dataset].prefer))
+
+
+def index_dataset_keys(
+    dataset: DatasetName, keys: Iterable[str], *, prefer: Sequence[str] = ()
+) -> VideoFiles:
+    """Index the names under which a frame store knows its videos; ``prefer`` as for files."""
+    return VideoFiles(keys, prefer=(*prefer, *BENCHMARKS[dataset].prefer))
