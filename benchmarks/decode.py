@@ -3,8 +3,9 @@
     python benchmarks/decode.py [--rounds 5] [--folder DIR]
 
 Makes the videos once, checks that every reader returns the same frames, times the readers in turn, and writes
-``benchmarks/results/decode.md``. Each reader ends with the same thing: 12 frames of 224 x 224 in RGB. The
-peers use the same resizing as vop. A peer that is not installed is left out, and said to be.
+``benchmarks/results/decode.md``. Each reader ends with the same thing: 12 RGB frames of full size in memory.
+The last column adds what vop does with them next: resize, crop, times. A peer that is not installed is left
+out, and said to be.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,7 +29,10 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.data.colour import RgbConverter
 from vopcli.data.decode_pool import DecodeJob, decode_videos
+from vopcli.data.decoder import OpenVideo, decode_timed
+from vopcli.data.packets import open_video, scan
 from vopcli.data.samplers import Sampling, uniform_indices
 from vopcli.data.transforms import resize_and_crop
 from vopcli.data.video import read_frames
@@ -36,7 +40,7 @@ from vopcli.data.video import read_frames
 NUM_FRAMES, SIZE = 12, 224
 RESULTS = Path(__file__).parent / "results" / "decode.md"
 Frames = NDArray[np.uint8]
-Reader = Callable[[str, list[int]], Frames]
+Reader = Callable[[str, list[int]], Sequence[Frames]]
 
 X264 = "-c:v libx264 -preset medium -pix_fmt yuv420p -sc_threshold 0"
 # name -> (size, seconds, fps, FFmpeg's coding options, suffix)
@@ -89,27 +93,37 @@ def make_videos(folder: Path) -> dict[str, Path]:
     return made
 
 
-def resized(frames: list[Frames]) -> Frames:
-    """Bring frames of any size to the common one."""
-    return np.stack([resize_and_crop(frame, SIZE) for frame in frames])
+def vop(path: str, indices: list[int]) -> Sequence[Frames]:
+    """Decode as `vop extract-frames` does, up to the resizing."""
+    container, stream = open_video(path)
+    converter, frames = RgbConverter(), {}
+    with container:
+        video = OpenVideo(path, container, stream, scan(container, stream, tick=idle, hold=True), idle)
+        wanted = [video.table.order[index] for index in uniform_indices(NUM_FRAMES, len(video.table.order))]
+        decode_timed(video, wanted, lambda slot, frame: frames.update({slot: converter.convert(frame)}))
+    return [frames[slot] for slot in range(NUM_FRAMES)]
 
 
-def vop(path: str, indices: list[int]) -> Frames:
-    """Read as `vop extract-frames` does; it finds the indices itself."""
+def idle() -> None:
+    """Do nothing where a worker process would tell that it lives."""
+
+
+def vop_resized(path: str, indices: list[int]) -> Sequence[Frames]:
+    """Do the whole of what `vop extract-frames` does with a video but storing it."""
     return read_frames(path, Sampling("uniform", NUM_FRAMES), size=SIZE).frames
 
 
-def cv2_seek(path: str, indices: list[int]) -> Frames:
+def cv2_seek(path: str, indices: list[int]) -> Sequence[Frames]:
     """Set the position, read, as most code does."""
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     frames = []
     for index in indices:
         capture.set(cv2.CAP_PROP_POS_FRAMES, index)
         frames.append(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
-    return resized(frames)
+    return frames
 
 
-def cv2_sequential(path: str, indices: list[int]) -> Frames:
+def cv2_sequential(path: str, indices: list[int]) -> Sequence[Frames]:
     """Grab every frame, convert only the wanted ones."""
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     frames, wanted = [], set(indices)
@@ -117,10 +131,10 @@ def cv2_sequential(path: str, indices: list[int]) -> Frames:
         capture.grab()
         if index in wanted:
             frames.append(cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB))
-    return resized(frames)
+    return frames
 
 
-def pyav_sequential(path: str, indices: list[int]) -> Frames:
+def pyav_sequential(path: str, indices: list[int]) -> Sequence[Frames]:
     """Decode from the start to the last wanted frame."""
     frames, wanted = [], set(indices)
     with av.open(path) as container:
@@ -131,23 +145,23 @@ def pyav_sequential(path: str, indices: list[int]) -> Frames:
                 frames.append(frame.to_ndarray(format="rgb24"))
             if index == indices[-1]:
                 break
-    return resized(frames)
+    return frames
 
 
-def decord_reader(path: str, indices: list[int]) -> Frames:
+def decord_reader(path: str, indices: list[int]) -> Sequence[Frames]:
     """Read a batch with decord."""
     import decord
 
     reader = decord.VideoReader(path, num_threads=1)
-    return resized(list(reader.get_batch(indices).asnumpy()))
+    return reader.get_batch(indices).asnumpy()
 
 
-def torchcodec_reader(path: str, indices: list[int]) -> Frames:
+def torchcodec_reader(path: str, indices: list[int]) -> Sequence[Frames]:
     """Read a batch with torchcodec, after its own scan of the file."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact")
-    return resized(list(decoder.get_frames_at(indices).data.numpy()))
+    return decoder.get_frames_at(indices).data.numpy()
 
 
 READERS: dict[str, Reader] = {
@@ -157,6 +171,7 @@ READERS: dict[str, Reader] = {
     "decord": decord_reader,
     "torchcodec exact": torchcodec_reader,
     "vop": vop,
+    "vop, resized": vop_resized,
 }
 
 
@@ -176,7 +191,7 @@ def usable_readers(path: str, indices: list[int]) -> dict[str, Reader]:
     return usable
 
 
-def agreement(frames: Frames, expected: Frames) -> str:
+def agreement(frames: Sequence[Frames], expected: Sequence[Frames]) -> str:
     """Say how many frames are the same picture, judged by the mean difference."""
     same = [np.abs(a.astype(int) - b).mean() < 3 for a, b in zip(frames, expected, strict=True)]
     return "" if all(same) else f" ({NUM_FRAMES - sum(same)} of {NUM_FRAMES} frames wrong)"
@@ -186,7 +201,8 @@ def measure(path: Path, readers: dict[str, Reader], rounds: int) -> dict[str, tu
     """Return videos a second of processor time and a remark for each reader; the readers take turns."""
     with av.open(str(path)) as container:
         indices = uniform_indices(NUM_FRAMES, sum(packet.size > 0 for packet in container.demux(video=0)))
-    expected = pyav_sequential(str(path), indices)
+    whole = pyav_sequential(str(path), indices)
+    square = [resize_and_crop(frame, SIZE) for frame in whole]
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     remarks = {}
     for turn in range(rounds + 1):
@@ -200,7 +216,7 @@ def measure(path: Path, readers: dict[str, Reader], rounds: int) -> dict[str, tu
             if turn:  # the first round warms caches and checks the answers
                 seconds[name].append(time.process_time() - start)
             else:
-                remarks[name] = agreement(frames, expected)
+                remarks[name] = agreement(frames, whole if frames[0].shape == whole[0].shape else square)
     rates = {name: 1 / statistics.median(taken) if taken else 0.0 for name, taken in seconds.items()}
     return {name: (rates[name], remarks[name]) for name in readers}
 
@@ -235,10 +251,10 @@ def cell(rate: float, remark: str) -> str:
 
 def report(results: dict[str, dict[str, tuple[float, str]]], readers: list[str], speedup: float) -> str:
     """Write the tables in Markdown."""
-    peers = [name for name in readers if name != "vop"]
+    peers = [name for name in readers if not name.startswith("vop")]
     header = ["video", *readers, "vop / cv2 seek", "vop / best peer"]
     lines = [
-        "# Decoding: videos a second, 12 uniform frames at 224 x 224, one core",
+        "# Decoding: videos a second, 12 uniform frames, one core",
         "",
         f"Measured on {machine()}. Videos a second of processor time, medians; the readers took turns.",
         "A peer that returned other frames than FFmpeg's own is not counted as best.",

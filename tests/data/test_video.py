@@ -6,16 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.videos import BAD, GOOD, drawn_number, ffmpeg_frames, ffmpeg_seconds, flip_bits, make_video
+from tests.support.videos import (
+    BAD,
+    GOOD,
+    GoodVideos,
+    drawn_number,
+    ffmpeg_frames,
+    ffmpeg_seconds,
+    flip_bits,
+    make_video,
+)
 from vopcli.data import packets
+from vopcli.data import video as video_module
+from vopcli.data.decoder import OpenVideo
+from vopcli.data.packets import VideoPacket
 from vopcli.data.samplers import Sampling, parse_sampling
 from vopcli.data.video import SampledFrames, count_sampled, probe, read_frames
 from vopcli.errors import VideoError
 
 SIZE = 64
+# Frames are counted as they come out of the decoder: there is nothing else to tell them by.
+REORDERED_WITHOUT_TIMES = {"raw-stream.h264", "mpeg4-b.avi", "h264.avi", "xvid.avi"}
+# What the packets promise is not what the decoder gives.
+DAMAGED = {"zero-tail.mp4", "truncated.mp4", "truncated.ts", "truncated.webm", "no-keyframe-table.mp4"}
 UNIFORM = Sampling("uniform", 12)
 
 # What two FFmpeg versions may differ by: rounding in the inverse transforms of old codecs.
@@ -23,13 +40,8 @@ LEVELS = 3
 
 
 @pytest.fixture(scope="session")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One file of each good kind, each in a folder of its own."""
-    made = {}
-    for name, make in GOOD.items():
-        made[name] = tmp_path_factory.mktemp("video") / name
-        make(made[name])
-    return made
+def videos(tmp_path_factory: pytest.TempPathFactory) -> GoodVideos:
+    return GoodVideos(tmp_path_factory.mktemp("videos"))
 
 
 def xpool_indices(num_frames: int, num_presentable: int) -> list[int]:
@@ -54,7 +66,7 @@ def numbers(sampled: SampledFrames) -> list[int]:
 
 
 @pytest.mark.parametrize("name", [name for name in GOOD if not name.startswith(("truncated", "zero-tail"))])
-def test_sampled_frames_are_those_of_ffmpeg(videos: dict[str, Path], name: str) -> None:
+def test_sampled_frames_are_those_of_ffmpeg(videos: GoodVideos, name: str) -> None:
     whole = ffmpeg_frames(videos[name])
     wanted = xpool_indices(12, len(whole))
 
@@ -73,7 +85,7 @@ def test_sampled_frames_are_those_of_ffmpeg(videos: dict[str, Path], name: str) 
 @pytest.mark.parametrize(
     "name", ["long-gop.mp4", "edit-list.mp4", "variable-rate.mp4", "variable-rate.mkv", "mpeg-ts.ts"]
 )
-def test_times_are_those_of_ffmpeg(videos: dict[str, Path], name: str) -> None:
+def test_times_are_those_of_ffmpeg(videos: GoodVideos, name: str) -> None:
     times = ffmpeg_seconds(videos[name])
 
     sampled = read_frames(str(videos[name]), UNIFORM, size=SIZE)
@@ -83,7 +95,7 @@ def test_times_are_those_of_ffmpeg(videos: dict[str, Path], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["short-gop.mp4", "variable-rate.mp4", "mpeg-ts.ts"])
-def test_frames_by_rate_are_those_on_the_screen(videos: dict[str, Path], name: str) -> None:
+def test_frames_by_rate_are_those_on_the_screen(videos: GoodVideos, name: str) -> None:
     times, whole = ffmpeg_seconds(videos[name]), ffmpeg_frames(videos[name])
     shown = [
         max(k for k, time in enumerate(times) if time <= instant / 4 + 1e-9)
@@ -97,7 +109,7 @@ def test_frames_by_rate_are_those_on_the_screen(videos: dict[str, Path], name: s
     assert count_sampled(str(videos[name]), sampling) == len(sampled.frames) == sampled.num_real
 
 
-def test_short_video_repeats_its_last_frame(videos: dict[str, Path]) -> None:
+def test_short_video_repeats_its_last_frame(videos: GoodVideos) -> None:
     sampled = read_frames(str(videos["seven-frames.mp4"]), UNIFORM, size=SIZE)
 
     assert [drawn_number(frame) for frame in sampled.frames] == [0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6]
@@ -106,7 +118,7 @@ def test_short_video_repeats_its_last_frame(videos: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["truncated.webm", "truncated.mp4", "truncated.ts", "zero-tail.mp4"])
-def test_truncated_video_is_sampled_over_what_is_left(videos: dict[str, Path], name: str) -> None:
+def test_truncated_video_is_sampled_over_what_is_left(videos: GoodVideos, name: str) -> None:
     left = [number for number in map(drawn_number, ffmpeg_frames(videos[name])) if number >= 0]
     left = left[: 1 + max(range(len(left)), key=lambda place: left[place])]
 
@@ -119,7 +131,7 @@ def test_truncated_video_is_sampled_over_what_is_left(videos: dict[str, Path], n
 
 
 @pytest.mark.parametrize("name", ["rotated-90.mp4", "rotated-180.mp4", "rotated-270.mp4", "mirrored.mp4"])
-def test_probe_tells_the_size_as_displayed(videos: dict[str, Path], name: str) -> None:
+def test_probe_tells_the_size_as_displayed(videos: GoodVideos, name: str) -> None:
     info = probe(str(videos[name]))
 
     assert (info.width, info.height) == (128, 96)
@@ -185,7 +197,7 @@ def test_odd_names_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     "name", ["short-gop.mp4", "open-gop.ts", "mpeg-ts.ts", "mpeg4-b.avi", "vp9.webm", "raw-stream.h264"]
 )
 def test_a_video_too_large_to_hold_gives_the_same(
-    videos: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+    videos: GoodVideos, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = read_frames(str(videos[name]), UNIFORM, size=SIZE)
     monkeypatch.setattr(packets, "HELD_BYTES", 0)
@@ -225,3 +237,39 @@ def test_a_file_of_broken_frames_says_so(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="none of its 30 frames can be decoded") as error:
         read_frames(str(tmp_path / "broken.mkv"), UNIFORM, size=SIZE)
     assert "damaged" in error.value.hint
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name not in REORDERED_WITHOUT_TIMES | DAMAGED])
+def test_sound_videos_are_decoded_once(
+    videos: GoodVideos, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode_twice(*_: object) -> SampledFrames:
+        raise AssertionError("the fast way missed a frame")
+
+    monkeypatch.setattr(video_module, "_read_damaged", decode_twice)
+
+    assert read_frames(str(videos[name]), UNIFORM, size=SIZE).num_real >= 1
+
+
+@pytest.mark.parametrize(
+    "name", ["long-gop.mp4", "short-gop.mp4", "open-gop.ts", "hevc.mp4", "mpeg2.mpg", "mpeg4.avi"]
+)
+def test_only_what_is_needed_is_decoded(
+    videos: GoodVideos, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = []
+    send = OpenVideo.send
+
+    def count(video: OpenVideo, packet: VideoPacket | None) -> list[VideoFrame]:
+        frames = send(video, packet)
+        sent.append(len(frames))
+        return frames
+
+    monkeypatch.setattr(OpenVideo, "send", count)
+
+    sampled = read_frames(str(videos[name]), Sampling("uniform", 3), size=SIZE)
+
+    # Targets in the middles of the thirds: the last sixth is never sent, B-frames on the way never come out.
+    assert len(sent) < 0.9 * sampled.info.num_frames + 3
+    if name != "mpeg4.avi":
+        assert sum(sent) < 0.75 * sampled.info.num_frames

@@ -336,6 +336,21 @@ GOOD: dict[str, Callable[[Path], Path]] = {
     "zero-tail.mp4": zero_tail,
 }
 
+
+class GoodVideos(dict[str, Path]):
+    """The good files by name, each made when it is first asked for, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        path = self.folder / name.replace(".", "-") / name
+        path.parent.mkdir()
+        self[name] = GOOD[name](path)
+        return path
+
+
 # Files that do not: name -> (maker, what the reason has to say).
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.mp4": (lambda path: path.write_bytes(b""), "the file is empty"),
