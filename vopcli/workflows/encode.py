@@ -25,6 +25,8 @@ from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, Vide
 from vopcli.workflows.text_tower import keep_text_tower
 
 if TYPE_CHECKING:
+    import torch
+
     from vopcli.workflows.load import Model
 
 _COPIED_VIDEOS: Final = 256  # at a time
@@ -100,49 +102,67 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     source = _open_source(request, earlier, weights.shape.image_resolution)
     _check_recipe(request, source, earlier)
     meta = IndexMeta(_lasting_name(request.weights), fingerprint, source.recipe, weights.shape.embed_dim)
+    # before an index is made or replaced: a device that is not there must not cost the old one
+    place = _choose(request) if request.overwrite or earlier is None else None
     _make_index(request, meta)
     keep_text_tower(weights, fingerprint, cache, progress)
     summary = EncodeSummary(request.index)
     with IndexWriter(request.index) as writer:
-        plan = _bring_up_to_date(request, writer, source, (weights, fingerprint), summary, progress)
+        plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
+        summary.num_unchanged = plan.num_unchanged
+        summary.failures += plan.failed
+        model = None
+        if plan.to_encode:
+            model = _load_model(request, weights, fingerprint, place or _choose(request), progress)
+        _bring_up_to_date(model, writer, source, plan, summary, progress)
     if request.prune:
         summary.num_pruned = _prune(request.index, plan)
     summary.num_videos = len(VideoIndex(request.index))
     return summary
 
 
-def _bring_up_to_date(
+def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
+    from vopcli.workflows.load import choose_device, choose_precision
+
+    device = choose_device(request.device)
+    return device, choose_precision(request.precision, device)
+
+
+def _load_model(
     request: EncodeRequest,
+    weights: Weights,
+    fingerprint: str,
+    place: tuple[torch.device, Precision],
+    progress: Progress,
+) -> Model:
+    from vopcli.workflows.load import Model
+
+    device, precision = place
+    return Model(
+        weights,
+        device=device,
+        precision=precision,
+        fingerprint=fingerprint,
+        batch_size=request.batch_size,
+        progress=progress,
+    )
+
+
+def _bring_up_to_date(
+    model: Model | None,
     writer: IndexWriter,
     source: Source,
-    backbone: tuple[Weights, str],
+    plan: Plan,
     summary: EncodeSummary,
     progress: Progress,
-) -> Plan:
-    plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
-    summary.num_unchanged = plan.num_unchanged
-    summary.failures += plan.failed
+) -> None:
     if plan.to_encode or plan.to_copy:
         writer.lay_out(plan.to_encode + [video for video, _ in plan.to_copy])
     _copy(writer, plan)
     summary.num_copied = len(plan.to_copy)
-    if plan.to_encode:
-        from vopcli.workflows.load import Model, choose_device, choose_precision
-
-        device = choose_device(request.device)
-        precision = choose_precision(request.precision, device)
-        weights, fingerprint = backbone
-        model = Model(
-            weights,
-            device=device,
-            precision=precision,
-            fingerprint=fingerprint,
-            batch_size=request.batch_size,
-            progress=progress,
-        )
-        summary.device, summary.precision = str(device), precision.value
+    if model is not None:
+        summary.device, summary.precision = str(model.device), model.precision.value
         _run(model, writer, source, plan, summary, progress)
-    return plan
 
 
 def _run(

@@ -1,0 +1,123 @@
+"""``vop encode`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.models import write_model
+from tests.support.videos import make_video
+from vopcli.cli.app import app
+from vopcli.retrieval.index import VideoIndex, describe
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with two videos below it."""
+    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+    here = tmp_path / "here"
+    (here / "videos").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    make_video(here / "videos" / "a.mp4", num_frames=8)
+    make_video(here / "videos" / "b.mp4", "-vf", "negate", num_frames=8)
+    return here
+
+
+def vop(*arguments: str) -> Result:
+    return RUNNER.invoke(app, list(arguments))
+
+
+def test_the_three_commands(folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOP_WEIGHTS", str(weights))
+    assert vop("extract-frames", "videos", "out.h5", "--size", "35", "--num-frames", "3").exit_code == 0
+    result = vop("encode", "out.h5", "idx.h5")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "idx.h5: 2 videos (2 new)" in result.stderr
+    found = vop("search", "a dog playing with its tail", "--index", "idx.h5").stdout.splitlines()
+    assert sorted(line.split("\t")[2] for line in found) == ["videos/a.mp4", "videos/b.mp4"]
+    monkeypatch.delenv("VOP_WEIGHTS")  # the index names its model
+    assert vop("search", "a dog playing with its tail", "--index", "idx.h5").stdout.splitlines() == found
+    assert describe(folder / "idx.h5")["backbone"]["weights"] == str(weights)
+
+
+def test_json_and_failures(folder: Path, weights: Path) -> None:
+    (folder / "videos" / "bad.mp4").write_text("no video")
+    command = [
+        "encode",
+        "videos",
+        "idx.h5",
+        "--weights",
+        str(weights),
+        "--num-frames",
+        "2",
+        "--precision",
+        "fp32",
+    ]
+    result = vop(*command, "--json", "--device", "cpu")
+    assert result.exit_code == 4
+    document = json.loads(result.stdout)
+    assert (document["num_new"], document["num_videos"], document["num_frames"]) == (2, 2, 4)
+    assert (document["device"], document["precision"], document["index"]) == ("cpu", "fp32", "idx.h5")
+    assert [failure["path"] for failure in document["failures"]] == ["bad.mp4"]
+    assert "Failed: bad.mp4: " in result.stderr
+    (folder / "videos" / "bad.mp4").unlink()
+    result = vop(*command, "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert "2 unchanged" in vop(*command).stderr
+
+
+def test_weights_relative_to_another_folder(
+    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "model.safetensors").symlink_to(weights)
+    (folder / "vop.yaml").write_text("backbone: {weights: model.safetensors}\n")
+    assert vop("encode", "videos", "idx.h5", "--num-frames", "2").exit_code == 0
+    for kept in (folder.parent / "cache" / "text").iterdir():
+        kept.unlink()
+    (folder / "videos").rename(folder / "moved")
+    monkeypatch.chdir(folder.parent)
+    result = vop("search", "a dog", "--index", "here/idx.h5", "--paths")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(result.stdout.splitlines()) == ["here/videos/a.mp4", "here/videos/b.mp4"]
+    # moved as a whole, the videos keep their embeddings and get their new place
+    assert "2 copied" in vop("encode", "here/moved", "here/idx.h5", "--weights", str(weights)).stderr
+    assert {video.root for video in VideoIndex(folder / "idx.h5").videos()} == {str(folder / "moved")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["none", "idx.h5"], 3, "none does not exist"),
+        (["videos", "idx.h5", "--weights", "none.pt"], 3, "none.pt"),
+        (["videos", "idx.h5", "--device", "toaster"], 2, "toaster"),
+        (["videos", "idx.h5", "--sampling", "often"], 2, "often"),
+        (["videos", "idx.h5", "--batch-size", "0"], 2, "--batch-size"),
+        (["idx.h5"], 2, "SRC"),
+        (["videos", "videos/a.mp4"], 3, "a.mp4"),
+        (["videos", "videos/a.mp4", "--overwrite"], 2, "not an index"),
+    ],
+)
+def test_errors_are_two_lines_without_traceback(
+    folder: Path, weights: Path, arguments: list[str], code: int, said: str
+) -> None:
+    named = [] if "--weights" in arguments else ["--weights", str(weights)]
+    result = vop("encode", *arguments, *named)
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr
+    assert result.stdout == ""
+    assert not (folder / "idx.h5").exists()
+    lines = result.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["Error", "Hint"]
