@@ -1,7 +1,7 @@
 """Videos a second out of a frame store into batches, warm: HDF5 as commonly used, and vop, side by side.
 
-Each video has 12 real frames of 224 x 224 pixels (1.8 MB). All candidates fill the same preallocated batches in
-the same random order; before anything is timed, what they read is compared. The line "copy" moves the same
+Each video has 12 real frames of 224 x 224 pixels (1.8 MB). All candidates fill the same preallocated batches
+in the same random order; before anything is timed, what they read is compared. The line "copy" moves the same
 bytes from memory to memory, which no store beats. Run: python benchmarks/store.py [--rounds 7]
 """
 

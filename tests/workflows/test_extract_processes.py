@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import signal
@@ -239,3 +240,55 @@ def test_a_file_that_may_grow_no_further(folder: Path, tmp_path: Path) -> None:
     before = store.read_bytes()
     assert subprocess.run(command, capture_output=True, cwd=REPOSITORY).returncode == 3
     assert store.read_bytes() == before
+
+
+AS_NOBODY = """
+import json, os, sys
+from pathlib import Path
+from tests.support.extracting import run
+from vopcli.errors import VopError
+from vopcli.data.decode_pool import decode_videos
+import cv2
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    summary = run(Path(sys.argv[1]), Path(sys.argv[2]))
+    print(json.dumps(summary.to_json()))
+except VopError as error:
+    print(error)
+"""
+
+
+def test_files_without_permission(folder: Path, tmp_path: Path) -> None:
+    """A video that may not be read fails alone; a store that may not be written is an error."""
+    place = open_to_others(tmp_path)
+    for name in ("0.avi", "2.avi"):
+        shutil.copyfile(folder / name, place / name)
+    (place / "2.avi").chmod(0)
+    (place / "out").mkdir()
+    (place / "out").chmod(0o777)
+
+    def run_as_nobody(store: Path) -> str:
+        command = [sys.executable, "-c", AS_NOBODY, place, store]
+        return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True).stdout
+
+    summary = json.loads(run_as_nobody(place / "out" / "out.h5"))
+    assert summary["num_new"] == 1
+    (failed,) = summary["failed"]
+    assert failed["video"] == "2.avi"
+    assert "ermission denied" in failed["reason"]
+    for file in (place / "locked.h5", place / "out" / "out.h5"):
+        (place / "out" / "out.h5").chmod(0o000)
+        place.chmod(0o555)
+        said = run_as_nobody(file)
+        assert said == f"{file} may not be opened: permission denied\n"
+        place.chmod(0o755)
+
+
+def open_to_others(folder: Path) -> Path:
+    """Let other users into pytest's folder, which is its owner's alone."""
+    for parent in [folder, *folder.parents]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+        if parent.name.startswith("pytest-of"):
+            break
+    return folder

@@ -21,7 +21,7 @@ def extract_frames(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SRC...", help="Folders of videos, videos, or text files that name a video a line."
+            metavar="SRC", help="Folders of videos, videos, or text files that name a video a line."
         ),
     ],
     store: Annotated[Path, typer.Argument(metavar="OUT.h5", help="Frame store to make or to extend.")],

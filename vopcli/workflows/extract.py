@@ -20,9 +20,9 @@ from vopcli.data.frame_writer import FrameStoreWriter
 from vopcli.data.samplers import parse_sampling
 from vopcli.data.video import SampledFrames
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
-from vopcli.progress import Progress
+from vopcli.progress import Progress, SilentProgress, Task
 from vopcli.workflows.extract_plan import ExtractRequest, Plan, find, make_plan, num_workers, reason
-from vopcli.workflows.extract_store import check_room, opened, read_known
+from vopcli.workflows.extract_store import asked_recipe, check_room, opened, read_known
 
 _JPEG_QUALITY: Final = 95
 
@@ -119,6 +119,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         VideoError: of a strict run, a video that failed; what was finished is kept.
     """
     began = time.monotonic()
+    asked_recipe(request)  # what makes no sense is said before anything is looked at
     found, unreadable = find(request)
     if request.strict and unreadable:
         raise VideoError(f"{unreadable[0][0]} {unreadable[0][1]}", hint="leave out --strict to do the others")
@@ -179,6 +180,7 @@ class _Run:
             self.twins[path].append(video.path)
         self.changed = {video.path for video in plan.changes.changed}
         self.workers = num_workers(request)
+        self.task: Task = SilentProgress()
         if self.rows:
             writer.lay_out(self.rows, num_frames)
 
@@ -186,28 +188,23 @@ class _Run:
         """Decode and write; a strict run raises VideoError at the first failure."""
         for path, error in self.plan.failed_before:
             self._stop_if_strict(path, error)
-        for video, error in self.plan.failed:
-            self._fail_twins(video.path, error)
-            self._stop_if_strict(video.path, error)
-        total = len(self.plan.to_decode)
-        if not total:
+        total = len(self.plan.to_decode) + len(self.plan.changes.twins)
+        if not total and not self.plan.failed:
             return
-        with (
-            progress.task("decode", total=total, unit="videos") as task,
-            contextlib.closing(self._decoded()) as all_,
-        ):
-            for number, sampled, sha256 in all_:
+        with contextlib.ExitStack() as stack:
+            self.task = stack.enter_context(progress.task("decode", total=total, unit="videos"))
+            for video, error in self.plan.failed:
+                self._fail_twins(video.path, error)
+                self._stop_if_strict(video.path, error)
+            for number, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
                 row = self.rows[number]
                 if isinstance(sampled, VideoError):
                     error = reason(sampled, row.file)
-                    self.writer.put_row(number, replace(row, status=Status.FAILED, error=error))
-                    self.summary.failed.append((row.path, error))
-                    task.fail(row.path, error)
+                    self._fail(number, error)
                     self._fail_twins(row.path, error)
                     self._stop_if_strict(row.path, error)
                 else:
                     self._put(number, sampled, sha256)
-                    task.advance()
 
     def _decoded(self) -> Generator[Decoded, None, None]:
         """Decode, and hash each file right after, while the system still has it in memory."""
@@ -248,6 +245,7 @@ class _Run:
         if sampled.jpegs:
             frames = [np.frombuffer(jpeg, np.uint8) for jpeg in sampled.jpegs]
         row = self.writer.put_frames(number, row, frames, sampled.seconds)
+        self.task.advance()
         self.summary.num_frames += row.num_frames
         if row.path in self.changed:
             self.summary.num_changed += 1
@@ -260,12 +258,17 @@ class _Run:
                 replace(row, path=path, root=twin.root, size=twin.size, mtime_ns=twin.mtime_ns),
             )
             self.summary.num_copies += 1
+            self.task.advance()
+
+    def _fail(self, number: int, error: str) -> None:
+        row = self.rows[number]
+        self.writer.put_row(number, replace(row, status=Status.FAILED, error=error))
+        self.summary.failed.append((row.path, error))
+        self.task.fail(row.path, error)
 
     def _fail_twins(self, path: str, error: str) -> None:
         for twin in self.twins.get(path, []):
-            number = self.numbers[twin]
-            self.writer.put_row(number, replace(self.rows[number], status=Status.FAILED, error=error))
-            self.summary.failed.append((twin, error))
+            self._fail(self.numbers[twin], error)
 
     def _stop_if_strict(self, path: str, error: str) -> None:
         if self.request.strict:

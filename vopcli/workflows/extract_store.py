@@ -35,7 +35,7 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
         BusyError: another process reads or writes it.
         FileError: a new one cannot be made.
     """
-    path, recipe = request.store, _asked(request)
+    path, recipe = request.store, asked_recipe(request)
     if request.overwrite and path.exists():
         _check_may_be_replaced(path)
         with held(path), _made_anew(_aside(path), path, recipe) as made:
@@ -104,7 +104,7 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[in
         DataError: the store cannot be read, or was made with another recipe.
     """
     if request.overwrite or not request.store.exists():
-        return _asked(request), {}, []
+        return asked_recipe(request), {}, []
     store = FrameStore.open(request.store)
     check_recipe(request, store.recipe)
     num_free = [slots - used for slots, used in zip(store.num_places, store.used_frames, strict=True)]
@@ -117,7 +117,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     Raises:
         DataError: it was not.
     """
-    asked = _asked(request)
+    asked = asked_recipe(request)
     differences = []
     if (request.sampling or request.num_frames) and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")
@@ -130,11 +130,16 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     if differences:
         raise DataError(
             f"{request.store} holds {'; '.join(differences)}",
-            hint="leave these options out, name another file, or use --overwrite to make it anew",
+            hint="leave out these options and settings, name another file, or use --overwrite",
         )
 
 
-def _asked(request: ExtractRequest) -> Recipe:
+def asked_recipe(request: ExtractRequest) -> Recipe:
+    """Return the recipe that a request asks for, with the usual values for what it leaves open.
+
+    Raises:
+        UsageError: an option makes no sense.
+    """
     sampling = parse_sampling(request.sampling or "uniform", request.num_frames)
     codec = request.codec or CODECS[0]
     if codec not in CODECS:
