@@ -15,12 +15,10 @@ MOST_FUNCTION_LINES = 50
 def test_file_and_functions_are_short(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= MOST_FILE_LINES
-    long = {
-        node.name: node.end_lineno - node.lineno + 1
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > MOST_FUNCTION_LINES
-    }
-    assert not long
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    # from the first statement on: the options of a command make its signature long
+    lengths = {node.name: node.end_lineno - node.body[0].lineno + 1 for node in functions}
+    assert {name: length for name, length in lengths.items() if length > MOST_FUNCTION_LINES} == {}
 
 
 def test_the_sources_were_found() -> None:

@@ -14,6 +14,7 @@ from vopcli.cli.encode import encode
 from vopcli.cli.extract_frames import extract_frames
 from vopcli.cli.info import info
 from vopcli.cli.search import search
+from vopcli.cli.train import train
 from vopcli.cli.weights import app as weights
 from vopcli.errors import EXIT_INTERRUPTED, VopError
 
@@ -35,9 +36,8 @@ class Commands(TyperGroup):
             command = context.command_path if context else "vop"
             console.say_error(error.format_message(), f"`{command} --help` shows how it is used")
             code = error.exit_code
-        except BrokenPipeError:  # the reader, such as `head`, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
+        except BrokenPipeError:
+            code = _end_output()
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,6 +47,14 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             console.say("Interrupted. What was finished is kept; the same command goes on from there.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:  # caught here as well: Typer's own main would make it exit code 1
+            raise typer.Exit(_end_output()) from None
+
+
+def _end_output() -> int:
+    """Send what is still buffered nowhere: the reader, such as `head`, has seen enough. Return 0."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 app = typer.Typer(
@@ -59,6 +67,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("extract-frames")(extract_frames)
+app.command()(train)
 app.command()(encode)
 app.command()(search)
 app.command()(info)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -60,6 +60,24 @@ def build_config(kind: type[ConfigT], document: Any, *, source: str) -> ConfigT:
         listed = "; ".join(problems)
         raise ConfigError(f"{source}: {listed}", hint="mend it; the README lists what settings there are")
     return config
+
+
+def override(config: Config, given: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Replace settings, section by section, by those given on the command line; None is not given.
+
+    Raises:
+        ConfigError: wrong types or values out of range, all of them named.
+    """
+    document = {
+        section.name: {
+            item.name: getattr(getattr(config, section.name), item.name)
+            for item in fields(getattr(config, section.name))
+        }
+        for section in fields(config)
+    }
+    for section, values in given.items():
+        document[section] |= {name: value for name, value in values.items() if value is not None}
+    return build_config(Config, document, source="the options")
 
 
 def _parse(path: Path) -> Any:
@@ -126,8 +144,8 @@ def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems:
 
 def _problems(item: Field[Any], hint: Any, value: Any) -> Iterator[str]:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    numbers = (int, float) if float in allowed else allowed
-    if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, numbers):
+    kinds = (*allowed, int) if float in allowed else allowed
+    if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, kinds):
         names = " or ".join(_TYPE_NAMES[kind] for kind in allowed if kind is not types.NoneType)
         yield f"must be {names}, not {value!r}"
         return

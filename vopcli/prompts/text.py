@@ -25,6 +25,7 @@ class TextPrompts(nn.Module):
     ) -> None:
         super().__init__()
         self.depth, self.prefix, self.suffix = depth, prefix, suffix
+        self.num_prompts = prefix + suffix
         self.rows = {layer: row for row, layer in enumerate(layers)}
         self.table = nn.Parameter(torch.empty(len(layers), prefix + suffix, width))
         nn.init.normal_(self.table, std=PROMPT_STD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class RunState:
 
     Attributes:
         step: steps done, of all epochs.
+        epochs: epochs done and measured.
         optimizer: its state dict.
         best: metrics of the best epoch so far, empty before the first.
         best_tensors: what was trained, as it was then.
@@ -32,6 +34,7 @@ class RunState:
 
     settings: dict[str, Any]
     step: int = 0
+    epochs: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +80,9 @@ def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel)
         DataError: it is damaged, or the run was started with other settings.
     """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  (tensors only)
+        with warnings.catch_warnings():  # about what no checkpoint of ours holds: the error says enough
+            warnings.simplefilter("ignore")
+            document = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  (tensors only)
         if document.pop("version") != VERSION:
             raise DataError(
                 f"{path} is of another version of vop", hint="start the run anew with --overwrite"

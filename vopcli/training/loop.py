@@ -100,13 +100,12 @@ def train(job: Job, state: RunState, progress: Progress) -> RunState:
         BatchTooLargeError: a batch does not fit the device.
     """
     loop = _Loop(job, state)
-    first_epoch = state.step // job.steps_per_epoch
     total = job.config.epochs * job.steps_per_epoch
     with (
         RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes) as log,
         progress.task("training", total=total - state.step, unit="steps") as task,
     ):
-        for epoch in range(first_epoch, job.config.epochs):
+        for epoch in range(state.epochs, job.config.epochs):
             for values in loop.epoch(epoch, log):
                 if values:
                     progress.note(_line(epoch, state.step, total, values))
@@ -227,6 +226,7 @@ class _Loop:
         if not self.state.best or values["t2v R@1"] > self.state.best["t2v R@1"]:
             self.state.best = {"epoch": epoch, **values}
             self.state.best_tensors = trained_tensors(self.job.model)
+        self.state.epochs = epoch + 1
         self._save(log)
 
     def _save_now_and_then(self, log: RunLog) -> None:

@@ -17,6 +17,7 @@ from vopcli.config.load import build_config
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError, FileError, WeightsError
 
+ADAPTER_NAME: Final = "adapter.safetensors"
 FORMAT: Final = "vop-adapter"
 VERSION: Final = "1"
 _HINT: Final = "is it the adapter file of a run, and was it copied whole?"
@@ -61,7 +62,7 @@ def read_adapter(path: Path) -> Adapter:
         FileError: the file cannot be read.
         WeightsError: it is no adapter file, of another version, or damaged.
     """
-    file = path / "adapter.safetensors" if path.is_dir() else path
+    file = path / ADAPTER_NAME if path.is_dir() else path
     try:
         content = read_safetensors(file)
     except OSError as error:

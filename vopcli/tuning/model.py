@@ -13,7 +13,8 @@ from torch.nn import functional
 from vopcli.clip.model import Clip
 from vopcli.clip.transformer import LayerHook
 from vopcli.config.schema import TuningConfig
-from vopcli.tuning.variants import build_parts
+from vopcli.prompts.text import TextPrompts
+from vopcli.tuning.variants import PART_NAMES, build_parts
 
 
 class VideoTextModel(nn.Module):
@@ -34,10 +35,20 @@ class VideoTextModel(nn.Module):
         self.tuning = tuning
         self.num_frames = num_frames
         parts = build_parts(tuning, clip, num_frames=num_frames or 0) if tuning else {}
-        for name, part in parts.items():
-            self.add_module(name, part)
+        for name in PART_NAMES:
+            self.register_module(name, parts.get(name))
         self._text_hook = cast("LayerHook | None", parts.get("text_prompts"))
         self._vision_hook = cast("LayerHook | None", parts.get("vision_prompts"))
+
+    @property
+    def num_text_prompts(self) -> int:
+        """Places of the text tower's context that prompts take."""
+        return self.text_prompts.num_prompts if isinstance(self.text_prompts, TextPrompts) else 0
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest a text may be, start and end included."""
+        return self.clip.shape.context_length - self.num_text_prompts
 
     def encode_frames(self, pixels: Tensor) -> Tensor:
         """Map normalised frames (B, F, 3, H, W) to L2-normalised float32 embeddings (B, F, E).
@@ -57,6 +68,9 @@ class VideoTextModel(nn.Module):
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Map token ids (N, L) to L2-normalised float32 embeddings (N, E)."""
+        if isinstance(self.text_prompts, TextPrompts) and self.text_prompts.suffix:
+            # prompts before the very last position: how far a text is padded makes a difference
+            tokens = functional.pad(tokens, (0, self.max_tokens - tokens.shape[1]))
         return functional.normalize(self.clip.encode_text(tokens, self._text_hook).float(), dim=-1)
 
 

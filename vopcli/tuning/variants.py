@@ -18,7 +18,8 @@ from vopcli.prompts.text import TextPrompts
 from vopcli.tuning.adapters import attach_adapters
 from vopcli.tuning.select import selected_tensors
 
-Parts = dict[str, nn.Module]  # what a variant adds to the model: text_prompts, vision_prompts, adapters
+PART_NAMES = ("text_prompts", "vision_prompts", "text_adapters", "vision_adapters")
+Parts = dict[str, nn.Module]  # what a variant adds to the model, by some of these names
 
 
 def build_parts(tuning: TuningConfig, clip: Clip, *, num_frames: int) -> Parts:

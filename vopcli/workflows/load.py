@@ -29,7 +29,7 @@ from vopcli.tuning.model import VideoTextModel
 
 _BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}
 _TEXTS: Final = 256  # in a batch
-_DTYPES: Final = {
+DTYPES: Final = {
     Precision.FP32: torch.float32,
     Precision.BF16: torch.bfloat16,
     Precision.FP16: torch.float16,
@@ -66,7 +66,7 @@ class Model:
         self.device = device
         self.precision = precision
         self.batch_size = batch_size or _BATCH_FRAMES.get(device.type, 96)
-        clip = build_clip(weights, device=device, dtype=_DTYPES[precision])
+        clip = build_clip(weights, device=device, dtype=DTYPES[precision])
         self.module = VideoTextModel(clip).eval()
         self._progress: Progress = progress or SilentProgress()
         self._tokenizer: Tokenizer | None = None
@@ -166,7 +166,7 @@ class Model:
         size = self.shape.image_resolution
         if frames.shape[1:3] != (size, size):
             frames = np.stack([resize_and_crop(frame, size) for frame in frames])
-        dtype = _DTYPES[self.precision]
+        dtype = DTYPES[self.precision]
         with torch.inference_mode():
             pixels = normalise(
                 torch.from_numpy(np.ascontiguousarray(frames)), dtype=dtype, device=self.device

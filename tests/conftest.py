@@ -1,0 +1,17 @@
+"""Fixtures that several folders of tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Small tensors gain nothing from threads, and lose much where tests run beside each other. Read when torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def training_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frame store of ten small films."""
+    from tests.support.training import make_store
+
+    return make_store(tmp_path_factory.mktemp("training"))

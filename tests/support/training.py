@@ -1,0 +1,83 @@
+"""A tiny training set on disk, and a tiny model to be trained on it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vopcli.clip.model import Clip
+from vopcli.clip.shape import ClipShape
+from vopcli.config.choices import Activation, Variant
+from vopcli.config.schema import TrainingConfig, TuningConfig
+from vopcli.data.demo import draw_video, write_video
+from vopcli.data.demo_scenes import plan_demo
+from vopcli.data.frame_store import FrameStore
+from vopcli.progress import SilentProgress
+from vopcli.training.batches import Samples
+from vopcli.training.loop import Job
+from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.extract import extract
+from vopcli.workflows.extract_plan import ExtractRequest
+
+FRAMES, SIDE, VIDEOS = 3, 16, 10
+SHAPE = ClipShape(
+    embed_dim=12,
+    image_resolution=SIDE,
+    patch_size=8,
+    vision_layers=3,
+    vision_width=24,
+    vision_heads=3,
+    context_length=20,
+    vocab_size=50,
+    text_layers=2,
+    text_width=16,
+    text_heads=2,
+    activation=Activation.QUICK_GELU,
+)
+
+
+def make_store(folder: Path) -> Path:
+    """Draw a few films and extract their frames."""
+    films = itertools.chain.from_iterable(plan_demo(seed=0))
+    for film in itertools.islice(films, VIDEOS):
+        target = folder / "videos" / film.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_video(target, draw_video(film))
+    store = folder / "out.h5"
+    request = ExtractRequest([folder / "videos"], store, num_frames=FRAMES, size=SIDE, workers=1)
+    extract(request, SilentProgress())
+    return store
+
+
+def samples_of(store: Path) -> Samples:
+    """Two captions a video, of made-up tokens of several lengths."""
+    opened = FrameStore.open(store)
+    rng = np.random.default_rng(0)
+    videos = [video for video in opened.videos for _ in range(2)]
+    tokens = np.zeros((len(videos), 9), np.int64)
+    for i, row in enumerate(tokens):
+        words = rng.integers(1, 48, 1 + i % 6)
+        row[: len(words) + 2] = [48, *words, 49]
+    return Samples(opened, videos, tokens)
+
+
+def model_of(variant: Variant, *, seed: int = 0) -> VideoTextModel:
+    """A model whose backbone is always the same; the seed draws what the variant adds."""
+    torch.manual_seed(1)
+    clip = Clip(SHAPE)
+    torch.manual_seed(seed)
+    tuning = TuningConfig(variant=variant, prompt_length=3, specific_length=2, split_layer=1, adapter_width=4)
+    return VideoTextModel(clip, tuning, num_frames=FRAMES)
+
+
+def job_of(store: Path, folder: Path, variant: Variant = Variant.P_F, **changes: object) -> Job:
+    """A short training job with a validation that costs nothing."""
+    settings = {"epochs": 3, "batch_size": 6, "lr": 3e-3, **changes}
+    model = model_of(variant)
+    config = TrainingConfig(**settings)  # type: ignore[arg-type]
+    samples = samples_of(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Job(model, samples, config, torch.float32, folder, lambda: {"t2v R@1": 50.0})

@@ -1,0 +1,132 @@
+"""The loop: it learns, goes on after a kill to the same bits, and stops at a loss that is not finite."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.training import job_of, model_of
+from vopcli.config.choices import Variant
+from vopcli.errors import DataError
+from vopcli.progress import SilentProgress
+from vopcli.training import loop
+from vopcli.training.checkpoint import RunState, load_checkpoint, trained_tensors
+from vopcli.training.loop import train
+from vopcli.training.run_log import LOG_NAME
+
+
+class Killed(BaseException):
+    """Stands for the signal that ends a run."""
+
+
+def log_of(folder: Path, kind: str) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("variant", [one for one in Variant if one is not Variant.ZERO_SHOT])
+def test_every_variant_learns(training_store: Path, tmp_path: Path, variant: Variant) -> None:
+    job = job_of(training_store, tmp_path / "run", variant, epochs=12, lr=1e-2)
+    frozen = {name: item.clone() for name, item in job.model.named_parameters() if not item.requires_grad}
+    train(job, RunState({}), SilentProgress())
+    losses = [line["loss"] for line in log_of(tmp_path / "run", "train")]
+    assert losses[-1] < losses[0]
+    for name, parameter in job.model.named_parameters():
+        if name in frozen:
+            assert torch.equal(parameter, frozen[name])
+
+
+def test_parts_of_a_batch_learn_what_the_whole_does(training_store: Path, tmp_path: Path) -> None:
+    whole = job_of(training_store, tmp_path / "whole", epochs=1)
+    parts = job_of(training_store, tmp_path / "parts", epochs=1, micro_batch=2)
+    for job in (whole, parts):
+        train(job, RunState({}), SilentProgress())
+    for name, tensor in trained_tensors(whole.model).items():
+        torch.testing.assert_close(trained_tensors(parts.model)[name], tensor, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"augment": True, "micro_batch": 4}, {"checkpointing": True}])
+@pytest.mark.parametrize("stop_after", [2, 4, 7])
+def test_a_killed_run_ends_with_the_same_bits(
+    training_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    stop_after: int,
+) -> None:
+    settings = {"variant": "P+F"}
+    straight = job_of(training_store, tmp_path / "straight", **changes)
+    done = train(straight, RunState(settings), SilentProgress())
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after each step
+    killed = job_of(training_store, tmp_path / "killed", **changes)
+
+    class Killer(SilentProgress):
+        steps = 0
+
+        def advance(self, amount: int = 1) -> None:
+            self.steps += amount
+            if self.steps == stop_after:
+                raise Killed
+
+        def task(self, title: str, *, total: int | None, unit: str) -> "Killer":
+            return self
+
+    with pytest.raises(Killed):
+        train(killed, RunState(settings), Killer())
+    resumed = job_of(training_store, tmp_path / "killed", **changes)
+    state = load_checkpoint(tmp_path / "killed" / "last.ckpt", settings, resumed.model)
+    assert state.step == stop_after
+    ended = train(resumed, state, SilentProgress())
+    assert ended.step == done.step == 12
+    for name, tensor in trained_tensors(straight.model).items():
+        assert torch.equal(trained_tensors(resumed.model)[name], tensor), name
+    assert [line["step"] for line in log_of(tmp_path / "killed", "val")] == [4, 8, 12]
+
+
+def test_a_loss_that_is_not_finite_names_the_batch(training_store: Path, tmp_path: Path) -> None:
+    job = job_of(training_store, tmp_path / "run")
+    with torch.no_grad():
+        job.model.get_parameter("text_prompts.table").fill_(math.nan)
+    with pytest.raises(DataError, match=r"loss of step 0 is not finite, in the batch .*\.mp4") as caught:
+        train(job, RunState({}), SilentProgress())
+    assert "lower the learning rate" in caught.value.hint
+
+
+def test_the_best_epoch_is_kept(training_store: Path, tmp_path: Path) -> None:
+    scores = iter([10.0, 30.0, 20.0])
+    job = job_of(training_store, tmp_path / "run")
+    job = dataclasses.replace(job, validate=lambda: {"t2v R@1": next(scores)})
+    state = train(job, RunState({}), SilentProgress())
+    assert state.best["epoch"] == 1
+    last = trained_tensors(job.model)
+    assert any(not torch.equal(tensor, last[name]) for name, tensor in state.best_tensors.items())
+
+
+def test_a_checkpoint_of_other_settings_is_refused(training_store: Path, tmp_path: Path) -> None:
+    job = job_of(training_store, tmp_path / "run", epochs=1)
+    train(job, RunState({"lr": 1.0, "seed": 0}), SilentProgress())
+    with pytest.raises(DataError, match="was started with another lr"):
+        load_checkpoint(tmp_path / "run" / "last.ckpt", {"lr": 2.0, "seed": 0}, job.model)
+    other = model_of(Variant.VOP)
+    with pytest.raises(DataError, match="is damaged"):
+        load_checkpoint(tmp_path / "run" / "last.ckpt", {"lr": 1.0, "seed": 0}, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x04K\x01."])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+        load_checkpoint(path, {}, model_of(Variant.VOP))
+
+
+def test_the_log_says_how_long_the_loop_waited(training_store: Path, tmp_path: Path) -> None:
+    train(job_of(training_store, tmp_path / "run"), RunState({}), SilentProgress())
+    (line, *_) = log_of(tmp_path / "run", "train")
+    assert 0 <= line["waiting_share"] <= 1
+    assert line["videos_per_second"] > 0
+    assert list((tmp_path / "run").glob("events.out.tfevents*"))

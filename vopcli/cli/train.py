@@ -1,0 +1,156 @@
+"""``vop train``: tune a variant, or several with several seeds, on captioned videos."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vopcli.cli import console, options
+from vopcli.config.choices import ContextModule, Precision, Sides, Variant
+from vopcli.errors import ConfigError, UsageError
+
+_VARIANTS = " ".join(variant.value for variant in Variant)
+
+
+def train(
+    *,
+    variant: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help=f"Tuning methods, of: {_VARIANTS}. Default: P+F.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", "--seed", metavar="N,...", help="Seeds of the runs. Default: 0.")
+    ] = None,
+    frames: Annotated[str | None, typer.Option(metavar="STORE.h5", help="Frame store.")] = None,
+    captions: Annotated[str | None, typer.Option(metavar="FILE", help="Captions: JSON Lines or CSV.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the run folders.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the captions. Default: 5.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Videos, and negatives, of a step.")] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Videos on the device at a time; the negatives stay all.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate; each variant has its own.")] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option(
+            "--augment/--no-augment",
+            help="Random crops and flips; a flip turns left into right, so off unless no caption says so.",
+        ),
+    ] = None,
+    checkpointing: Annotated[
+        bool | None, typer.Option("--checkpointing", help="Recompute layers: less memory, more time.")
+    ] = None,
+    compile_towers: Annotated[
+        bool | None, typer.Option("--compile", help="torch.compile the towers, for long runs on a GPU.")
+    ] = None,
+    prompt_length: Annotated[int | None, typer.Option(help="Prompts of a layer. Default: 8.")] = None,
+    specific_length: Annotated[int | None, typer.Option(help="Of these, specific ones. Default: 4.")] = None,
+    split_layer: Annotated[
+        int | None, typer.Option(help="Layers before the joint ones of F. Default: 8.")
+    ] = None,
+    context_module: Annotated[ContextModule | None, typer.Option(help="Reader of the frames in C.")] = None,
+    sides: Annotated[Sides | None, typer.Option(help="Towers that get prompts.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="1-6|1,3|all", help="Layers that get prompts, counted from 1.")
+    ] = None,
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    precision: Annotated[Precision | None, typer.Option(help="Number format of the frozen weights.")] = None,
+    config: options.ConfigFile = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Tune CLIP on captioned videos by one of the paper's methods.
+
+    Settings come from vop.yaml and from the options here. Each run has a folder of its own, named after the
+    variant and the seed, with the adapter of the best epoch on the validation set. Several variants or seeds,
+    with commas between them, give a table of means and deviations.
+    """
+    given: dict[str, dict[str, Any]] = {
+        "backbone": {"weights": weights},
+        "data": {"frames": frames, "captions": captions},
+        "tuning": {
+            "prompt_length": prompt_length,
+            "specific_length": specific_length,
+            "split_layer": split_layer,
+            "context_module": context_module,
+            "sides": sides,
+            "layers": layers,
+        },
+        "training": {
+            "output": output,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "micro_batch": micro_batch,
+            "lr": lr,
+            "augment": augment,
+            "checkpointing": checkpointing,
+            "compile": compile_towers,
+            "precision": precision,
+        },
+    }
+    runs = _runs(config, given, variant, seeds)
+    from vopcli.workflows.train import TrainRequest, prepare
+    from vopcli.workflows.train import plan as plan_run
+    from vopcli.workflows.train import run as do_run
+
+    progress = console.progress(quiet=quiet)
+    results = []
+    for settings in runs:
+        prepared = prepare(TrainRequest(settings, device, resume=resume, overwrite=overwrite), progress)
+        result = dataclasses.asdict(plan_run(prepared)) if dry_run else do_run(prepared, progress)
+        results.append(result)
+        if not as_json:
+            (_show_plan if dry_run else _show_summary)(result)
+    if as_json:
+        console.print_json(results if len(results) > 1 else results[0])
+    elif len(results) > 1 and not dry_run:
+        from vopcli.workflows.compare_runs import mean_table
+
+        console.print_table(*mean_table(results))
+
+
+def _runs(
+    path: Path | None, given: dict[str, dict[str, Any]], variants: str | None, seeds: str | None
+) -> list[Any]:
+    """Return the settings of each run that was asked for.
+
+    Raises:
+        UsageError: a variant or seed that is none.
+        ConfigError: a value out of range.
+    """
+    from vopcli.config.load import load_config, override
+
+    base = load_config(path)
+    names = [part for part in variants.split(",") if part.strip()] if variants else [base.tuning.variant]
+    numbers = [part for part in seeds.split(",") if part.strip()] if seeds else [base.training.seed]
+    try:
+        chosen = [(name, int(number)) for name in names for number in numbers]
+    except ValueError:
+        raise UsageError(f"{seeds!r} are no seeds", hint="such as --seeds 0,1,2") from None
+    runs = []
+    for name, number in chosen:
+        sections = {**given, "tuning": {**given["tuning"], "variant": name}}
+        sections["training"] = {**given["training"], "seed": number}
+        runs.append(override(base, sections))
+    if not runs:
+        raise ConfigError("no variant is named", hint=f"known are {_VARIANTS}")
+    return runs
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    rows = [[name.replace("_", " ").removeprefix("num "), str(value)] for name, value in plan.items()]
+    console.print_table(("setting", "value"), rows)
+
+
+def _show_summary(summary: dict[str, Any]) -> None:
+    best = summary["selected"]
+    figures = [f"{name} {best[name]:.1f}" for name in ("t2v R@1", "t2v R@5", "v2t R@1") if name in best]
+    console.print_line(
+        f"{summary['folder']}: epoch {best['epoch'] + 1} is the best on {best['on']}: {', '.join(figures)}"
+    )

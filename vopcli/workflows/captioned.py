@@ -1,0 +1,133 @@
+"""Captioned videos of a frame store: the splits to train, validate and evaluate on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.clip.tokenizer import Tokenizer
+from vopcli.config.schema import Config
+from vopcli.data.annotations.captions import match_captions, read_captions
+from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report
+from vopcli.data.frame_store import FrameStore, StoredVideo
+from vopcli.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class CaptionedStore:
+    """A frame store and the captions of its videos.
+
+    Attributes:
+        store: the frames.
+        annotations: the splits, matched with the store.
+        num_frames: frames of each video, the same for all.
+    """
+
+    store: FrameStore
+    annotations: Annotations
+    num_frames: int
+
+    @property
+    def sha256(self) -> str:
+        """A hash of what is trained and measured on: every caption, and the content of its video."""
+        content = {video.path: video.sha256.hex() for video in self.store.videos}
+        lines = [
+            f"{name}\t{video.key}\t{content[video.key]}\t{caption}"
+            for name, split in self.annotations.splits.items()
+            for video in split.videos
+            for caption in video.captions
+        ]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Captions with the videos they describe, tokenised.
+
+    Attributes:
+        texts: (Q) the captions.
+        tokens: (Q, L) int64.
+        num_cut: captions that were too long.
+        videos: (G) the gallery, each video once.
+        owner: (Q,) the video of each caption.
+        report: what was left out of the split.
+    """
+
+    texts: tuple[str, ...]
+    tokens: NDArray[np.int64]
+    num_cut: int
+    videos: list[StoredVideo]
+    owner: NDArray[np.int64]
+    report: Report
+
+
+def open_captioned(config: Config, *, resolution: int) -> CaptionedStore:
+    """Open the frame store and captions that the settings name.
+
+    Raises:
+        UsageError: the settings name none, or the store holds videos of several lengths.
+        DataError: a file is missing or damaged, the two do not fit, or the frames do not fit the model.
+    """
+    if not (config.data.frames and config.data.captions):
+        raise UsageError(
+            "no frame store and captions are named",
+            hint="write data.frames and data.captions in vop.yaml, or use --frames and --captions",
+        )
+    store = FrameStore.open(Path(config.data.frames))
+    if store.recipe.size != resolution:
+        raise DataError(
+            f"{store.path} holds frames of {store.recipe.size} pixels, the model takes {resolution}",
+            hint=f"make a store with `vop extract-frames --size {resolution}`",
+        )
+    if not store.videos:
+        raise DataError(f"{store.path} holds no videos", hint="run `vop extract-frames` first")
+    lengths = sorted({video.num_frames for video in store.videos})
+    if len(lengths) > 1:
+        raise UsageError(
+            f"{store.path} holds videos of {lengths[0]} to {lengths[-1]} frames; training needs one number",
+            hint="make a store with `vop extract-frames --sampling uniform`",
+        )
+    captions = read_captions(Path(config.data.captions))
+    return CaptionedStore(store, match_captions(captions, [video.path for video in store.videos]), lengths[0])
+
+
+def training_splits(data: CaptionedStore, *, val_share: float) -> tuple[AnnotatedSplit, AnnotatedSplit, str]:
+    """Return what to train on, what to choose the best epoch on, and where the latter comes from.
+
+    The test split is never used. Without a split ``val``, ``val_share`` of the training videos are held out:
+    those whose names have the smallest hashes, so the same for every variant and seed.
+
+    Raises:
+        DataError: there are too few videos to hold any out.
+    """
+    train = data.annotations.split(TRAIN)
+    if VAL in data.annotations.splits:
+        return train, data.annotations.split(VAL), "the split val"
+    ordered = sorted(
+        train.videos, key=lambda video: hashlib.sha256(video.key.encode("utf-8", "replace")).digest()
+    )
+    num_held = round(len(ordered) * val_share)
+    if not 0 < num_held < len(ordered):
+        raise DataError(
+            f"{val_share:g} of {len(ordered)} training videos leaves nothing to train or to validate on",
+            hint="add videos, or a split named val",
+        )
+    held = {video.key for video in ordered[:num_held]}
+    parts = [
+        AnnotatedSplit(tuple(video for video in train.videos if (video.key in held) is wanted), train.report)
+        for wanted in (False, True)
+    ]
+    return parts[0], parts[1], f"{num_held} of the {len(ordered)} training videos, held out"
+
+
+def tokenise(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) -> Captions:
+    """Tokenise the captions of a split, in its order."""
+    by_path = {video.path: video for video in data.store.videos}
+    queries = split.queries()
+    tokens, num_cut = Tokenizer().tokenize(list(queries.texts), max_tokens=max_tokens)
+    videos = [by_path[key] for key in queries.videos]
+    return Captions(queries.texts, tokens, num_cut, videos, np.array(queries.owners, np.int64), split.report)

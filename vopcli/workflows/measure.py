@@ -1,0 +1,76 @@
+"""Embed the captions and videos of a split with a tuned model, and measure the retrieval.
+
+Axes: Q captions, G videos, E joint width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vopcli.clip.vision import normalise
+from vopcli.data.frame_store import FrameStore
+from vopcli.errors import DataError
+from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings
+from vopcli.retrieval.metrics_similarity import NotFiniteError
+from vopcli.retrieval.metrics_ties import TieRule
+from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.captioned import Captions
+
+VIDEOS_AT_A_TIME = 16
+TEXTS_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A split in the joint space.
+
+    Attributes:
+        text: (Q, E) float32, L2-normalised.
+        video: (G, E) float32, L2-normalised.
+    """
+
+    text: NDArray[np.float32]
+    video: NDArray[np.float32]
+
+
+def embed(model: VideoTextModel, store: FrameStore, captions: Captions, dtype: torch.dtype) -> Embedded:
+    """Embed the captions and videos of a split; products are computed in ``dtype``."""
+    device = next(model.parameters()).device
+    width = model.clip.shape.embed_dim
+    text = np.empty((len(captions.texts), width), np.float32)
+    video = np.empty((len(captions.videos), width), np.float32)
+    size = store.recipe.size
+    is_low = dtype != torch.float32
+    autocast = torch.autocast(device.type, dtype=dtype) if is_low else contextlib.nullcontext()
+    with torch.inference_mode(), autocast:
+        for start in range(0, len(text), TEXTS_AT_A_TIME):
+            tokens = torch.from_numpy(captions.tokens[start : start + TEXTS_AT_A_TIME]).to(device)
+            text[start : start + len(tokens)] = model.encode_text(tokens).cpu().numpy()
+        for start in range(0, len(video), VIDEOS_AT_A_TIME):
+            part = captions.videos[start : start + VIDEOS_AT_A_TIME]
+            frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
+            store.read_batch(part, frames)
+            pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
+            video[start : start + len(part)] = model.encode_video(pixels).cpu().numpy()
+    return Embedded(text, video)
+
+
+def measure(embedded: Embedded, captions: Captions, ties: TieRule = TieRule.AVERAGE) -> RetrievalMetrics:
+    """Measure both directions.
+
+    Raises:
+        DataError: an embedding is not finite; its caption or video is named.
+    """
+    try:
+        return measure_embeddings(embedded.text, embedded.video, captions.owner, ties=ties)
+    except NotFiniteError as error:
+        names = [repr(captions.texts[i]) for i in error.text_indices[:3]]
+        names += [captions.videos[i].path for i in error.video_indices[:3]]
+        raise DataError(
+            f"the model gives no finite embedding for {', '.join(names)}", hint="use --precision fp32"
+        ) from error

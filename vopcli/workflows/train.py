@@ -1,0 +1,290 @@
+"""Tune one variant on captioned videos: a run folder from a frame store, captions and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import shutil
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import yaml
+
+from vopcli import __version__
+from vopcli.clip.weights import Weights, read_weights, resolve_weights
+from vopcli.config.choices import Precision, Variant
+from vopcli.config.schema import Config
+from vopcli.errors import DataError
+from vopcli.files import written_aside
+from vopcli.progress import Progress
+from vopcli.resources import cache_folder
+from vopcli.training.batches import Samples
+from vopcli.training.checkpoint import RunState, load_checkpoint, trained_tensors
+from vopcli.training.loop import CHECKPOINT_NAME, Job, train
+from vopcli.training.optim import LEARNING_RATES
+from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain, write_adapter
+from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
+from vopcli.workflows.load import DTYPES, choose_device, choose_precision
+from vopcli.workflows.measure import embed, measure
+from vopcli.workflows.tuned import build_tuned
+
+CONFIG_NAME: Final = "config.yaml"
+SUMMARY_NAME: Final = "summary.json"
+SELECTION_RULE: Final = "the epoch with the highest t2v R@1 on the validation set, the first of equals"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """One run.
+
+    Attributes:
+        config: all settings.
+        device: where it runs, as a user writes it.
+        resume: go on with the run folder that is there.
+        overwrite: start anew in the run folder that is there.
+    """
+
+    config: Config
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: the variant and the seed below the output folder."""
+        tuning, training = self.config.tuning, self.config.training
+        return Path(training.output) / f"{tuning.variant.value}-seed{training.seed}"
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What a run would do; numbers of steps, and bytes as a rough estimate."""
+
+    variant: str
+    folder: str
+    num_train_videos: int
+    num_train_captions: int
+    num_val_videos: int
+    val_source: str
+    steps_per_epoch: int
+    num_steps: int
+    negatives_per_step: int
+    num_trained: int
+    lr: float
+    device: str
+    precision: str
+    estimated_bytes: int
+
+
+@dataclass
+class Prepared:
+    """All that a run is made of, opened and checked."""
+
+    request: TrainRequest
+    weights: Weights
+    fingerprint: str
+    data: CaptionedStore
+    model: VideoTextModel
+    train: Captions
+    val: Captions
+    val_source: str
+    device: torch.device
+    precision: Precision
+
+    @property
+    def lr(self) -> float:
+        """The peak learning rate."""
+        config = self.request.config
+        return config.training.lr or LEARNING_RATES.get(config.tuning.variant, 0.0)
+
+
+def prepare(request: TrainRequest, progress: Progress) -> Prepared:
+    """Open the data, build the model and tokenise the captions.
+
+    Raises:
+        UsageError: the settings contradict each other.
+        DataError: a file is missing, damaged or does not fit the others.
+    """
+    config = request.config
+    weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
+    data = open_captioned(config, resolution=weights.shape.image_resolution)
+    train_split, val_split, val_source = training_splits(data, val_share=config.training.val_share)
+    device = choose_device(request.device)
+    precision = choose_precision(config.training.precision, device)
+    torch.manual_seed(config.training.seed)
+    model = build_tuned(
+        weights, config.tuning, num_frames=data.num_frames, device=device, dtype=DTYPES[precision]
+    )
+    for tower in (model.clip.transformer, model.clip.visual.transformer):
+        tower.recomputes = config.training.checkpointing
+    splits = [tokenise(data, split, max_tokens=model.max_tokens) for split in (train_split, val_split)]
+    for name, captions in zip(("training", "validation"), splits, strict=True):
+        if captions.num_cut:
+            progress.warn(
+                f"{captions.num_cut} {name} captions are longer than {model.max_tokens} tokens: cut"
+            )
+    fingerprint = weights.fingerprint()
+    return Prepared(
+        request, weights, fingerprint, data, model, splits[0], splits[1], val_source, device, precision
+    )
+
+
+def plan(prepared: Prepared) -> TrainPlan:
+    """Say what the run would do."""
+    config = prepared.request.config
+    steps = math.ceil(len(prepared.train.texts) / config.training.batch_size)
+    trained = sum(item.numel() for item in prepared.model.parameters() if item.requires_grad)
+    return TrainPlan(
+        variant=config.tuning.variant.value,
+        folder=str(prepared.request.folder),
+        num_train_videos=len(prepared.train.videos),
+        num_train_captions=len(prepared.train.texts),
+        num_val_videos=len(prepared.val.videos),
+        val_source=prepared.val_source,
+        steps_per_epoch=steps,
+        num_steps=steps * config.training.epochs if trained else 0,
+        negatives_per_step=config.training.batch_size - 1,
+        num_trained=trained,
+        lr=prepared.lr,
+        device=str(prepared.device),
+        precision=prepared.precision.value,
+        estimated_bytes=_estimated_bytes(prepared, trained),
+    )
+
+
+def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
+    """Train, keep the best epoch as the adapter, and return the summary that is written beside it.
+
+    Raises:
+        DataError: the run folder is there and neither resume nor overwrite was asked for, or it cannot be
+            resumed; or the loss is not finite.
+    """
+    began = time.monotonic()
+    request = prepared.request
+    settings = _lasting_settings(prepared)
+    folder = _open_folder(request)
+    checkpoint = folder / CHECKPOINT_NAME
+    state = RunState(settings)
+    if request.resume and checkpoint.exists():
+        state = load_checkpoint(checkpoint, settings, prepared.model)
+        progress.note(f"going on with {folder} after step {state.step}")
+    with written_aside(folder / CONFIG_NAME) as aside:
+        aside.write_text(yaml.safe_dump(plain(request.config), sort_keys=False), encoding="utf-8")
+    if any(item.requires_grad for item in prepared.model.parameters()):
+        state = train(_job(prepared, folder), state, progress)
+    else:
+        state.best = {"epoch": 0, **_validate(prepared)}
+    last = trained_tensors(prepared.model)
+    _write_adapter(prepared, folder / ADAPTER_NAME, state.best_tensors)
+    _write_adapter(prepared, folder / "last.safetensors", last)
+    summary = _summary(prepared, state, seconds=time.monotonic() - began)
+    with written_aside(folder / SUMMARY_NAME) as aside:
+        aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    return summary
+
+
+def _job(prepared: Prepared, folder: Path) -> Job:
+    config = replace(prepared.request.config.training, lr=prepared.lr)
+    captions = prepared.train
+    videos = [captions.videos[i] for i in captions.owner]
+    samples = Samples(prepared.data.store, videos, captions.tokens)
+    dtype = DTYPES[prepared.precision]
+    return Job(prepared.model, samples, config, dtype, folder, lambda: _validate(prepared))
+
+
+def _validate(prepared: Prepared) -> dict[str, float]:
+    embedded = embed(prepared.model, prepared.data.store, prepared.val, DTYPES[prepared.precision])
+    metrics = measure(embedded, prepared.val)
+    return {
+        f"{name} {figure}": value
+        for name, direction in (("t2v", metrics.t2v), ("v2t", metrics.v2t))
+        for figure, value in (
+            *((f"R@{depth}", percent) for depth, percent in direction.recall_percent.items()),
+            ("MdR", direction.median_rank),
+            ("MnR", direction.mean_rank),
+        )
+    }
+
+
+def _open_folder(request: TrainRequest) -> Path:
+    folder = request.folder
+    has_run = any((folder / name).exists() for name in (CHECKPOINT_NAME, SUMMARY_NAME, CONFIG_NAME))
+    if has_run and request.overwrite:
+        shutil.rmtree(folder)
+    elif has_run and not request.resume:
+        raise DataError(
+            f"{folder} holds a run already",
+            hint="--resume goes on with it, --overwrite starts anew, --output names another folder",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _lasting_settings(prepared: Prepared) -> dict[str, Any]:
+    """What must not change between a run and its resumption."""
+    config = prepared.request.config
+    training = plain(config.training)
+    for name in ("output", "compile", "checkpointing"):
+        del training[name]
+    return {
+        **{f"tuning.{name}": value for name, value in plain(config.tuning).items()},
+        **{f"training.{name}": value for name, value in training.items()},
+        "training.precision": prepared.precision.value,
+        "training.lr": prepared.lr,
+        "backbone": prepared.fingerprint,
+        "data": prepared.data.sha256,
+    }
+
+
+def _write_adapter(prepared: Prepared, path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    adapter = Adapter(
+        tuning=prepared.request.config.tuning,
+        num_frames=prepared.data.num_frames,
+        fingerprint=prepared.fingerprint,
+        recipe=dataclasses.asdict(prepared.data.store.recipe),
+        tensors={name: tensor.numpy() for name, tensor in tensors.items()},
+    )
+    write_adapter(path, adapter)
+
+
+def _summary(prepared: Prepared, state: RunState, *, seconds: float) -> dict[str, Any]:
+    config = prepared.request.config
+    return {
+        **dataclasses.asdict(plan(prepared)),
+        "seed": config.training.seed,
+        "selected": {"rule": SELECTION_RULE, "on": prepared.val_source, **state.best},
+        "seconds": seconds,
+        "num_cut_captions": prepared.train.num_cut,
+        "backbone": {"weights": config.backbone.weights, "fingerprint": prepared.fingerprint},
+        "data_sha256": prepared.data.sha256,
+        "versions": {
+            "vop": __version__,
+            "torch": version("torch"),
+            "timm": version("timm"),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _estimated_bytes(prepared: Prepared, num_trained: int) -> int:
+    """Weights, three more copies of what is trained, and the activations that the backward pass needs."""
+    shape, config = prepared.model.clip.shape, prepared.request.config
+    training = config.training
+    held = sum(item.numel() * item.element_size() for item in prepared.model.parameters())
+    videos = min(training.micro_batch or training.batch_size, training.batch_size)
+    num_patches = (shape.image_resolution // shape.patch_size) ** 2
+    frame_tokens = num_patches + 1 + config.tuning.prompt_length
+    bytes_each = 4 if prepared.precision is Precision.FP32 else 2
+    layers = 1 if training.checkpointing else shape.vision_layers
+    # a layer keeps about 16 numbers for each token and channel: what its matrices, norms and activation need
+    vision = videos * prepared.data.num_frames * frame_tokens * shape.vision_width * 16 * layers
+    text = videos * shape.context_length * shape.text_width * 16 * shape.text_layers
+    is_idle = config.tuning.variant is Variant.ZERO_SHOT
+    return int(held + 12 * num_trained + (0 if is_idle else (vision + text) * bytes_each))

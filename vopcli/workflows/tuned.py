@@ -1,0 +1,65 @@
+"""Build the model that a variant trains, and the same from what it has trained."""
+
+from __future__ import annotations
+
+import torch
+
+from vopcli.clip.model import build_clip
+from vopcli.clip.transformer import LayerNorm
+from vopcli.clip.weights import Weights
+from vopcli.config.schema import TuningConfig
+from vopcli.errors import WeightsError
+from vopcli.training.checkpoint import load_trained
+from vopcli.tuning.adapter_file import Adapter
+from vopcli.tuning.model import VideoTextModel
+
+
+def build_tuned(
+    weights: Weights, tuning: TuningConfig, *, num_frames: int, device: torch.device, dtype: torch.dtype
+) -> VideoTextModel:
+    """Build the model to be trained: what is trained in float32, what is frozen in ``dtype``."""
+    clip = build_clip(weights, device="cpu", dtype=torch.float32)
+    model = VideoTextModel(clip, tuning, num_frames=num_frames)
+    hold_frozen(model, dtype)
+    return model.to(device)
+
+
+def hold_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
+    """Hold what is not trained in ``dtype``; the norms stay float32 in float16, as OpenAI has them."""
+    for module in model.clip.modules():
+        if dtype == torch.float16 and isinstance(module, LayerNorm):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad and name != "logit_scale":
+                parameter.data = parameter.data.to(dtype)
+
+
+def load_tuned(
+    weights: Weights, fingerprint: str, adapter: Adapter, *, device: torch.device, dtype: torch.dtype
+) -> VideoTextModel:
+    """Build the model with what ``adapter`` holds in place, frozen and ready to be used.
+
+    Raises:
+        WeightsError: the adapter was trained on another backbone, or does not fit it.
+    """
+    if adapter.fingerprint != fingerprint:
+        raise WeightsError(
+            f"the adapter was trained on another backbone than {weights.name}",
+            hint="name the weights it was trained on with --weights",
+        )
+    model = build_tuned(
+        weights,
+        adapter.tuning,
+        num_frames=adapter.num_frames,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+    try:
+        load_trained(model, {name: torch.from_numpy(tensor) for name, tensor in adapter.tensors.items()})
+    except ValueError as error:
+        raise WeightsError(
+            f"the adapter does not fit {weights.name}: {error}", hint="make it anew"
+        ) from error
+    model.requires_grad_(requires_grad=False)
+    hold_frozen(model, dtype)
+    return model.to(device).eval()
