@@ -295,3 +295,17 @@ def test_some_layers_may_stay_without_prompts(variant: Variant) -> None:
         found = model.encode_video(videos())
         assert torch.isfinite(found).all()
         assert torch.isfinite(model.encode_text(texts())).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"variant": Variant.P, "specific_length": 3}, "specific_length 3 leaves none of 3 prompts"),
+        ({"variant": Variant.VOP, "text_suffix": 4}, "text_suffix 4 is more than the 3 prompts"),
+        ({"variant": Variant.F, "split_layer": 5}, "split_layer 5 is more than the model's 4 layers"),
+        ({"variant": Variant.VOP, "prompt_length": 18}, "prompt_length 18 leaves no room for words"),
+    ],
+)
+def test_sizes_that_contradict_each_other_are_refused(changes: dict[str, object], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        fresh(**changes)

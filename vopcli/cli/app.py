@@ -11,8 +11,10 @@ from typer.exceptions import TyperException
 from vopcli.cli import console
 from vopcli.cli.demo import demo
 from vopcli.cli.encode import encode
+from vopcli.cli.evaluate import evaluate
 from vopcli.cli.extract_frames import extract_frames
 from vopcli.cli.info import info
+from vopcli.cli.methods import methods
 from vopcli.cli.search import search
 from vopcli.cli.train import train
 from vopcli.cli.weights import app as weights
@@ -68,8 +70,10 @@ app = typer.Typer(
 )
 app.command("extract-frames")(extract_frames)
 app.command()(train)
+app.command("eval")(evaluate)
 app.command()(encode)
 app.command()(search)
+app.command()(methods)
 app.command()(info)
 app.command()(demo)
 app.add_typer(weights, name="weights")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
@@ -10,6 +10,7 @@ from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import TuningConfig
+from vopcli.errors import ConfigError
 from vopcli.prompts.context import ContextPrompts
 from vopcli.prompts.function import FunctionPrompts
 from vopcli.prompts.generic import FramePrompts, GenericPrompts, PromptSource
@@ -19,6 +20,8 @@ from vopcli.tuning.adapters import attach_adapters
 from vopcli.tuning.select import selected_tensors
 
 PART_NAMES = ("text_prompts", "vision_prompts", "text_adapters", "vision_adapters")
+JOINT = {Variant.F, Variant.P_F, Variant.C_F}  # deep layers attend over all frames
+SPECIFIC = {Variant.P, Variant.C, Variant.P_F, Variant.C_F}  # some prompts differ from frame to frame
 Parts = dict[str, nn.Module]  # what a variant adds to the model, by some of these names
 
 
@@ -27,12 +30,29 @@ def build_parts(tuning: TuningConfig, clip: Clip, *, num_frames: int) -> Parts:
 
     Returns:
         The added modules by name; ``text_prompts`` and ``vision_prompts`` are LayerHooks of the two towers.
+
+    Raises:
+        ConfigError: the sizes contradict each other or the backbone's.
     """
+    problems = list(_problems(tuning, clip.shape))
+    if problems:
+        raise ConfigError("; ".join(problems), hint="change them in vop.yaml or by their options")
     clip.requires_grad_(requires_grad=False)
     for name in selected_tensors(tuning.variant, clip.shape):
         clip.get_parameter(name).requires_grad_()
     build = PARTS.get(tuning.variant)
     return build(tuning, clip, num_frames) if build else {}
+
+
+def _problems(tuning: TuningConfig, shape: ClipShape) -> Iterator[str]:
+    if tuning.specific_length >= tuning.prompt_length and tuning.variant in SPECIFIC:
+        yield f"tuning.specific_length {tuning.specific_length} leaves none of {tuning.prompt_length} prompts"
+    if tuning.text_suffix > tuning.prompt_length:
+        yield f"tuning.text_suffix {tuning.text_suffix} is more than the {tuning.prompt_length} prompts"
+    if tuning.split_layer > shape.vision_layers and tuning.variant in JOINT:
+        yield f"tuning.split_layer {tuning.split_layer} is more than the model's {shape.vision_layers} layers"
+    if tuning.prompt_length > shape.context_length - 2:
+        yield f"tuning.prompt_length {tuning.prompt_length} leaves no room for words"
 
 
 def _adapters(sublayer: str) -> Callable[[TuningConfig, Clip, int], Parts]:
@@ -67,7 +87,7 @@ def _prompts(tuning: TuningConfig, clip: Clip, num_frames: int) -> Parts:
 
 
 def _vision_prompts(tuning: TuningConfig, shape: ClipShape, num_frames: int) -> nn.Module:
-    joint = tuning.variant in {Variant.F, Variant.P_F, Variant.C_F}
+    joint = tuning.variant in JOINT
     depth = tuning.split_layer if joint else shape.vision_layers
     layers = [layer for layer in tuning.prompted_layers(shape.vision_layers) if layer < depth]
     shallow = FramePrompts(_sources(tuning, shape, len(layers), num_frames), layers=layers, frames=num_frames)

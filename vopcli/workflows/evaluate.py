@@ -1,0 +1,154 @@
+"""Measure runs, adapter files or the plain backbone on a split, t2v and v2t in one go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from vopcli.clip.weights import read_weights, resolve_weights
+from vopcli.config.choices import Variant
+from vopcli.config.schema import Config, TuningConfig
+from vopcli.errors import DataError, UsageError
+from vopcli.progress import Progress
+from vopcli.resources import cache_folder
+from vopcli.retrieval.metrics import RetrievalMetrics
+from vopcli.retrieval.metrics_ties import TieRule
+from vopcli.tuning.adapter_file import ADAPTER_NAME, read_adapter
+from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
+from vopcli.workflows.load import DTYPES, choose_device, choose_precision
+from vopcli.workflows.measure import embed, measure
+from vopcli.workflows.train import SUMMARY_NAME
+from vopcli.workflows.tuned import build_tuned, load_tuned
+
+ZERO_SHOT: Final = Variant.ZERO_SHOT.value
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to measure, and on what.
+
+    Attributes:
+        config: names weights, frames and captions.
+        targets: run folders, adapter files, or "zero-shot" for the plain backbone; empty is the newest run.
+        split: of the captions.
+        ties: the rule for equal scores.
+        device: where it runs, as a user writes it.
+    """
+
+    config: Config
+    targets: Sequence[str]
+    split: str = "test"
+    ties: TieRule = TieRule.AVERAGE
+    device: str = "auto"
+
+
+def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any]]:
+    """Measure each target; one JSON document each.
+
+    Raises:
+        UsageError: no target is named and there is no run.
+        DataError: a file is missing or damaged, or they do not fit each other.
+    """
+    config = request.config
+    targets = list(request.targets) or [newest_run(Path(config.training.output))]
+    weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
+    fingerprint = weights.fingerprint()
+    device = choose_device(request.device)
+    dtype = DTYPES[choose_precision(config.training.precision, device)]
+    data = open_captioned(config, resolution=weights.shape.image_resolution)
+    results = []
+    with progress.task("measuring", total=len(targets), unit="models") as task:
+        for target in targets:
+            if target == ZERO_SHOT:
+                plain = TuningConfig(variant=Variant.ZERO_SHOT)
+                built = build_tuned(weights, plain, num_frames=data.num_frames, device=device, dtype=dtype)
+                model = built.eval()
+            else:
+                adapter = read_adapter(Path(target))
+                _check_recipe(target, adapter.recipe, adapter.num_frames, data, progress)
+                model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
+            results.append(_measure(target, model, data, request, dtype))
+            task.advance()
+    return results
+
+
+def newest_run(output: Path) -> str:
+    """Return the run folder whose adapter was written last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = sorted(output.glob(f"*/{ADAPTER_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise UsageError(
+            f"{output} holds no finished run",
+            hint="train one with `vop train`, or measure the plain backbone with `vop eval zero-shot`",
+        )
+    return str(found[-1].parent)
+
+
+def _check_recipe(
+    target: str, recipe: dict[str, Any], num_frames: int, data: CaptionedStore, progress: Progress
+) -> None:
+    if num_frames != data.num_frames:
+        raise DataError(
+            f"{target} was tuned on {num_frames} frames a video, {data.store.path} holds {data.num_frames}",
+            hint=f"make a store with `vop extract-frames --num-frames {num_frames}`",
+        )
+    own = {name: getattr(data.store.recipe, name, None) for name in recipe}
+    changed = [f"{name} {recipe[name]!r}, not {own[name]!r}" for name in recipe if recipe[name] != own[name]]
+    if changed:
+        progress.warn(f"{target} was tuned on other frames: {'; '.join(changed)}")
+
+
+def _measure(
+    target: str, model: VideoTextModel, data: CaptionedStore, request: EvaluateRequest, dtype: torch.dtype
+) -> dict[str, Any]:
+    captions = tokenise(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
+    embedded = embed(model, data.store, captions, dtype)
+    metrics = measure(embedded, captions, request.ties)
+    return _document(target, model, captions, metrics, request)
+
+
+def _document(
+    target: str,
+    model: VideoTextModel,
+    captions: Captions,
+    metrics: RetrievalMetrics,
+    request: EvaluateRequest,
+) -> dict[str, Any]:
+    tuning = model.tuning
+    return {
+        "target": target,
+        "variant": tuning.variant.value if tuning else ZERO_SHOT,
+        "num_trained": _num_trained(target, model),
+        "split": request.split,
+        "weights": request.config.backbone.weights,
+        "selected": _selection(Path(target)),
+        "num_cut_captions": captions.num_cut,
+        "num_duplicate_captions": len(captions.texts) - len(set(captions.texts)),
+        "data": captions.report.as_json(),
+        **metrics.to_dict(with_ranks=True),
+    }
+
+
+def _num_trained(target: str, model: VideoTextModel) -> int:
+    if target == ZERO_SHOT:
+        return 0
+    adapter = read_adapter(Path(target))
+    return sum(tensor.size for tensor in adapter.tensors.values())
+
+
+def _selection(target: Path) -> dict[str, Any] | None:
+    """Return how the adapter of a run folder was chosen, if it is one."""
+    summary = target / SUMMARY_NAME
+    if not summary.is_file():
+        return None
+    document = json.loads(summary.read_text(encoding="utf-8"))
+    return {name: document["selected"][name] for name in ("rule", "on", "epoch")}
