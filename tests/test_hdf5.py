@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -236,7 +237,28 @@ def test_a_reader_finishes_what_a_killed_writer_had_begun(tmp_path: Path) -> Non
     check(path, 2)
 
 
+def test_what_a_killed_writer_appended_in_vain_is_cut_off(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 2)
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"x" * 5_000_000)
+    with SegmentWriter(path, FORMAT) as writer:
+        assert writer.num_bytes == size
+        add(writer, 2)
+    check(path, 3)
+    assert path.stat().st_size < size + 10_000
+
+
 # Two processes
+
+
+def test_a_writer_waits_for_a_reader_that_is_just_opening(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    reader = h5py.File(path, "r")
+    threading.Timer(0.1, reader.close).start()
+    with SegmentWriter(path, FORMAT) as writer:
+        add(writer, 1)
+    check(path, 2)
 
 
 def test_a_second_writer_and_a_reader_are_told_that_the_file_is_in_use(tmp_path: Path) -> None:
@@ -252,7 +274,7 @@ def test_a_second_writer_and_a_reader_are_told_that_the_file_is_in_use(tmp_path:
     check(path, 2)
 
 
-def test_a_writer_waits_for_no_plain_hdf5_reader(tmp_path: Path) -> None:
+def test_a_writer_does_not_disturb_a_reader_of_another_program(tmp_path: Path) -> None:
     path = make(tmp_path / "file.h5", 1)
     with h5py.File(path, "r"), pytest.raises(BusyError, match="in use"):
         SegmentWriter(path, FORMAT)

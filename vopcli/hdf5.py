@@ -135,6 +135,11 @@ class SegmentWriter:
     def __exit__(self, *exception: object) -> None:
         os.close(self._descriptor)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._descriptor).st_size
+
     def add_segment(
         self,
         attributes: dict[str, Any],

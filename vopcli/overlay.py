@@ -12,6 +12,7 @@ import fcntl
 import io
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ _RECORD: Final = struct.Struct(
 _CHANGE: Final = struct.Struct("<QQ")  # place, bytes
 _JOURNAL_PLACE: Final = 4096  # apart from the record of the settled state: no write touches both
 _PAGE: Final = 4096
+_PATIENCE_SECONDS: Final = 0.3
 
 
 class Overlay(io.RawIOBase):
@@ -209,12 +211,20 @@ def held(path: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file; False when another process has, or has put another file in its place meanwhile."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return os.path.samestat(os.fstat(descriptor), path.stat())
+    """Lock an open file; False when another process has, or has put another file in its place meanwhile.
+
+    A reader holds its lock for an instant only, while it opens the file: that is waited for.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _finish(descriptor: int, end: int, changes: bytes) -> None:

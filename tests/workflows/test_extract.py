@@ -48,6 +48,7 @@ def counts(summary: object) -> dict[str, int]:
 def test_a_folder_of_videos(folder: Path, store: Path) -> None:
     summary = run(folder, store)
     assert counts(summary) == {"num_new": 4}
+    assert 48 * (32 * 32 * 3 + 8) < summary.num_bytes < store.stat().st_size
     assert (summary.num_found, summary.num_frames, summary.exit_code) == (4, 48, 0)
     opened = FrameStore.open(store)
     assert [video.path for video in opened.videos] == NAMES
@@ -250,6 +251,14 @@ def test_a_stored_video_that_becomes_bad_is_no_longer_shown(folder: Path, store:
     summary = run(folder, store)
     assert [path for path, _ in summary.failed] == ["0.avi"]
     assert list(contents(store)) == NAMES[1:]
+
+
+def test_a_bad_video_that_vanishes_is_no_loss(folder: Path, store: Path) -> None:
+    bad = make_bad_video(folder)
+    run(folder, store)
+    bad.unlink()
+    summary = run(folder, store)
+    assert (counts(summary), summary.exit_code) == ({"num_unchanged": 4}, 0)
 
 
 def test_copies_of_a_bad_video_fail_with_it(folder: Path, store: Path) -> None:

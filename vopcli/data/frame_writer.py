@@ -85,6 +85,11 @@ class FrameStoreWriter:
         self._file.__exit__(*exception)
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes of the file."""
+        return self._file.num_bytes
+
+    @property
     def num_free(self) -> list[int]:
         """For each segment, how many frames still fit into it."""
         return [frame_slots(tail.segment, self.recipe) - tail.next_frame for tail in self._tails]

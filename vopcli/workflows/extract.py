@@ -134,11 +134,12 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         with opened(request) as (writer, keep):
             plan = make_plan(request, writer.recipe, writer.known, found, progress)
             summary = _summary(request, plan, len(found))
-            summary.num_bytes = plan.num_bytes(writer.num_free)
-            check_room(request.store, summary.num_bytes)
+            check_room(request.store, plan.num_bytes(writer.num_free))
+            size = writer.num_bytes
             run = _Run(request, plan, writer, summary)
             keep()
             run.decode(progress)
+            summary.num_bytes = writer.num_bytes - size
     summary.unreadable = unreadable
     summary.seconds = time.monotonic() - began
     return summary

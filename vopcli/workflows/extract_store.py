@@ -178,7 +178,7 @@ def check_room(path: Path, num_bytes: int) -> None:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if num_bytes + _SPARE_BYTES > free:
+    if num_bytes and num_bytes + _SPARE_BYTES > free:
         raise DataError(
             f"{path} needs {num_bytes / 1e6:,.0f} MB, and its disk has {free / 1e6:,.0f} MB left",
             hint="free some space, name another disk, or use --codec jpeg, fewer frames or a smaller size",
