@@ -1,0 +1,197 @@
+"""``vop train``, ``vop eval`` and ``vop methods`` as a user types them, on a tiny set and a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tests.support.clip import random_state
+from tests.support.peers import open_clip_model
+from tests.support.training import FRAMES, SHAPE
+from vopcli.cli.app import app
+from vopcli.clip.tokenizer import Tokenizer
+from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
+from vopcli.clip.weights import Weights, write_safetensors
+from vopcli.config.choices import Variant
+from vopcli.data.frame_store import FrameStore
+from vopcli.tuning.adapter_file import read_adapter
+
+RUNNER = CliRunner()
+MODEL = dataclasses.replace(SHAPE, vocab_size=49408, context_length=77, vision_heads=3)
+SETTINGS = """
+backbone: {weights: tiny.safetensors}
+data: {frames: out.h5, captions: captions.jsonl}
+tuning: {prompt_length: 3, specific_length: 1, split_layer: 1, adapter_width: 4}
+training: {epochs: 2, batch_size: 4, precision: fp32, val_share: 0.3}
+"""
+
+
+@pytest.fixture
+def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: settings, captions with a split test, a store, and a model."""
+    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    weights = Weights(tmp_path, "tiny", "random", MODEL, dict(random_state(MODEL)))
+    write_safetensors(weights, tmp_path / "tiny.safetensors")
+    (tmp_path / "out.h5").symlink_to(training_store)
+    (tmp_path / "vop.yaml").write_text(SETTINGS)
+    lines = []
+    for number, video in enumerate(FrameStore.open(training_store).videos):
+        split = "test" if number >= 7 else "train"
+        words = f"number {number}, a {'red' if number % 2 else 'blue'} thing"
+        lines += [
+            {"video": video.path, "caption": text, "split": split} for text in (words, f"{words} that moves")
+        ]
+    (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    return tmp_path
+
+
+def vop(*arguments: str) -> Result:
+    return RUNNER.invoke(app, list(arguments))
+
+
+def test_a_run_folder_holds_all_that_is_promised(folder: Path) -> None:
+    done = vop("train", "--variant", "f+p", "--seed", "3")
+    assert done.exit_code == 0, done.stderr
+    assert "runs/P+F-seed3: epoch" in done.stdout
+    run = folder / "runs" / "P+F-seed3"
+    names = {path.name for path in run.iterdir() if not path.name.startswith("events.")}
+    assert names == {
+        "adapter.safetensors",
+        "last.safetensors",
+        "last.ckpt",
+        "config.yaml",
+        "metrics.jsonl",
+        "summary.json",
+    }
+    assert list(run.glob("events.out.tfevents*"))
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["variant"], summary["seed"]) == ("P+F", 3)
+    assert summary["num_train_videos"] + summary["num_val_videos"] == 7, "test videos are never trained on"
+    assert "held out" in summary["selected"]["on"]
+    adapter = read_adapter(run)
+    assert (adapter.tuning.variant, adapter.num_frames) == (Variant.P_F, FRAMES)
+    assert adapter.fingerprint == summary["backbone"]["fingerprint"]
+    assert {name.partition(".")[0] for name in adapter.tensors} == {"text_prompts", "vision_prompts"}
+    assert sum(tensor.size for tensor in adapter.tensors.values()) == summary["num_trained"]
+    again = vop("eval", "--split", "test", "--config", str(run / "config.yaml"), "--json")
+    assert json.loads(again.stdout)["target"] == "runs/P+F-seed3"
+
+
+def test_a_run_that_is_there_is_not_touched(folder: Path) -> None:
+    assert vop("train", "--variant", "VoP", "--epochs", "1").exit_code == 0
+    again = vop("train", "--variant", "VoP", "--epochs", "1")
+    assert again.exit_code == 3
+    assert "Error: runs/VoP-seed0 holds a run already" in again.stderr
+    assert "--resume" in again.stderr
+    other = vop("train", "--variant", "VoP", "--epochs", "2", "--resume")
+    assert other.exit_code == 3
+    assert "was started with another training.epochs" in other.stderr
+    before = (folder / "runs/VoP-seed0/adapter.safetensors").read_bytes()
+    assert vop("train", "--variant", "VoP", "--epochs", "1", "--resume").exit_code == 0
+    assert (folder / "runs/VoP-seed0/adapter.safetensors").read_bytes() == before
+    assert vop("train", "--variant", "VoP", "--epochs", "2", "--overwrite").exit_code == 0
+
+
+def test_variants_and_seeds_make_a_table(folder: Path) -> None:
+    done = vop("train", "--variant", "VoP,zero-shot", "--seeds", "0,1", "--quiet")
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()[-2:]]
+    assert [row[:3] for row in rows] == [["VoP", str(3 * (3 * 24 + 2 * 16)), "2"], ["zero-shot", "0", "2"]]
+    assert all("±" in cell for cell in rows[0][3:])
+    runs = [f"runs/VoP-seed{seed}" for seed in (0, 1)]
+    assert not np.array_equal(*(read_adapter(Path(run)).tensors["text_prompts.table"] for run in runs))
+
+
+def test_a_dry_run_writes_nothing(folder: Path) -> None:
+    done = vop("train", "--variant", "C", "--dry-run", "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["steps_per_epoch"], plan["num_steps"], plan["negatives_per_step"]) == (3, 6, 3)
+    assert plan["estimated_bytes"] > 0
+    assert not (folder / "runs").exists()
+
+
+def expected_similarity(folder: Path, texts: list[str]) -> tuple[torch.Tensor, list[str]]:
+    """Cosines of captions and test videos, computed with open_clip's towers."""
+    peer = open_clip_model(MODEL, random_state(MODEL))
+    store = FrameStore.open(folder / "out.h5")
+    videos = store.videos[7:]
+    frames = torch.from_numpy(np.stack([store.read(video) for video in videos])).float() / 255
+    pixels = (frames - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+    ids, _ = Tokenizer().tokenize(texts)
+    padded = torch.zeros(len(ids), 77, dtype=torch.int64)
+    padded[:, : ids.shape[1]] = torch.from_numpy(ids)
+    with torch.no_grad():
+        images = peer.encode_image(pixels.flatten(0, 1).permute(0, 3, 1, 2), normalize=True)
+        video = torch.nn.functional.normalize(images.view(len(videos), FRAMES, -1).mean(1), dim=-1)
+        text = peer.encode_text(padded, normalize=True)
+    return text @ video.T, [video.path for video in videos]
+
+
+def test_the_plain_backbone_is_measured_as_by_hand(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+    test = [line for line in lines if line["split"] == "test"]
+    similarity, paths = expected_similarity(folder, [line["caption"] for line in test])
+    owners = torch.tensor([paths.index(line["video"]) for line in test])
+    own = similarity[torch.arange(len(test)), owners]
+    ranks = 1 + (similarity > own[:, None]).sum(1)
+    best = torch.stack([similarity[owners == video].max(0).values for video in range(len(paths))], 1)
+    back = 1 + (best > best.diagonal()[:, None]).sum(1)  # row: video asks, column: owner of the captions
+    done = vop("eval", "zero-shot", "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["t2v"]["ranks"] == ranks.tolist()
+    assert found["v2t"]["ranks"] == back.tolist()
+    assert (found["t2v"]["num_queries"], found["t2v"]["gallery_size"]) == (6, 3)
+    assert found["t2v"]["R@1"] == pytest.approx(100 * float((ranks <= 1).double().mean()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (("train", "--variant", "P+G"), 2, ("tuning.variant cannot be 'P+G'", "P+F")),
+        (("train", "--seeds", "a"), 2, ("'a' are no seeds",)),
+        (("train", "--lr", "-1"), 2, ("training.lr must be from 0.0 to 10.0, not -1.0",)),
+        (("train", "--frames", "gone.h5"), 3, ("gone.h5 does not exist",)),
+        (("train", "--captions", "gone.jsonl"), 3, ("gone.jsonl does not exist",)),
+        (("train", "--split-layer", "7", "--variant", "F"), 2, ("split_layer 7 is more than",)),
+        (("eval",), 2, ("runs holds no finished run",)),
+        (("eval", "zero-shot", "--split", "nothing"), 2, ("has no split 'nothing'", "train (7 videos)")),
+        (("eval", "gone"), 3, ("gone does not exist",)),
+        (("eval", "captions.jsonl"), 3, ("captions.jsonl",)),
+        (("eval", "tiny.safetensors"), 3, ("tiny.safetensors is no adapter file",)),
+    ],
+)
+def test_what_is_wrong_is_named(
+    folder: Path, arguments: tuple[str, ...], code: int, parts: tuple[str, ...]
+) -> None:
+    done = vop(*arguments)
+    assert done.exit_code == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines[-2:]] == ["Error", "Hint"]
+    assert all(part in lines[-2] + lines[-1] for part in parts)
+
+
+def test_an_adapter_of_another_backbone_is_refused(folder: Path) -> None:
+    assert vop("train", "--variant", "VoP", "--epochs", "1").exit_code == 0
+    other = Weights(folder, "other", "random", MODEL, dict(random_state(MODEL, seed=9)))
+    write_safetensors(other, folder / "other.safetensors")
+    done = vop("eval", "--weights", "other.safetensors")
+    assert done.exit_code == 3
+    assert "was trained on another backbone" in done.stderr
+
+
+def test_methods_counts_for_any_backbone(folder: Path) -> None:
+    done = vop("methods", "--json")
+    counts = {item["variant"]: item["num_trained"] for item in json.loads(done.stdout)}
+    assert list(counts) == [variant.value for variant in Variant]
+    assert (counts["VoP"], counts["C+F"], counts["full"]) == (122_880, 14_278_656, 151_277_313)
+    own = json.loads(vop("methods", "--weights", "tiny.safetensors", "--num-frames", "3", "--json").stdout)
+    assert {item["variant"]: item["num_trained"] for item in own}["VoP"] == 8 * (3 * 24 + 2 * 16)
