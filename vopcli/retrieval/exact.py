@@ -23,7 +23,9 @@ from vopcli.errors import DataError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-_BLOCK_ROWS: Final = 4096
+_BLOCK_ROWS: Final = 4096  # multiplied with many queries at once
+_LONG_BLOCK_ROWS: Final = 32768  # multiplied with few
+_SHORT_BLOCK_ROWS: Final = 512
 _GROUP_QUERIES: Final = 1024  # so many queries' scores of a block are held at a time
 _FEW_QUERIES: Final = 3  # up to here a dot product a row beats a matrix product, which copies the rows first
 _SAMPLED_ROWS: Final = 512  # of the first block, to find out which scores are worth a look
@@ -61,11 +63,14 @@ class Gallery:
         self._parts = parts
         self._starts = np.cumsum([0, *(len(part.is_live) for part in parts)])
 
-    def blocks(self) -> Iterator[tuple[int, Part]]:
-        """Yield the rows in blocks, each with the number of its first row."""
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def blocks(self, block_rows: int) -> Iterator[tuple[int, Part]]:
+        """Yield the rows in blocks of so many, each with the number of its first row."""
         for start, part in zip(self._starts.tolist(), self._parts, strict=False):
-            for begin in range(0, len(part.is_live), _BLOCK_ROWS):
-                rows = slice(begin, begin + _BLOCK_ROWS)
+            for begin in range(0, len(part.is_live), block_rows):
+                rows = slice(begin, begin + block_rows)
                 yield start + begin, Part(part.embeddings[rows], part.is_live[rows])
 
     def score(self, rows: Ints, queries: Floats, query_of: Ints) -> Floats:
@@ -242,7 +247,8 @@ def _search_few(
     gallery: Gallery, queries: Floats, top: int, pool: ThreadPoolExecutor, num_threads: int
 ) -> list[Found]:
     """Let each thread walk through blocks of its own: the memory's bandwidth is the bound."""
-    blocks = list(gallery.blocks())
+    share = len(gallery) // (4 * num_threads)  # so that all have the same to do, also in a small gallery
+    blocks = list(gallery.blocks(min(max(share, _SHORT_BLOCK_ROWS), _LONG_BLOCK_ROWS)))
 
     def walk(number: int) -> Candidates:
         candidates = Candidates(gallery, queries, top)
@@ -266,7 +272,7 @@ def _search_many(
     share = -(-min(len(queries), _GROUP_QUERIES) // num_threads)
     candidates = [Candidates(gallery, queries[i : i + share], top) for i in range(0, len(queries), share)]
     buffer = np.empty((num_threads * share, _BLOCK_ROWS), np.float32)
-    for start, block in gallery.blocks():
+    for start, block in gallery.blocks(_BLOCK_ROWS):
         for begin in range(0, len(queries), len(buffer)):
             group = queries[begin : begin + len(buffer)]
             scores = buffer.reshape(-1)[: len(group) * len(block.is_live)].reshape(len(group), -1)
