@@ -75,11 +75,12 @@ def _build_graph(frame: VideoFrame, matrix: tuple[int, ...]) -> Graph:
     filters = [
         ("buffer", source),
         *_upright(matrix),
-        ("scale", "flags=bicubic"),
+        ("scale", "flags=bicubic:threads=1"),
         ("format", "pix_fmts=rgb24"),
     ]
     graph = Graph()
-    graph.threads = 1
+    if hasattr(graph, "threads"):  # PyAV 18
+        graph.threads = 1
     previous: FilterContext | None = None
     for name, arguments in [*filters, ("buffersink", "")]:
         current = graph.add(name, arguments or None)

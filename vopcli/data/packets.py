@@ -14,11 +14,13 @@ from typing import Final, TypeAlias
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from vopcli.errors import VideoError
 
+# PyAV before 18 cannot tell a demuxer to leave a stream out.
+_DISCARD: Final = getattr(av.stream, "Discard", None)
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 # What tells a packet from the others of its stream: decoding time, size, place in the file.
 Identity: TypeAlias = tuple[int | None, int, int | None]
@@ -104,7 +106,7 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
     _check_file(path)
     try:
         # An absolute path, so that no name is taken for a protocol ("concat:...").
-        container = av.open(os.path.abspath(path), options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
+        container = av.open(os.path.abspath(path), container_options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
     except (av.FFmpegError, ValueError) as error:
         what = (
             "ends before its first frame" if isinstance(error, EOFError) else "not a video that can be read"
@@ -115,9 +117,10 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
     except VideoError:
         container.close()
         raise
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all
+    if _DISCARD is not None:  # saves reading the sound
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = _DISCARD.all
     stream.codec_context.thread_count = 1
     return container, stream
 
