@@ -3,7 +3,8 @@
     python benchmarks/search.py [--rounds 7] [--largest 1000000]
 
 Random L2-normalised vectors of 512 float32 numbers, the ten best wanted. The galleries lie in memory; vop's
-is a mapped file, as an index is. All must find the same rows, up to the rounding of float32. Then they take turns, and the medians are written to ``benchmarks/results/search.md``.
+is a mapped file, as an index is. All must find the same rows, up to the rounding of float32. Then they take
+turns, and the medians are written to ``benchmarks/results/search.md``.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def main() -> None:
         f"# Exact search\n\n{machine()}; {WIDTH} float32 numbers a vector, the {TOP} best, milliseconds, "
         f"medians of {arguments.rounds} rounds in turn.\n\n{markdown_table(header, rows)}\n"
         "Reading once is the least that one query can take: the time in which all cores together read the "
-        "vectors.\nAll four find the same vectors; vop computes the scores of its answer again in float64, so "
+        "vectors.\nAll four find the same; vop computes the scores of its answer again in float64, so "
         "that they depend on nothing but the two vectors.\n"
     )
     write_results("search", text)
