@@ -41,7 +41,9 @@ def extract_frames(
     ] = None,
     codec: Annotated[
         Codec | None,
-        typer.Option(help="raw reads fastest, jpeg (quality 95) takes a tenth of the space. [default: raw]"),
+        typer.Option(
+            help="raw reads fastest, jpeg (quality 95) takes a seventh of the space. [default: raw]"
+        ),
     ] = None,
     workers: options.Workers = None,
     retry_failed: Annotated[
@@ -56,10 +58,11 @@ def extract_frames(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Decode videos once and keep their frames in a frame store.
+    r"""Decode videos once and keep their frames in a frame store.
 
     Run again, it adds what is new or changed. Folders are searched recursively, without hidden and system
     folders, for files ending in SUFFIXES; any file may be named by itself.
+    Bytes of names that are not UTF-8 stand in JSON as \udc80 to \udcff.
     """
     from vopcli.config.load import load_config
     from vopcli.workflows.extract import extract

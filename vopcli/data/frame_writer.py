@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -76,13 +79,21 @@ class FrameStoreWriter:
         self._packed: NDArray[Any] = np.zeros(0, ROW)
         self._segment: Segment | None = None
         self._frames_left = 0
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[int, Row]] = []  # rows whose frames may not be on the disk yet
+        self._confirmations: deque[Future[None]] = deque()
+        self._syncer = ThreadPoolExecutor(1, "vop store")
         self._jpeg_bytes, self._jpeg_frames = int(self.recipe.size**2 * JPEG_PIXEL_BYTES), 1
 
     def __enter__(self) -> FrameStoreWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.__exit__(*exception)
+        try:
+            self.flush()
+        finally:
+            self._syncer.shutdown()
+            self._file.__exit__(*exception)
 
     @property
     def num_bytes(self) -> int:
@@ -105,11 +116,12 @@ class FrameStoreWriter:
             FileError: no room on the disk; the file is as it was.
         """
         filled = pack_rows(rows)
-        self._packed, self._frames_left = filled["rows"], sum(num_frames)
         missing = missing_frames(self.num_free, [count for count in num_frames if count])
         self._segment = self._add_segment(filled, missing)
+        self._packed, self._frames_left = filled["rows"], sum(num_frames)
 
     def _add_segment(self, filled: dict[str, NDArray[Any]], num_frames: int, num_bytes: int = 0) -> Segment:
+        self.flush()  # what changes the file's tables must not meet rows on their way
         size, is_raw = self.recipe.size, self.recipe.codec == "raw"
         guess = int(num_frames * self._jpeg_bytes / self._jpeg_frames * _ROOM)
         empty = {
@@ -129,7 +141,7 @@ class FrameStoreWriter:
         frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
         seconds: NDArray[np.float64],
     ) -> Row:
-        """Write the frames of a video, wait until they are on the disk, then its row.
+        """Write the frames of a video; its row follows by itself as soon as they are on the disk.
 
         Args:
             number: place of its row in what was laid out.
@@ -158,7 +170,6 @@ class FrameStoreWriter:
                 self._jpeg_frames + len(frames),
             )
         self._file.write(segment, "seconds", first, seconds)
-        self._file.sync()
         tail.next_frame += len(frames)
         self._frames_left -= len(frames)
         row = replace(
@@ -181,10 +192,33 @@ class FrameStoreWriter:
         """
         if self._segment is None:
             raise ValueError("rows are written after they were laid out")
-        path, root = (tuple(self._packed[number][name].tolist()) for name in ("path", "root"))
-        self._file.write(self._segment, "rows", number, pack_row(row, path, root))
-        self._file.write(self._segment, "status", number, np.array([row.status], np.uint8))
         self.known[row.path] = row
+        with self._lock:
+            self._waiting.append((number, row))
+        self._confirmations.append(self._syncer.submit(self._confirm))
+        while self._confirmations and self._confirmations[0].done():
+            self._confirmations.popleft().result()
+
+    def flush(self) -> None:
+        """Wait until all frames are on the disk and all rows are written.
+
+        Raises:
+            FileError: the disk is full or failed.
+        """
+        while self._confirmations:
+            self._confirmations.popleft().result()
+
+    def _confirm(self) -> None:
+        """Run in the syncing thread: one wait for the disk serves all that came during the one before."""
+        with self._lock:
+            rows, self._waiting = self._waiting, []
+        if not rows or self._segment is None:
+            return
+        self._file.sync()
+        for number, row in rows:
+            path, root = (tuple(self._packed[number][name].tolist()) for name in ("path", "root"))
+            self._file.write(self._segment, "rows", number, pack_row(row, path, root))
+            self._file.write(self._segment, "status", number, np.array([row.status], np.uint8))
 
     def _find_room(self, num_frames: int, num_bytes: int) -> _Tail:
         for tail in self._tails:
