@@ -130,13 +130,14 @@ def main() -> None:
         }
         medians = medians_of_rounds(candidates, rounds=arguments.rounds)
     rows = [[name, f"{seconds:.3f}"] for name, seconds in medians.items()]
+    table = markdown_table(["", "seconds"], rows)
     ratio = medians["open_clip"] / medians["`vop search`"]
     write_results(
         "cold_start",
-        f"# Cold start\n\n{machine()}; from the start of a process to its end, a ViT-B/32, an index of "
+        f"# Cold start\n\n{machine()}; from start to end of a process, a ViT-B/32, an index of "
         f"{NUM_VIDEOS:,} videos, warm file cache, medians of {arguments.rounds} rounds in turn.\n\n"
-        f"{markdown_table(['', 'seconds'], rows)}\nopen_clip takes {ratio:.1f} times as long as `vop search`; "
-        "both find the same ten videos with the same scores.\n",
+        f"{table}\nopen_clip takes {ratio:.1f} times as long as `vop search`; "
+        "both find the same ten videos.\n",
     )
 
 

@@ -97,6 +97,10 @@ def _printer(
 
 
 def _open(index: Path | None, weights: str | None) -> "Index":
+    # One query at a time is bound by memory, and a search has threads of its own: those of BLAS, which spin
+    # while they wait, would only take time, a lot of it where the machine is busy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("MKL_NUM_THREADS", "1")
     from vopcli.workflows.search import Index
 
     if index is None:
