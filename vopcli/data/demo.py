@@ -92,7 +92,7 @@ def _outline(shape: str) -> NDArray[np.float64]:
     if shape == "triangle":
         lower = np.array([0.0, 0.2])  # so that its middle, not its hub, is where the scene says
         return _spokes(3, [1.3], first_degrees=-90.0) + lower
-    return _spokes(10, [1.32, 0.56], first_degrees=-90.0)
+    return _spokes(10, [1.32, 0.5], first_degrees=-90.0)
 
 
 def _spokes(count: int, radii: Sequence[float], *, first_degrees: float) -> NDArray[np.float64]:

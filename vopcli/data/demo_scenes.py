@@ -39,10 +39,10 @@ OPPOSITES: Final[dict[str, str]] = {
 SPLIT_TAKES: Final[dict[str, tuple[int, ...]]] = {"train": (1, 2, 3), "test": (4,)}
 """The takes of each colour, shape and change that a split holds."""
 
-SMALL_RADII: Final = (0.19, 0.27)
-LARGE_RADII: Final = (0.40, 0.48)
-_MEDIUM_RADII: Final = (0.22, 0.30)
-_FAR: Final = (0.48, 0.60)  # how far from the centre a journey starts and ends; nothing is cut off
+SMALL_RADII: Final = (0.24, 0.30)
+LARGE_RADII: Final = (0.42, 0.50)
+_MEDIUM_RADII: Final = (0.26, 0.34)
+_FAR: Final = (0.45, 0.54)  # how far from the centre a journey starts and ends; nothing is cut off
 _PHRASES: Final = {
     False: ("a {look} goes to the {word}", "the {look} moves to the {word}"),
     True: ("a {look} becomes {word}", "the {look} is now {word}"),
@@ -136,14 +136,14 @@ def random_scene(rng: np.random.Generator, *, colour: str, shape: str) -> Scene:
     ground = np.clip(grey + rng.normal(0.0, 6.0, 3), 0.0, 255.0).tolist()
     texture = rng.uniform(4.0, 16.0) if rng.random() < 0.6 else 0.0
     background = Background((ground[0], ground[1], ground[2]), texture, int(rng.integers(2**31)))
-    return Scene(colour, shape, 0.0, 0.0, 0.3, rng.uniform(-8.0, 8.0), (red, green, blue), background)
+    return Scene(colour, shape, 0.0, 0.0, 0.3, rng.uniform(-5.0, 5.0), (red, green, blue), background)
 
 
 def _film(rng: np.random.Generator, colour: str, shape: str, change: str) -> tuple[Scene, Scene]:
     """Draw the first and last scene of a change to the right, to the top, or to large."""
     scene = random_scene(rng, colour=colour, shape=shape)
     if change == "large":
-        x, y = rng.uniform(-0.36, 0.36, 2).tolist()
+        x, y = rng.uniform(-0.33, 0.33, 2).tolist()
         small, large = rng.uniform(*SMALL_RADII), rng.uniform(*LARGE_RADII)
         return (
             dataclasses.replace(scene, x=x, y=y, radius=small),
