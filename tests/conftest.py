@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# Small tensors gain nothing from threads, and lose much where tests run beside each other. Read when torch loads.
+# Small tensors gain nothing from threads, and lose much where tests run beside each other.
+# Set before torch is loaded, which reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

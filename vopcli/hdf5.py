@@ -28,13 +28,13 @@ from vopcli.overlay import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locke
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SEGMENTS: Final = "segments"
-_ALIGNED: Final = {
-    "alignment_threshold": 1,
-    "alignment_interval": 64,
-}  # so that mapped arrays suit vector loads
-_ATTRIBUTES: Final = (
-    "attributes"  # one JSON document: HDF5 attributes of many types are more to check than to use
-)
+# so that mapped arrays suit vector loads
+_ALIGNED: Final = {"alignment_threshold": 1, "alignment_interval": 64}
+_TENSORS: Final = "tensors"
+_AGAIN: Final = "copy it again, or make it anew"
+_FLOAT32: Final = np.dtype("<f4")
+# one JSON document: HDF5 attributes of many types are more to check than to use
+_ATTRIBUTES: Final = "attributes"
 
 
 @dataclass(frozen=True)
@@ -82,23 +82,22 @@ class Segment:
 
     def map(self, name: str) -> NDArray[Any]:
         """Map a dataset read-only into memory; nothing is read until it is touched."""
-        column = self.columns[name]
-        if 0 in column.shape:
-            return np.empty(column.shape, column.dtype)
-        mapped = np.memmap(self.path, column.dtype, "r", column.offset_bytes, column.shape)
-        return mapped.view(np.ndarray)
+        return _map(self.path, self.columns[name])
 
 
 class SegmentFile:
     """A segmented file as a reader sees it: what it says of itself, and its segments, oldest first."""
 
-    def __init__(
-        self, path: Path, file_format: FileFormat, attributes: dict[str, Any], segments: list[Segment]
-    ) -> None:
+    def __init__(self, path: Path, file_format: FileFormat, attributes: dict[str, Any]) -> None:
         self.path = path
         self.format = file_format
         self.attributes = attributes
-        self.segments = segments
+        self.segments: list[Segment] = []
+        self.tensors: dict[str, Column] = {}  # arrays of the whole file, float32
+
+    def map_tensors(self) -> dict[str, NDArray[np.float32]]:
+        """Map the arrays that belong to the whole file."""
+        return {name: _map(self.path, column) for name, column in self.tensors.items()}
 
     @classmethod
     def read(cls, path: Path, file_format: FileFormat) -> SegmentFile:
@@ -217,8 +216,13 @@ class SegmentWriter:
             raise FileError(self.contents.path, error) from error
 
 
-def create_segment_file(path: Path, file_format: FileFormat, attributes: dict[str, Any]) -> None:
-    """Make a new file without segments; it appears whole or not at all.
+def create_segment_file(
+    path: Path,
+    file_format: FileFormat,
+    attributes: dict[str, Any],
+    tensors: Mapping[str, NDArray[np.float32]] | None = None,
+) -> None:
+    """Make a new file without segments, with ``tensors`` for good; it appears whole or not at all.
 
     Raises:
         FileError: the file exists, or its folder cannot be written.
@@ -231,6 +235,9 @@ def create_segment_file(path: Path, file_format: FileFormat, attributes: dict[st
             file.attrs["version"] = file_format.version
             file.attrs[_ATTRIBUTES] = json.dumps(attributes)
             file.create_group(_SEGMENTS)
+            group = file.create_group(_TENSORS)
+            for name, tensor in (tensors or {}).items():
+                _lay_out(group, name, tensor.shape, _FLOAT32)[...] = tensor
         with aside.open("rb+") as plain:
             settle(plain.fileno())
 
@@ -313,10 +320,10 @@ def _open_error(path: Path, error: OSError) -> DataError:
     if "signature not found" in text or "bad object" in text:
         return DataError(f"{path} is not an HDF5 file", hint="is it the right file, and was it copied whole?")
     if "truncated" in text or "eof" in text.lower():
-        return DataError(f"{path} is truncated", hint="copy it again, or make it anew")
+        return DataError(f"{path} is truncated", hint=_AGAIN)
     if error.errno:
         return FileError(path, error)
-    return DataError(f"{path} cannot be read as HDF5: it is damaged", hint="copy it again, or make it anew")
+    return DataError(f"{path} cannot be read as HDF5: it is damaged", hint=_AGAIN)
 
 
 def _read(path: Path, file: h5py.File, file_format: FileFormat) -> SegmentFile:
@@ -332,11 +339,15 @@ def _read(path: Path, file: h5py.File, file_format: FileFormat) -> SegmentFile:
                 f"{path} has {file_format.name} version {version}; this program reads {file_format.version}",
                 hint="update vop, or make the file anew",
             )
-        groups = file[_SEGMENTS]
-        segments = [_read_segment(path, i, groups[f"{i:06d}"], file_format) for i in range(len(groups))]
-        return SegmentFile(path, file_format, _read_attributes(file), segments)
+        content = SegmentFile(path, file_format, _read_attributes(file))
+        size, groups, tensors = path.stat().st_size, file[_SEGMENTS], file[_TENSORS]
+        content.segments += (
+            _read_segment(path, i, groups[f"{i:06d}"], file_format) for i in range(len(groups))
+        )
+        content.tensors |= {name: _read_column(tensors[name], _FLOAT32, size) for name in tensors}
+        return content
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}", hint="copy it again, or make it anew") from error
+        raise DataError(f"{path} is damaged: {error}", hint=_AGAIN) from error
 
 
 def _read_attributes(holder: h5py.File | h5py.Group) -> dict[str, Any]:
@@ -348,17 +359,24 @@ def _read_attributes(holder: h5py.File | h5py.Group) -> dict[str, Any]:
 
 def _read_segment(path: Path, number: int, group: h5py.Group, file_format: FileFormat) -> Segment:
     size = path.stat().st_size
-    columns = {}
-    for name, dtype in file_format.columns.items():
-        dataset = group[name]
-        # only plain data in this very file: an external or virtual dataset could name any other file
-        if dataset.dtype != dtype or dataset.chunks is not None or dataset.is_virtual or dataset.external:
-            raise ValueError(f"segment {number} stores {name} in another way than {file_format.name} does")
-        column = Column(dataset.id.get_offset() or 0, dataset.shape, dataset.dtype)
-        if column.shape[0] * column.row_bytes and not 0 < column.offset_bytes <= column.end_bytes <= size:
-            raise ValueError(f"segment {number} is truncated within {name}")
-        columns[name] = column
+    columns = {name: _read_column(group[name], dtype, size) for name, dtype in file_format.columns.items()}
     return Segment(path, number, _read_attributes(group), columns)
+
+
+def _read_column(dataset: h5py.Dataset, dtype: np.dtype[Any], size: int) -> Column:
+    # only plain data in this very file: an external or virtual dataset could name any other file
+    if dataset.dtype != dtype or dataset.chunks is not None or dataset.is_virtual or dataset.external:
+        raise ValueError(f"{dataset.name} is stored in another way than this format does")
+    column = Column(dataset.id.get_offset() or 0, dataset.shape, dataset.dtype)
+    if column.shape[0] * column.row_bytes and not 0 < column.offset_bytes <= column.end_bytes <= size:
+        raise ValueError(f"the file is truncated within {dataset.name}")
+    return column
+
+
+def _map(path: Path, column: Column) -> NDArray[Any]:
+    if 0 in column.shape:
+        return np.empty(column.shape, column.dtype)
+    return np.memmap(path, column.dtype, "r", column.offset_bytes, column.shape).view(np.ndarray)
 
 
 def _lay_out(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+import vopcli
 from tests.support.clip import random_state
 from tests.support.peers import open_clip_model
 from tests.support.training import FRAMES, SHAPE
@@ -195,3 +196,28 @@ def test_methods_counts_for_any_backbone(folder: Path) -> None:
     assert (counts["VoP"], counts["C+F"], counts["full"]) == (122_880, 14_278_656, 151_277_313)
     own = json.loads(vop("methods", "--weights", "tiny.safetensors", "--num-frames", "3", "--json").stdout)
     assert {item["variant"]: item["num_trained"] for item in own}["VoP"] == 8 * (3 * 24 + 2 * 16)
+
+
+@pytest.mark.parametrize("variant", ["P+F", "C", "bias", "adapter-ffn"])
+def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(
+    folder: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOP_CACHE", str(folder / "cache"))
+    assert vop("train", "--variant", variant, "--epochs", "3", "--lr", "0.02").exit_code == 0
+    run = f"runs/{variant}-seed0"
+    done = vop("encode", "out.h5", "idx.h5", "--adapter", run, "--precision", "fp32")
+    assert done.exit_code == 0, done.stderr
+    query = "number 3, a red thing"
+    found = json.loads(vop("search", query, "--index", "idx.h5", "--json").stdout)
+    hits = found["hits"] if isinstance(found, dict) else found
+    model = vopcli.load_model("tiny.safetensors", run, device="cpu", precision="fp32")
+    store = FrameStore.open(folder / "out.h5")
+    frames = np.stack([store.read(video) for video in store.videos])
+    scores = model.encode_video(frames) @ model.encode_text([query])[0]
+    expected = {video.path: float(score) for video, score in zip(store.videos, scores, strict=True)}
+    assert {hit["path"]: hit["score"] for hit in hits} == pytest.approx(expected, abs=1e-4)
+    plain = vop("encode", "out.h5", "idx.h5")
+    assert plain.exit_code == 3
+    assert f"was made with an adapter ({variant})" in plain.stderr
+    with pytest.raises(ValueError, match=f"videos have 2 frames, the model was tuned for {FRAMES}"):
+        model.encode_video(frames[:, :2])

@@ -187,9 +187,9 @@ def test_truncated_file(tmp_path: Path) -> None:
 
 
 def test_attributes_of_another_kind(tmp_path: Path) -> None:
-    path = tmp_path / "variant.h5"
-    create_index(path, replace(META, variant="P+F"))
-    with pytest.raises(DataError, match=r"variant 'P\+F'"):
+    path = tmp_path / "pooling.h5"
+    create_index(path, replace(META, pooling="max"))
+    with pytest.raises(DataError, match="pooling 'max'"):
         VideoIndex(path)
     path = tmp_path / "width.h5"
     create_index(path, replace(META, embed_dim=WIDTH))

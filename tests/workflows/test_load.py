@@ -142,7 +142,7 @@ def test_automatic_choices() -> None:
     device = choose_device("auto")
     assert device.type == ("cuda" if torch.cuda.is_available() else device.type)
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fast = "avx512_bf16" in flags or "amx_bf16" in flags
+    fast = "amx_bf16" in flags
     expected = Precision.BF16 if fast else Precision.FP32
     assert choose_precision("auto", torch.device("cpu")) is expected
     assert choose_precision(Precision.FP16, torch.device("cpu")) is Precision.FP16

@@ -19,6 +19,9 @@ def encode(
     index: Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index to make or extend.")],
     *,
     weights: options.Weights = None,
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="FILE|RUN", help="Adapter file or run folder of `vop train`.")
+    ] = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = Precision.AUTO,
     batch_size: Annotated[
@@ -62,6 +65,7 @@ def encode(
         sources,
         index,
         weights=weights,
+        adapter=adapter,
         device=device,
         precision=precision,
         batch_size=batch_size,

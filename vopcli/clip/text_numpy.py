@@ -6,6 +6,7 @@ Axes: N texts, L tokens, D tower width, E joint width, H heads, K head width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,46 @@ def text_tensors(shape: ClipShape) -> list[str]:
     ]
 
 
-class NumpyTextTower:
-    """``Clip.encode_text`` and L2 normalisation, on float32 arrays that may be mapped files."""
+@dataclass(frozen=True)
+class TextTuning:
+    """What a variant adds to the text tower, beside the tensors that it adds or changes.
 
-    def __init__(self, tensors: Mapping[str, Floats], shape: ClipShape) -> None:
+    Attributes:
+        prefix: prompts behind the start of a text, ``text_prompts.table`` has those of each layer.
+        suffix: prompts before its very last position.
+        layers: the layers that have prompts, a row of the table each.
+        sublayer: where ``text_adapters`` stand beside, ``attn`` or ``mlp``; "" where there are none.
+        scale: factor on an adapter's output.
+    """
+
+    prefix: int = 0
+    suffix: int = 0
+    layers: tuple[int, ...] = ()
+    sublayer: str = ""
+    scale: float = 0.0
+
+
+class NumpyTextTower:
+    """``VideoTextModel.encode_text`` on float32 arrays that may be mapped files."""
+
+    def __init__(
+        self, tensors: Mapping[str, Floats], shape: ClipShape, tuning: TextTuning | None = None
+    ) -> None:
         self.shape = shape
-        self._tensors = {name: tensors[name] for name in text_tensors(shape)}
+        self._tuning = tuning or TextTuning()
+        self._tensors = dict(tensors)
         self._activate = {Activation.QUICK_GELU: _quick_gelu, Activation.GELU: _gelu}[shape.activation]
+
+    def tuned(self, tensors: Mapping[str, Floats], tuning: TextTuning) -> NumpyTextTower:
+        """Return the tower with the tensors of a variant added or in the place of its own.
+
+        Raises:
+            ValueError: a tensor that replaces one of the tower's own has another shape.
+        """
+        for name, tensor in tensors.items():
+            if name in self._tensors and self._tensors[name].shape != tensor.shape:
+                raise ValueError(f"{name} is {tensor.shape}, not {self._tensors[name].shape}")
+        return NumpyTextTower({**self._tensors, **tensors}, self.shape, tuning)
 
     def encode(self, ids: NDArray[np.int64]) -> Floats:
         """Map token ids (N, L), zero after the end of each text, to L2-normalised embeddings (N, E) float32.
@@ -40,23 +74,64 @@ class NumpyTextTower:
         Raises:
             ValueError: the texts are longer than the model's context.
         """
-        if ids.shape[1] > self.shape.context_length:
-            raise ValueError(
-                f"texts are {ids.shape[1]} tokens long, the model takes {self.shape.context_length}"
-            )
-        end = ids.argmax(axis=1)  # (N,), the first where there are several
-        causal_mask = np.triu(np.full((ids.shape[1],) * 2, -np.inf, dtype=np.float32), 1)  # (L, L)
+        if ids.shape[1] > self.max_tokens:
+            raise ValueError(f"texts are {ids.shape[1]} tokens long, the model takes {self.max_tokens}")
+        if self._tuning.suffix:  # before the very last position: padding makes a difference
+            ids = np.pad(ids, ((0, 0), (0, self.max_tokens - ids.shape[1])))
+        last = self.shape.text_layers - 1
+        shift = self._num_prompts if last in self._tuning.layers else 0
+        end = ids.argmax(axis=1) + shift  # (N,), the first where there are several
         tensors = self._tensors
-        tokens = (
-            tensors["token_embedding.weight"][ids] + tensors["positional_embedding"][: ids.shape[1]]
-        )  # (N, L, D)
+        tokens = self._prompt(0, tensors["token_embedding.weight"][ids])
+        tokens = tokens + tensors["positional_embedding"][: tokens.shape[1]]  # (N, L, D)
         for layer in range(self.shape.text_layers):
-            block = f"transformer.resblocks.{layer}"
-            tokens += self._attend(self._norm(tokens, f"{block}.ln_1"), f"{block}.attn", causal_mask)
-            tokens += self._feed_forward(self._norm(tokens, f"{block}.ln_2"), f"{block}.mlp")
+            tokens = self._prompt(layer, tokens) if layer else tokens
+            tokens = self._block(layer, tokens)
         at_end = self._norm(tokens[np.arange(len(ids)), end], "ln_final")  # (N, D)
         embeddings = at_end @ tensors["text_projection"]  # (N, E)
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest a text may be, start and end included."""
+        return self.shape.context_length - self._num_prompts
+
+    @property
+    def _num_prompts(self) -> int:
+        return self._tuning.prefix + self._tuning.suffix
+
+    def _prompt(self, layer: int, tokens: Floats) -> Floats:
+        """Replace the last layer's prompts by this one's, as `vopcli.prompts.text` does."""
+        rows, prefix, suffix = self._tuning.layers, self._tuning.prefix, self._tuning.suffix
+        had, has = layer - 1 in rows, layer in rows
+        if not (had or has):
+            return tokens
+        behind = tokens.shape[1] - 1 - (suffix if had else 0)
+        parts = [tokens[:, :1], tokens[:, 1 + (prefix if had else 0) : behind], tokens[:, -1:]]
+        if has:
+            table = self._tensors["text_prompts.table"][rows.index(layer)]  # (P, D)
+            prompts = np.broadcast_to(table, (len(tokens), *table.shape))
+            parts = [parts[0], prompts[:, :prefix], parts[1], prompts[:, prefix:], parts[2]]
+        return np.concatenate(parts, axis=1)
+
+    def _block(self, layer: int, tokens: Floats) -> Floats:
+        block = f"transformer.resblocks.{layer}"
+        length = tokens.shape[1]
+        causal_mask = np.triu(np.full((length, length), -np.inf, dtype=np.float32), 1)  # (L, L)
+        normed = self._norm(tokens, f"{block}.ln_1")
+        tokens = (
+            tokens + self._attend(normed, f"{block}.attn", causal_mask) + self._adapt(layer, "attn", normed)
+        )
+        normed = self._norm(tokens, f"{block}.ln_2")
+        return tokens + self._feed_forward(normed, f"{block}.mlp") + self._adapt(layer, "mlp", normed)
+
+    def _adapt(self, layer: int, sublayer: str, tokens: Floats) -> Floats | np.float32:
+        """Compute what an adapter adds beside a sublayer, as `vopcli.tuning.adapters` does."""
+        if self._tuning.sublayer != sublayer:
+            return np.float32(0)
+        name = f"text_adapters.{layer}"
+        hidden = np.maximum(self._linear(tokens, f"{name}.down.weight", f"{name}.down.bias"), 0)
+        return self._linear(hidden, f"{name}.up.weight", f"{name}.up.bias") * np.float32(self._tuning.scale)
 
     def _attend(self, tokens: Floats, name: str, mask: Floats) -> Floats:
         texts, length, width = tokens.shape

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +65,7 @@ class IndexMeta:
         fingerprint: SHA-256 of the backbone's tensors.
         recipe: how frames were chosen and resized, as the frame store says it.
         embed_dim: E.
-        variant: the tuning method; ``zero-shot`` for the plain backbone.
+        adapter: what tuned the model, with its SHA-256; empty for the plain backbone.
         pooling: how frame embeddings become a video's.
     """
 
@@ -73,14 +73,21 @@ class IndexMeta:
     fingerprint: str
     recipe: dict[str, Any]
     embed_dim: int
-    variant: str = "zero-shot"
+    adapter: dict[str, Any] = field(default_factory=dict)
     pooling: str = "mean"
+
+    @property
+    def variant(self) -> str:
+        """The tuning method; ``zero-shot`` for the plain backbone."""
+        tuning = self.adapter.get("tuning")
+        return str(tuning.get("variant")) if isinstance(tuning, dict) else "zero-shot"
 
     def attributes(self) -> dict[str, Any]:
         """Return the JSON document that stands in the file."""
         return {
             "backbone": {"weights": self.weights, "fingerprint": self.fingerprint},
             "variant": self.variant,
+            "adapter": self.adapter,
             "recipe": self.recipe,
             "embed_dim": self.embed_dim,
             "pooling": self.pooling,
@@ -100,18 +107,15 @@ class IndexMeta:
             backbone.get("fingerprint"),
             attributes.get("recipe"),
             attributes.get("embed_dim"),
-            attributes.get("variant"),
+            attributes.get("adapter"),
             attributes.get("pooling"),
         ]
-        kinds = [str, str, dict, int, str, str]
+        kinds = [str, str, dict, int, dict, str]
         if not all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True)):
             raise DataError(f"{path} is damaged: it does not say which model it was made with", hint=_HINT)
         meta = cls(*values)  # type: ignore[arg-type]
-        if (meta.variant, meta.pooling) != ("zero-shot", "mean"):
-            raise DataError(
-                f"{path} was made with variant {meta.variant!r} and pooling {meta.pooling!r}, unknown here",
-                hint="update vop",
-            )
+        if meta.pooling != "mean":
+            raise DataError(f"{path} was made with pooling {meta.pooling!r}, unknown here", hint="update vop")
         return meta
 
 
@@ -164,6 +168,7 @@ class VideoIndex:
         self.segments = list(file.segments)  # a writer adds to the other one
         for segment in file.segments:
             self._check_shapes(segment)
+        self.text_tensors = file.map_tensors()
         self.embeddings = [segment.map("video_embeddings") for segment in file.segments]
         self.done = [np.array(segment.map("status")) == DONE for segment in file.segments]
         self._rows = [segment.map("rows") for segment in file.segments]

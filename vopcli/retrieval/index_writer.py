@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -154,13 +154,15 @@ class IndexWriter:
         self._file.write(segment, "rows", video.slot, self._rows[video.slot : video.slot + 1])
 
 
-def create_index(path: Path, meta: IndexMeta) -> None:
-    """Make a new, empty index.
+def create_index(
+    path: Path, meta: IndexMeta, text_tensors: Mapping[str, NDArray[np.float32]] | None = None
+) -> None:
+    """Make a new, empty index; ``text_tensors`` are what an adapter adds to the text tower or changes in it.
 
     Raises:
         FileError: the file exists, or its folder cannot be written.
     """
-    create_segment_file(path, FORMAT, meta.attributes())
+    create_segment_file(path, FORMAT, meta.attributes(), text_tensors)
 
 
 def rewrite_index(path: Path, rows: Sequence[int]) -> None:
@@ -175,7 +177,8 @@ def rewrite_index(path: Path, rows: Sequence[int]) -> None:
     try:
         with SegmentWriter(path, FORMAT) as old:  # held, so that nobody adds to what is to be replaced
             aside.unlink(missing_ok=True)
-            create_segment_file(aside, FORMAT, old.contents.attributes)
+            contents = old.contents
+            create_segment_file(aside, FORMAT, contents.attributes, contents.map_tensors())
             if rows:
                 with SegmentWriter(aside, FORMAT) as new:
                     _copy(VideoIndex.of(old.contents), rows, new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from enum import Enum
@@ -40,6 +41,15 @@ class Adapter:
     fingerprint: str
     recipe: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
+
+    @property
+    def sha256(self) -> str:
+        """A hash of what it does: the tuning, the number of frames and every tensor."""
+        digest = hashlib.sha256(json.dumps([plain(self.tuning), self.num_frames], sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tensor.shape}".encode())
+            digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
+        return digest.hexdigest()
 
 
 def write_adapter(path: Path, adapter: Adapter) -> None:

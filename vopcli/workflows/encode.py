@@ -20,7 +20,9 @@ from vopcli.progress import Progress, Task
 from vopcli.resources import cache_folder
 from vopcli.retrieval.index import FORMAT, IndexMeta, VideoIndex
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
+from vopcli.tuning.adapter_file import Adapter, read_adapter
 from vopcli.workflows.background import BackgroundWriter, Prefetched
+from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.workflows.text_tower import keep_text_tower
 
@@ -40,6 +42,7 @@ class EncodeRequest:
         sources: one frame store; or folders, videos, and lists of videos.
         index: the index to make or extend.
         weights: name or path of the model.
+        adapter: what tunes it: an adapter file or a run folder; None for the plain backbone.
         device: where it runs.
         precision: the number format it computes in.
         batch_size: frames that go through the model at once; None takes what suits the device.
@@ -53,6 +56,7 @@ class EncodeRequest:
     sources: Sequence[Path]
     index: Path
     weights: str = DEFAULT_WEIGHTS
+    adapter: Path | None = None
     device: str = "auto"
     precision: Precision = Precision.AUTO
     batch_size: int | None = None
@@ -99,12 +103,21 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
             f"{request.index} was made with another model ({earlier.weights})",
             hint=f"use --weights {earlier.weights}, another index, or --overwrite",
         )
-    source = _open_source(request, earlier, weights.shape.image_resolution)
+    adapter = None if request.adapter is None else read_adapter(request.adapter)
+    sampling = str(adapter.recipe.get("sampling")) if adapter else None
+    source = _open_source(request, earlier, weights.shape.image_resolution, sampling)
     _check_recipe(request, source, earlier)
-    meta = IndexMeta(_lasting_name(request.weights), fingerprint, source.recipe, weights.shape.embed_dim)
+    meta = IndexMeta(
+        _lasting_name(request.weights),
+        fingerprint,
+        source.recipe,
+        weights.shape.embed_dim,
+        adapter_meta(adapter),
+    )
+    check_adapter(request, adapter, meta, earlier, progress)
     # before an index is made or replaced: a device that is not there must not cost the old one
     place = _choose(request) if request.overwrite or earlier is None else None
-    _make_index(request, meta)
+    _make_index(request, meta, text_side(adapter) if adapter else {})
     keep_text_tower(weights, fingerprint, cache, progress)
     summary = EncodeSummary(request.index)
     with IndexWriter(request.index) as writer:
@@ -113,7 +126,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         summary.failures += plan.failed
         model = None
         if plan.to_encode:
-            model = _load_model(request, weights, fingerprint, place or _choose(request), progress)
+            model = _load_model(request, (weights, fingerprint, adapter), place or _choose(request), progress)
         _bring_up_to_date(model, writer, source, plan, summary, progress)
     if request.prune:
         summary.num_pruned = _prune(request.index, plan)
@@ -130,18 +143,19 @@ def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
 
 def _load_model(
     request: EncodeRequest,
-    weights: Weights,
-    fingerprint: str,
+    backbone: tuple[Weights, str, Adapter | None],
     place: tuple[torch.device, Precision],
     progress: Progress,
 ) -> Model:
     from vopcli.workflows.load import Model
 
+    weights, fingerprint, adapter = backbone
     device, precision = place
     return Model(
         weights,
         device=device,
         precision=precision,
+        adapter=adapter,
         fingerprint=fingerprint,
         batch_size=request.batch_size,
         progress=progress,
@@ -170,7 +184,7 @@ def _run(
 ) -> None:
     """Send the frames of all videos through the model; whatever ends it, what is finished gets written."""
     began = time.monotonic()
-    batches = Prefetched(lambda: _batches(source.jobs(plan), model.batch_size))
+    batches = Prefetched(lambda: _batches(source.jobs(plan), model.batch_size, model.num_frames))
     known = {video.path for video in writer.index.videos()}
     with (
         progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
@@ -190,31 +204,38 @@ def _run(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Videos, their real frames (n, S, S, 3) one after the other, and what could not be read."""
+    """Videos, their frames (n, S, S, 3) one after the other, and what could not be read.
+
+    Repeats of a last frame are left out unless the model looks at whole videos.
+    """
 
     jobs: list[Job]
     frames: NDArray[np.uint8]
     failures: list[tuple[int, str]]
 
 
-def _batches(jobs: Iterator[Job | tuple[int, str]], batch_size: int) -> Iterator[_Batch]:
+def _batches(
+    jobs: Iterator[Job | tuple[int, str]], batch_size: int, num_frames: int | None
+) -> Iterator[_Batch]:
     """Group videos until their frames fill a batch; runs on the reading thread."""
     held: list[Job] = []
     failures: list[tuple[int, str]] = []
     for job in jobs:
-        if isinstance(job, Job):
+        if isinstance(job, Job) and num_frames not in {None, len(job.frames)}:
+            failures.append((job.slot, f"it has {len(job.frames)} frames, the model takes {num_frames}"))
+        elif isinstance(job, Job):
             held.append(job)
         else:
             failures.append(job)
         if sum(item.num_real for item in held) >= batch_size or (failures and not held):
-            yield _join(held, failures)
+            yield _join(held, failures, num_frames)
             held, failures = [], []
     if held or failures:
-        yield _join(held, failures)
+        yield _join(held, failures, num_frames)
 
 
-def _join(jobs: list[Job], failures: list[tuple[int, str]]) -> _Batch:
-    frames = [job.frames[: job.num_real] for job in jobs]
+def _join(jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | None) -> _Batch:
+    frames = [job.frames[: num_frames or job.num_real] for job in jobs]
     return _Batch(jobs, np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8), failures)
 
 
@@ -232,13 +253,13 @@ def _encode_batch(
     embedded = model.embed(batch.frames)  # (n, E)
     summary.num_frames += len(embedded)
     videos = []
-    ends = np.cumsum([job.num_real for job in batch.jobs], dtype=np.int64)
+    ends = np.cumsum([model.num_frames or job.num_real for job in batch.jobs], dtype=np.int64)
     for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
         if not np.isfinite(real).all():
             fail(job.slot, "the model gave no numbers for it; try --precision fp32")
             continue
         # a short video repeats its last frame, and like X-Pool and VoP the mean runs over the repeats as well
-        repeats = np.repeat(real[-1:], len(job.frames) - job.num_real, axis=0)
+        repeats = np.repeat(real[-1:], len(job.frames) - len(real), axis=0)
         frames = np.concatenate([real, repeats])  # (F, E)
         videos.append(
             EncodedVideo(
@@ -314,14 +335,17 @@ def _read_earlier(request: EncodeRequest) -> IndexMeta | None:
     raise UsageError(f"{path} is not an index, and is left as it is", hint="name another file, or remove it")
 
 
-def _open_source(request: EncodeRequest, earlier: IndexMeta | None, size: int) -> Source:
+def _open_source(
+    request: EncodeRequest, earlier: IndexMeta | None, size: int, tuned_on: str | None
+) -> Source:
     stores = [source for source in request.sources if is_hdf5(source)]
     if not request.sources:
         raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
     if not stores:
         from vopcli.retrieval.exact import usable_cores
 
-        sampling = request.sampling or (earlier and str(earlier.recipe.get("sampling"))) or None
+        held = str(earlier.recipe.get("sampling")) if earlier else tuned_on
+        sampling = request.sampling or held
         workers = request.workers or usable_cores()
         return VideoSource(request.sources, sampling=sampling, size=size, workers=workers)
     if len(request.sources) > 1:
@@ -345,13 +369,15 @@ def _check_recipe(request: EncodeRequest, source: Source, earlier: IndexMeta | N
         )
 
 
-def _make_index(request: EncodeRequest, meta: IndexMeta) -> None:
+def _make_index(
+    request: EncodeRequest, meta: IndexMeta, text_tensors: dict[str, NDArray[np.float32]]
+) -> None:
     if request.overwrite and request.index.exists():
         with IndexWriter(request.index):
             pass  # nobody else has it open
         request.index.unlink()
     if not request.index.exists():
-        create_index(request.index, meta)
+        create_index(request.index, meta, text_tensors)
 
 
 def _lasting_name(weights: str) -> str:

@@ -25,7 +25,9 @@ from vopcli.data.transforms import resize_and_crop
 from vopcli.errors import UsageError, VopError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
+from vopcli.tuning.adapter_file import Adapter, read_adapter
 from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.tuned import load_tuned
 
 _BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}
 _TEXTS: Final = 256  # in a batch
@@ -47,6 +49,7 @@ class Model:
         shape: the sizes of both towers.
         device: where it runs.
         precision: the number format it computes in.
+        num_frames: frames that a video must have, with an adapter; None: any number, each by itself.
         batch_size: frames that go through the model at once; halved when memory runs out.
     """
 
@@ -56,6 +59,7 @@ class Model:
         *,
         device: torch.device,
         precision: Precision,
+        adapter: Adapter | None = None,
         fingerprint: str = "",
         batch_size: int | None = None,
         progress: Progress | None = None,
@@ -66,8 +70,12 @@ class Model:
         self.device = device
         self.precision = precision
         self.batch_size = batch_size or _BATCH_FRAMES.get(device.type, 96)
-        clip = build_clip(weights, device=device, dtype=DTYPES[precision])
-        self.module = VideoTextModel(clip).eval()
+        dtype = DTYPES[precision]
+        if adapter is None:
+            self.module = VideoTextModel(build_clip(weights, device=device, dtype=dtype)).eval()
+        else:
+            self.module = load_tuned(weights, self.fingerprint, adapter, device=device, dtype=dtype)
+        self.num_frames = self.module.num_frames
         self._progress: Progress = progress or SilentProgress()
         self._tokenizer: Tokenizer | None = None
 
@@ -86,7 +94,7 @@ class Model:
         out = np.empty((len(texts), self.shape.embed_dim), np.float32)
         for begin in range(0, len(texts), _TEXTS):
             ids, _ = self._tokenizer.tokenize(
-                texts[begin : begin + _TEXTS], max_tokens=self.shape.context_length
+                texts[begin : begin + _TEXTS], max_tokens=self.module.max_tokens
             )
             with torch.inference_mode():
                 tokens = torch.from_numpy(ids).to(self.device)
@@ -126,6 +134,8 @@ class Model:
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
             raise ValueError(f"need uint8 frames (N, F, H, W, 3), got {frames.dtype} {frames.shape}")
         videos, length = frames.shape[:2]
+        if self.num_frames not in {None, length}:
+            raise ValueError(f"videos have {length} frames, the model was tuned for {self.num_frames}")
         if videos * length and not frames.size:
             raise ValueError(f"frames without a pixel: {frames.shape}")
         flat = frames.reshape(videos * length, *frames.shape[2:])  # (N * F, H, W, 3)
@@ -134,6 +144,8 @@ class Model:
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode (n, H, W, 3) uint8 frames to (n, E) float32, L2-normalised, in batches.
 
+        With an adapter the frames are those of whole videos, one after the other.
+
         Raises:
             VopError: there is not enough memory even for one frame.
             RuntimeError: the model failed in another way.
@@ -141,17 +153,19 @@ class Model:
         """
         out = np.empty((len(frames), self.shape.embed_dim), np.float32)
         done = 0
+        unit = self.num_frames or 1
         while done < len(frames):
-            chunk = frames[done : done + self.batch_size]
+            chunk = frames[done : done + max(self.batch_size // unit, 1) * unit]
             try:
                 out[done : done + len(chunk)] = self._forward(chunk)
                 done += len(chunk)
             except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
                 if not _is_out_of_memory(error):
                     raise
-                if len(chunk) == 1:
+                if len(chunk) <= unit:
+                    held = "video" if self.num_frames else "frame"
                     raise VopError(
-                        f"{self.device} has not enough memory for a single frame", hint="use --device cpu"
+                        f"{self.device} has not enough memory for a single {held}", hint="use --device cpu"
                     ) from error
                 self.batch_size = (len(chunk) + 1) // 2
             else:
@@ -171,7 +185,8 @@ class Model:
             pixels = normalise(
                 torch.from_numpy(np.ascontiguousarray(frames)), dtype=dtype, device=self.device
             )
-            return _to_numpy(self.module.encode_frames(pixels[None])[0])
+            videos = pixels[None] if self.num_frames is None else pixels.unflatten(0, (-1, self.num_frames))
+            return _to_numpy(self.module.encode_frames(videos).flatten(0, 1))
 
 
 def load_model(
@@ -184,20 +199,19 @@ def load_model(
 
     Args:
         weights: a name of ``vop weights list``, which is fetched when it is not there yet, or a path.
-        adapter: not supported yet: None.
+        adapter: an adapter file, or the run folder that holds one; None for the plain backbone.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
         WeightsError: the weights are missing, damaged or not those of a CLIP model.
-        UsageError: the device or precision is not known or not there, or an adapter was given.
+        UsageError: the device or precision is not known or not there.
     """
-    if adapter is not None:
-        raise UsageError("adapters cannot be loaded yet", hint="leave adapter out: it is the plain backbone")
     chosen = choose_device(device)
     number_format = choose_precision(precision, chosen)
     path = resolve_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
-    return Model(read_weights(path), device=chosen, precision=number_format)
+    tuned = None if adapter is None else read_adapter(Path(adapter))
+    return Model(read_weights(path), device=chosen, precision=number_format, adapter=tuned)
 
 
 def choose_device(name: str) -> torch.device:
@@ -247,11 +261,12 @@ def mean_embedding(frames: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _has_fast_bf16() -> bool:
+    """Whether the processor has AMX: with AVX512-bf16 alone, float32 is the faster of the two."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return "amx_bf16" in flags
 
 
 def _is_out_of_memory(error: Exception) -> bool:

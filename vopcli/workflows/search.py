@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import ConfigError, DataError, UsageError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.exact import Part, search_exact
@@ -144,14 +144,10 @@ class Index:
         tokenizer, tower = self._load()
         out = np.empty((len(texts), self._videos.meta.embed_dim), np.float32)
         for begin in range(0, len(texts), _QUERIES):
-            ids, num_cut = tokenizer.tokenize(
-                texts[begin : begin + _QUERIES], max_tokens=tower.shape.context_length
-            )
+            ids, num_cut = tokenizer.tokenize(texts[begin : begin + _QUERIES], max_tokens=tower.max_tokens)
             if num_cut and not self._has_warned:
                 self._has_warned = True
-                self._progress.warn(
-                    f"a query is longer than {tower.shape.context_length} tokens: its end is left out"
-                )
+                self._progress.warn(f"a query is longer than {tower.max_tokens} tokens: its end is left out")
             out[begin : begin + _QUERIES] = tower.encode(ids)
         if not np.isfinite(out).all():
             raise DataError(
@@ -166,15 +162,33 @@ class Index:
             from vopcli.workflows.text_tower import load_text_tower
 
             meta = self._videos.meta
-            tower = load_text_tower(
+            backbone = load_text_tower(
                 meta.fingerprint,
                 weights=self._weights,
                 fallbacks=[*self._fallbacks, meta.weights],
                 cache=self._cache,
                 progress=self._progress,
             )
-            self._encoder = Tokenizer(), tower
+            self._encoder = Tokenizer(), self._tuned(backbone)
         return self._encoder
+
+    def _tuned(self, backbone: NumpyTextTower) -> NumpyTextTower:
+        """Put what the index holds of an adapter into the backbone's text tower.
+
+        Raises:
+            DataError: the index's tensors do not fit the backbone.
+        """
+        if not self._videos.meta.adapter:
+            return backbone
+        from vopcli.workflows.encode_adapter import text_tuning
+
+        try:
+            return backbone.tuned(self._videos.text_tensors, text_tuning(self._videos.meta, backbone.shape))
+        except (ValueError, KeyError, ConfigError) as error:
+            raise DataError(
+                f"{self.path} is damaged: its adapter does not fit its model: {error}",
+                hint="make the index anew with `vop encode --overwrite`",
+            ) from error
 
     def _hit(self, row: int, score: float, query: NDArray[np.float32]) -> Hit:
         video = self._videos.video(row)
