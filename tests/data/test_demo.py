@@ -138,6 +138,7 @@ def test_the_file_plays(tmp_path: Path) -> None:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.width, stream.height) == ("h264", WIDTH_PX, HEIGHT_PX)
         assert stream.pix_fmt == "yuv420p"
+        assert stream.codec_context.colorspace == 6  # BT.601, as the pixels were converted
         assert float(stream.average_rate) == FRAME_RATE
         assert stream.frames == NUM_FRAMES
         assert float(stream.duration * stream.time_base) == pytest.approx(NUM_FRAMES / FRAME_RATE)

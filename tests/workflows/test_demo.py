@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vopcli.config.load import load_config
 from vopcli.data.demo_scenes import DemoVideo, plan_demo
@@ -35,6 +37,11 @@ def make(
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def decode(path: Path) -> NDArray[np.int64]:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(int)
 
 
 def num_frames(path: Path) -> int:
@@ -64,6 +71,13 @@ def test_the_folder_holds_videos_captions_and_settings(
         "vop encode out.h5 idx.h5",
         'vop search "a red circle" --index idx.h5',
     )
+
+
+def test_the_files_of_a_pair_run_in_opposite_directions(tmp_path: Path) -> None:
+    make(tmp_path, pairs=FEW[:1])
+    forwards, backwards = (decode(tmp_path / "videos" / video.name) for video in FEW[0])
+    assert np.abs(forwards - backwards[::-1]).mean() < 2
+    assert np.abs(forwards - backwards).mean() > 4
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
