@@ -23,11 +23,12 @@ from vopcli.errors import DataError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-_BLOCK_ROWS: Final = 4096  # multiplied with many queries at once
-_LONG_BLOCK_ROWS: Final = 32768  # multiplied with few
-_SHORT_BLOCK_ROWS: Final = 512
+_BLOCK_SCORES: Final = 1 << 22  # held at a time: rows of a block times queries
+_LONGEST_BLOCK: Final = 32768  # rows: few calls, for each pays for waking threads
+_SHORTEST_BLOCK: Final = 512
+_CACHED_ROWS: Final = 1024  # that stay in a core's cache from one query to the next
 _GROUP_QUERIES: Final = 1024  # so many queries' scores of a block are held at a time
-_FEW_QUERIES: Final = 3  # up to here a dot product a row beats a matrix product, which copies the rows first
+_FEW_QUERIES: Final = 6  # up to here a dot product a row beats a matrix product, which copies the rows first
 _SAMPLED_ROWS: Final = 512  # of the first block, to find out which scores are worth a look
 _CANDIDATES: Final = 1 << 16  # beyond what the answer needs, before they are thinned out
 _RESCORED: Final = 2048  # at a time
@@ -248,14 +249,17 @@ def _search_few(
 ) -> list[Found]:
     """Let each thread walk through blocks of its own: the memory's bandwidth is the bound."""
     share = len(gallery) // (4 * num_threads)  # so that all have the same to do, also in a small gallery
-    blocks = list(gallery.blocks(min(max(share, _SHORT_BLOCK_ROWS), _LONG_BLOCK_ROWS)))
+    blocks = list(gallery.blocks(min(max(share, _SHORTEST_BLOCK), _LONGEST_BLOCK)))
 
     def walk(number: int) -> Candidates:
         candidates = Candidates(gallery, queries, top)
         for start, block in blocks[number::num_threads]:
             scores = np.empty((len(queries), len(block.is_live)), np.float32)
-            for query, row in zip(queries, scores, strict=True):
-                _dot(block.embeddings, query, row)
+            step = _CACHED_ROWS if len(queries) > 1 else _LONGEST_BLOCK
+            for begin in range(0, scores.shape[1], step):
+                rows = slice(begin, begin + step)
+                for query, row in zip(queries, scores, strict=True):
+                    _dot(block.embeddings[rows], query, row[rows])
             candidates.offer(start, _checked(scores, block))
         return candidates
 
@@ -271,11 +275,13 @@ def _search_many(
     """Read each block once and multiply it with all queries, on the threads that BLAS has of its own."""
     share = -(-min(len(queries), _GROUP_QUERIES) // num_threads)
     candidates = [Candidates(gallery, queries[i : i + share], top) for i in range(0, len(queries), share)]
-    buffer = np.empty((num_threads * share, _BLOCK_ROWS), np.float32)
-    for start, block in gallery.blocks(_BLOCK_ROWS):
-        for begin in range(0, len(queries), len(buffer)):
-            group = queries[begin : begin + len(buffer)]
-            scores = buffer.reshape(-1)[: len(group) * len(block.is_live)].reshape(len(group), -1)
+    group_size = num_threads * share
+    block_rows = min(max(_BLOCK_SCORES // group_size, _SHORTEST_BLOCK), _LONGEST_BLOCK)
+    buffer = np.empty(group_size * block_rows, np.float32)
+    for start, block in gallery.blocks(block_rows):
+        for begin in range(0, len(queries), group_size):
+            group = queries[begin : begin + group_size]
+            scores = buffer[: len(group) * len(block.is_live)].reshape(len(group), -1)  # (Q, n)
             np.matmul(group, block.embeddings.T, out=scores)
             _checked(scores, block)
             shares = [scores[i : i + share] for i in range(0, len(group), share)]
