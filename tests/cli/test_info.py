@@ -51,7 +51,7 @@ def test_verify_finds_a_flipped_byte_and_names_the_video(store: Path) -> None:
 def test_what_is_none_of_ours(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     for name, message in [
-        ("notes.txt", "is no frame store and no index, nor weights"),
+        ("notes.txt", "is no frame store, index or adapter, nor weights"),
         ("nowhere", "does not exist"),
     ]:
         code, out, err = vop("info", tmp_path / name)

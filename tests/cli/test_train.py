@@ -221,3 +221,11 @@ def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(
     assert f"was made with an adapter ({variant})" in plain.stderr
     with pytest.raises(ValueError, match=f"videos have 2 frames, the model was tuned for {FRAMES}"):
         model.encode_video(frames[:, :2])
+
+
+def test_info_describes_an_adapter_and_a_run(folder: Path) -> None:
+    assert vop("train", "--variant", "P", "--epochs", "1").exit_code == 0
+    for path in ("runs/P-seed0", "runs/P-seed0/adapter.safetensors"):
+        found = json.loads(vop("info", path, "--json").stdout)
+        assert (found["kind"], found["variant"], found["num_frames"]) == ("vop-adapter", "P", FRAMES)
+        assert found["trained"] == 3 * 2 * 24 + 3 * FRAMES * 1 * 24 + 2 * 3 * 16

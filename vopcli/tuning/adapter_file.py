@@ -65,6 +65,18 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
     write_safetensors_file(path, adapter.tensors, metadata)
 
 
+def is_adapter(path: Path) -> bool:
+    """Whether ``path`` is an adapter file, or a run folder that holds one."""
+    try:
+        return read_safetensors(_file_of(path)).metadata.get("format") == FORMAT
+    except (OSError, WeightsError):
+        return False
+
+
+def _file_of(path: Path) -> Path:
+    return path / ADAPTER_NAME if path.is_dir() else path
+
+
 def read_adapter(path: Path) -> Adapter:
     """Read an adapter file, or that of a run folder.
 
@@ -72,7 +84,7 @@ def read_adapter(path: Path) -> Adapter:
         FileError: the file cannot be read.
         WeightsError: it is no adapter file, of another version, or damaged.
     """
-    file = path / ADAPTER_NAME if path.is_dir() else path
+    file = _file_of(path)
     try:
         content = read_safetensors(file)
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from vopcli.errors import DataError, FileError, WeightsError
 from vopcli.hdf5 import is_hdf5, read_format_name
 from vopcli.progress import Progress
+from vopcli.tuning.adapter_file import is_adapter, plain, read_adapter
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class FileInfo:
 
 
 def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
-    """Describe a frame store, an index, or weights.
+    """Describe a frame store, an index, an adapter file, a run, or weights.
 
     Args:
-        path: the file; weights may be a folder.
+        path: the file; a run is a folder, weights may be one.
         progress: told how far checking is.
         verify: read all of it and compare checksums.
 
@@ -44,7 +45,7 @@ def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
             what = f"of the unknown format {name}" if name else "of another program"
             raise DataError(f"{path} is an HDF5 file {what}", hint="name a frame store, an index, or weights")
         return describe(path, progress, verify)
-    return _weights(path, progress, verify)
+    return _adapter(path) if is_adapter(path) else _weights(path)
 
 
 def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
@@ -78,8 +79,25 @@ def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: F
     return FileInfo(index.describe(path), index.verify(path, progress) if verify else [])
 
 
-def _weights(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    # Reading weights checks them: there is no more to verify.
+def _adapter(path: Path) -> FileInfo:
+    # Reading an adapter, as reading weights, checks it: there is no more to verify.
+    adapter = read_adapter(path)
+    description = {
+        "kind": "vop-adapter",
+        "path": str(path),
+        "variant": adapter.tuning.variant.value,
+        "tuning": plain(adapter.tuning),
+        "num_frames": adapter.num_frames,
+        "recipe": adapter.recipe,
+        "backbone": adapter.fingerprint,
+        "sha256": adapter.sha256,
+        "tensors": len(adapter.tensors),
+        "trained": sum(tensor.size for tensor in adapter.tensors.values()),
+    }
+    return FileInfo(description)
+
+
+def _weights(path: Path) -> FileInfo:
     from vopcli.clip.weights import read_weights
     from vopcli.workflows.weights import describe
 
@@ -89,7 +107,7 @@ def _weights(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa:
         raise
     except WeightsError as error:
         raise DataError(
-            f"{path} is no frame store and no index, nor weights: {error}",
+            f"{path} is no frame store, index or adapter, nor weights: {error}",
             hint="name a file made by vop, or CLIP weights",
         ) from error
     return FileInfo({**description, "kind": "weights", "container": description["kind"]})
