@@ -20,7 +20,8 @@ from vopcli.progress import Progress, Task
 from vopcli.resources import cache_folder
 from vopcli.retrieval.index import FORMAT, IndexMeta, VideoIndex
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
-from vopcli.tuning.adapter_file import Adapter, read_adapter
+from vopcli.tuning.adapter_file import Adapter
+from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.background import BackgroundWriter, Prefetched
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, VideoSource, is_hdf5
@@ -103,7 +104,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
             f"{request.index} was made with another model ({earlier.weights})",
             hint=f"use --weights {earlier.weights}, another index, or --overwrite",
         )
-    adapter = None if request.adapter is None else read_adapter(request.adapter)
+    adapter = None if request.adapter is None else read_any_adapter(request.adapter)
     sampling = str(adapter.recipe.get("sampling")) if adapter else None
     source = _open_source(request, earlier, weights.shape.image_resolution, sampling)
     _check_recipe(request, source, earlier)

@@ -18,8 +18,9 @@ from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.retrieval.metrics_ties import TieRule
-from vopcli.tuning.adapter_file import ADAPTER_NAME, read_adapter
+from vopcli.tuning.adapter_file import ADAPTER_NAME
 from vopcli.tuning.model import VideoTextModel
+from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import embed, measure
@@ -70,7 +71,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
                 built = build_tuned(weights, plain, num_frames=data.num_frames, device=device, dtype=dtype)
                 model = built.eval()
             else:
-                adapter = read_adapter(Path(target))
+                adapter = read_any_adapter(Path(target))
                 _check_recipe(target, adapter.recipe, adapter.num_frames, data, progress)
                 model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
             results.append(_measure(target, model, data, request, dtype))
@@ -141,7 +142,7 @@ def _document(
 def _num_trained(target: str, model: VideoTextModel) -> int:
     if target == ZERO_SHOT:
         return 0
-    adapter = read_adapter(Path(target))
+    adapter = read_any_adapter(Path(target))
     return sum(tensor.size for tensor in adapter.tensors.values())
 
 

@@ -25,8 +25,9 @@ from vopcli.data.transforms import resize_and_crop
 from vopcli.errors import UsageError, VopError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.tuning.adapter_file import Adapter, read_adapter
+from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.model import VideoTextModel
+from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.tuned import load_tuned
 
 _BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}
@@ -210,7 +211,7 @@ def load_model(
     chosen = choose_device(device)
     number_format = choose_precision(precision, chosen)
     path = resolve_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
-    tuned = None if adapter is None else read_adapter(Path(adapter))
+    tuned = None if adapter is None else read_any_adapter(Path(adapter))
     return Model(read_weights(path), device=chosen, precision=number_format, adapter=tuned)
 
 

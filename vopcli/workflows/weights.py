@@ -12,6 +12,8 @@ from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
+from vopcli.tuning.adapter_file import write_adapter
+from vopcli.tuning.modelscope import is_modelscope, read_modelscope
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class ConvertRequest:
 def convert_weights(request: ConvertRequest, progress: Progress) -> dict[str, Any]:
     """Write any supported weights as safetensors with OpenAI's names; return a description of it.
 
+    Of a VoP checkpoint of ModelScope an adapter file is written.
+
     Raises:
         UsageError: the target is no safetensors file, is there already, or has no folder.
         WeightsError: the source cannot be read, or the target not written.
@@ -84,6 +88,10 @@ def convert_weights(request: ConvertRequest, progress: Progress) -> dict[str, An
     if target.exists() and not request.overwrite:
         raise UsageError(f"{target} exists", hint="--overwrite replaces it")
     path = resolve_weights(request.source, cache=request.cache, progress=progress)
+    if is_modelscope(path):
+        adapter = read_modelscope(path)
+        write_adapter(target, adapter)
+        return {"path": str(target), "kind": "vop-adapter", "variant": adapter.tuning.variant.value}
     weights = read_weights(path, activation=request.activation)
     write_safetensors(weights, target)
     return describe(read_weights(target))

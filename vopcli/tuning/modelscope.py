@@ -1,0 +1,116 @@
+"""Read VoP checkpoints of ModelScope (``VoP_msrvtt9k.pth``): the prompts are kept, the backbone is not.
+
+Their text prompts are half prefix, half suffix, and a text is read at the index of its end plus the number of
+prompts, which mostly is a position behind its end: reproduced, because that is how they were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.clip.containers import read_container
+from vopcli.clip.shape import ClipShape
+from vopcli.clip.weights import Weights
+from vopcli.config.choices import Activation, Variant
+from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
+from vopcli.errors import FileError, WeightsError
+from vopcli.tuning.adapter_file import Adapter, is_adapter, read_adapter
+
+VIDEO_PROMPTS: Final = "visual_prompt_learner.visual_prompts"  # (K, 1, P, D)
+TEXT_PROMPTS: Final = "text_prompt_learner.text_prompts"  # (K, P, D): the prefix, then the suffix
+_BACKBONE: Final = "clip."
+_COPIES: Final = {"image_encoder.": "clip.visual.", "text_encoder.": "clip."}  # the same tensors once more
+_RECIPE: Final = {"sampling": f"uniform:{DEFAULT_NUM_FRAMES}"}
+
+
+def read_any_adapter(path: Path) -> Adapter:
+    """Read an adapter file, a run folder, or a VoP checkpoint of ModelScope.
+
+    Raises:
+        FileError: the file cannot be read.
+        WeightsError: it is none of these, or damaged.
+    """
+    if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
+        return read_adapter(path)
+    return read_modelscope(path)
+
+
+def is_modelscope(path: Path) -> bool:
+    """Whether ``path`` is a file that holds the prompts of a VoP checkpoint."""
+    if path.suffix != ".pth" or not path.is_file():
+        return False
+    try:
+        return {VIDEO_PROMPTS, TEXT_PROMPTS} <= set(read_container(path).tensors)
+    except (OSError, WeightsError):
+        return False  # whoever reads it as weights says what is wrong with it
+
+
+def read_modelscope(path: Path) -> Adapter:
+    """Read the prompts of a checkpoint, and the fingerprint of the backbone they were trained on.
+
+    Raises:
+        FileError: the file cannot be read.
+        WeightsError: it is no VoP checkpoint, or its copies of the backbone differ.
+    """
+    try:
+        tensors = read_container(path).tensors
+    except OSError as error:
+        raise FileError(path, error) from error
+    if not {VIDEO_PROMPTS, TEXT_PROMPTS} <= set(tensors):
+        raise WeightsError(
+            f"{path} holds no adapter of vop and no VoP checkpoint of ModelScope",
+            hint="name adapter.safetensors, a run folder, or ModelScope's .pth",
+        )
+    _check_copies(path, tensors)
+    backbone = {
+        name.removeprefix(_BACKBONE): tensor for name, tensor in tensors.items() if name.startswith(_BACKBONE)
+    }
+    shapes = {name: tensor.shape for name, tensor in backbone.items()}
+    shape = ClipShape.from_tensors(shapes, Activation.QUICK_GELU)
+    video, text = tensors[VIDEO_PROMPTS], tensors[TEXT_PROMPTS]
+    length = text.shape[1] if text.ndim == 3 else 0
+    if video.shape != (shape.vision_layers, 1, length, shape.vision_width) or text.shape != (
+        shape.text_layers,
+        length,
+        shape.text_width,
+    ):
+        raise WeightsError(
+            f"{path} has prompts {video.shape} and {text.shape}, which are not those of plain VoP",
+            hint="only the basic VoP of ModelScope is known",
+        )
+    return Adapter(
+        tuning=TuningConfig(variant=Variant.VOP, prompt_length=length, text_suffix=length // 2),
+        num_frames=DEFAULT_NUM_FRAMES,
+        fingerprint=Weights(path, path.name, "ModelScope", shape, backbone).fingerprint(),
+        recipe=dict(_RECIPE),
+        tensors={
+            "text_prompts.table": np.array(text, np.float32),
+            "vision_prompts.sources.0.table": np.array(video[:, 0], np.float32),
+        },
+    )
+
+
+def _check_copies(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    strangers = sorted(_strangers(tensors))
+    if strangers:
+        raise WeightsError(
+            f"{path} holds {len(strangers)} tensors that do not belong to a VoP checkpoint: {strangers[0]}",
+            hint="only the basic VoP of ModelScope is known",
+        )
+
+
+def _strangers(tensors: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """Yield the names of tensors that are not known, or are not what they should be a copy of."""
+    for name, tensor in tensors.items():
+        prefix = next((prefix for prefix in _COPIES if name.startswith(prefix)), None)
+        if prefix is not None:
+            original = tensors.get(_COPIES[prefix] + name.removeprefix(prefix))
+            if original is None or not np.array_equal(original, tensor):
+                yield f"{name} (not the backbone's)"
+        elif not name.startswith(_BACKBONE) and name not in {VIDEO_PROMPTS, TEXT_PROMPTS}:
+            yield name
