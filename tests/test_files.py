@@ -52,7 +52,10 @@ def test_the_mode_follows_the_umask_and_a_replaced_file(tmp_path: Path) -> None:
 def test_system_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
     blocked = tmp_path / "file" / "below.bin"
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FileError, match=r"below\.bin"), written_aside(blocked):
+    with (
+        pytest.raises(FileError, match=r"below\.bin lies below something that is not a folder"),
+        written_aside(blocked),
+    ):
         pass
     with pytest.raises(FileError, match="disk is full") as caught, written_aside(tmp_path / "full.bin"):
         raise OSError(errno.ENOSPC, "No space left on device")

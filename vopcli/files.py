@@ -26,7 +26,7 @@ def written_aside(path: Path, *, is_new: bool = False) -> Iterator[Path]:
         FileError: the folder cannot be written, the disk is full, or a file that ``is_new`` exists.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
         os.close(handle)
     except OSError as error:
@@ -59,6 +59,13 @@ def _linked(aside: Path, path: Path) -> bool:
             raise
         return False
     return True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file of that name, which nothing can lie below
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder") from error
 
 
 def _umask() -> int:

@@ -124,7 +124,7 @@ def test_other_arguments_of_another_kind(model: Model) -> None:
 
 
 def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="adapters"):
+    with pytest.raises(WeightsError, match="run does not exist"):
         load_model(weights, adapter="run")
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         load_model(weights, device="gpu")
