@@ -11,7 +11,7 @@ from vopcli.cli import console, options
 
 if TYPE_CHECKING:
     from vopcli.workflows.demo import DemoSummary
-    from vopcli.workflows.demo_run import DemoRun
+    from vopcli.workflows.demo_run import Answer, DemoRun
 
 
 def demo(
@@ -54,18 +54,33 @@ def demo(
 def _document(summary: "DemoSummary", outcome: "DemoRun | None") -> dict[str, Any]:
     document: dict[str, Any] = {**asdict(summary), "folder": str(summary.folder)}
     if outcome:
-        answers = [
-            {"query": answer.query, "hits": [{**asdict(hit), "file": str(hit.file)} for hit in answer.hits]}
-            for answer in outcome.answers
-        ]
-        document["run"] = {**asdict(outcome), "answers": answers}
+        document["run"] = {
+            **asdict(outcome),
+            "answers": _answers(outcome.answers),
+            "tuned_answers": _answers(outcome.tuned_answers),
+            "tuning": {**asdict(outcome.tuning), "run": str(outcome.tuning.run)},
+        }
     return document
 
 
+def _answers(answers: "list[Answer]") -> list[dict[str, Any]]:
+    return [
+        {"query": answer.query, "hits": [{**asdict(hit), "file": str(hit.file)} for hit in answer.hits]}
+        for answer in answers
+    ]
+
+
 def _print_answers(outcome: "DemoRun") -> None:
-    rows = [[answer.query, f"{hit.score:.4f}", hit.path] for answer in outcome.answers for hit in answer.hits]
+    shown = outcome.answers + outcome.tuned_answers
+    rows = [[answer.query, f"{hit.score:.4f}", hit.path] for answer in shown for hit in answer.hits]
     console.print_table(["query", "score", "video"], rows)
     console.print_line(
         f"Of {outcome.num_queries} queries such as {outcome.answers[0].query!r}, the first hit is right for "
         f"{outcome.num_right_first}, and among the test videos for {outcome.num_right_first_test}."
     )
+    tuning = outcome.tuning
+    for name, score in (("as it comes", tuning.before), (f"tuned with {tuning.variant}", tuning.after)):
+        console.print_line(
+            f"demo-tiny {name}: a caption of movement finds its video first in {score.t2v_recall:.0f} %, and "
+            f"scores higher than the opposite movement in {score.mean_direction:.0f} % of the test videos."
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from vopcli.config.choices import Variant
 from vopcli.data.demo import draw_video, write_video
 from vopcli.data.demo_scenes import DemoVideo, plan_demo
 from vopcli.errors import FileError, UsageError
@@ -24,10 +25,19 @@ _MARK: Final = (
 )
 _MARK_BYTES: Final = 4096
 
+TUNED_INDEX: Final = "tuned.h5"
+TUNED_VARIANT: Final = Variant.P
+TUNED_EPOCHS: Final = 3
+_RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
+
 COMMANDS: Final = (
     f"vop extract-frames {VIDEOS}/ {STORE}",
     f"vop encode {STORE} {INDEX}",
     f'vop search "a red circle" --index {INDEX}',
+    f"vop train --variant {TUNED_VARIANT.value} --epochs {TUNED_EPOCHS}",
+    f"vop eval zero-shot {_RUN}",
+    f"vop encode {STORE} {TUNED_INDEX} --adapter {_RUN}",
+    f'vop search "a red circle goes to the right" --index {TUNED_INDEX}',
 )
 
 _SETTINGS_TEXT: Final = f"""\

@@ -11,13 +11,23 @@ from vopcli.config.load import load_config
 from vopcli.data.demo_scenes import COLOURS, SHAPES
 from vopcli.errors import DataError
 from vopcli.progress import Progress
-from vopcli.workflows.demo import INDEX, SETTINGS, STORE, VIDEOS
+from vopcli.workflows.demo import (
+    INDEX,
+    SETTINGS,
+    STORE,
+    TUNED_EPOCHS,
+    TUNED_INDEX,
+    TUNED_VARIANT,
+    VIDEOS,
+)
+from vopcli.workflows.demo_tune import DemoTuning, tune_demo
 from vopcli.workflows.encode import EncodeRequest, encode
 from vopcli.workflows.extract import extract
 from vopcli.workflows.extract_plan import ExtractRequest
 from vopcli.workflows.search import Hit, Index
 
 SHOWN_QUERIES: Final = ("a red circle", "a blue star", "a small green triangle", "a white square at the top")
+DIRECTION_QUERIES: Final = ("a red circle goes to the right", "a red circle goes to the left")
 _SHOWN_HITS: Final = 3
 
 
@@ -35,19 +45,23 @@ class DemoRun:
 
     Attributes:
         answers: some queries with their hits among all videos.
+        tuned_answers: queries about directions, with the tuned model's hits.
+        tuning: what tuning changed.
         num_queries: colours times shapes, each asked for once as "a red circle".
         num_right_first: of these queries, those whose first hit among all videos has both.
         num_right_first_test: the same among the videos of the test split alone.
     """
 
     answers: list[Answer]
+    tuned_answers: list[Answer]
+    tuning: DemoTuning
     num_queries: int
     num_right_first: int
     num_right_first_test: int
 
 
 def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
-    """Extract the frames of a demo folder, encode them, and search; what is there already is not done again.
+    """Extract the frames of a demo folder, encode, search and tune; what is there is not done again.
 
     Raises:
         DataError: a video cannot be decoded, or a file of an earlier run does not fit.
@@ -64,13 +78,24 @@ def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
     ranked = index.search([f"a {colour} {shape}" for colour, shape in looks], top=len(index))
     first = [hits[0] for hits in ranked]
     first_test = [next(hit for hit in hits if hit.path.startswith("test/")) for hits in ranked]
-    shown = index.search(SHOWN_QUERIES, top=_SHOWN_HITS)
+    tuning = tune_demo(folder, TUNED_VARIANT, epochs=TUNED_EPOCHS, progress=progress)
+    tuned_path = folder / TUNED_INDEX
+    encode(EncodeRequest([store], tuned_path, weights=config.backbone.weights, adapter=tuning.run), progress)
     return DemoRun(
-        [Answer(query, hits) for query, hits in zip(SHOWN_QUERIES, shown, strict=True)],
+        _answers(index, SHOWN_QUERIES),
+        _answers(Index(tuned_path, progress=progress), DIRECTION_QUERIES),
+        tuning,
         num_queries=len(looks),
         num_right_first=_count_right(looks, first),
         num_right_first_test=_count_right(looks, first_test),
     )
+
+
+def _answers(index: Index, queries: tuple[str, ...]) -> list[Answer]:
+    return [
+        Answer(query, hits)
+        for query, hits in zip(queries, index.search(queries, top=_SHOWN_HITS), strict=True)
+    ]
 
 
 def _count_right(looks: list[tuple[str, str]], first: list[Hit]) -> int:
