@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from timm.scheduler import CosineLRScheduler
 
 ADAM_EPS = 1e-6  # X-Pool's; the paper names none
-# Peak learning rates. The paper searched within 1e-6..1e-2 for each method and printed none. That of P is tried
-# on the demo set; the others are of the order that suits what they train, and not searched.
+# Peak learning rates. The paper searched within 1e-6..1e-2 for each method and printed none. That of P is
+# tried on the demo set; the others are of the order that suits what they train, and not searched.
 LEARNING_RATES: dict[Variant, float] = {
     Variant.FULL: 1e-5,
     Variant.BIAS: 1e-3,
