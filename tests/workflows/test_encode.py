@@ -24,6 +24,7 @@ from vopcli.hdf5 import read_format_name
 from vopcli.progress import SilentProgress
 from vopcli.retrieval.index import VideoIndex, describe, verify
 from vopcli.retrieval.index_writer import IndexWriter
+from vopcli.workflows.background import interrupts_deferred
 from vopcli.workflows.encode import EncodeRequest, EncodeSummary, encode
 from vopcli.workflows.extract import ExtractRequest, extract
 
@@ -287,7 +288,7 @@ def test_stopped_at_any_moment_the_same_command_goes_on(
             time.sleep(0.02)
         assert child.poll() is None, child.stderr and child.stderr.read()
         child.send_signal(how)
-        child.wait(30)
+        child.wait(120)
         said = child.stderr.read().decode() if child.stderr else ""
     if how is signal.SIGINT:
         assert child.returncode == 130
@@ -300,6 +301,17 @@ def test_stopped_at_any_moment_the_same_command_goes_on(
     after = contents(index)
     assert {path: after[path] for path in kept} == kept
     assert verify(index, SilentProgress()) == []
+
+
+def test_ctrl_c_waits_for_the_end_of_a_block() -> None:
+    reached = []
+    with pytest.raises(KeyboardInterrupt), interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        reached.append("end of the block")
+    assert reached == ["end of the block"]
+    with pytest.raises(KeyboardInterrupt):  # and it works as before afterwards
+        signal.raise_signal(signal.SIGINT)
 
 
 def make_copy(source: Path, target: Path, number: int) -> None:

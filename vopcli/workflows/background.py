@@ -1,8 +1,10 @@
-"""Work on threads of their own: an iterator that runs ahead, and a writer that keeps up."""
+"""Threads of their own for an iterator that runs ahead and a writer that keeps up; Ctrl-C kept waiting."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -14,6 +16,16 @@ _AHEAD: Final = 2  # items made ahead of their use
 _WAITING: Final = 8  # lists of items waiting to be written
 _POLL_SECONDS: Final = 0.1
 _FAREWELL_SECONDS: Final = 5.0
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends: torch, interrupted while it is imported, aborts the process."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 class Prefetched(Generic[Item]):

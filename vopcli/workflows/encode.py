@@ -22,7 +22,7 @@ from vopcli.retrieval.index import FORMAT, IndexMeta, VideoIndex
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.modelscope import read_any_adapter
-from vopcli.workflows.background import BackgroundWriter, Prefetched
+from vopcli.workflows.background import BackgroundWriter, Prefetched, interrupts_deferred
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.workflows.text_tower import keep_text_tower
@@ -136,7 +136,8 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
 
 
 def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
-    from vopcli.workflows.load import choose_device, choose_precision
+    with interrupts_deferred():
+        from vopcli.workflows.load import choose_device, choose_precision
 
     device = choose_device(request.device)
     return device, choose_precision(request.precision, device)
