@@ -60,6 +60,10 @@ def test_a_finished_folder_is_described_again(tmp_path: Path) -> None:
         "  vop extract-frames videos/ out.h5",
         "  vop encode out.h5 idx.h5",
         '  vop search "a red circle" --index idx.h5',
+        "  vop train --variant P --epochs 3",
+        "  vop eval zero-shot runs/P-seed0",
+        "  vop encode out.h5 tuned.h5 --adapter runs/P-seed0",
+        '  vop search "a red circle goes to the right" --index tuned.h5',
     ]
     document = json.loads(vop(str(folder), "--seed", "3", "--json").stdout)
     assert document["folder"] == str(folder)
@@ -80,7 +84,7 @@ def test_the_commands_it_names_work_word_for_word_and_find_the_right_video(tmp_p
         )
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) == 10
-    assert "red-circle-" in rows[0][-1]
+    assert "red-circle-right-" in rows[0][-1]
     assert [float(row[0]) for row in rows] == sorted((float(row[0]) for row in rows), reverse=True)
 
 
@@ -92,7 +96,11 @@ def test_the_first_hit_has_colour_and_shape(
     monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
     result = vop(str(tmp_path / "demo"), "--run", "--json", "--seed", str(seed))
     assert result.exit_code == 0, result.stderr
-    outcome = json.loads(result.stdout)["run"]
+    document = json.loads(result.stdout)
+    outcome, tuned = document["run"], document["tuned"]
+    assert tuned["after"]["t2v_recall"] > tuned["before"]["t2v_recall"] + 20
+    assert sum(tuned["before"]["direction"].values()) / 6 < 60
+    assert sum(tuned["after"]["direction"].values()) / 6 >= 90
     assert outcome["num_queries"] == 24
     assert outcome["num_right_first_test"] >= 0.8 * 24
     assert outcome["num_right_first"] >= 0.8 * 24

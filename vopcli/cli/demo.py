@@ -11,7 +11,7 @@ from vopcli.cli import console, options
 
 if TYPE_CHECKING:
     from vopcli.workflows.demo import DemoSummary
-    from vopcli.workflows.demo_run import Answer, DemoRun
+    from vopcli.workflows.demo_run import Answer, DemoRun, TunedRun
 
 
 def demo(
@@ -35,31 +35,29 @@ def demo(
 
     progress = console.progress(quiet=quiet)
     summary = make_demo(DemoRequest(folder, seed=seed, overwrite=overwrite), progress=progress)
-    outcome = None
+    runs = None
     if run:
-        from vopcli.workflows.demo_run import run_demo
+        from vopcli.workflows.demo_run import run_demo, run_tuning
 
-        outcome = run_demo(folder, progress=progress)
+        runs = run_demo(folder, progress=progress), run_tuning(folder, progress=progress)
     if as_json:
-        console.print_json(_document(summary, outcome))
+        console.print_json(_document(summary, runs))
         return
-    if outcome:
-        _print_answers(outcome)
+    if runs:
+        _print_runs(*runs)
     name = console.printable(str(folder))
     console.print_line(f"{name} holds {summary.num_videos} videos with {summary.num_captions} captions. Try:")
     for command in (f"cd {shlex.quote(str(folder))}", *summary.commands):
         console.print_line(f"  {console.printable(command)}")
 
 
-def _document(summary: "DemoSummary", outcome: "DemoRun | None") -> dict[str, Any]:
+def _document(summary: "DemoSummary", runs: "tuple[DemoRun, TunedRun] | None") -> dict[str, Any]:
     document: dict[str, Any] = {**asdict(summary), "folder": str(summary.folder)}
-    if outcome:
-        document["run"] = {
-            **asdict(outcome),
-            "answers": _answers(outcome.answers),
-            "tuned_answers": _answers(outcome.tuned_answers),
-            "tuning": {**asdict(outcome.tuning), "run": str(outcome.tuning.run)},
-        }
+    if runs:
+        found, tuned = runs
+        document["run"] = {**asdict(found), "answers": _answers(found.answers)}
+        tuning = {**asdict(tuned.tuning), "run": str(tuned.tuning.run)}
+        document["tuned"] = {**tuning, "answers": _answers(tuned.answers)}
     return document
 
 
@@ -70,15 +68,15 @@ def _answers(answers: "list[Answer]") -> list[dict[str, Any]]:
     ]
 
 
-def _print_answers(outcome: "DemoRun") -> None:
-    shown = outcome.answers + outcome.tuned_answers
-    rows = [[answer.query, f"{hit.score:.4f}", hit.path] for answer in shown for hit in answer.hits]
+def _print_runs(found: "DemoRun", tuned: "TunedRun") -> None:
+    answers = found.answers + tuned.answers
+    rows = [[answer.query, f"{hit.score:.4f}", hit.path] for answer in answers for hit in answer.hits]
     console.print_table(["query", "score", "video"], rows)
     console.print_line(
-        f"Of {outcome.num_queries} queries such as {outcome.answers[0].query!r}, the first hit is right for "
-        f"{outcome.num_right_first}, and among the test videos for {outcome.num_right_first_test}."
+        f"Of {found.num_queries} queries such as {found.answers[0].query!r}, the first hit is right for "
+        f"{found.num_right_first}, and among the test videos for {found.num_right_first_test}."
     )
-    tuning = outcome.tuning
+    tuning = tuned.tuning
     for name, score in (("as it comes", tuning.before), (f"tuned with {tuning.variant}", tuning.after)):
         console.print_line(
             f"demo-tiny {name}: a caption of movement finds its video first in {score.t2v_recall:.0f} %, and "

@@ -45,23 +45,27 @@ class DemoRun:
 
     Attributes:
         answers: some queries with their hits among all videos.
-        tuned_answers: queries about directions, with the tuned model's hits.
-        tuning: what tuning changed.
         num_queries: colours times shapes, each asked for once as "a red circle".
         num_right_first: of these queries, those whose first hit among all videos has both.
         num_right_first_test: the same among the videos of the test split alone.
     """
 
     answers: list[Answer]
-    tuned_answers: list[Answer]
-    tuning: DemoTuning
     num_queries: int
     num_right_first: int
     num_right_first_test: int
 
 
+@dataclass(frozen=True)
+class TunedRun:
+    """What tuning changed, and queries about directions with the tuned model's hits."""
+
+    tuning: DemoTuning
+    answers: list[Answer]
+
+
 def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
-    """Extract the frames of a demo folder, encode, search and tune; what is there is not done again.
+    """Extract the frames of a demo folder, encode and search; what is there is not done again.
 
     Raises:
         DataError: a video cannot be decoded, or a file of an earlier run does not fit.
@@ -78,17 +82,26 @@ def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
     ranked = index.search([f"a {colour} {shape}" for colour, shape in looks], top=len(index))
     first = [hits[0] for hits in ranked]
     first_test = [next(hit for hit in hits if hit.path.startswith("test/")) for hits in ranked]
-    tuning = tune_demo(folder, TUNED_VARIANT, epochs=TUNED_EPOCHS, progress=progress)
-    tuned_path = folder / TUNED_INDEX
-    encode(EncodeRequest([store], tuned_path, weights=config.backbone.weights, adapter=tuning.run), progress)
     return DemoRun(
         _answers(index, SHOWN_QUERIES),
-        _answers(Index(tuned_path, progress=progress), DIRECTION_QUERIES),
-        tuning,
         num_queries=len(looks),
         num_right_first=_count_right(looks, first),
         num_right_first_test=_count_right(looks, first_test),
     )
+
+
+def run_tuning(folder: Path, *, progress: Progress) -> TunedRun:
+    """Tune a variant on a demo folder whose frames are extracted, encode with it, and search.
+
+    Raises:
+        DataError: a file of an earlier run does not fit.
+        ConfigError: the folder's settings make no sense.
+    """
+    tuning = tune_demo(folder, TUNED_VARIANT, epochs=TUNED_EPOCHS, progress=progress)
+    weights = load_config(folder / SETTINGS).backbone.weights
+    index_path = folder / TUNED_INDEX
+    encode(EncodeRequest([folder / STORE], index_path, weights=weights, adapter=tuning.run), progress)
+    return TunedRun(tuning, _answers(Index(index_path, progress=progress), DIRECTION_QUERIES))
 
 
 def _answers(index: Index, queries: tuple[str, ...]) -> list[Answer]:
