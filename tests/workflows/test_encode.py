@@ -305,10 +305,15 @@ def test_stopped_at_any_moment_the_same_command_goes_on(
 
 def test_ctrl_c_waits_for_the_end_of_a_block() -> None:
     reached = []
-    with pytest.raises(KeyboardInterrupt), interrupts_deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-        reached.append("end of the block")
+
+    def work() -> None:
+        with interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            reached.append("end of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert reached == ["end of the block"]
     with pytest.raises(KeyboardInterrupt):  # and it works as before afterwards
         signal.raise_signal(signal.SIGINT)
