@@ -75,6 +75,7 @@ def test_a_finished_folder_is_described_again(tmp_path: Path) -> None:
 def test_the_commands_it_names_work_word_for_word_and_find_the_right_video(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     environment = {**os.environ, "VOP_CACHE": str(tmp_path / "cache")}
+    environment["OMP_NUM_THREADS"] = "2"
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     run = vop(str(folder), "--json")
     assert run.exit_code == 0
@@ -89,12 +90,11 @@ def test_the_commands_it_names_work_word_for_word_and_find_the_right_video(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 7])
-def test_the_first_hit_has_colour_and_shape(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+def test_running_it_finds_colour_and_shape_and_tuning_finds_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
-    result = vop(str(tmp_path / "demo"), "--run", "--json", "--seed", str(seed))
+    result = vop(str(tmp_path / "demo"), "--run", "--json")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     outcome, tuned = document["run"], document["tuned"]

@@ -78,15 +78,16 @@ def test_the_text_tower_tells_the_deciding_words_apart() -> None:
             assert embedded[look, change] @ embedded[look, opposite] < 0.8
 
 
-def test_first_hits_have_colour_and_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", [0, 7])
+def test_first_hits_have_colour_and_shape(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
-    test_pairs = [pair for pair in plan_demo(seed=0) if pair[0].split == "test"]
+    test_pairs = [pair for pair in plan_demo(seed=seed) if pair[0].split == "test"]
     one_each = [
         next(pair for pair in test_pairs[number % 3 :: 3] if pair[0].start.look == f"{colour} {shape}")
         for number, (colour, shape) in enumerate(LOOKS)
     ]
     folder = tmp_path / "demo"
-    make_demo(DemoRequest(folder), progress=SilentProgress(), pairs=one_each)
+    make_demo(DemoRequest(folder, seed=seed), progress=SilentProgress(), pairs=one_each)
     outcome = run_demo(folder, progress=SilentProgress())
     assert outcome.num_queries == 24
     assert outcome.num_right_first == outcome.num_right_first_test >= 0.8 * 24
