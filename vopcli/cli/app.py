@@ -93,6 +93,8 @@ def _version(
 
 def main() -> None:
     """Run ``vop``."""
+    # Typer checks arguments with pydantic, which would look for plugins in every installed package
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(
