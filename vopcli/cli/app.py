@@ -34,9 +34,7 @@ class Commands(TyperGroup):
             console.say_error(str(error), error.hint)
             code = error.exit_code
         except TyperException as error:
-            context = getattr(error, "ctx", None)
-            command = context.command_path if context else "vop"
-            console.say_error(error.format_message(), f"`{command} --help` shows how it is used")
+            _say_usage_error(error)
             code = error.exit_code
         except BrokenPipeError:
             code = _end_output()
@@ -47,7 +45,9 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            console.say("Interrupted. What was finished is kept; the same command goes on from there.")
+            console.say(
+                "Interrupted. What was finished is kept; the same command goes on from there (train: --resume)."
+            )
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:  # caught here as well: Typer's own main would make it exit code 1
             raise typer.Exit(_end_output()) from None
@@ -57,6 +57,16 @@ def _end_output() -> int:
     """Send what is still buffered nowhere: the reader, such as `head`, has seen enough. Return 0."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _say_usage_error(error: TyperException) -> None:
+    problem = error.format_message()
+    if problem.startswith("Usage:"):  # no command was named: what there is
+        sys.stderr.write(problem + "\n")
+        return
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "vop"
+    console.say_error(problem, f"`{command} --help` shows how it is used")
 
 
 app = typer.Typer(
