@@ -1,0 +1,74 @@
+"""The schedule against published values and its formula, and what is decayed."""
+
+import math
+
+import pytest
+import torch
+
+from tests.support.training import job_of, model_of
+from vopcli.config.choices import Variant
+from vopcli.config.schema import TrainingConfig
+from vopcli.progress import SilentProgress
+from vopcli.training.checkpoint import RunState
+from vopcli.training.loop import train
+from vopcli.training.optim import LEARNING_RATES, build_optimizer, build_schedule
+
+
+def rate(step: int, *, num_steps: int, warmup: float = 0.1) -> float:
+    config = TrainingConfig(warmup=warmup)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    build_schedule(optimizer, config, num_steps=num_steps).step_update(step)
+    return float(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.0), (1, 0.000356), (14_062, 0.586838), (28_125, 0.0)])
+def test_the_rates_of_five_epochs_of_msrvtt_are_the_published_ones(step: int, expected: float) -> None:
+    assert rate(step, num_steps=28_125) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_rise_and_half_a_cosine() -> None:
+    found = [rate(step, num_steps=50, warmup=0.2) for step in range(50)]
+    rise = [step / 10 for step in range(10)]
+    fall = [(1 + math.cos(math.pi * (step - 10) / 40)) / 2 for step in range(10, 50)]
+    assert found == pytest.approx(rise + fall, abs=1e-9)
+    assert rate(0, num_steps=10, warmup=0.0) == pytest.approx(1.0)
+
+
+def test_vectors_and_scalars_are_not_decayed() -> None:
+    model = model_of(Variant.FULL)
+    optimizer = build_optimizer(model, TrainingConfig(weight_decay=0.2), 1e-3)
+    decays = {id(item): group["weight_decay"] for group in optimizer.param_groups for item in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert decays[id(parameter)] == (0.2 if parameter.ndim > 1 else 0.0), name
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert optimizer.defaults["eps"] == 1e-6
+
+
+def test_every_variant_that_trains_has_a_rate() -> None:
+    assert set(LEARNING_RATES) == set(Variant) - {Variant.ZERO_SHOT}
+
+
+def test_the_loop_steps_through_the_schedule(training_store: object, tmp_path: object) -> None:
+    job = job_of(training_store, tmp_path, Variant.VOP, epochs=2, warmup=0.25, lr=1.0e-2)  # type: ignore[arg-type]
+    rates = []
+
+    class Watcher(SilentProgress):
+        def task(self, title: str, *, total: int | None, unit: str) -> "Watcher":
+            return self
+
+        def advance(self, amount: int = 1) -> None:
+            rates.append(optimizers[0].param_groups[0]["lr"])
+
+    optimizers: list[torch.optim.Optimizer] = []
+    plain = torch.optim.AdamW
+
+    class Kept(plain):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: object, **named: object) -> None:
+            super().__init__(*arguments, **named)
+            optimizers.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "AdamW", Kept)
+        train(job, RunState({}), Watcher())
+    steps = 2 * job.steps_per_epoch
+    assert rates == pytest.approx([1e-2 * rate(i, num_steps=steps, warmup=0.25) for i in range(steps)])
