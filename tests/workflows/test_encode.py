@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -312,6 +313,8 @@ def test_ctrl_c_waits_for_the_end_of_a_block() -> None:
             time.sleep(0.01)
             reached.append("end of the block")
 
+    idle = threading.Thread(target=time.sleep, args=(1.0,), daemon=True)  # to which the signal may go
+    idle.start()
     with pytest.raises(KeyboardInterrupt):
         work()
     assert reached == ["end of the block"]

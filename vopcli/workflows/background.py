@@ -21,11 +21,18 @@ _FAREWELL_SECONDS: Final = 5.0
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
     """Let Ctrl-C wait until the block ends: torch, interrupted while it is imported, aborts the process."""
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is not threading.main_thread():  # signals never interrupt another one
+        yield
+        return
+    came: list[int] = []
+    # not by blocking the signal: it would go to another thread, and from there to this one all the same
+    earlier = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        signal.signal(signal.SIGINT, earlier)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 class Prefetched(Generic[Item]):
