@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -17,6 +18,7 @@ from torch import Tensor
 from vopcli.data.frame_store import FrameStore, StoredVideo
 
 READ_AHEAD = 2  # batches; more would only hold memory
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,7 @@ class BatchReader:
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
-        while self._thread.is_alive():  # it may be waiting for room in the queue
-            try:
-                self._ready.get_nowait()
-            except queue.Empty:
-                self._thread.join(0.01)
+        self._thread.join()
 
     def __iter__(self) -> Iterator[Batch]:
         for _ in self._parts:
@@ -98,9 +96,16 @@ class BatchReader:
             for part in self._parts:
                 if self._stop.is_set():
                     return
-                self._ready.put(self._read(part))
+                self._put(self._read(part))
         except BaseException as error:  # noqa: BLE001  (raised again by the iterator)
-            self._ready.put(error)
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException) -> None:
+        """Wait for room, or for the end: Ctrl-C may leave the queue without a wake-up for this thread."""
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(item, timeout=POLL_SECONDS)
+                return
 
     def _read(self, part: NDArray[np.int64]) -> Batch:
         videos = [self._samples.videos[i] for i in part]

@@ -88,13 +88,16 @@ class Prefetched(Generic[Item]):
 class BackgroundWriter(Generic[Item]):
     """Hands lists to a slow function on a thread of its own, all that are waiting at once.
 
-    A context manager: leaving it waits until everything is written, whatever the reason for leaving.
+    A context manager: leaving it waits until everything is written, whatever the reason for leaving. That may
+    be Ctrl-C within ``put``, which can leave the queue without a wake-up for its reader: so the thread also
+    looks from time to time by itself.
     """
 
     def __init__(self, write: Callable[[Sequence[Item]], None]) -> None:
         self._write = write
         self._items: queue.Queue[list[Item] | None] = queue.Queue(_WAITING)
         self._error: BaseException | None = None
+        self._is_closing = False
         self._thread = threading.Thread(target=self._work, name="writer")
 
     def __enter__(self) -> BackgroundWriter[Item]:
@@ -104,7 +107,9 @@ class BackgroundWriter(Generic[Item]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._items.put(None)
+        self._is_closing = True
+        with contextlib.suppress(queue.Full):
+            self._items.put_nowait(None)  # wakes the thread
         self._thread.join()
         if self._error is not None and kind is None:
             raise self._error
@@ -119,13 +124,17 @@ class BackgroundWriter(Generic[Item]):
     def _work(self) -> None:
         is_last = False
         while not is_last:
-            waiting = [self._items.get()]
-            while not self._items.empty():
-                waiting.append(self._items.get())
-            is_last = None in waiting
-            items = [item for part in waiting if part is not None for item in part]
+            is_last = self._is_closing  # before the look, which then finds all that was handed over
+            items = [item for part in self._taken() if part is not None for item in part]
             if items and self._error is None:
                 try:
                     self._write(items)
                 except BaseException as error:  # noqa: BLE001  raised again on the thread that hands over
                     self._error = error
+
+    def _taken(self) -> Iterator[list[Item] | None]:
+        """Yield all that waits, after a moment if nothing does."""
+        with contextlib.suppress(queue.Empty):
+            yield self._items.get(timeout=_POLL_SECONDS)
+            while True:
+                yield self._items.get_nowait()
