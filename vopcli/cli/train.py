@@ -103,7 +103,11 @@ def train(
     results = []
     for settings in runs:
         prepared = prepare(TrainRequest(settings, device, resume=resume, overwrite=overwrite), progress)
-        result = dataclasses.asdict(plan_run(prepared)) if dry_run else do_run(prepared, progress)
+        try:
+            result = dataclasses.asdict(plan_run(prepared)) if dry_run else do_run(prepared, progress)
+        except KeyboardInterrupt:
+            console.say("Add --resume to go on from the last checkpoint.")
+            raise
         results.append(result)
         if not as_json:
             (_show_plan if dry_run else _show_summary)(result)
