@@ -45,9 +45,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            console.say(
-                "Interrupted. What was finished is kept; the same command goes on from there."
-            )
+            console.say("Interrupted. What was finished is kept; the same command goes on from there.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:  # caught here as well: Typer's own main would make it exit code 1
             raise typer.Exit(_end_output()) from None

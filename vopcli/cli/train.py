@@ -2,13 +2,17 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import ContextModule, Precision, Sides, Variant
 from vopcli.errors import ConfigError, UsageError
+from vopcli.progress import Progress
+
+if TYPE_CHECKING:
+    from vopcli.workflows.train import TrainRequest
 
 _VARIANTS = " ".join(variant.value for variant in Variant)
 
@@ -95,19 +99,13 @@ def train(
         },
     }
     runs = _runs(config, given, variant, seeds)
-    from vopcli.workflows.train import TrainRequest, prepare
-    from vopcli.workflows.train import plan as plan_run
-    from vopcli.workflows.train import run as do_run
+    from vopcli.workflows.train import TrainRequest
 
     progress = console.progress(quiet=quiet)
     results = []
     for settings in runs:
-        prepared = prepare(TrainRequest(settings, device, resume=resume, overwrite=overwrite), progress)
-        try:
-            result = dataclasses.asdict(plan_run(prepared)) if dry_run else do_run(prepared, progress)
-        except KeyboardInterrupt:
-            console.say("Add --resume to go on from the last checkpoint.")
-            raise
+        request = TrainRequest(settings, device, resume=resume, overwrite=overwrite)
+        result = _plan(request, progress) if dry_run else _run(request, progress)
         results.append(result)
         if not as_json:
             (_show_plan if dry_run else _show_summary)(result)
@@ -117,6 +115,22 @@ def train(
         from vopcli.workflows.compare_runs import mean_table
 
         console.print_table(*mean_table(results))
+
+
+def _plan(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
+    from vopcli.workflows.train import plan, prepare
+
+    return dataclasses.asdict(plan(prepare(request, progress)))
+
+
+def _run(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
+    from vopcli.workflows.train import prepare, run
+
+    try:
+        return run(prepare(request, progress), progress)
+    except KeyboardInterrupt:
+        console.say("Add --resume to go on from the last checkpoint.")
+        raise
 
 
 def _runs(
