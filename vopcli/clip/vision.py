@@ -9,15 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vopcli.clip.model_config import MEAN as PIXEL_MEAN
+from vopcli.clip.model_config import STD as PIXEL_STD
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
-
-PIXEL_MEAN = (
-    0.48145466,
-    0.4578275,
-    0.40821073,
-)  # of red, green and blue in 0..1, over CLIP's training images
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def normalise(

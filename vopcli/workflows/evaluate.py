@@ -66,6 +66,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:
         for target in targets:
+            num_trained = 0
             if target == ZERO_SHOT:
                 plain = TuningConfig(variant=Variant.ZERO_SHOT)
                 built = build_tuned(weights, plain, num_frames=data.num_frames, device=device, dtype=dtype)
@@ -74,7 +75,9 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
                 adapter = read_any_adapter(Path(target))
                 _check_recipe(target, adapter.recipe, adapter.num_frames, data, progress)
                 model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
-            results.append(_measure(target, model, data, request, dtype))
+                num_trained = sum(tensor.size for tensor in adapter.tensors.values())
+            measured = _measure(target, model, data, request, dtype)
+            results.append({"target": target, "num_trained": num_trained, **measured})
             task.advance()
     return results
 
@@ -126,9 +129,7 @@ def _document(
 ) -> dict[str, Any]:
     tuning = model.tuning
     return {
-        "target": target,
         "variant": tuning.variant.value if tuning else ZERO_SHOT,
-        "num_trained": _num_trained(target, model),
         "split": request.split,
         "weights": request.config.backbone.weights,
         "selected": _selection(Path(target)),
@@ -137,13 +138,6 @@ def _document(
         "data": captions.report.as_json(),
         **metrics.to_dict(with_ranks=True),
     }
-
-
-def _num_trained(target: str, model: VideoTextModel) -> int:
-    if target == ZERO_SHOT:
-        return 0
-    adapter = read_any_adapter(Path(target))
-    return sum(tensor.size for tensor in adapter.tensors.values())
 
 
 def _selection(target: Path) -> dict[str, Any] | None:

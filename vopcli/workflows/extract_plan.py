@@ -15,6 +15,7 @@ from vopcli.data.samplers import Sampling, parse_sampling
 from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos
 from vopcli.errors import DataError, UsageError, VideoError
 from vopcli.progress import Progress
+from vopcli.retrieval.exact import usable_cores
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,7 @@ def _row(video: FoundVideo, status: Status, sha256: bytes | None, error: str = "
 
 def num_workers(request: ExtractRequest) -> int:
     """Return how many decoding processes a request asks for: one for each usable core unless it says."""
-    if request.workers is not None:
-        return request.workers
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores() if request.workers is None else request.workers
 
 
 def find(request: ExtractRequest) -> tuple[list[FoundVideo], list[tuple[str, str]]]:
