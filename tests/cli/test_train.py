@@ -83,7 +83,10 @@ def test_a_run_folder_holds_all_that_is_promised(folder: Path) -> None:
     assert {name.partition(".")[0] for name in adapter.tensors} == {"text_prompts", "vision_prompts"}
     assert sum(tensor.size for tensor in adapter.tensors.values()) == summary["num_trained"]
     again = vop("eval", "--split", "test", "--config", str(run / "config.yaml"), "--json")
-    assert json.loads(again.stdout)["target"] == "runs/P+F-seed3"
+    found = json.loads(again.stdout)
+    assert (found["target"], found["seed"], found["num_frames"]) == ("runs/P+F-seed3", 3, FRAMES)
+    assert (found["tuning"]["prompt_length"], found["training"]["batch_size"]) == (3, 4)
+    assert found["selected"]["epoch"] == summary["selected"]["epoch"]
 
 
 def test_a_run_that_is_there_is_not_touched(folder: Path) -> None:
@@ -152,6 +155,11 @@ def test_the_plain_backbone_is_measured_as_by_hand(folder: Path) -> None:
     assert found["v2t"]["ranks"] == back.tolist()
     assert (found["t2v"]["num_queries"], found["t2v"]["gallery_size"]) == (6, 3)
     assert found["t2v"]["R@1"] == pytest.approx(100 * float((ranks <= 1).double().mean()))
+    assert found["answers"] == [
+        {"caption": line["caption"], "video": line["video"], "first": paths[first]}
+        for line, first in zip(test, similarity.argmax(1).tolist(), strict=True)
+    ]
+    assert (found["selected"], found["seed"], found["training"]) == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from vopcli.retrieval.metrics import measure_embeddings, measure_similarity
-from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError, iter_blocks
+from vopcli.retrieval.metrics_counts import first_columns
+from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError, iter_blocks
 
 
 def unit(seed: int, rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -134,3 +135,11 @@ def test_blocks_cover_the_rows_once_and_stay_small() -> None:
         blocks = list(iter_blocks(shape, size))
         assert [row for block in blocks for row in range(block.start, block.stop)] == list(range(shape[0]))
         assert all(block.stop - block.start <= (size or 4096) for block in blocks)
+
+
+def test_the_first_column_is_the_first_of_the_highest() -> None:
+    scores = np.random.default_rng(5).integers(0, 4, (70_000, 70)).astype(np.float32)
+    expected = [max(range(70), key=lambda column, row=row: (row[column], -column)) for row in scores[::997]]
+    found = first_columns(GivenRows(scores))
+    assert found.shape == (70_000,)
+    assert found[::997].tolist() == expected

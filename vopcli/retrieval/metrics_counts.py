@@ -114,6 +114,11 @@ def count_ranks(
     return t2v, v2t
 
 
+def first_columns(similarity: CosineRows | GivenRows) -> Ints:
+    """Return the column (Q,) of each row's highest score, the first of equals."""
+    return np.concatenate([similarity[rows].argmax(axis=1) for rows in iter_blocks(similarity.shape, None)])
+
+
 def _count_rows(counts: Counts, rows: slice, scores: Floats, right: Floats, targets: Ints) -> None:
     """Count along the rows: each is a query, with the score ``right`` (n,) in the column ``targets`` (n,)."""
     counts.above[rows] = _sum(scores > right[:, None], axis=1)

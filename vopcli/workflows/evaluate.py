@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,13 @@ from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.retrieval.metrics_ties import TieRule
-from vopcli.tuning.adapter_file import ADAPTER_NAME
+from vopcli.tuning.adapter_file import ADAPTER_NAME, plain
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
-from vopcli.workflows.measure import embed, measure
-from vopcli.workflows.train import SUMMARY_NAME
+from vopcli.workflows.measure import Embedded, embed, measure, rank_first
+from vopcli.workflows.runs import is_run, read_run
 from vopcli.workflows.tuned import build_tuned, load_tuned
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
@@ -117,7 +116,20 @@ def _measure(
     captions = tokenise(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
     embedded = embed(model, data.store, captions, dtype)
     metrics = measure(embedded, captions, request.ties)
-    return _document(target, model, captions, metrics, request)
+    return {
+        **_document(target, model, captions, metrics, request),
+        "num_frames": data.num_frames,
+        "answers": _answers(embedded, captions),
+    }
+
+
+def _answers(embedded: Embedded, captions: Captions) -> list[dict[str, str]]:
+    """Return each caption, in the order of the ranks, with its video and the one that it finds first."""
+    first = rank_first(embedded)
+    return [
+        {"caption": text, "video": captions.videos[own].path, "first": captions.videos[found].path}
+        for text, own, found in zip(captions.texts, captions.owner, first, strict=True)
+    ]
 
 
 def _document(
@@ -127,12 +139,13 @@ def _document(
     metrics: RetrievalMetrics,
     request: EvaluateRequest,
 ) -> dict[str, Any]:
-    tuning = model.tuning
+    tuning = model.tuning or TuningConfig(variant=Variant.ZERO_SHOT)
     return {
-        "variant": tuning.variant.value if tuning else ZERO_SHOT,
+        "variant": tuning.variant.value,
+        "tuning": plain(tuning),
         "split": request.split,
         "weights": request.config.backbone.weights,
-        "selected": _selection(Path(target)),
+        **_of_run(target),
         "num_cut_captions": captions.num_cut,
         "num_duplicate_captions": len(captions.texts) - len(set(captions.texts)),
         "data": captions.report.as_json(),
@@ -140,10 +153,14 @@ def _document(
     }
 
 
-def _selection(target: Path) -> dict[str, Any] | None:
-    """Return how the adapter of a run folder was chosen, if it is one."""
-    summary = target / SUMMARY_NAME
-    if not summary.is_file():
-        return None
-    document = json.loads(summary.read_text(encoding="utf-8"))
-    return {name: document["selected"][name] for name in ("rule", "on", "epoch")}
+def _of_run(target: str) -> dict[str, Any]:
+    """Return how a run folder was trained and its adapter chosen; None for all that is no run."""
+    if not is_run(Path(target)):
+        return {"selected": None, "seed": None, "training": None}
+    run = read_run(Path(target))
+    selected = run.summary["selected"]
+    return {
+        "selected": {name: selected[name] for name in ("rule", "on", "epoch")},
+        "seed": run.summary["seed"],
+        "training": plain(run.config.training),
+    }

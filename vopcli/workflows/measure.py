@@ -16,7 +16,8 @@ from vopcli.clip.vision import normalise
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings
-from vopcli.retrieval.metrics_similarity import NotFiniteError
+from vopcli.retrieval.metrics_counts import first_columns
+from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError
 from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.tuning.model import VideoTextModel
 from vopcli.workflows.captioned import Captions
@@ -74,3 +75,8 @@ def measure(embedded: Embedded, captions: Captions, ties: TieRule = TieRule.AVER
         raise DataError(
             f"the model gives no finite embedding for {', '.join(names)}", hint="use --precision fp32"
         ) from error
+
+
+def rank_first(embedded: Embedded) -> NDArray[np.int64]:
+    """Return the video (Q,) that each caption finds first; of equal scores the first in the gallery."""
+    return first_columns(CosineRows(embedded.text, embedded.video))

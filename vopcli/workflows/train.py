@@ -33,10 +33,9 @@ from vopcli.tuning.model import VideoTextModel
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import embed, measure
+from vopcli.workflows.runs import CONFIG_NAME, SUMMARY_NAME
 from vopcli.workflows.tuned import build_tuned
 
-CONFIG_NAME: Final = "config.yaml"
-SUMMARY_NAME: Final = "summary.json"
 SELECTION_RULE: Final = "the epoch with the highest t2v R@1 on the validation set, the first of equals"
 
 
@@ -261,6 +260,7 @@ def _summary(prepared: Prepared, state: RunState, *, seconds: float) -> dict[str
         "seed": config.training.seed,
         "selected": {"rule": SELECTION_RULE, "on": prepared.val_source, **state.best},
         "seconds": seconds,
+        "num_frames": prepared.data.num_frames,
         "num_cut_captions": prepared.train.num_cut,
         "backbone": {"weights": config.backbone.weights, "fingerprint": prepared.fingerprint},
         "data_sha256": prepared.data.sha256,

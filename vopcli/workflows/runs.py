@@ -1,0 +1,84 @@
+"""Read what `vop train` left in a run folder, without loading torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from vopcli.config.load import load_config
+from vopcli.config.schema import Config
+from vopcli.errors import ConfigError, DataError, FileError
+from vopcli.training.run_log import LOG_NAME
+
+CONFIG_NAME: Final = "config.yaml"
+SUMMARY_NAME: Final = "summary.json"
+_HINT: Final = "name another run, or train this one again"
+
+ReadT = TypeVar("ReadT")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it is.
+        config: its settings.
+        summary: what `vop train` printed.
+        log: the lines of its record, each with "step" and "kind" ("train" or "val").
+    """
+
+    folder: Path
+    config: Config
+    summary: dict[str, Any]
+    log: list[dict[str, Any]]
+
+
+def is_run(path: Path) -> bool:
+    """Whether ``path`` is the folder of a finished run."""
+    return (path / SUMMARY_NAME).is_file()
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder; a record whose last line is cut off lacks that line.
+
+    Raises:
+        DataError: a file of it is missing or damaged.
+    """
+    try:
+        config = load_config(folder / CONFIG_NAME)
+    except ConfigError as error:
+        raise DataError(str(error), hint=_HINT) from error
+    summary = _read(folder / SUMMARY_NAME, _summary)
+    has_log = (folder / LOG_NAME).exists()  # a run that trains nothing writes none
+    return Run(folder, config, summary, _read(folder / LOG_NAME, _log) if has_log else [])
+
+
+def _read(path: Path, parse: Callable[[str], ReadT]) -> ReadT:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
+
+
+def _summary(text: str) -> dict[str, Any]:
+    summary = json.loads(text)
+    selected = summary["selected"]
+    needed = (summary["variant"], summary["num_trained"], summary["seed"], selected["rule"], selected["on"])
+    if not all(
+        isinstance(value, kind) for value, kind in zip(needed, (str, int, int, str, str), strict=True)
+    ):
+        raise ValueError("a value is of another type")
+    return {**summary}
+
+
+def _log(text: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in text.split("\n")[:-1] if line.strip()]
+    if not all(isinstance(line["step"], int) and isinstance(line["kind"], str) for line in lines):
+        raise ValueError("a line has no step")
+    return lines
