@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,56 @@ def test_the_log_says_how_long_the_loop_waited(training_store: Path, tmp_path: P
     assert 0 <= line["waiting_share"] <= 1
     assert line["videos_per_second"] > 0
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
+
+
+# Memory really gives out here: the process may have 1000 MiB more than it has, and each image takes 64 MiB.
+WITH_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import torch
+from tests.support.training import job_of
+from vopcli.cli import console
+from vopcli.errors import VopError
+from vopcli.training.checkpoint import RunState
+from vopcli.training.loop import train
+
+def take_memory(_, given):
+    torch.empty(len(given[0]) << 24)
+
+torch.set_num_threads(1)
+store, folder = map(Path, sys.argv[1:])
+free, fixed, halving = (
+    job_of(store, folder / name, epochs=1, auto_batch=name == "auto") for name in ("free", "fixed", "auto")
+)
+train(free, RunState({}), console.progress(quiet=True))  # loads what training loads
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (1000 << 20),) * 2)
+for job in fixed, halving:
+    job.model.clip.visual.register_forward_pre_hook(take_memory)
+    try:
+        train(job, RunState({}), console.progress(quiet=True))
+    except VopError as error:
+        print(error, error.hint, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc"
+)
+def test_where_memory_gives_out_half_the_videos_are_tried_if_asked_for(
+    training_store: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", WITH_LITTLE_MEMORY, str(training_store), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    problem, hint = done.stdout.splitlines()
+    assert problem == "6 videos at a time do not fit the memory of cpu"
+    assert (
+        hint == "--micro-batch 3 or --auto-batch keeps the same negatives; --checkpointing needs less memory"
+    )
+    assert done.stderr.splitlines() == [f"Warning: {problem}: going on with 3"]
+    job = job_of(training_store, tmp_path / "parts", epochs=1, micro_batch=3)
+    train(job, RunState({}), SilentProgress())
+    halved = model_of(Variant.P_F)
+    load_checkpoint(tmp_path / "auto" / "last.ckpt", {}, halved)
+    for name, tensor in trained_tensors(job.model).items():
+        torch.testing.assert_close(trained_tensors(halved)[name], tensor, rtol=0, atol=1e-6)

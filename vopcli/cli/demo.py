@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vopcli.cli import console, options
+from vopcli.progress import Progress
 
 if TYPE_CHECKING:
     from vopcli.workflows.demo import DemoSummary
@@ -19,6 +20,10 @@ def demo(
     *,
     run: Annotated[
         bool, typer.Option("--run", help="Run the commands too, and count right answers.")
+    ] = False,
+    study: Annotated[
+        bool,
+        typer.Option("--study", help="Tune all variants with three seeds and compare them: an hour or two."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides what the videos look like.")] = 0,
     overwrite: options.Overwrite = False,
@@ -35,6 +40,9 @@ def demo(
 
     progress = console.progress(quiet=quiet)
     summary = make_demo(DemoRequest(folder, seed=seed, overwrite=overwrite), progress=progress)
+    if study:
+        _run_study(folder, progress, as_json=as_json)
+        return
     runs = None
     if run:
         from vopcli.workflows.demo_run import run_demo, run_tuning
@@ -49,6 +57,18 @@ def demo(
     console.print_line(f"{name} holds {summary.num_videos} videos with {summary.num_captions} captions. Try:")
     for command in (f"cd {shlex.quote(str(folder))}", *summary.commands):
         console.print_line(f"  {console.printable(command)}")
+
+
+def _run_study(folder: Path, progress: Progress, *, as_json: bool) -> None:
+    from vopcli.workflows.demo_run import extract_demo
+    from vopcli.workflows.demo_study import COLUMNS, run_study, study_document
+
+    extract_demo(folder, progress=progress)
+    rows = run_study(folder, progress=progress)
+    if as_json:
+        console.print_json(study_document(rows))
+    else:
+        console.print_table(COLUMNS, [row.cells() for row in rows])
 
 
 def _document(summary: "DemoSummary", runs: "tuple[DemoRun, TunedRun] | None") -> dict[str, Any]:

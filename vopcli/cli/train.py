@@ -33,6 +33,9 @@ def train(
     micro_batch: Annotated[
         int | None, typer.Option(help="Videos on the device at a time; the negatives stay all.")
     ] = None,
+    auto_batch: Annotated[
+        bool | None, typer.Option("--auto-batch", help="Halve that number where memory gives out.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate; each variant has its own.")] = None,
     augment: Annotated[
         bool | None,
@@ -91,6 +94,7 @@ def train(
             "epochs": epochs,
             "batch_size": batch_size,
             "micro_batch": micro_batch,
+            "auto_batch": auto_batch,
             "lr": lr,
             "augment": augment,
             "checkpointing": checkpointing,

@@ -87,6 +87,10 @@ class TrainingConfig:
     micro_batch: int | None = setting(
         None, text="videos on the device at a time; negatives stay all", low=1, high=65_536
     )
+    auto_batch: bool = setting(
+        default=False,
+        text="halve the videos on the device at a time where memory gives out; negatives stay all",
+    )
     lr: float | None = setting(None, text="peak learning rate; each variant has its own", low=0.0, high=10.0)
     weight_decay: float = setting(0.2, text="of matrices and prompts, not of vectors", low=0.0, high=10.0)
     warmup: float = setting(0.1, text="share of the steps in which the rate rises", low=0.0, high=0.99)

@@ -92,6 +92,11 @@ class BatchTooLargeError(VopError):
     exit_code = 3
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device or the machine had no memory left; torch has no error of its own for the latter."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def train(job: Job, state: RunState, progress: Progress) -> RunState:
     """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
 
@@ -99,7 +104,7 @@ def train(job: Job, state: RunState, progress: Progress) -> RunState:
         DataError: the loss or its gradient is not finite; the videos of the batch are named.
         BatchTooLargeError: a batch does not fit the device.
     """
-    loop = _Loop(job, state)
+    loop = _Loop(job, state, progress)
     total = job.config.epochs * job.steps_per_epoch
     with (
         RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes) as log,
@@ -110,14 +115,15 @@ def train(job: Job, state: RunState, progress: Progress) -> RunState:
                 if values:
                     progress.note(_line(epoch, state.step, total, values))
                 task.advance()
-            loop.finish_epoch(epoch, log, progress)
+            loop.finish_epoch(epoch, log)
     return state
 
 
 class _Loop:
-    def __init__(self, job: Job, state: RunState) -> None:
-        self.job, self.state = job, state
+    def __init__(self, job: Job, state: RunState, progress: Progress) -> None:
+        self.job, self.state, self.progress = job, state, progress
         config = job.config
+        self.num_held = config.micro_batch or config.batch_size  # videos on the device at a time
         total = config.epochs * job.steps_per_epoch
         self.optimizer = build_optimizer(job.model, config, config.lr or 0.0)
         self.schedule = build_schedule(self.optimizer, config, num_steps=total)
@@ -167,16 +173,9 @@ class _Loop:
             BatchTooLargeError: the batch does not fit the device.
         """
         self.schedule.step_update(self.state.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        try:
-            parts = self._parts(batch)
-            loss = backward_in_parts(parts, self.job.model.clip.logit_scale, scale_loss=self.scaler.scale)
-        except torch.OutOfMemoryError as error:
-            held = self.job.config.micro_batch or self.job.config.batch_size
-            raise BatchTooLargeError(
-                f"{held} videos at a time do not fit the memory of {self.job.device}",
-                hint=f"--micro-batch {max(1, held // 2)} keeps the same negatives; so does --checkpointing",
-            ) from error
+        loss = self._backward(batch)
+        while loss is None:
+            loss = self._backward(batch)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.job.config.clip_norm)
         value = float(loss)
@@ -192,10 +191,38 @@ class _Loop:
         self.state.step += 1
         return value
 
+    def _backward(self, batch: Batch) -> Tensor | None:
+        """Compute the loss and the gradients; None where memory gave out and a smaller part is to be tried.
+
+        Raises:
+            BatchTooLargeError: memory gave out, and that was not to be tried, or one video is too many.
+            RuntimeError: what else torch finds wrong.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            parts = self._parts(batch)
+            return backward_in_parts(parts, self.job.model.clip.logit_scale, scale_loss=self.scaler.scale)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = f"{self.num_held} videos at a time do not fit the memory of {self.job.device}"
+            half = max(1, min(self.num_held, len(batch.names)) // 2)
+            if not self.job.config.auto_batch or self.num_held == 1:
+                raise BatchTooLargeError(
+                    problem,
+                    hint=f"--micro-batch {half} or --auto-batch keeps the same negatives; "
+                    "--checkpointing needs less memory",
+                ) from error
+        self.progress.warn(f"{problem}: going on with {half}")
+        self.num_held = half
+        if self.job.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
     def _parts(self, batch: Batch) -> list[Callable[[], tuple[Tensor, Tensor]]]:
         """Return what computes the embeddings of each part of the batch that the device holds at a time."""
         job = self.job
-        size = job.config.micro_batch or len(batch.names)
+        size = self.num_held
         generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + self.state.step)
         parts: list[Callable[[], tuple[Tensor, Tensor]]] = []
         for start in range(0, len(batch.names), size):
@@ -216,13 +243,13 @@ class _Loop:
             return contextlib.nullcontext()
         return torch.autocast(self.job.device.type, dtype=self.job.dtype)
 
-    def finish_epoch(self, epoch: int, log: RunLog, progress: Progress) -> None:
+    def finish_epoch(self, epoch: int, log: RunLog) -> None:
         """Measure the model, keep it if it is the best so far, and write the checkpoint."""
         self.job.model.eval()
         values = self.job.validate()
         log.write(self.state.step, "val", {"epoch": epoch, **values})
         total = self.job.config.epochs * self.job.steps_per_epoch
-        progress.note(_line(epoch, self.state.step, total, values))
+        self.progress.note(_line(epoch, self.state.step, total, values))
         if not self.state.best or values["t2v R@1"] > self.state.best["t2v R@1"]:
             self.state.best = {"epoch": epoch, **values}
             self.state.best_tensors = trained_tensors(self.job.model)

@@ -64,6 +64,19 @@ class TunedRun:
     answers: list[Answer]
 
 
+def extract_demo(folder: Path, *, progress: Progress) -> None:
+    """Extract the frames of a demo folder; those that are there already are kept.
+
+    Raises:
+        DataError: a video cannot be decoded.
+        ConfigError: the folder's settings make no sense.
+    """
+    config = load_config(folder / SETTINGS)
+    extracted = extract(ExtractRequest([folder / VIDEOS], folder / STORE, size=config.data.size), progress)
+    for path, reason in extracted.failed + extracted.failed_before + extracted.unreadable:
+        raise DataError(f"{path}: {reason}", hint="make the demo set anew with --overwrite")
+
+
 def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
     """Extract the frames of a demo folder, encode and search; what is there is not done again.
 
@@ -71,12 +84,9 @@ def run_demo(folder: Path, *, progress: Progress) -> DemoRun:
         DataError: a video cannot be decoded, or a file of an earlier run does not fit.
         ConfigError: the folder's settings make no sense.
     """
-    config = load_config(folder / SETTINGS)
-    store, index_path = folder / STORE, folder / INDEX
-    extracted = extract(ExtractRequest([folder / VIDEOS], store, size=config.data.size), progress)
-    for path, reason in extracted.failed + extracted.failed_before + extracted.unreadable:
-        raise DataError(f"{path}: {reason}", hint="make the demo set anew with --overwrite")
-    encode(EncodeRequest([store], index_path, weights=config.backbone.weights), progress)
+    extract_demo(folder, progress=progress)
+    weights, index_path = load_config(folder / SETTINGS).backbone.weights, folder / INDEX
+    encode(EncodeRequest([folder / STORE], index_path, weights=weights), progress)
     index = Index(index_path, progress=progress)
     looks = list(itertools.product(COLOURS, SHAPES))
     ranked = index.search([f"a {colour} {shape}" for colour, shape in looks], top=len(index))

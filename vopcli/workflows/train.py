@@ -25,7 +25,7 @@ from vopcli.files import written_aside
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples
-from vopcli.training.checkpoint import RunState, load_checkpoint, trained_tensors
+from vopcli.training.checkpoint import RunState, load_checkpoint, load_trained, trained_tensors
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train
 from vopcli.training.optim import LEARNING_RATES
 from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain, write_adapter
@@ -161,6 +161,8 @@ def plan(prepared: Prepared) -> TrainPlan:
 def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
     """Train, keep the best epoch as the adapter, and return the summary that is written beside it.
 
+    The model then holds what the adapter does.
+
     Raises:
         DataError: the run folder is there and neither resume nor overwrite was asked for, or it cannot be
             resumed; or the loss is not finite.
@@ -183,6 +185,7 @@ def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
     last = trained_tensors(prepared.model)
     _write_adapter(prepared, folder / ADAPTER_NAME, state.best_tensors)
     _write_adapter(prepared, folder / "last.safetensors", last)
+    load_trained(prepared.model, state.best_tensors)
     summary = _summary(prepared, state, seconds=time.monotonic() - began)
     with written_aside(folder / SUMMARY_NAME) as aside:
         aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
@@ -230,7 +233,7 @@ def _lasting_settings(prepared: Prepared) -> dict[str, Any]:
     """What must not change between a run and its resumption."""
     config = prepared.request.config
     training = plain(config.training)
-    for name in ("output", "compile", "checkpointing"):
+    for name in ("output", "compile", "checkpointing", "auto_batch"):
         del training[name]
     return {
         **{f"tuning.{name}": value for name, value in plain(config.tuning).items()},

@@ -1,0 +1,104 @@
+"""Tune every variant on the demo set with several seeds: one table that says what each is good for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.config.choices import Sides, Variant
+from vopcli.config.schema import Config
+from vopcli.files import written_aside
+from vopcli.progress import Progress
+from vopcli.workflows.compare_runs import mean_and_deviation
+from vopcli.workflows.demo_tune import DemoScore, demo_config, score
+from vopcli.workflows.train import TrainRequest, prepare, run
+
+STUDY: Final = "study"  # folder of the runs, and of what they reached
+STUDY_NAME: Final = "study.json"
+EPOCHS: Final = 5  # the paper's
+SEEDS: Final = (0, 1, 2)
+# What trains the backbone's own matrices has defaults for OpenAI's; these are for one a hundredth the size.
+RATES: Final = {Variant.FULL: 3e-4, Variant.PARTIAL: 1e-3, Variant.PROJ: 1e-3}
+COLUMNS: Final = ("variant", "trained", "t2v R@1", "v2t R@1", "direction")
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """What a variant reached on the test videos.
+
+    Attributes:
+        name: the variant, and the tower that gets prompts where it is only one.
+        num_trained: how many numbers it trains.
+        scores: in the order of the seeds; a single one where nothing is trained.
+    """
+
+    name: str
+    num_trained: int
+    scores: list[DemoScore]
+
+    def cells(self) -> list[str]:
+        """Return its row of the table: percentages, the mean and the deviation over the seeds."""
+        figures = (
+            [one.t2v_recall for one in self.scores],
+            [one.v2t_recall for one in self.scores],
+            [one.mean_direction for one in self.scores],
+        )
+        return [self.name, f"{self.num_trained:,}", *map(mean_and_deviation, figures)]
+
+
+def run_study(folder: Path, *, progress: Progress) -> list[StudyRow]:
+    """Train and measure all of it in a demo folder whose frames are extracted.
+
+    What an interrupted study has finished is not trained again. The rows are kept in ``study/study.json``.
+
+    Raises:
+        DataError: a run of an earlier study was made with other settings.
+        ConfigError: the folder's settings make no sense.
+    """
+    entries = list(_entries(folder))
+    rows = []
+    with progress.task("Tuning", total=sum(len(runs) for _, runs in entries), unit="runs") as task:
+        for name, runs in entries:
+            scores = []
+            for config in runs:
+                prepared = prepare(TrainRequest(config, resume=True), progress)
+                num_trained = run(prepared, progress)["num_trained"]
+                scores.append(score(prepared))
+                task.advance()
+            rows.append(StudyRow(name, num_trained, scores))
+            progress.note("  ".join(rows[-1].cells()))
+    with written_aside(folder / STUDY / STUDY_NAME) as aside:
+        aside.write_text(json.dumps(study_document(rows), indent=2), encoding="utf-8")
+    return rows
+
+
+def study_document(rows: list[StudyRow]) -> dict[str, Any]:
+    """Return all figures of a study."""
+    return {"epochs": EPOCHS, "seeds": list(SEEDS), "rows": [dataclasses.asdict(row) for row in rows]}
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, list[Config]]]:
+    """Yield the name of each row and the settings of its runs."""
+    for variant in Variant:
+        seeds = SEEDS if variant is not Variant.ZERO_SHOT else SEEDS[:1]
+        yield variant.value, [_config(folder, variant, seed, Sides.BOTH) for seed in seeds]
+        if variant is Variant.VOP:
+            for sides in (Sides.TEXT, Sides.VISUAL):
+                yield (
+                    f"{variant.value}, {sides.value} prompts alone",
+                    [_config(folder, variant, seed, sides) for seed in seeds],
+                )
+
+
+def _config(folder: Path, variant: Variant, seed: int, sides: Sides) -> Config:
+    config = demo_config(folder, variant, epochs=EPOCHS, seed=seed)
+    output = folder / STUDY / (sides.value if sides is not Sides.BOTH else "")
+    return replace(
+        config,
+        tuning=replace(config.tuning, sides=sides),
+        training=replace(config.training, lr=RATES.get(variant), output=str(output)),
+    )
