@@ -174,3 +174,39 @@ def test_hash_file(tmp_path: Path) -> None:
     content = os.urandom(3 << 20)
     (tmp_path / "file").write_bytes(content)
     assert hash_file(os.fspath(tmp_path / "file")) == hashlib.sha256(content).digest()
+
+
+def test_another_part_is_other_content(folder: Path) -> None:
+    (folder / "copy.mp4").write_bytes(b"content a")
+    known = note(folder)
+    wanted = {"a.mp4": "end", "copy.mp4": "end"}
+
+    def part(video: object) -> str:
+        return "start" if isinstance(video, Noted) else wanted.get(video.path, "start")  # type: ignore[attr-defined]
+
+    found = find_videos([folder], print)
+    changes: Changes[Noted] = compare(found, known, part=part)
+
+    assert [item.path for item in changes.unchanged] == ["b.mp4", "c.mp4"]
+    assert [item.path for item in changes.changed] == ["a.mp4"]
+    assert [(item.path, path) for item, path in changes.twins] == [("copy.mp4", "a.mp4")]
+    assert changes.hashes["a.mp4"] == known["a.mp4"].sha256
+    os.utime(folder / "a.mp4", ns=(5, 5))
+    assert [item.path for item in compare(find_videos([folder], print), known, part=part).changed] == [
+        "a.mp4"
+    ]
+    wanted["a.mp4"] = "start"
+    changes = compare(find_videos([folder], print), known, part=part)
+    assert [item.path for item, _ in changes.touched] == ["a.mp4"]
+    assert [item.path for item in changes.changed] == ["copy.mp4"]
+
+
+def test_a_new_name_is_no_copy_of_another_part(folder: Path) -> None:
+    known = note(folder)
+    (folder / "new.mp4").write_bytes(b"content a")
+
+    def part(video: object) -> bool:
+        return getattr(video, "path", "") == "new.mp4"
+
+    changes: Changes[Noted] = compare(find_videos([folder], print), known, part=part)
+    assert ([item.path for item in changes.new], changes.copies) == (["new.mp4"], [])

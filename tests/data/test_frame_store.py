@@ -125,7 +125,7 @@ def test_the_layout_is_plain_hdf5(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         group = file["segments/000000"]
         assert file.attrs["format"] == "vop-frames"
-        assert file.attrs["version"] == 1
+        assert file.attrs["version"] == 2
         assert group["frames"].shape == (2 * FRAMES, SIZE, SIZE, 3)
         row = group["rows"][1]
         names = group["paths"][...].tobytes()

@@ -24,7 +24,7 @@ from vopcli.data import packets
 from vopcli.data import video as video_module
 from vopcli.data.decoder import OpenVideo
 from vopcli.data.packets import VideoPacket
-from vopcli.data.samplers import Sampling, parse_sampling
+from vopcli.data.samplers import Sampling, TimeWindow, parse_sampling
 from vopcli.data.video import SampledFrames, count_sampled, probe, read_frames
 from vopcli.errors import VideoError
 
@@ -273,3 +273,55 @@ def test_only_what_is_needed_is_decoded(
     assert len(sent) < 0.9 * sampled.info.num_frames + 3
     if name != "mpeg4.avi":
         assert sum(sent) < 0.75 * sampled.info.num_frames
+
+
+# Windows
+
+
+@pytest.mark.parametrize("name", ["short-gop.mp4", "edit-list.mp4", "variable-rate.mp4", "mpeg-ts.ts"])
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.3, 1.1), (0.72, 99.0)])
+def test_a_window_hides_the_other_frames(videos: GoodVideos, name: str, start: float, end: float) -> None:
+    times, whole = ffmpeg_seconds(videos[name]), ffmpeg_frames(videos[name])
+    seen = [k for k, time in enumerate(times) if start <= round(time, 6) < end]
+    wanted = [seen[index] for index in xpool_indices(5, len(seen))]
+    window = TimeWindow(start, end)
+
+    sampled = read_frames(str(videos[name]), Sampling("uniform", 5), size=SIZE, window=window)
+
+    assert numbers(sampled) == [drawn_number(whole[index]) for index in wanted]
+    np.testing.assert_allclose(sampled.seconds[: sampled.num_real], [times[k] for k in wanted], atol=1e-3)
+    by_rate = parse_sampling("fps:1000")
+    every = read_frames(str(videos[name]), by_rate, size=SIZE, window=window)
+    assert numbers(every) == [drawn_number(whole[k]) for k in seen]
+    assert count_sampled(str(videos[name]), by_rate, window=window) == len(seen)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(0.1, 0.3, [1, 2]), (0.3, 0.4, [3]), (0.31, 0.41, [4]), (0.7, 0.8, [7]), (0.0, 0.1, [0])],
+)
+def test_a_window_is_half_open_at_decimal_times(
+    tmp_path: Path, start: float, end: float, expected: list[int]
+) -> None:
+    path = make_video(tmp_path / "ten.mkv", num_frames=10, fps="10")  # 1/10 s has no exact float
+    sampled = read_frames(str(path), parse_sampling("fps:100"), size=SIZE, window=TimeWindow(start, end))
+    assert numbers(sampled) == expected
+
+
+def test_a_window_without_a_frame(tmp_path: Path) -> None:
+    path = str(make_video(tmp_path / "ten.mkv", num_frames=10, fps="10"))
+    for window in (TimeWindow(1.0, 31.0), TimeWindow(0.31, 0.39), TimeWindow(0.5, 0.2)):
+        said = rf"ten\.mkv: no frame of it lies in the window from {window}, the last is at 0\.9 s"
+        with pytest.raises(VideoError, match=said):
+            read_frames(path, UNIFORM, size=SIZE, window=window)
+    with pytest.raises(VideoError, match="no frame of it lies in the window"):
+        count_sampled(path, parse_sampling("fps:1"), window=TimeWindow(1.0, 31.0))
+
+
+def test_a_window_of_a_damaged_video(videos: GoodVideos) -> None:
+    path = str(videos["zero-tail.mp4"])
+    whole = read_frames(path, parse_sampling("fps:1000"), size=SIZE)
+    middle = float(whole.seconds[whole.num_real // 2])
+    later = read_frames(path, Sampling("uniform", 3), size=SIZE, window=TimeWindow(middle, 99.0))
+    assert min(numbers(later)) > numbers(whole)[whole.num_real // 2 - 1]
+    assert later.seconds.min() >= middle

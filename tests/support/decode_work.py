@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 
+from vopcli.data.decode_pool import DecodeJob
 
-def misbehave(path: str, tick: Callable[[], None]) -> str:
+
+def misbehave(job: DecodeJob, tick: Callable[[], None]) -> str:
     """Do what the path says."""
-    what = path.split("-", maxsplit=1)[0]
+    what = job.path.split("-", maxsplit=1)[0]
     if what == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif what == "exit":
@@ -28,13 +30,13 @@ def misbehave(path: str, tick: Callable[[], None]) -> str:
             tick()
     elif what == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
-    return f"did {path}"
+    return f"did {job.path}"
 
 
-def loaded_modules(path: str, tick: Callable[[], None]) -> list[str]:
+def loaded_modules(job: DecodeJob, tick: Callable[[], None]) -> list[str]:
     """Decode one video and tell which of the heavy modules this process has loaded."""
     from vopcli.data.samplers import Sampling
     from vopcli.data.video import read_frames
 
-    read_frames(path, Sampling("uniform", 2), size=32, tick=tick)
+    read_frames(job.path, Sampling("uniform", 2), size=32, tick=tick)
     return sorted({"torch", "cv2", "h5py", "typer", "av", "PIL"} & set(sys.modules))

@@ -20,6 +20,7 @@ from tests.support.models import open_clip_frames, write_model
 from tests.support.videos import make_video
 from vopcli.config.choices import Precision
 from vopcli.data.frame_store import FrameStore
+from vopcli.data.samplers import TimeWindow
 from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.hdf5 import read_format_name
 from vopcli.progress import SilentProgress
@@ -108,6 +109,20 @@ def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: 
         assert (video.root, video.size, video.mtime_ns) == (source.root, source.size, source.mtime_ns)
         assert (video.sha256, video.duration_seconds) == (source.sha256, source.duration_seconds)
     assert verify(tmp_path / "i.h5", SilentProgress()) == []
+
+
+def test_another_window_of_the_same_file_is_encoded_again(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    path, index = tmp_path / "frames.h5", tmp_path / "i.h5"
+    plain = ExtractRequest([videos / "a.mp4"], path, num_frames=4, size=SIZE, workers=0)
+    embeddings = []
+    for windows in ({"a.mp4": TimeWindow(0.0, 0.4)}, {"a.mp4": TimeWindow(0.8, 1.2)}, {}):
+        extract(replace(plain, windows=windows), SilentProgress())
+        assert run(request_for(path, index, weights)).num_frames == 4
+        assert run(request_for(path, index, weights)).num_unchanged == 1
+        embeddings.append(contents(index)["a.mp4"][0])
+    assert len(set(embeddings)) == 3
 
 
 def test_videos_give_what_their_store_gives(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:

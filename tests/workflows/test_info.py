@@ -40,6 +40,7 @@ def test_a_frame_store(tmp_path: Path) -> None:
         "videos": 3,
         "frames": 60,
         "repeated_frames": 60 - (14 + 15 + 16),
+        "videos_with_window": 0,
         "videos_with_bad_packets": 0,
         "free_frames": 20,
         "unfinished": 0,
@@ -81,7 +82,7 @@ def test_hdf5_files_of_others(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"new\.h5 is an HDF5 file of the unknown format vop-run"):
         info(tmp_path / "new.h5", SilentProgress())
     create_segment_file(tmp_path / "v9.h5", FileFormat("vop-frames", 9, FRAME_FORMAT.columns), {})
-    with pytest.raises(DataError, match="has vop-frames version 9; this program reads 1"):
+    with pytest.raises(DataError, match="has vop-frames version 9; this program reads 2"):
         info(tmp_path / "v9.h5", SilentProgress())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -52,7 +52,7 @@ class Changes(Generic[KnownT]):
         renamed: known content under a new name, its old file gone.
         copies: known content under a new name, its old name still in use.
         new: to be decoded, under a name not known before.
-        changed: to be decoded, because the content of a known name changed.
+        changed: to be decoded, because the content of a known name changed, or another part of it is wanted.
         twins: as new or changed as an earlier one, with the same content: by path, the path of that one.
         vanished: known, not found now, and no longer on the disk.
         hashes: SHA-256 of the files that had to be read for the decision, by path.
@@ -83,7 +83,10 @@ def hash_file(path: str) -> bytes:
 
 
 def compare(
-    found: Sequence[FoundVideo], known: Mapping[str, KnownT], advance: Callable[[], object] = lambda: None
+    found: Sequence[FoundVideo],
+    known: Mapping[str, KnownT],
+    advance: Callable[[], object] = lambda: None,
+    part: Callable[[FoundVideo | KnownT], Hashable] = lambda _: None,
 ) -> Changes[KnownT]:
     """Compare by size and time, and where these do not decide, by the content.
 
@@ -93,6 +96,7 @@ def compare(
         found: the files there are now.
         known: what is known, by path.
         advance: called for each found file when it is decided.
+        part: tells which part of a video is wanted, or known; another part is other content.
 
     Raises:
         DataError: two folders hold different videos of the same relative path.
@@ -102,27 +106,26 @@ def compare(
     for video in found:
         noted = known.get(video.path)
         if noted and (noted.root, noted.size, noted.mtime_ns) == (video.root, video.size, video.mtime_ns):
-            changes.unchanged.append(noted)
-            advance()
-        else:
-            open_questions.append(video)
+            if part(noted) == part(video):
+                changes.unchanged.append(noted)
+                advance()
+                continue
+            if noted.sha256:
+                changes.hashes[video.path] = noted.sha256
+        open_questions.append(video)
     sizes = Counter(video.size for video in open_questions)
     sizes.update({noted.size for noted in known.values()})
-    by_hash: dict[bytes, KnownT] = {}
+    by_content: dict[Hashable, KnownT] = {}
     for noted in known.values():
-        by_hash.setdefault(noted.sha256, noted)
-    decoded: dict[bytes, str] = {}
+        by_content.setdefault((noted.sha256, part(noted)), noted)
+    decoded: dict[Hashable, str] = {}
     for video in open_questions:
-        if not _is_known_name(video, known.get(video.path), changes):
-            content = _hash(video, changes) if sizes[video.size] > 1 else b""
-            _decide(
-                video,
-                content,
-                known.get(video.path),
-                by_hash.get(content) if content else None,
-                changes,
-                decoded,
-            )
+        named = known.get(video.path)
+        if not _is_known_name(video, named, changes, part):
+            sha256 = _hash(video, changes) if sizes[video.size] > 1 else b""
+            content = (sha256, part(video)) if sha256 else None
+            same = by_content.get(content) if content else None
+            _decide(video, content, named, same, changes, decoded)
         advance()
     _sort_out_names(found, known, changes)
     return changes
@@ -138,7 +141,12 @@ def _hash(video: FoundVideo, changes: Changes[KnownT]) -> bytes:
     return changes.hashes[video.path]
 
 
-def _is_known_name(video: FoundVideo, noted: KnownT | None, changes: Changes[KnownT]) -> bool:
+def _is_known_name(
+    video: FoundVideo,
+    noted: KnownT | None,
+    changes: Changes[KnownT],
+    part: Callable[[FoundVideo | KnownT], Hashable],
+) -> bool:
     """Decide where the known name is enough: the content is the same, or two videos have one name.
 
     Raises:
@@ -149,6 +157,8 @@ def _is_known_name(video: FoundVideo, noted: KnownT | None, changes: Changes[Kno
     is_still_there = noted.root != video.root and os.path.isfile(_file(noted))  # noqa: PTH113
     is_moved = not is_still_there and (noted.size, noted.mtime_ns) == (video.size, video.mtime_ns)
     if is_moved or (noted.size == video.size and noted.sha256 == _hash(video, changes)):
+        if part(noted) != part(video):
+            return False
         if is_still_there:
             changes.unchanged.append(noted)
         else:
@@ -164,11 +174,11 @@ def _is_known_name(video: FoundVideo, noted: KnownT | None, changes: Changes[Kno
 
 def _decide(
     video: FoundVideo,
-    content: bytes,
+    content: Hashable,
     noted: KnownT | None,
     same: KnownT | None,
     changes: Changes[KnownT],
-    decoded: dict[bytes, str],
+    decoded: dict[Hashable, str],
 ) -> None:
     if same:
         changes.copies.append((video, same))

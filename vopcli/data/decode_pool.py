@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from vopcli.data.samplers import Sampling
+from vopcli.data.samplers import WHOLE, Sampling, TimeWindow
 from vopcli.data.video import SampledFrames, count_sampled, encode_jpegs, read_frames
 from vopcli.errors import VideoError
 
@@ -29,15 +29,22 @@ _JOBS_AHEAD: Final = 2
 _STALLED_EXIT_CODE: Final = 75
 
 Result = TypeVar("Result")
-Work: TypeAlias = Callable[[str, Callable[[], None]], Result]
+Work: TypeAlias = Callable[["DecodeJob", Callable[[], None]], Result]
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """One video to decode: a number of the caller's choice, and the path (as `os.fsdecode` gives it)."""
+    """One video to decode.
+
+    Attributes:
+        key: a number of the caller's choice.
+        path: the file, as `os.fsdecode` gives it.
+        window: the part of it that frames are taken from.
+    """
 
     key: int
     path: str
+    window: TimeWindow = WHOLE
 
 
 def decode_videos(
@@ -83,25 +90,25 @@ def scan_videos(
 
 @dataclass(frozen=True)
 class _Decode:
-    """What a worker of `decode_videos` does with a path."""
+    """What a worker of `decode_videos` does with a job."""
 
     sampling: Sampling
     size: int
     jpeg_quality: int | None
 
-    def __call__(self, path: str, tick: Callable[[], None]) -> SampledFrames:
-        sampled = read_frames(path, self.sampling, size=self.size, tick=tick)
+    def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> SampledFrames:
+        sampled = read_frames(job.path, self.sampling, size=self.size, window=job.window, tick=tick)
         return sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
 
 
 @dataclass(frozen=True)
 class _Count:
-    """What a worker of `scan_videos` does with a path."""
+    """What a worker of `scan_videos` does with a job."""
 
     sampling: Sampling
 
-    def __call__(self, path: str, tick: Callable[[], None]) -> int:
-        return count_sampled(path, self.sampling, tick=tick)
+    def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> int:
+        return count_sampled(job.path, self.sampling, window=job.window, tick=tick)
 
 
 def run_jobs(
@@ -115,7 +122,7 @@ def run_jobs(
 
     Args:
         jobs: taken one by one, a few ahead of what has been returned.
-        work: called with a path, and with a function that it calls now and then to show that it goes on. It
+        work: called with a job, and with a function that it calls now and then to show that it goes on. It
             is pickled, and runs in a worker process.
         workers: processes; 0 works in this process.
         stalled_seconds: a job that shows no sign of going on for so long has failed.
@@ -127,22 +134,22 @@ def run_jobs(
         yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
         return
     for job in jobs:
-        yield job, _attempt(job.path, work, lambda: None)
+        yield job, _attempt(job, work, lambda: None)
 
 
-def _attempt(path: str, work: Work[Result], tick: Callable[[], None]) -> Result | VideoError:
+def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Result | VideoError:
     """Do the work; whatever a damaged file leads to becomes a VideoError that names it."""
     try:
-        return work(path, tick)
+        return work(job, tick)
     except VideoError as error:
         return error
     except MemoryError:
         return VideoError(
-            f"{path}: not enough memory to decode it", hint="use fewer workers, or take fewer frames"
+            f"{job.path}: not enough memory to decode it", hint="use fewer workers, or take fewer frames"
         )
     except Exception as error:  # noqa: BLE001  reported with the video; the others go on
         return VideoError(
-            f"{path}: cannot be decoded ({type(error).__name__}: {error})", hint="is it damaged?"
+            f"{job.path}: cannot be decoded ({type(error).__name__}: {error})", hint="is it damaged?"
         )
 
 
@@ -235,7 +242,7 @@ class _Pool(Generic[Result]):
     def _give(self, worker: _Worker, job: DecodeJob) -> None:
         worker.jobs.append(job)
         with contextlib.suppress(OSError):  # it has died: found out when its connection is read
-            worker.connection.send(job.path)
+            worker.connection.send(job)
 
     def _collect(self, worker: _Worker) -> None:
         try:
@@ -296,7 +303,7 @@ def _start_worker(work: Work[object], stalled_seconds: float) -> _Worker:
 
 
 def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: float) -> None:
-    """Run in a worker process: take paths, return results, until the parent closes the connection."""
+    """Run in a worker process: take jobs, return results, until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.dup2(
@@ -306,9 +313,9 @@ def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: flo
     threading.Thread(target=watch.run, daemon=True).start()
     while True:
         try:
-            path = connection.recv()
+            job = connection.recv()
             watch.begin()
-            result = _attempt(path, work, watch.tick)
+            result = _attempt(job, work, watch.tick)
             watch.end()
             _send(connection, result)
         except (EOFError, OSError):

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.data.samplers import WHOLE, TimeWindow
 from vopcli.hdf5 import FileFormat, Segment
 
 ROW: Final = np.dtype(
@@ -30,6 +31,7 @@ ROW: Final = np.dtype(
         ("num_real", "<i4"),
         ("num_frames", "<i4"),
         ("num_bad_packets", "<i4"),
+        ("window", "<f8", (2,)),  # start and end in seconds; (0, inf): all of the video
         ("frames_segment", "<i4"),  # where the frames are: not always this segment
         ("first_frame", "<i8"),
         ("path", "<i8", (2,)),  # half-open byte ranges in "paths"
@@ -41,7 +43,7 @@ ROW: Final = np.dtype(
 )
 FRAME_FORMAT: Final = FileFormat(
     "vop-frames",
-    1,
+    2,
     {
         "status": np.dtype("u1"),
         "rows": ROW,
@@ -76,6 +78,7 @@ class Row:
         size: bytes of the video file.
         mtime_ns: time of its last change, nanoseconds since 1970.
         sha256: hash of its content, 32 bytes; empty when it was not taken.
+        window: the part of the video that was sampled, or is to be.
         duration_seconds: how long it plays.
         fps: frames a second, on average.
         width: pixels across as displayed.
@@ -96,6 +99,7 @@ class Row:
     size: int
     mtime_ns: int
     sha256: bytes = b""
+    window: TimeWindow = WHOLE
     duration_seconds: float = 0.0
     fps: float = 0.0
     width: int = 0
@@ -120,7 +124,7 @@ class Row:
 
 
 _STATUSES: Final = frozenset(int(status) for status in Status)
-_APART: Final = frozenset({"sha256", "path", "root", "error", "row_crc32"})
+_APART: Final = frozenset({"sha256", "path", "root", "window", "error", "row_crc32"})
 
 
 def pack_rows(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
@@ -147,6 +151,7 @@ def pack_row(row: Row, path: tuple[int, int], root: tuple[int, int]) -> NDArray[
             packed[name] = getattr(row, name)
     packed["path"], packed["root"] = path, root
     packed["sha256"] = np.frombuffer(row.sha256 or _NO_HASH, np.uint8)
+    packed["window"] = row.window.start_seconds, row.window.end_seconds
     packed["error"] = cut_text(row.error)
     names = os.fsencode(row.path), os.fsencode(row.root)
     packed["row_crc32"] = _row_crc32(int(row.status), packed.tobytes(), *names)
@@ -187,6 +192,7 @@ def _unpack_row(status: int, values: tuple[Any, ...], content: bytes, names: byt
         path=os.fsdecode(path),
         root=os.fsdecode(root),
         sha256=b"" if sha256 == _NO_HASH else sha256,
+        window=TimeWindow(*fields.pop("window")),
         error=fields.pop("error").decode("utf-8", "replace"),
         **fields,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
+from vopcli.data.samplers import WHOLE, TimeWindow
 from vopcli.errors import DataError
 from vopcli.hdf5 import Segment, SegmentFile
 from vopcli.progress import Progress, SilentProgress
@@ -71,6 +74,7 @@ class StoredVideo:
         size: bytes of the video file.
         mtime_ns: time of its last change, nanoseconds since 1970.
         sha256: hash of its content, 32 bytes.
+        window: the part of it that was sampled.
         duration_seconds: how long it plays.
         fps: frames a second, on average.
         width: pixels across as displayed.
@@ -90,6 +94,7 @@ class StoredVideo:
     size: int
     mtime_ns: int
     sha256: bytes
+    window: TimeWindow
     duration_seconds: float
     fps: float
     width: int
@@ -102,6 +107,14 @@ class StoredVideo:
     first_frame: int
     frames_crc32: int
     seconds: NDArray[np.float64] = field(compare=False, repr=False)
+
+    @property
+    def content_sha256(self) -> bytes:
+        """A hash, 32 bytes, of what the frames show: of the file, and where only a part counts, of both."""
+        if self.window == WHOLE:
+            return self.sha256
+        window = struct.pack("<2d", self.window.start_seconds, self.window.end_seconds)
+        return hashlib.sha256(self.sha256 + window).digest()
 
 
 class FrameStore:

@@ -22,6 +22,25 @@ _UNIFORM = re.compile(r"uniform(?::(?P<count>\d{1,9}))?", re.ASCII)
 _FPS = re.compile(r"fps:(?P<fps>\d{1,9}(?:\.\d{1,9}|/\d{1,9})?)(?::max=(?P<cap>\d{1,9}))?", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """The part of a video that frames are taken from; times count from the first frame the video presents.
+
+    Attributes:
+        start_seconds: where it begins; a frame presented at this time is the first one in it.
+        end_seconds: where it ends, not included; it may lie behind the end of the video.
+    """
+
+    start_seconds: float
+    end_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.start_seconds:g} to {self.end_seconds:g} s"
+
+
+WHOLE: Final = TimeWindow(0.0, math.inf)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """A rule that says which frames of a video to take.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.data.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
 from vopcli.data.packets import open_video, reason, scan
-from vopcli.data.samplers import Sampling, fps_indices, uniform_indices
+from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, fps_indices, uniform_indices
 from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 from vopcli.errors import VideoError
 
@@ -75,20 +76,27 @@ def probe(path: str) -> VideoInfo:
         raise error
 
 
-def count_sampled(path: str, sampling: Sampling, *, tick: Callable[[], None] = _no_tick) -> int:
+def count_sampled(
+    path: str, sampling: Sampling, *, window: TimeWindow = WHOLE, tick: Callable[[], None] = _no_tick
+) -> int:
     """Count the frames that `read_frames` will return, from the packets alone.
 
     Raises:
-        VideoError: it is no video, or has no frame.
+        VideoError: it is no video, or has no frame, or none in the window.
     """
     if sampling.rule == "uniform" and sampling.num_frames is not None:
         return sampling.num_frames
     with _opened(path, tick, hold=False) as video:
-        return len(_timeline(video).choose(sampling))
+        return len(_choose(video, _timeline(video), sampling, window))
 
 
 def read_frames(
-    path: str, sampling: Sampling, *, size: int, tick: Callable[[], None] = _no_tick
+    path: str,
+    sampling: Sampling,
+    *,
+    size: int,
+    window: TimeWindow = WHOLE,
+    tick: Callable[[], None] = _no_tick,
 ) -> SampledFrames:
     """Decode the sampled frames of a video, resize them and crop the middle square.
 
@@ -100,26 +108,27 @@ def read_frames(
         path: a video file.
         sampling: which frames to take.
         size: side of the square in pixels.
+        window: the sampling sees the frames presented in it, and no others.
         tick: called now and then, to show that work goes on.
 
     Raises:
-        VideoError: it is no video, or too little of it can be decoded.
+        VideoError: it is no video, too little of it can be decoded, or it has no frame in the window.
     """
     with _opened(path, tick, hold=True) as video:
         timeline = _timeline(video)
-        chosen = timeline.choose(sampling)
+        chosen = _choose(video, timeline, sampling, window)
         shelf = _Shelf(size, len(chosen))
         wanted = [video.table.order[index] for index in chosen]
         if not (video.table.is_timed and decode_timed(video, wanted, shelf.put)):
-            return _read_damaged(video, sampling, size)
-        return _sampled(video, sampling, shelf, timeline, chosen)
+            return _read_damaged(video, sampling, size, window)
+        return _sampled(video, sampling, shelf, timeline, chosen, len(chosen))
 
 
-def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFrames:
+def _read_damaged(video: OpenVideo, sampling: Sampling, size: int, window: TimeWindow) -> SampledFrames:
     """Decode all once to see which frames come out, then once more to take the sampled ones.
 
     Raises:
-        VideoError: too few come out.
+        VideoError: too few come out, or none in the window.
     """
     num_expected = len(video.table.order)
     video.num_bad = 0
@@ -131,7 +140,7 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFra
         raise error
     num_bad = video.num_bad
     timeline = _timeline(video, [outcome[place][0] for place in usable])
-    chosen = timeline.choose(sampling)
+    chosen = _choose(video, timeline, sampling, window)
     places = {usable[index]: slot for slot, index in enumerate(chosen)}
     shelf = _Shelf(size, len(chosen))
     for place, frame in enumerate(decode_all(video)):
@@ -140,7 +149,10 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int) -> SampledFra
         if place >= max(places):
             break
     video.num_bad = max(num_bad, video.table.num_bad)
-    return _sampled(video, sampling, shelf, timeline, chosen)
+    num_promised = len(chosen)
+    if sampling.fps is not None:
+        num_promised = len(_choose(video, _timeline(video), sampling, window))
+    return _sampled(video, sampling, shelf, timeline, chosen, num_promised)
 
 
 def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
@@ -200,12 +212,36 @@ class _Timeline:
         """Return when a frame is shown, the first at 0."""
         return (self.ticks[index] - self.ticks[0]) * self.unit
 
-    def choose(self, sampling: Sampling) -> list[int]:
-        """Return the indices that a sampling takes."""
-        if sampling.fps is None:
-            return uniform_indices(sampling.num_frames or len(self.ticks), len(self.ticks))
-        seconds = [self.seconds(index) for index in range(len(self.ticks))]
-        return fps_indices(seconds, sampling.fps, sampling.num_frames)
+    def within(self, window: TimeWindow) -> range:
+        """Return the indices of the frames shown in a window."""
+        places = range(len(self.ticks))
+        # A time such as 0.1 means the frame shown at 1/10, so both are compared as the nearest float.
+        start, end = (
+            bisect_left(places, time, key=lambda place: float(self.seconds(place)))
+            for time in (window.start_seconds, window.end_seconds)
+        )
+        return places[start:end]
+
+
+def _choose(video: OpenVideo, timeline: _Timeline, sampling: Sampling, window: TimeWindow) -> list[int]:
+    """Return the indices of the frames that a sampling takes of those in the window.
+
+    Raises:
+        VideoError: there are none.
+    """
+    seen = timeline.within(window)
+    if not seen:
+        raise VideoError(
+            f"{video.path}: no frame of it lies in the window from {window}, the last is at "
+            f"{float(timeline.seconds(-1)):g} s",
+            hint="is it the whole video that the annotations mean?",
+        )
+    if sampling.fps is None:
+        chosen = uniform_indices(sampling.num_frames or len(seen), len(seen))
+    else:
+        seconds = [timeline.seconds(place) - timeline.seconds(seen[0]) for place in seen]
+        chosen = fps_indices(seconds, sampling.fps, sampling.num_frames)
+    return [seen[index] for index in chosen]
 
 
 def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> _Timeline:
@@ -223,13 +259,16 @@ def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> _Tim
 
 
 def _sampled(
-    video: OpenVideo, sampling: Sampling, shelf: _Shelf, timeline: _Timeline, chosen: Sequence[int]
+    video: OpenVideo,
+    sampling: Sampling,
+    shelf: _Shelf,
+    timeline: _Timeline,
+    chosen: Sequence[int],
+    num_promised: int,
 ) -> SampledFrames:
     """Fill up with the last frame where the video has fewer than `count_sampled` says."""
     num_real = len(chosen)
-    num_frames = sampling.num_frames or num_real
-    if sampling.fps is not None:
-        num_frames = len(_timeline(video).choose(sampling))
+    num_frames = num_promised if sampling.fps is not None else sampling.num_frames or num_real
     take = np.minimum(np.arange(num_frames), num_real - 1)
     seconds = np.array([float(timeline.seconds(index)) for index in chosen])
     frames = shelf.frames if num_frames == num_real else shelf.frames[take]

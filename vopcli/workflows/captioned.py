@@ -33,8 +33,8 @@ class CaptionedStore:
 
     @property
     def sha256(self) -> str:
-        """A hash of what is trained and measured on: every caption, and the content of its video."""
-        content = {video.path: video.sha256.hex() for video in self.store.videos}
+        """A hash of what is trained and measured on: every caption, and what its video's frames show."""
+        content = {video.path: video.content_sha256.hex() for video in self.store.videos}
         lines = [
             f"{name}\t{video.key}\t{content[video.key]}\t{caption}"
             for name, split in self.annotations.splits.items()

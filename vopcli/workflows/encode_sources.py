@@ -109,9 +109,11 @@ class StoreSource:
         by_hash = {video.sha256: video for video in known.values() if video.sha256}
         self._to_encode = []
         for video in videos:
-            noted, same = known.get(video.path), by_hash.get(video.sha256)
-            new = NewVideo(video.path, video.root, video.size, video.mtime_ns, video.sha256, video.num_frames)
-            if noted and _stamp(noted) == _stamp(video):
+            noted, same = known.get(video.path), by_hash.get(video.content_sha256)
+            new = NewVideo(
+                video.path, video.root, video.size, video.mtime_ns, video.content_sha256, video.num_frames
+            )
+            if noted and _stamp(noted) == _stamp(new):
                 plan.num_unchanged += 1
             elif same is not None:
                 plan.to_copy.append((new, same.row))
@@ -228,7 +230,7 @@ def is_hdf5(path: Path) -> bool:
     return False
 
 
-def _stamp(video: IndexedVideo | StoredVideo) -> tuple[str, int, int, bytes]:
+def _stamp(video: IndexedVideo | NewVideo) -> tuple[str, int, int, bytes]:
     return video.root, video.size, video.mtime_ns, video.sha256
 
 

@@ -39,7 +39,7 @@ class ExtractSummary:
         is_dry_run: nothing was written.
         num_found: videos found.
         num_new: videos decoded under a name not known before (of a dry run: to be decoded).
-        num_changed: videos decoded again because their content changed.
+        num_changed: videos decoded again because their content changed, or the part of them that is sampled.
         num_renamed: videos whose frames were kept under a new name.
         num_copies: videos with the content of another one, decoded once.
         num_unchanged: videos that were stored before, and are the same still.
@@ -210,7 +210,8 @@ class _Run:
     def _decoded(self) -> Generator[Decoded, None, None]:
         """Decode, and hash each file right after, while the system still has it in memory."""
         jpeg_quality = _JPEG_QUALITY if self.plan.recipe.codec == "jpeg" else None
-        jobs = (DecodeJob(number, self.rows[number].file) for number in range(len(self.plan.to_decode)))
+        rows = self.rows[: len(self.plan.to_decode)]
+        jobs = (DecodeJob(number, row.file, row.window) for number, row in enumerate(rows))
         results: Any = decode_videos(
             jobs,
             parse_sampling(self.plan.recipe.sampling),

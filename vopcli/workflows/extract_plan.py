@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from vopcli.data.changes import Changes, compare
 from vopcli.data.decode_pool import DecodeJob, scan_videos
 from vopcli.data.frame_rows import Row, Status
 from vopcli.data.frame_store import Recipe, frames_bytes, missing_frames
-from vopcli.data.samplers import Sampling, parse_sampling
+from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, parse_sampling
 from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos
 from vopcli.errors import DataError, UsageError, VideoError
 from vopcli.progress import Progress
@@ -34,6 +34,7 @@ class ExtractRequest:
         retry_failed: try again what failed in an earlier run.
         strict: stop at the first video that fails.
         dry_run: only say what would be done.
+        windows: of videos of which not the whole is sampled, by their path in the store, the part that is.
     """
 
     sources: Sequence[Path]
@@ -47,6 +48,11 @@ class ExtractRequest:
     retry_failed: bool = False
     strict: bool = False
     dry_run: bool = False
+    windows: Mapping[str, TimeWindow] = field(default_factory=dict)
+
+    def window_of(self, path: str) -> TimeWindow:
+        """Return the part of a video that is sampled."""
+        return self.windows.get(path, WHOLE)
 
 
 @dataclass
@@ -55,6 +61,7 @@ class Plan:
 
     Attributes:
         recipe: how frames are made.
+        window_of: tells the part of a video that is sampled.
         changes: how the videos found differ from those stored.
         to_decode: new and changed videos, each with the number of its frames.
         failed: path and reason of the videos that failed before any was decoded.
@@ -63,6 +70,7 @@ class Plan:
     """
 
     recipe: Recipe
+    window_of: Callable[[str], TimeWindow]
     changes: Changes[Row]
     to_decode: list[tuple[FoundVideo, int]] = field(default_factory=list)
     failed: list[tuple[FoundVideo, str]] = field(default_factory=list)
@@ -81,12 +89,9 @@ class Plan:
     def rows(self) -> tuple[list[Row], list[int]]:
         """Return the rows to lay out, and for each how many frames will come."""
         changes = self.changes
-        hashed = changes.hashes.get
-        pending = [
-            (_row(video, Status.PENDING, hashed(video.path)), count) for video, count in self.to_decode
-        ]
-        settled = [_row(video, Status.FAILED, hashed(video.path), error) for video, error in self.failed]
-        settled += [_row(video, Status.PENDING, hashed(video.path)) for video, _ in changes.twins]
+        pending = [(self._row(video, Status.PENDING), count) for video, count in self.to_decode]
+        settled = [self._row(video, Status.FAILED, error) for video, error in self.failed]
+        settled += [self._row(video, Status.PENDING) for video, _ in changes.twins]
         for video, known in changes.touched + changes.renamed + changes.copies:
             settled.append(
                 replace(known, path=video.path, root=video.root, size=video.size, mtime_ns=video.mtime_ns)
@@ -94,9 +99,17 @@ class Plan:
         settled += [replace(known, status=Status.GONE) for _, known in changes.renamed]
         return [row for row, _ in pending] + settled, [count for _, count in pending] + [0] * len(settled)
 
-
-def _row(video: FoundVideo, status: Status, sha256: bytes | None, error: str = "") -> Row:
-    return Row(status, video.path, video.root, video.size, video.mtime_ns, sha256 or b"", error=error)
+    def _row(self, video: FoundVideo, status: Status, error: str = "") -> Row:
+        return Row(
+            status,
+            video.path,
+            video.root,
+            video.size,
+            video.mtime_ns,
+            self.changes.hashes.get(video.path, b""),
+            self.window_of(video.path),
+            error=error,
+        )
 
 
 def num_workers(request: ExtractRequest) -> int:
@@ -143,8 +156,13 @@ def make_plan(
     if request.retry_failed:
         known = {path: row for path, row in known.items() if row.status is Status.DONE}
     with progress.task("compare", total=len(found), unit="videos") as task:
-        changes = compare(found, known, task.advance)
-    plan = Plan(recipe, changes)
+        changes = compare(
+            found,
+            known,
+            task.advance,
+            lambda video: video.window if isinstance(video, Row) else request.window_of(video.path),
+        )
+    plan = Plan(recipe, request.window_of, changes)
     plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
     changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]
@@ -160,7 +178,7 @@ def make_plan(
 def _count_frames(
     request: ExtractRequest, sampling: Sampling, wanted: Sequence[FoundVideo], plan: Plan, progress: Progress
 ) -> None:
-    jobs = (DecodeJob(i, video.file) for i, video in enumerate(wanted))
+    jobs = (DecodeJob(i, video.file, request.window_of(video.path)) for i, video in enumerate(wanted))
     counts: dict[int, int] = {}
     with progress.task("count frames", total=len(wanted), unit="videos") as task:
         for job, count in scan_videos(jobs, sampling, workers=num_workers(request)):

@@ -50,6 +50,7 @@ def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
 
 def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
     from vopcli.data.frame_store import FrameStore
+    from vopcli.data.samplers import WHOLE
 
     store = FrameStore.open(path)
     num_places = sum(store.num_places)
@@ -64,6 +65,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
         "frames": sum(video.num_frames for video in store.videos),
         "repeated_frames": sum(video.num_frames - video.num_real for video in store.videos),
         "duration_seconds": sum(video.duration_seconds for video in store.videos),
+        "videos_with_window": sum(video.window != WHOLE for video in store.videos),
         "videos_with_bad_packets": sum(video.num_bad_packets > 0 for video in store.videos),
         "free_frames": num_places - sum(store.used_frames),
         "unfinished": store.num_unfinished,

@@ -6,13 +6,14 @@ import pytest
 
 from tests.support.annotations import write_activitynet, write_json, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.records import Annotations, CaptionedVideo, TimeWindow
+from vopcli.data.annotations.records import Annotations, CaptionedVideo
 from vopcli.data.annotations.registry import (
     find_dataset_files,
     index_dataset_files,
     read_dataset,
     skip_list,
 )
+from vopcli.data.samplers import TimeWindow
 from vopcli.errors import DataError
 
 ACTIVITYNET = DatasetName.ACTIVITYNET

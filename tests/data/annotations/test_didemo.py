@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.annotations import write_didemo, write_json, write_list, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.records import Annotations, CaptionedVideo, TimeWindow
+from vopcli.data.annotations.records import Annotations, CaptionedVideo
 from vopcli.data.annotations.registry import (
     find_dataset_files,
     index_dataset_files,
@@ -14,6 +14,7 @@ from vopcli.data.annotations.registry import (
     skip_list,
 )
 from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.data.samplers import TimeWindow
 from vopcli.errors import DataError
 
 DIDEMO = DatasetName.DIDEMO

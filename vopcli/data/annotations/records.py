@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from vopcli.data.samplers import TimeWindow
 from vopcli.errors import DataError, UsageError
 
 TRAIN: Final = "train"
@@ -19,19 +20,6 @@ def listing(names: Sequence[str], most: int = _MOST_NAMED) -> str:
     """Join the first ``most`` names, and count the rest."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-@dataclass(frozen=True, slots=True)
-class TimeWindow:
-    """The part of a video that frames are taken from.
-
-    Attributes:
-        start_seconds: where it begins.
-        end_seconds: where it ends, not included; it may lie behind the end of the video.
-    """
-
-    start_seconds: float
-    end_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
