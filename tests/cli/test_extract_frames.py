@@ -120,7 +120,8 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     [
         (["nowhere", "out.h5"], 3, "nowhere does not exist"),
         (["empty", "out.h5"], 3, "no video found in empty"),
-        (["out.h5"], 2, "Missing argument"),
+        ([], 2, "Missing argument"),
+        (["out.h5"], 2, "no videos are named"),
         (["empty", "film.mp4"], 2, "film.mp4 has the name of a video"),
         (["empty", "out.h5", "--sampling", "often"], 2, "unknown sampling 'often'"),
         (["empty", "out.h5", "--size", "3"], 2, "--size"),

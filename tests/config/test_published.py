@@ -40,6 +40,9 @@ def test_only_zero_shot_trains_nothing() -> None:
     [
         (DatasetName.MSRVTT_9K, TuningConfig(Variant.P_F), 43.5),
         (DatasetName.DIDEMO, TuningConfig(Variant.C), 40.0),
+        (DatasetName.MSRVTT_9K, TuningConfig(Variant.FULL, prompt_length=4), 41.7),
+        (DatasetName.MSRVTT_9K, TuningConfig(Variant.C, split_layer=2), 40.8),
+        (DatasetName.MSRVTT_9K, TuningConfig(Variant.C_F, context_module=ContextModule.LSTM), None),
         (DatasetName.DIDEMO, TuningConfig(Variant.C, context_module=ContextModule.TRANSFORMER), 40.4),
         (DatasetName.MSRVTT_9K, TuningConfig(Variant.VOP, sides=Sides.TEXT), 36.5),
         (DatasetName.MSRVTT_9K, TuningConfig(Variant.P, sides=Sides.TEXT), None),

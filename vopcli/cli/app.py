@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from vopcli.cli import console
+from vopcli.cli.data import app as data
 from vopcli.cli.demo import demo
 from vopcli.cli.encode import encode
 from vopcli.cli.evaluate import evaluate
@@ -84,6 +85,7 @@ app.command()(search)
 app.command()(methods)
 app.command()(info)
 app.command()(demo)
+app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
 

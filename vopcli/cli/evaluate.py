@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from vopcli.cli import console, options
+from vopcli.config.published import said
 from vopcli.retrieval.metrics_ties import TieRule
 
 _FIGURES = ("R@1", "R@5", "R@10", "MdR", "MnR")
@@ -20,11 +21,17 @@ def evaluate(
     *,
     split: Annotated[str, typer.Option(help="Split of the captions.")] = "test",
     ties: Annotated[TieRule, typer.Option(help="How equal scores rank.")] = TieRule.AVERAGE,
-    frames: Annotated[str | None, typer.Option(metavar="STORE.h5", help="Frame store.")] = None,
-    captions: Annotated[str | None, typer.Option(metavar="FILE", help="Captions: JSON Lines or CSV.")] = None,
+    preset: options.Preset = None,
+    frames: options.Frames = None,
+    captions: options.Captions = None,
+    dataset: options.Dataset = None,
+    root: options.Root = None,
+    allow_missing: options.AllowMissing = None,
+    max_tokens: options.MaxTokens = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
@@ -33,8 +40,17 @@ def evaluate(
     from vopcli.workflows.evaluate import EvaluateRequest
     from vopcli.workflows.evaluate import evaluate as measure
 
-    given = {"backbone": {"weights": weights}, "data": {"frames": frames, "captions": captions}}
-    request = EvaluateRequest(override(load_config(config), given), targets or [], split, ties, device)
+    data: dict[str, Any] = {
+        "frames": frames,
+        "captions": captions,
+        "dataset": dataset,
+        "root": root,
+        "allow_missing": allow_missing,
+        "max_tokens": max_tokens,
+    }
+    given = {"backbone": {"weights": weights}, "data": data}
+    settings = override(load_config(config, preset=preset), given, assignments or ())
+    request = EvaluateRequest(settings, targets or [], split, ties, device)
     results = measure(request, console.progress(quiet=quiet))
     if as_json:
         console.print_json(results if len(results) > 1 else results[0])
@@ -42,11 +58,20 @@ def evaluate(
     columns = ("model", "trained", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in _FIGURES))
     console.print_table(columns, [_row(result) for result in results])
     for result in results:
-        way = result["t2v"]
-        console.say(
-            f"{result['target']}: {way['num_queries']} queries, {way['gallery_size']} videos, "
-            f"{result['num_cut_captions']} captions cut, equal scores rank by {way['ties']}"
-        )
+        console.say(_note(result))
+        if published := result["published"]:
+            console.say(f"{result['dataset']}, {result['variant']}, {said(published)}")
+
+
+def _note(result: dict[str, Any]) -> str:
+    way, data = result["t2v"], result["data"]
+    note = (
+        f"{result['target']}: {way['num_queries']} queries, {way['gallery_size']} videos, "
+        f"{result['num_cut_captions']} captions cut, equal scores rank by {way['ties']}"
+    )
+    if missing := len(data["without_file"]):
+        note += f"; NOT WHOLE: {missing} videos are missing, {100 * data['found_ratio']:.1f} % were found"
+    return note
 
 
 def _row(result: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.data.scan import VIDEO_SUFFIXES
+from vopcli.errors import UsageError
 
 
 class Codec(str, Enum):
@@ -18,14 +19,19 @@ class Codec(str, Enum):
 
 
 def extract_frames(
-    sources: Annotated[
+    paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SRC", help="Folders of videos, videos, or text files that name a video a line."
+            metavar="[SRC]... OUT.h5",
+            help="Folders of videos, videos, or text files that name a video a line; last the frame store to "
+            "make or to extend. Without SRC the videos of a benchmark are taken.",
         ),
     ],
-    store: Annotated[Path, typer.Argument(metavar="OUT.h5", help="Frame store to make or to extend.")],
     *,
+    preset: options.Preset = None,
+    dataset: options.Dataset = None,
+    root: options.Root = None,
+    splits: options.Splits = None,
     sampling: Annotated[
         str | None,
         typer.Option(
@@ -60,15 +66,24 @@ def extract_frames(
 ) -> None:
     r"""Decode videos once and keep their frames in a frame store.
 
-    Run again, it adds what is new or changed. Folders are searched recursively, without hidden and system
-    folders, for files ending in SUFFIXES; any file may be named by itself.
+    Run again, it adds what is new or changed. Of a benchmark only the videos are taken that its splits list,
+    and of each only the part that its captions speak of. Folders are searched recursively, without hidden
+    and system folders, for files ending in SUFFIXES; any file may be named by itself.
     Bytes of names that are not UTF-8 stand in JSON as \udc80 to \udcff.
     """
-    from vopcli.config.load import load_config
+    from vopcli.config.load import load_config, override
+    from vopcli.workflows.benchmark import on_benchmark
     from vopcli.workflows.extract import extract
     from vopcli.workflows.extract_plan import ExtractRequest
 
-    settings = load_config(config).data
+    *sources, store = paths
+    given = {"data": {"dataset": dataset, "root": root}}
+    settings = override(load_config(config, preset=preset), given).data
+    if not sources and settings.dataset is None:
+        raise UsageError(
+            "no videos are named",
+            hint="name them before the store: SRC... OUT.h5; or a benchmark with --dataset",
+        )
     request = ExtractRequest(
         sources,
         store,
@@ -82,7 +97,10 @@ def extract_frames(
         strict=strict,
         dry_run=dry_run,
     )
-    summary = extract(request, console.progress(quiet=quiet))
+    progress = console.progress(quiet=quiet)
+    if settings.dataset is not None:
+        request = on_benchmark(request, settings, options.names(splits), progress)
+    summary = extract(request, progress)
     for path, reason in summary.failed_before + summary.unreadable:
         console.say(f"Failed: {path}: {reason}")
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vopcli.config.choices import Precision
+from vopcli.config.choices import DatasetName, Precision
 
 Weights = Annotated[
     str | None,
@@ -31,3 +31,43 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings; vop.yaml of the current folder unless given."),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Published settings, named after a benchmark such as msrvtt-9k; vop.yaml goes before.",
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Any setting; an option of its own goes before."),
+]
+Frames = Annotated[str | None, typer.Option("--frames", metavar="STORE.h5", help="Frame store.")]
+Captions = Annotated[
+    str | None, typer.Option("--captions", metavar="FILE", help="Captions: JSON Lines or CSV.")
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"A benchmark instead of captions: {' '.join(name.value for name in DatasetName)}.",
+    ),
+]
+Root = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Folder of the benchmark's annotation files and videos.")
+]
+AllowMissing = Annotated[
+    bool | None,
+    typer.Option("--allow-missing", help="Go on although videos are missing; the results say how many."),
+]
+MaxTokens = Annotated[
+    int | None, typer.Option(help="Longest caption in tokens; as long as the model can unless given.")
+]
+Splits = Annotated[
+    str | None, typer.Option("--split", metavar="NAME,...", help="Splits of the benchmark; all unless given.")
+]
+
+
+def names(listed: str | None) -> list[str] | None:
+    """Return names that stand between commas; None where none are given."""
+    return [name.strip() for name in listed.split(",") if name.strip()] if listed else None

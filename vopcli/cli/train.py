@@ -1,13 +1,14 @@
 """``vop train``: tune a variant, or several with several seeds, on captioned videos."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import ContextModule, Precision, Sides, Variant
+from vopcli.config.published import said
+from vopcli.config.schema import Config
 from vopcli.errors import ConfigError, UsageError
 from vopcli.progress import Progress
 
@@ -25,8 +26,13 @@ def train(
     seeds: Annotated[
         str | None, typer.Option("--seeds", "--seed", metavar="N,...", help="Seeds of the runs. Default: 0.")
     ] = None,
-    frames: Annotated[str | None, typer.Option(metavar="STORE.h5", help="Frame store.")] = None,
-    captions: Annotated[str | None, typer.Option(metavar="FILE", help="Captions: JSON Lines or CSV.")] = None,
+    preset: options.Preset = None,
+    frames: options.Frames = None,
+    captions: options.Captions = None,
+    dataset: options.Dataset = None,
+    root: options.Root = None,
+    allow_missing: options.AllowMissing = None,
+    max_tokens: options.MaxTokens = None,
     output: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the run folders.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the captions. Default: 5.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Videos, and negatives, of a step.")] = None,
@@ -64,6 +70,7 @@ def train(
     device: options.Device = "auto",
     precision: Annotated[Precision | None, typer.Option(help="Number format of the frozen weights.")] = None,
     config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
@@ -74,13 +81,21 @@ def train(
 ) -> None:
     """Tune CLIP on captioned videos by one of the paper's methods.
 
-    Settings come from vop.yaml and from the options here. Each run has a folder of its own, named after the
-    variant and the seed, with the adapter of the best epoch on the validation set. Several variants or seeds,
-    with commas between them, give a table of means and deviations.
+    Settings come from a preset, then vop.yaml, then --set, then the other options; the last one counts. Each
+    run has a folder of its own, named after the variant and the seed, with the adapter of the best epoch on
+    the validation set. Several variants or seeds, with commas between them, give a table of means and
+    deviations.
     """
     given: dict[str, dict[str, Any]] = {
         "backbone": {"weights": weights},
-        "data": {"frames": frames, "captions": captions},
+        "data": {
+            "frames": frames,
+            "captions": captions,
+            "dataset": dataset,
+            "root": root,
+            "allow_missing": allow_missing,
+            "max_tokens": max_tokens,
+        },
         "tuning": {
             "prompt_length": prompt_length,
             "specific_length": specific_length,
@@ -102,13 +117,19 @@ def train(
             "precision": precision,
         },
     }
-    runs = _runs(config, given, variant, seeds)
+    from vopcli.config.load import load_config, override
+
+    base = override(load_config(config, preset=preset), {}, assignments or ())
+    runs = _runs(base, given, variant, seeds)
     from vopcli.workflows.train import TrainRequest
 
-    progress = console.progress(quiet=quiet)
+    requests = [TrainRequest(one, device, resume=resume, overwrite=overwrite) for one in runs]
+    _do(requests, console.progress(quiet=quiet), dry_run=dry_run, as_json=as_json)
+
+
+def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
     results = []
-    for settings in runs:
-        request = TrainRequest(settings, device, resume=resume, overwrite=overwrite)
+    for request in requests:
         result = _plan(request, progress) if dry_run else _run(request, progress)
         results.append(result)
         if not as_json:
@@ -138,17 +159,16 @@ def _run(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
 
 
 def _runs(
-    path: Path | None, given: dict[str, dict[str, Any]], variants: str | None, seeds: str | None
-) -> list[Any]:
+    base: Config, given: dict[str, dict[str, Any]], variants: str | None, seeds: str | None
+) -> list[Config]:
     """Return the settings of each run that was asked for.
 
     Raises:
         UsageError: a variant or seed that is none.
         ConfigError: a value out of range.
     """
-    from vopcli.config.load import load_config, override
+    from vopcli.config.load import override
 
-    base = load_config(path)
     names = [part for part in variants.split(",") if part.strip()] if variants else [base.tuning.variant]
     numbers = [part for part in seeds.split(",") if part.strip()] if seeds else [base.training.seed]
     try:
@@ -166,7 +186,13 @@ def _runs(
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
-    rows = [[name.replace("_", " ").removeprefix("num "), str(value)] for name, value in plan.items()]
+    rows = [
+        [name.replace("_", " ").removeprefix("num "), str(value)]
+        for name, value in plan.items()
+        if name != "published"
+    ]
+    if figures := plan["published"]:
+        rows.append(["published", said(figures)])
     console.print_table(("setting", "value"), rows)
 
 
@@ -176,3 +202,5 @@ def _show_summary(summary: dict[str, Any]) -> None:
     console.print_line(
         f"{summary['folder']}: epoch {best['epoch'] + 1} is the best on {best['on']}: {', '.join(figures)}"
     )
+    if published := summary["published"]:
+        console.say(f"{summary['dataset']}, {summary['variant']}, {said(published)}")

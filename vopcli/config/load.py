@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from vopcli.config.schema import Config
+from vopcli.config.schema import Config, DataConfig
 from vopcli.errors import ConfigError, FileError
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
+_PRESETS: Final = Path(__file__).parent / "presets"
 _MOST_BYTES: Final = 1 << 20  # a settings file is small; a larger one is another file
 _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -33,19 +35,59 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_config(path: Path | None = None) -> Config:
+# YAML 1.1 takes 1e-3 for text, since it lacks a dot; nobody means that
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
+)
+
+
+def load_config(path: Path | None = None, *, preset: str | None = None) -> Config:
     """Read the settings in ``path``, by default ``vop.yaml`` of the current folder, else the defaults.
 
     File names in the settings are, like those on the command line, relative to the current folder.
 
+    Args:
+        path: the file.
+        preset: name of published settings, which the file's own replace one by one.
+
     Raises:
         FileError: ``path`` was named and cannot be read.
-        ConfigError: the file is no YAML, or holds unknown keys, wrong types or values out of range.
+        ConfigError: the file is no YAML, or holds unknown keys, wrong types or values out of range; or there
+            is no such preset, or the file is for another benchmark.
     """
     named = path or Path(DEFAULT_FILE)
-    if path is None and not named.is_file():
-        return Config()
-    return build_config(Config, _parse(named), source=str(named))
+    document = {} if path is None and not named.is_file() else _parse(named)
+    if preset is None:
+        return build_config(Config, document, source=str(named))
+    return build_config(Config, _on_preset(preset, document, named), source=f"{named}, preset {preset}")
+
+
+def preset_names() -> list[str]:
+    """Return the published settings there are."""
+    return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
+
+
+def _on_preset(preset: str, document: Any, named: Path) -> Any:
+    if preset not in preset_names():
+        near = _nearest(preset, preset_names())
+        raise ConfigError(
+            f"there is no preset {preset!r}{near}", hint="a preset is named after its benchmark"
+        )
+    merged = _parse(_PRESETS / f"{preset}.yaml")
+    dataset = merged["data"]["dataset"]
+    if not isinstance(document, dict):
+        return document  # no settings: `build_config` says so
+    for section, values in document.items():
+        if isinstance(values, dict):
+            merged[section] = {**merged.get(section, {}), **values}
+        elif values is not None:
+            merged[section] = values
+    named_data = merged["data"] if isinstance(merged["data"], dict) else {}
+    if (other := named_data.get("dataset", dataset)) != dataset:
+        raise ConfigError(
+            f"{named} is for {other}, the preset for {dataset}", hint="leave data.dataset out of the file"
+        )
+    return merged
 
 
 def build_config(kind: type[ConfigT], document: Any, *, source: str) -> ConfigT:
@@ -62,22 +104,48 @@ def build_config(kind: type[ConfigT], document: Any, *, source: str) -> ConfigT:
     return config
 
 
-def override(config: Config, given: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Replace settings, section by section, by those given on the command line; None is not given.
+def override(
+    config: Config, given: Mapping[str, Mapping[str, Any]], assignments: Sequence[str] = ()
+) -> Config:
+    """Replace settings by those given on the command line.
+
+    Args:
+        config: the settings so far.
+        given: by section, what options say; None is not given.
+        assignments: such as ``training.warmup=0.2``, weaker than options.
 
     Raises:
-        ConfigError: wrong types or values out of range, all of them named.
+        ConfigError: an unknown key, wrong types or values out of range, all of them named.
     """
-    document = {
+    document: dict[str, dict[str, Any]] = {
         section.name: {
             item.name: getattr(getattr(config, section.name), item.name)
             for item in fields(getattr(config, section.name))
         }
         for section in fields(config)
     }
+    for assignment in assignments:
+        section, name, value = _assigned(assignment)
+        document.setdefault(section, {})[name] = value
     for section, values in given.items():
         document[section] |= {name: value for name, value in values.items() if value is not None}
     return build_config(Config, document, source="the options")
+
+
+def _assigned(text: str) -> tuple[str, str, Any]:
+    """Return section, name and value of ``section.name=value``.
+
+    Raises:
+        ConfigError: it is not written so.
+    """
+    name, sign, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    try:
+        if sign and dot:
+            return section, key, yaml.load(value, _Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        pass
+    raise ConfigError(f"--set {text!r} sets nothing", hint="such as --set training.warmup=0.2")
 
 
 def _parse(path: Path) -> Any:
@@ -116,7 +184,9 @@ def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
             values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.", problems)
         else:
             values[key] = _checked(known[key], hints[key], value, f"{prefix}{key}", problems)
-    return kind(**values)
+    built = kind(**values)
+    problems.extend(built.contradictions() if isinstance(built, DataConfig) else ())
+    return built
 
 
 def _nearest(key: str, known: list[str]) -> str:
@@ -125,9 +195,10 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: list[str]) -> Any:
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return _chosen(item, hint, value, name, problems)
-    problem = "".join(_problems(item, hint, value))
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if issubclass(allowed[0], Enum) and not (value is None and types.NoneType in allowed):
+        return _chosen(item, allowed[0], value, name, problems)
+    problem = "".join(_problems(item, allowed, value))
     if problem:
         problems.append(f"{name} {problem}")
         return item.default
@@ -142,8 +213,7 @@ def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems:
         return item.default
 
 
-def _problems(item: Field[Any], hint: Any, value: Any) -> Iterator[str]:
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+def _problems(item: Field[Any], allowed: tuple[type, ...], value: Any) -> Iterator[str]:
     kinds = (*allowed, int) if float in allowed else allowed
     if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, kinds):
         names = " or ".join(_TYPE_NAMES[kind] for kind in allowed if kind is not types.NoneType)

@@ -6,7 +6,6 @@ All of it is by the authors, with CLIP ViT-B/32 and 12 frames a video; nothing o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
@@ -86,14 +85,42 @@ TRAINED_MILLIONS: Final[Mapping[Variant, float]] = {
 }
 
 
+_PROMPTS: Final = frozenset({"prompt_length", "sides", "layers", "text_suffix"})
+_SPECIFIC: Final = _PROMPTS | {"specific_length"}
+_ADAPTER: Final = frozenset({"adapter_width", "adapter_scale"})
+_USED_SETTINGS: Final[Mapping[Variant, frozenset[str]]] = {
+    Variant.ADAPTER_ATTN: _ADAPTER,
+    Variant.ADAPTER_FFN: _ADAPTER,
+    Variant.VOP: _PROMPTS,
+    Variant.P: _SPECIFIC,
+    Variant.C: _SPECIFIC | {"context_module"},
+    Variant.F: _PROMPTS | {"split_layer"},
+    Variant.P_F: _SPECIFIC | {"split_layer"},
+    Variant.C_F: _SPECIFIC | {"split_layer", "context_module"},
+}
+
+
 def published_figures(dataset: DatasetName, tuning: TuningConfig) -> Figures | None:
     """Return what the paper reports for these settings of a method, on the test split; None: nothing."""
-    plain = TuningConfig(variant=tuning.variant)
-    if tuning == plain:
-        return RESULTS.get((dataset, tuning.variant))
+    default, variant = TuningConfig(), tuning.variant
+    used = _USED_SETTINGS.get(variant, frozenset())
+    changed = {name for name in used if getattr(tuning, name) != getattr(default, name)}
+    if not changed:
+        return RESULTS.get((dataset, variant))
     recall = None
-    if tuning == replace(plain, sides=tuning.sides) and tuning.variant is Variant.VOP:
+    if changed == {"sides"} and variant is Variant.VOP:
         recall = ONE_SIDE.get((dataset, tuning.sides))
-    elif tuning == replace(plain, context_module=tuning.context_module) and tuning.variant is Variant.C:
+    elif changed == {"context_module"} and variant is Variant.C:
         recall = CONTEXT_MODULES.get((dataset, tuning.context_module))
     return None if recall is None else _both((recall,))
+
+
+def said(figures: Figures) -> str:
+    """Say published figures in one line, marked as such."""
+    parts = [
+        f"{way} {name} {figure:.1f}"
+        for way, row in figures.items()
+        for name, figure in row.items()
+        if name.startswith("R@")
+    ]
+    return f"published ({SOURCE}, test split): {', '.join(parts)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vopcli.config.choices import ContextModule, Precision, Sides, Variant
+from vopcli.config.choices import ContextModule, DatasetName, Precision, Sides, Variant
 from vopcli.errors import ConfigError
 
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
@@ -33,9 +33,32 @@ class DataConfig:
     captions: str | None = setting(
         None, text="captions of the videos: JSON Lines, or CSV with the same columns"
     )
+    dataset: DatasetName | None = setting(
+        None, text="a benchmark, instead of captions: " + ", ".join(name.value for name in DatasetName)
+    )
+    root: str | None = setting(None, text="folder of the benchmark's annotation files and, below it, videos")
+    skip: str | None = setting(
+        None,
+        text="videos of the benchmark to leave out: dgl, x-pool or unbreakable, or a file with an id a line",
+    )
+    last_caption_only: bool = setting(
+        default=False, text="of each video only the last caption, as X-Pool reads LSMDC"
+    )
+    allow_missing: bool = setting(
+        default=False, text="train and measure although videos are missing; the results say how many"
+    )
+    max_tokens: int | None = setting(
+        None, text="longest caption, ends included; as the model can, unless given", low=3, high=1024
+    )
     sampling: str | None = setting(None, text="which frames are kept: uniform, or fps:N for N a second")
     num_frames: int | None = setting(None, text="frames of a video", low=1, high=4096)
     size: int | None = setting(None, text="side of the square frames, in pixels", low=16, high=2048)
+
+    def contradictions(self) -> list[str]:
+        """Return what cannot be meant, a line each."""
+        if self.captions and self.dataset:
+            return [f"data.captions and data.dataset ({self.dataset.value}) are both given: leave one out"]
+        return []
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,18 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
     return sorted(videos.values(), key=lambda video: os.fsencode(video.path))
 
 
+def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem) -> list[FoundVideo]:
+    """Return the videos of these paths below ``root``, sorted by their bytes.
+
+    Args:
+        root: the folder.
+        names: relative to it; any file is taken as a video.
+        report_problem: called with a name and a reason for each that could not be looked at.
+    """
+    found = _stat_each(os.path.abspath(root), names, report_problem)
+    return sorted(found, key=lambda video: os.fsencode(video.path))
+
+
 def _is_same_file(one: FoundVideo, other: FoundVideo) -> bool:
     try:
         return one.root == other.root or os.path.samefile(one.file, other.file)

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.clip.tokenizer import Tokenizer
-from vopcli.config.schema import Config
-from vopcli.data.annotations.captions import match_captions, read_captions
-from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report
+from vopcli.config.schema import Config, DataConfig
+from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
+from vopcli.data.annotations.registry import splits_below
+from vopcli.data.annotations.select import require_complete
 from vopcli.data.frame_store import FrameStore, StoredVideo
+from vopcli.data.samplers import WHOLE
 from vopcli.errors import DataError, UsageError
+from vopcli.workflows.benchmark import named_benchmark, read_stored
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class CaptionedStore:
         store: the frames.
         annotations: the splits, matched with the store.
         num_frames: frames of each video, the same for all.
+        max_tokens: longest caption that the settings allow; None: as the model can.
     """
 
     store: FrameStore
     annotations: Annotations
     num_frames: int
+    max_tokens: int | None = None
 
     @property
     def sha256(self) -> str:
@@ -51,6 +56,7 @@ class Captions:
     Attributes:
         texts: (Q) the captions.
         tokens: (Q, L) int64.
+        max_tokens: longest that a caption may be.
         num_cut: captions that were too long.
         videos: (G) the gallery, each video once.
         owner: (Q,) the video of each caption.
@@ -59,23 +65,31 @@ class Captions:
 
     texts: tuple[str, ...]
     tokens: NDArray[np.int64]
+    max_tokens: int
     num_cut: int
     videos: list[StoredVideo]
     owner: NDArray[np.int64]
     report: Report
 
 
-def open_captioned(config: Config, *, resolution: int) -> CaptionedStore:
-    """Open the frame store and captions that the settings name.
+def open_captioned(config: Config, *, resolution: int, split: str | None = None) -> CaptionedStore:
+    """Open the frame store that the settings name, and its captions or benchmark.
+
+    Args:
+        config: names them.
+        resolution: side of the frames that the model takes, in pixels.
+        split: the one that will be used; None: those for training.
 
     Raises:
         UsageError: the settings name none, or the store holds videos of several lengths.
-        DataError: a file is missing or damaged, the two do not fit, or the frames do not fit the model.
+        DataError: a file is missing or damaged, the two do not fit, the frames do not fit the model, or
+            videos are missing and the settings do not allow that.
     """
-    if not (config.data.frames and config.data.captions):
+    if not (config.data.frames and (config.data.captions or config.data.dataset)):
         raise UsageError(
             "no frame store and captions are named",
-            hint="write data.frames and data.captions in vop.yaml, or use --frames and --captions",
+            hint="write data.frames, and data.captions or data.dataset, in vop.yaml, "
+            "or use --frames, and --captions or --dataset",
         )
     store = FrameStore.open(Path(config.data.frames))
     if store.recipe.size != resolution:
@@ -91,8 +105,54 @@ def open_captioned(config: Config, *, resolution: int) -> CaptionedStore:
             f"{store.path} holds videos of {lengths[0]} to {lengths[-1]} frames; training needs one number",
             hint="make a store with `vop extract-frames --sampling uniform`",
         )
-    captions = read_captions(Path(config.data.captions))
-    return CaptionedStore(store, match_captions(captions, [video.path for video in store.videos]), lengths[0])
+    annotations = _annotations(config.data, store, split)
+    return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
+
+
+def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Annotations:
+    """Match the captions with the store, and refuse a split that is not whole unless that is allowed.
+
+    Raises:
+        DataError: videos are missing.
+    """
+    if split is not None:
+        used = [split]
+    elif data.dataset:
+        used = [name for name in splits_below(*named_benchmark(data)) if name in (TRAIN, VAL)]
+    else:
+        used = [TRAIN, VAL]
+    annotations = read_stored(data, store, used)
+    if not data.allow_missing:
+        require_complete(annotations, used, store=str(store.path))
+    for name in used:
+        if name in annotations.splits and not annotations.splits[name].videos:
+            raise DataError(
+                f"{store.path} holds none of the videos of the split {name!r} of {annotations.name}",
+                hint="fill it with `vop extract-frames`; `vop data check` says what is missing",
+            )
+    if data.dataset:
+        _check_windows(annotations, store)
+    return annotations
+
+
+def _check_windows(annotations: Annotations, store: FrameStore) -> None:
+    """Refuse frames of another part of a video than the benchmark speaks of.
+
+    Raises:
+        DataError: there are such.
+    """
+    wanted = annotations.windows()
+    other = [
+        f"{video.path} ({video.window}, not {wanted[video.path] or WHOLE})"
+        for video in store.videos
+        if video.path in wanted and video.window != (wanted[video.path] or WHOLE)
+    ]
+    if other:
+        raise DataError(
+            f"{store.path} holds other parts of {len(other)} videos than {annotations.name} speaks of: "
+            f"{listing(other, 2)}",
+            hint="run `vop extract-frames` with --dataset and --root: it decodes these videos anew",
+        )
 
 
 def training_splits(data: CaptionedStore, *, val_share: float) -> tuple[AnnotatedSplit, AnnotatedSplit, str]:
@@ -125,9 +185,11 @@ def training_splits(data: CaptionedStore, *, val_share: float) -> tuple[Annotate
 
 
 def tokenise(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) -> Captions:
-    """Tokenise the captions of a split, in its order."""
+    """Tokenise the captions of a split, in its order; ``max_tokens`` is the most that the model takes."""
+    max_tokens = min(max_tokens, data.max_tokens or max_tokens)
     by_path = {video.path: video for video in data.store.videos}
     queries = split.queries()
     tokens, num_cut = Tokenizer().tokenize(list(queries.texts), max_tokens=max_tokens)
     videos = [by_path[key] for key in queries.videos]
-    return Captions(queries.texts, tokens, num_cut, videos, np.array(queries.owners, np.int64), split.report)
+    owner = np.array(queries.owners, np.int64)
+    return Captions(queries.texts, tokens, max_tokens, num_cut, videos, owner, split.report)

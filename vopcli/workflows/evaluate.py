@@ -11,7 +11,9 @@ import torch
 
 from vopcli.clip.weights import read_weights, resolve_weights
 from vopcli.config.choices import Variant
+from vopcli.config.published import published_figures
 from vopcli.config.schema import Config, TuningConfig
+from vopcli.data.annotations.records import TEST
 from vopcli.errors import DataError, UsageError
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
@@ -61,7 +63,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     fingerprint = weights.fingerprint()
     device = choose_device(request.device)
     dtype = DTYPES[choose_precision(config.training.precision, device)]
-    data = open_captioned(config, resolution=weights.shape.image_resolution)
+    data = open_captioned(config, resolution=weights.shape.image_resolution, split=request.split)
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:
         for target in targets:
@@ -140,15 +142,18 @@ def _document(
     request: EvaluateRequest,
 ) -> dict[str, Any]:
     tuning = model.tuning or TuningConfig(variant=Variant.ZERO_SHOT)
+    dataset = request.config.data.dataset
     return {
         "variant": tuning.variant.value,
         "tuning": plain(tuning),
+        "dataset": dataset.value if dataset else None,
         "split": request.split,
         "weights": request.config.backbone.weights,
         **_of_run(target),
         "num_cut_captions": captions.num_cut,
         "num_duplicate_captions": len(captions.texts) - len(set(captions.texts)),
         "data": captions.report.as_json(),
+        "published": published_figures(dataset, tuning) if dataset and request.split == TEST else None,
         **metrics.to_dict(with_ranks=True),
     }
 

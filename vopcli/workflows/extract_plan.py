@@ -12,7 +12,7 @@ from vopcli.data.decode_pool import DecodeJob, scan_videos
 from vopcli.data.frame_rows import Row, Status
 from vopcli.data.frame_store import Recipe, frames_bytes, missing_frames
 from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, parse_sampling
-from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos
+from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos
 from vopcli.errors import DataError, UsageError, VideoError
 from vopcli.progress import Progress
 from vopcli.retrieval.exact import usable_cores
@@ -25,6 +25,7 @@ class ExtractRequest:
     Attributes:
         sources: folders, videos, and lists of videos.
         store: the frame store to make or extend.
+        names: the videos to take, relative to the only source; None takes all below the sources.
         sampling: which frames to take, as `parse_sampling` reads it; None takes the store's own rule.
         num_frames: frames of a video; None as ``sampling`` says.
         size: side of the square frames in pixels; None takes the store's own.
@@ -39,6 +40,7 @@ class ExtractRequest:
 
     sources: Sequence[Path]
     store: Path
+    names: Sequence[str] | None = None
     sampling: str | None = None
     num_frames: int | None = None
     size: int | None = None
@@ -131,7 +133,14 @@ def find(request: ExtractRequest) -> tuple[list[FoundVideo], list[tuple[str, str
             hint="name the store last: SRC... OUT.h5",
         )
     unreadable: list[tuple[str, str]] = []
-    found = find_videos(request.sources, lambda name, reason: unreadable.append((name, reason)))
+
+    def report(name: str, reason: str) -> None:
+        unreadable.append((name, reason))
+
+    if request.names is None:
+        found = find_videos(request.sources, report)
+    else:
+        found = named_videos(request.sources[0], request.names, report)
     if not found:
         names = ", ".join(os.fspath(source) for source in request.sources)
         said = "".join(f"; {name} {reason}" for name, reason in unreadable[:3])

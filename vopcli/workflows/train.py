@@ -19,7 +19,9 @@ import yaml
 from vopcli import __version__
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision, Variant
+from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
+from vopcli.data.annotations.records import Report, found_ratio, listing
 from vopcli.errors import DataError
 from vopcli.files import written_aside
 from vopcli.progress import Progress
@@ -64,7 +66,11 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """What a run would do; numbers of steps, and bytes as a rough estimate."""
+    """What a run would do; numbers of steps, and bytes as a rough estimate.
+
+    ``found_ratio`` is the share of the videos for training and validation that the frame store holds, and
+    ``published`` what the paper reports for these settings on the test split.
+    """
 
     variant: str
     folder: str
@@ -80,6 +86,9 @@ class TrainPlan:
     device: str
     precision: str
     estimated_bytes: int
+    dataset: str | None
+    found_ratio: float
+    published: Figures | None
 
 
 @dataclass
@@ -102,6 +111,11 @@ class Prepared:
         """The peak learning rate."""
         config = self.request.config
         return config.training.lr or LEARNING_RATES.get(config.tuning.variant, 0.0)
+
+    @property
+    def reports(self) -> list[Report]:
+        """What was left out of the splits that are used: one report where validation is a part of train."""
+        return list({one.report.split: one.report for one in (self.train, self.val)}.values())
 
 
 def prepare(request: TrainRequest, progress: Progress) -> Prepared:
@@ -127,17 +141,22 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     for name, captions in zip(("training", "validation"), splits, strict=True):
         if captions.num_cut:
             progress.warn(
-                f"{captions.num_cut} {name} captions are longer than {model.max_tokens} tokens: cut"
+                f"{captions.num_cut} {name} captions are longer than {captions.max_tokens} tokens: cut"
             )
     fingerprint = weights.fingerprint()
-    return Prepared(
+    prepared = Prepared(
         request, weights, fingerprint, data, model, splits[0], splits[1], val_source, device, precision
     )
+    for report in prepared.reports:
+        if missing := report.without_file:
+            progress.warn(f"{report.split}: {len(missing)} videos are missing: {listing(missing)}")
+    return prepared
 
 
 def plan(prepared: Prepared) -> TrainPlan:
     """Say what the run would do."""
     config = prepared.request.config
+    dataset = config.data.dataset
     steps = math.ceil(len(prepared.train.texts) / config.training.batch_size)
     trained = sum(item.numel() for item in prepared.model.parameters() if item.requires_grad)
     return TrainPlan(
@@ -155,6 +174,9 @@ def plan(prepared: Prepared) -> TrainPlan:
         device=str(prepared.device),
         precision=prepared.precision.value,
         estimated_bytes=_estimated_bytes(prepared, trained),
+        dataset=dataset.value if dataset else None,
+        found_ratio=found_ratio(prepared.reports),
+        published=published_figures(dataset, config.tuning) if dataset else None,
     )
 
 
@@ -242,6 +264,7 @@ def _lasting_settings(prepared: Prepared) -> dict[str, Any]:
         "training.lr": prepared.lr,
         "backbone": prepared.fingerprint,
         "data": prepared.data.sha256,
+        "data.max_tokens": config.data.max_tokens,
     }
 
 
@@ -266,6 +289,7 @@ def _summary(prepared: Prepared, state: RunState, *, seconds: float) -> dict[str
         "num_frames": prepared.data.num_frames,
         "num_cut_captions": prepared.train.num_cut,
         "backbone": {"weights": config.backbone.weights, "fingerprint": prepared.fingerprint},
+        "data": {report.split: report.as_json() for report in prepared.reports},
         "data_sha256": prepared.data.sha256,
         "versions": {
             "vop": __version__,

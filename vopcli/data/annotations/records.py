@@ -81,8 +81,7 @@ class Report:
     @property
     def found_ratio(self) -> float:
         """Share of the wanted videos for which a file was found; 1 where none was looked for."""
-        wanted = self.num_used + len(self.without_file)
-        return self.num_used / wanted if wanted else 1.0
+        return found_ratio([self])
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values, for a result that is printed or stored."""
@@ -98,6 +97,13 @@ class Report:
             "skipped": list(self.skipped),
             "notes": list(self.notes),
         }
+
+
+def found_ratio(reports: Sequence[Report]) -> float:
+    """Return the share of the wanted videos of some splits for which a file was found."""
+    num_used = sum(report.num_used for report in reports)
+    wanted = num_used + sum(len(report.without_file) for report in reports)
+    return num_used / wanted if wanted else 1.0
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def read_dataset(
             raise UsageError(
                 f"{dataset.value} has no split {split!r}", hint=f"it has {', '.join(benchmark.splits)}"
             )
-    wanted = [split for split in benchmark.splits if _is_wanted(benchmark, root, split, splits)]
+    held = splits_below(dataset, root) if splits is None else splits
+    wanted = [split for split in benchmark.splits if split in held]
     annotations = note_overlap(
         Annotations(dataset.value, {split: benchmark.read(root, split) for split in wanted})
     )
@@ -124,10 +125,11 @@ def read_dataset(
     return keep_last_caption(annotations) if last_caption_only else annotations
 
 
-def _is_wanted(benchmark: Benchmark, root: Path, split: str, splits: Collection[str] | None) -> bool:
-    if splits is not None:
-        return split in splits
-    return split not in benchmark.optional_lists or locate(root, benchmark.optional_lists[split]) is not None
+def splits_below(dataset: DatasetName, root: Path) -> list[str]:
+    """Return the splits of the release in ``root``: all that the benchmark has, less optional ones."""
+    benchmark = BENCHMARKS[dataset]
+    lists = benchmark.optional_lists
+    return [split for split in benchmark.splits if split not in lists or locate(root, lists[split])]
 
 
 def skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
@@ -145,7 +147,12 @@ def skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
 
 
 def find_dataset_files(
-    annotations: Annotations, dataset: DatasetName, files: VideoFiles, *, strict: bool = False
+    annotations: Annotations,
+    dataset: DatasetName,
+    files: VideoFiles,
+    *,
+    strict: bool = False,
+    store: str = "",
 ) -> Annotations:
     """Give each video of a benchmark its file, or its key in a frame store.
 
@@ -154,6 +161,7 @@ def find_dataset_files(
         dataset: whose they are.
         files: from `index_dataset_files`, or from `index_dataset_keys` of a frame store.
         strict: refuse a missing file.
+        store: the frame store whose keys they are, to be named in errors.
 
     Returns:
         The videos with a file; the others are named in the reports.
@@ -162,7 +170,7 @@ def find_dataset_files(
         DataError: two files may be the same video, or one is missing and ``strict`` was asked for.
     """
     candidates = BENCHMARKS[dataset].candidates
-    return find_files(annotations, lambda video: candidates(files, video), strict=strict)
+    return find_files(annotations, lambda video: candidates(files, video), strict=strict, store=store)
 
 
 def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:

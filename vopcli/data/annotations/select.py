@@ -58,13 +58,16 @@ def keep_last_caption(annotations: Annotations) -> Annotations:
 FindFile = Callable[[str], Sequence[str]]
 
 
-def find_files(annotations: Annotations, candidates: FindFile, *, strict: bool = False) -> Annotations:
+def find_files(
+    annotations: Annotations, candidates: FindFile, *, strict: bool = False, store: str = ""
+) -> Annotations:
     """Give each video its file, and leave out those that have none; the report says which.
 
     Args:
         annotations: videos as the annotations name them.
         candidates: the files that may be a video of this name.
         strict: refuse a missing file.
+        store: the frame store that was searched, to be named; empty: a folder was.
 
     Raises:
         DataError: two files may be the same video, no video has a file, or a file is missing and ``strict``
@@ -94,28 +97,40 @@ def find_files(annotations: Annotations, candidates: FindFile, *, strict: bool =
     missing = [name for report in result.reports for name in report.without_file]
     if missing and not any(report.num_used for report in result.reports):
         raise DataError(
-            f"no file was found for any of the {len(missing)} videos of {annotations.name}, "
+            f"{store} holds none of the {len(missing)} videos of {annotations.name}, such as {missing[0]!r}"
+            if store
+            else f"no file was found for any of the {len(missing)} videos of {annotations.name}, "
             f"such as {missing[0]!r}",
-            hint="name the folder that holds the videos, in whatever folders below it",
+            hint="fill it with `vop extract-frames`"
+            if store
+            else "name the folder that holds the videos, in whatever folders below it",
         )
     if strict:
-        require_complete(result)
+        require_complete(result, store=store)
     return result
 
 
-def require_complete(annotations: Annotations, splits: Collection[str] | None = None) -> None:
+def require_complete(
+    annotations: Annotations, splits: Collection[str] | None = None, *, store: str = ""
+) -> None:
     """Refuse a dataset that files are missing of.
 
+    Args:
+        annotations: with files.
+        splits: those that have to be complete; None: all.
+        store: the frame store that was searched, to be named; empty: a folder was.
+
     Raises:
-        DataError: a file is missing in one of the ``splits`` (None: in any).
+        DataError: a file is missing in one of the ``splits``.
     """
     reports = [one for one in annotations.reports if splits is None or one.split in splits]
     missing = [f"{one.split}: {listing(one.without_file)}" for one in reports if one.without_file]
     if missing:
         count = sum(len(one.without_file) for one in reports)
         wanted = count + sum(one.num_used for one in reports)
+        lack = f"are not in {store}" if store else "have no file"
         raise DataError(
-            f"{count} of {wanted} videos of {annotations.name} have no file: {'; '.join(missing)}",
+            f"{count} of {wanted} videos of {annotations.name} {lack}: {'; '.join(missing)}",
             hint="add the files, or say --allow-missing and report the share that was found",
         )
 

@@ -1,0 +1,124 @@
+"""The benchmark that the settings name: its annotations, and which of its videos there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from vopcli.config.choices import DatasetName
+from vopcli.config.schema import DataConfig
+from vopcli.data.annotations.captions import match_captions, read_captions
+from vopcli.data.annotations.records import Annotations, listing
+from vopcli.data.annotations.registry import (
+    BENCHMARKS,
+    find_dataset_files,
+    index_dataset_files,
+    index_dataset_keys,
+    read_dataset,
+    skip_list,
+)
+from vopcli.data.annotations.sources import read_ids
+from vopcli.data.frame_store import FrameStore
+from vopcli.errors import UsageError
+from vopcli.progress import Progress
+from vopcli.workflows.extract_plan import ExtractRequest, find
+
+
+def named_benchmark(data: DataConfig) -> tuple[DatasetName, Path]:
+    """Return the benchmark and its folder.
+
+    Raises:
+        UsageError: the settings name none, or not its folder.
+    """
+    if data.dataset is None:
+        raise UsageError("no benchmark is named", hint="write data.dataset in vop.yaml, or use --dataset")
+    if data.root is None:
+        raise UsageError(
+            f"the folder of {data.dataset.value} is not named",
+            hint="write data.root in vop.yaml, or use --root: it holds the annotation files and the videos",
+        )
+    return data.dataset, Path(data.root)
+
+
+def read_benchmark(data: DataConfig, splits: Collection[str] | None = None) -> Annotations:
+    """Read the annotations; no video is looked for.
+
+    Args:
+        data: names the benchmark.
+        splits: those to read; None: all that are there.
+
+    Raises:
+        UsageError: the settings name no benchmark, or it lacks a split or a list of videos to leave out.
+        DataError: an annotation file is missing or is not what it should be.
+    """
+    dataset, root = named_benchmark(data)
+    return read_dataset(
+        dataset,
+        root,
+        splits=splits,
+        skip_ids=_skipped(dataset, data.skip),
+        last_caption_only=data.last_caption_only,
+    )
+
+
+def read_stored(data: DataConfig, store: FrameStore, splits: Collection[str] | None = None) -> Annotations:
+    """Read annotations and match them with the videos of a frame store; the reports say which it lacks.
+
+    Args:
+        data: names a benchmark or a file of captions.
+        store: the frames.
+        splits: of a benchmark, those to read; None: all that are there. Of captions, all are read.
+
+    Raises:
+        UsageError: neither is named, or the benchmark lacks a split or a list of videos to leave out.
+        DataError: a file is missing or damaged, a name fits several videos, or the store holds none of them.
+    """
+    keys = [video.path for video in store.videos]
+    if data.captions:
+        return match_captions(read_captions(Path(data.captions)), keys)
+    dataset, _ = named_benchmark(data)
+    files = index_dataset_keys(dataset, keys)
+    return find_dataset_files(read_benchmark(data, splits), dataset, files, store=str(store.path))
+
+
+def _skipped(dataset: DatasetName, skip: str | None) -> Collection[str]:
+    if skip is None:
+        return ()
+    is_file = skip not in BENCHMARKS[dataset].skip_lists and Path(skip).is_file()
+    return read_ids(Path(skip))[0] if is_file else skip_list(dataset, skip)
+
+
+def on_benchmark(
+    request: ExtractRequest, data: DataConfig, splits: Collection[str] | None, progress: Progress
+) -> ExtractRequest:
+    """Complete a request by what a benchmark says: its videos if none are named, and the parts of them.
+
+    Args:
+        request: without sources, the videos below the benchmark's folder that its splits list are taken.
+        data: names the benchmark.
+        splits: those whose videos are wanted; None: all that are there.
+        progress: told what is missing.
+
+    Raises:
+        UsageError: the settings name no benchmark, or it has no such split.
+        DataError: the annotations are damaged, two files may be the same video, or there is none at all.
+    """
+    dataset, root = named_benchmark(data)
+    annotations = read_benchmark(data, splits)
+    if request.sources:
+        keys = [video.path for video in find(request)[0]]
+        found = find_dataset_files(annotations, dataset, index_dataset_keys(dataset, keys))
+    else:
+        files = index_dataset_files(dataset, root)
+        found = find_dataset_files(annotations, dataset, files)
+        for folder in files.unreadable:
+            progress.warn(f"{folder} cannot be read")
+        for report in found.reports:
+            if missing := report.without_file:
+                progress.warn(f"{report.split}: {len(missing)} videos have no file: {listing(missing)}")
+        names = sorted(found.windows(), key=os.fsencode)
+        request = replace(request, sources=[root], names=names)
+    windows = {key: window for key, window in found.windows().items() if window is not None}
+    return replace(request, windows=windows)

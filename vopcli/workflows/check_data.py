@@ -1,0 +1,58 @@
+"""Which videos of a benchmark, or of a file of captions, there are, split by split."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from vopcli.config.schema import DataConfig
+from vopcli.data.annotations.records import Annotations
+from vopcli.data.annotations.registry import BENCHMARKS, find_dataset_files, index_dataset_files
+from vopcli.data.frame_store import FrameStore
+from vopcli.errors import UsageError
+from vopcli.workflows.benchmark import named_benchmark, read_benchmark, read_stored
+
+
+def check_data(data: DataConfig, splits: Collection[str] | None = None) -> dict[str, Any]:
+    """Say what is there, as a JSON document: the report of each split, and how many videos were published.
+
+    Videos are looked for in the frame store that the settings name; where it does not exist (yet), among the
+    files below the benchmark's folder.
+
+    Args:
+        data: names a benchmark or a file of captions.
+        splits: of a benchmark, those to check; None: all that are there.
+
+    Raises:
+        UsageError: the settings name neither captions nor a benchmark, or captions without a frame store.
+        DataError: a file is missing or damaged, or not one video is there.
+    """
+    published = BENCHMARKS[data.dataset].published_videos if data.dataset else {}
+    if data.frames and Path(data.frames).exists():
+        store = FrameStore.open(Path(data.frames))
+        return _document(read_stored(data, store, splits), str(store.path), published)
+    if data.captions:
+        raise UsageError(
+            f"no frame store to look for the videos of {data.captions} in",
+            hint="make one with `vop extract-frames`, and name it with --frames",
+        )
+    dataset, root = named_benchmark(data)
+    annotations = read_benchmark(data, splits)
+    files = index_dataset_files(dataset, root)
+    document = _document(find_dataset_files(annotations, dataset, files), str(root), published)
+    document["notes"] += [f"{folder} cannot be read" for folder in files.unreadable]
+    return document
+
+
+def _document(annotations: Annotations, looked_in: str, published: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "name": annotations.name,
+        "looked_in": looked_in,
+        "is_complete": all(report.is_complete for report in annotations.reports),
+        "notes": list(annotations.notes),
+        "splits": {
+            report.split: {"published": published.get(report.split), **report.as_json()}
+            for report in annotations.reports
+        },
+    }
