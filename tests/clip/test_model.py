@@ -94,6 +94,8 @@ def test_build_is_strict(fault: str) -> None:
 
 
 class Idle:
+    num_read: int | None = 1
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
 

@@ -44,6 +44,8 @@ def test_too_long_is_refused() -> None:
 class InsertAfterStart:
     """Two tokens after the start, before the positions are added; taken out again after each layer."""
 
+    num_read: int | None = None
+
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         added = torch.full_like(tokens[:, :2], 0.5 + layer)
         return torch.cat([tokens[:, :1], added, tokens[:, 1:]], dim=1)

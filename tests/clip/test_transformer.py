@@ -20,6 +20,8 @@ def small_transformer(*, is_causal: bool = False) -> Transformer:
 class Recorder:
     """A hook that changes nothing and remembers where it was called."""
 
+    num_read: int | None = None
+
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, tuple[int, ...]]] = []
 
@@ -44,6 +46,8 @@ def test_idle_hook_is_bit_identical_and_sees_every_layer() -> None:
 class JoinFrames:
     """From the third layer on, attend over all frames of a video at once."""
 
+    num_read: int | None = None
+
     def __init__(self, frames: int) -> None:
         self.frames = frames
 
@@ -67,6 +71,8 @@ def test_hook_may_change_batch_and_length() -> None:
 
 class AddPrompts:
     """Put one token in front of each layer's sequence and throw its output away."""
+
+    num_read: int | None = None
 
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return torch.cat([torch.full_like(tokens[:, :1], layer), tokens], dim=1)
@@ -147,3 +153,13 @@ def test_layer_norm_computes_in_the_precision_of_its_weights() -> None:
     found = norm(large)
     assert found.dtype == torch.float16
     torch.testing.assert_close(found, functional.layer_norm(large.float(), (WIDTH,)).half(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("num_read", [1, 3, LENGTH])
+def test_the_last_layer_may_compute_what_is_read_alone(num_read: int, is_causal: bool) -> None:
+    transformer = small_transformer(is_causal=is_causal)
+    tokens = torch.randn(2, LENGTH, WIDTH)
+    read = transformer(tokens, num_read=num_read)
+    torch.testing.assert_close(read, transformer(tokens)[:, :num_read], rtol=1e-5, atol=1e-5)
+    assert read.shape == (2, num_read, WIDTH)

@@ -54,6 +54,8 @@ def test_other_resolution_is_refused() -> None:
 class FirstLayerProbe:
     """Remembers what enters the first layer's hook and adds a token there."""
 
+    num_read: int | None = 1
+
     def __init__(self) -> None:
         self.seen: torch.Tensor | None = None
 

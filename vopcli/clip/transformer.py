@@ -23,7 +23,12 @@ class LayerHook(Protocol):
     """What may step in between the layers of a tower: prompts, joint attention over frames, probes.
 
     Layers count from 0. Either method may return its tokens unchanged, or with another N or L.
+
+    Attributes:
+        num_read: leading tokens of each sequence that the tower reads after its last layer, None for any.
     """
+
+    num_read: int | None
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
         """Map the tokens (N, L, D) that are about to enter ``layer``.
@@ -71,14 +76,23 @@ class SelfAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map (N, L, D) to (N, L, D)."""
-        sequences, length, width = tokens.shape
-        projected = functional.linear(tokens, self.in_proj_weight, self.in_proj_bias)
-        split = projected.view(sequences, length, 3, self.heads, width // self.heads)  # (N, L, 3, H, K)
-        query, key, value = split.permute(2, 0, 3, 1, 4).unbind()  # 3 x (N, H, L, K)
+    def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
+        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only the first R = ``num_read`` are asked for."""
+        width = tokens.shape[-1]
+        if num_read is None:
+            query, key, value = self._project(tokens, slice(None))
+        else:
+            (query,) = self._project(tokens[:, :num_read], slice(width))
+            key, value = self._project(tokens, slice(width, None))
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=self.is_causal)
-        return self.out_proj(mixed.transpose(1, 2).reshape(sequences, length, width))  # (N, L, D)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # (N, L, D)
+
+    def _project(self, tokens: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        """Map (N, L, D) by ``rows`` of the matrix to as many (N, H, L, K) as they are projections."""
+        weight, bias = self.in_proj_weight[rows], self.in_proj_bias[rows]
+        projected = functional.linear(tokens, weight, bias)
+        split = projected.unflatten(-1, (-1, self.heads, tokens.shape[-1] // self.heads))  # (N, L, 3, H, K)
+        return split.permute(2, 0, 3, 1, 4).unbind()
 
 
 class FeedForward(nn.Module):
@@ -105,9 +119,9 @@ class Block(nn.Module):
         self.ln_2 = LayerNorm(width)
         self.mlp = FeedForward(width, activation)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map (N, L, D) to (N, L, D)."""
-        tokens = tokens + self.attn(self.ln_1(tokens))
+    def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
+        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only the first R = ``num_read`` are asked for."""
+        tokens = tokens[:, :num_read] + self.attn(self.ln_1(tokens), num_read)
         return tokens + self.mlp(self.ln_2(tokens))
 
 
@@ -128,13 +142,21 @@ class Transformer(nn.Module):
             nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
             nn.init.normal_(block.mlp.c_proj.weight, std=into_residual_std)
 
-    def forward(self, tokens: Tensor, hook: LayerHook | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D); ``hook.before(0, .)`` is the tower's to call."""
+    def forward(
+        self, tokens: Tensor, hook: LayerHook | None = None, *, num_read: int | None = None
+    ) -> Tensor:
+        """Map (N, L, D) to (N, L, D); ``hook.before(0, .)`` is the tower's to call.
+
+        With ``num_read`` the last layer computes only the first R tokens of each sequence: (N, R, D).
+        """
         for layer, block in enumerate(self.resblocks):
             if hook is not None and layer > 0:
                 tokens = hook.before(layer, tokens)
-            recomputes = self.recomputes and torch.is_grad_enabled()
-            tokens = checkpoint(block, tokens, use_reentrant=False) if recomputes else block(tokens)
+            wanted = num_read if layer == len(self.resblocks) - 1 else None
+            if self.recomputes and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, wanted, use_reentrant=False)
+            else:
+                tokens = block(tokens, wanted)
             if hook is not None:
                 tokens = hook.after(layer, tokens)
         return tokens

@@ -24,6 +24,7 @@ class FunctionPrompts(nn.Module):
         super().__init__()
         self.shallow = shallow
         self.depth, self.split_layer = depth, split_layer
+        self.num_read = shallow.frames if split_layer < depth else shallow.num_read
         self.table = nn.Parameter(torch.empty(depth - split_layer, prompts, width))
         self.frame_embedding = nn.Parameter(torch.zeros(shallow.frames, width))
         nn.init.normal_(self.table, std=PROMPT_STD)

@@ -41,6 +41,8 @@ class GenericPrompts(nn.Module):
 class FramePrompts(nn.Module):
     """A LayerHook of the vision tower: prompts of several sources behind the class token of every frame."""
 
+    num_read = 1
+
     def __init__(self, sources: Sequence[PromptSource], *, layers: Sequence[int], frames: int) -> None:
         super().__init__()
         self.sources = nn.ModuleList(cast("Sequence[nn.Module]", sources))

@@ -20,6 +20,8 @@ class TextPrompts(nn.Module):
     very last position: checkpoints made with ModelScope have them.
     """
 
+    num_read = None  # each text is read at its end
+
     def __init__(
         self, *, depth: int, layers: Sequence[int], prefix: int, suffix: int = 0, width: int
     ) -> None:

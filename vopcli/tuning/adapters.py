@@ -45,7 +45,7 @@ def attach_adapters(
         adapter = Adapter(width=width, hidden=hidden, scale=scale)
 
         def add(_: nn.Module, given: tuple[Any, ...], output: Tensor, adapter: nn.Module = adapter) -> Tensor:
-            return output + adapter(given[0])
+            return output + adapter(given[0][:, : output.shape[1]])  # the last layer may skip tokens
 
         getattr(block, sublayer).register_forward_hook(add)
         adapters.append(adapter)
