@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from typer.testing import CliRunner, Result
 import vopcli
 from tests.support.clip import random_state
 from tests.support.peers import open_clip_model
-from tests.support.training import FRAMES, SHAPE
+from tests.support.training import FRAMES, MODEL, make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
@@ -24,13 +23,6 @@ from vopcli.data.frame_store import FrameStore
 from vopcli.tuning.adapter_file import read_adapter
 
 RUNNER = CliRunner()
-MODEL = dataclasses.replace(SHAPE, vocab_size=49408, context_length=77, vision_heads=3)
-SETTINGS = """
-backbone: {weights: tiny.safetensors}
-data: {frames: out.h5, captions: captions.jsonl}
-tuning: {prompt_length: 3, specific_length: 1, split_layer: 1, adapter_width: 4}
-training: {epochs: 2, batch_size: 4, precision: fp32, val_share: 0.3}
-"""
 
 
 @pytest.fixture
@@ -39,19 +31,7 @@ def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    weights = Weights(tmp_path, "tiny", "random", MODEL, dict(random_state(MODEL)))
-    write_safetensors(weights, tmp_path / "tiny.safetensors")
-    (tmp_path / "out.h5").symlink_to(training_store)
-    (tmp_path / "vop.yaml").write_text(SETTINGS)
-    lines = []
-    for number, video in enumerate(FrameStore.open(training_store).videos):
-        split = "test" if number >= 7 else "train"
-        words = f"number {number}, a {'red' if number % 2 else 'blue'} thing"
-        lines += [
-            {"video": video.path, "caption": text, "split": split} for text in (words, f"{words} that moves")
-        ]
-    (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
-    return tmp_path
+    return make_captioned_folder(tmp_path, training_store)
 
 
 def vop(*arguments: str) -> Result:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from tests.support.clip import random_state
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
+from vopcli.clip.weights import Weights, write_safetensors
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.data.demo import draw_video, write_video
@@ -37,6 +41,32 @@ SHAPE = ClipShape(
     text_heads=2,
     activation=Activation.QUICK_GELU,
 )
+
+# the same with words for the tokenizer, and heads that the towers' widths have room for
+MODEL = dataclasses.replace(SHAPE, vocab_size=49408, context_length=77, vision_heads=3)
+SETTINGS = """
+backbone: {weights: tiny.safetensors}
+data: {frames: out.h5, captions: captions.jsonl}
+tuning: {prompt_length: 3, specific_length: 1, split_layer: 1, adapter_width: 4}
+training: {epochs: 2, batch_size: 4, precision: fp32, val_share: 0.3}
+"""
+
+
+def make_captioned_folder(folder: Path, store: Path) -> Path:
+    """Put into ``folder`` all that training takes: settings, captions, a link to ``store``, and a model."""
+    weights = Weights(folder, "tiny", "random", MODEL, dict(random_state(MODEL)))
+    write_safetensors(weights, folder / "tiny.safetensors")
+    (folder / "out.h5").symlink_to(store)
+    (folder / "vop.yaml").write_text(SETTINGS)
+    lines = []
+    for number, video in enumerate(FrameStore.open(store).videos):
+        split = "test" if number >= 7 else "train"
+        words = f"number {number}, a {'red' if number % 2 else 'blue'} thing"
+        lines += [
+            {"video": video.path, "caption": text, "split": split} for text in (words, f"{words} that moves")
+        ]
+    (folder / "captions.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+    return folder
 
 
 def make_store(folder: Path) -> Path:

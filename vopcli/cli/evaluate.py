@@ -1,5 +1,6 @@
 """``vop eval``: retrieval metrics of runs, adapter files or the plain backbone."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,11 +33,18 @@ def evaluate(
     device: options.Device = "auto",
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE.html", help="Write tables, pictures and first results to one page."),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=0, help="Captions whose first results the page shows.")] = 8,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
     from vopcli.config.load import load_config, override
+    from vopcli.workflows.eval_page import eval_page, refuse_existing, write_page
     from vopcli.workflows.evaluate import EvaluateRequest
     from vopcli.workflows.evaluate import evaluate as measure
 
@@ -51,7 +59,14 @@ def evaluate(
     given = {"backbone": {"weights": weights}, "data": data}
     settings = override(load_config(config, preset=preset), given, assignments or ())
     request = EvaluateRequest(settings, targets or [], split, ties, device)
-    results = measure(request, console.progress(quiet=quiet))
+    if html and not overwrite:
+        refuse_existing(html)
+    progress = console.progress(quiet=quiet)
+    results = measure(request, progress)
+    if html:
+        store = Path(request.config.data.frames or "")
+        write_page(html, eval_page(results, store, num_queries=queries))
+        progress.note(f"wrote {html}")
     if as_json:
         console.print_json(results if len(results) > 1 else results[0])
         return

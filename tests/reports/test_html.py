@@ -1,0 +1,125 @@
+"""Pages: valid, self-contained, the same as the golden one, and proof against what users write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.pages import Outline, make_result
+from vopcli.reports.answers import RULE, choose_queries, show_queries
+from vopcli.reports.curves import training_curves
+from vopcli.reports.html import Figure, Page, render
+from vopcli.reports.plots import Point, scatter
+from vopcli.reports.tables import name_results, results_table
+
+RESULTS = [
+    make_result("zero-shot", 0, [1.0, 12.0, 3.0, 1.5]),
+    make_result("VoP", 122_880, [1.0, 4.0, 1.0, 1.0]),
+    make_result("P+F", 402_432, [2.0, 1.0, 1.0, 1.0]),
+]
+LOG = [
+    {"step": 1, "kind": "train", "loss": 3.4, "lr": 1e-3},
+    {"step": 40, "kind": "train", "loss": 1.25, "lr": 2e-4},
+    {"step": 40, "kind": "val", "t2v R@1": 41.5},
+]
+
+
+def make_page(results: list[dict[str, object]] = RESULTS) -> Page:
+    names = name_results(results)
+    points = [
+        Point(r["num_trained"], r["t2v"]["R@1"], n, series=i)
+        for i, (n, r) in enumerate(zip(names, results, strict=True))
+    ]
+    figures = [Figure("Recall", [scatter("On the test queries", points, x_label="trained", y_label="R@1")])]
+    curves = training_curves({1: ("VoP", LOG), 2: ("P+F", LOG[1:])})
+    assert curves
+    queries = show_queries(
+        results, names, choose_queries(results, 2), lambda _: ["data:image/jpeg;base64,AAAA"]
+    )
+    return Page("Text-video retrieval", [results_table(results)], [*figures, curves], queries, [RULE])
+
+
+def test_the_page_is_the_golden_one(check_golden: Callable[[str, str], None]) -> None:
+    check_golden("page.html", render(make_page(), version="0.0.0"))
+
+
+def test_a_missing_golden_file_fails(
+    check_golden: Callable[[str, str], None], request: pytest.FixtureRequest
+) -> None:
+    if request.config.getoption("--update-golden"):
+        return
+    with pytest.raises(AssertionError, match=r"none\.html is missing: write it with --update-golden"):
+        check_golden("none.html", "")
+
+
+def test_the_page_is_balanced_and_needs_nothing_else() -> None:
+    text = render(make_page(), version="0.0.0")
+    outline = Outline(text)
+    assert text.startswith("<!DOCTYPE html>\n<html lang=")
+    assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in outline.tags}
+    links = [
+        value
+        for _, attributes in outline.tags
+        for name, value in attributes.items()
+        if name in {"src", "href", "srcset"}
+    ]
+    assert links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    assert not re.search(r"https?:|//\w|url\(|@import", text)
+
+
+def test_every_coordinate_is_a_finite_number_within_the_picture() -> None:
+    outline = Outline(render(make_page(), version="0.0.0"))
+    numbers = [
+        float(number)
+        for tag, attributes in outline.tags
+        for name, value in attributes.items()
+        if name in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "points"} and tag != "svg"
+        for number in re.split("[ ,]", value)
+    ]
+    assert len(numbers) > 100
+    assert all(0 <= number <= 680 for number in numbers)
+
+
+def test_what_users_write_is_text_and_never_markup() -> None:
+    evil = '<script>alert("1")</script>&amp;\'"><img src=http://x.test/>'
+    results = [
+        make_result(
+            evil,
+            10,
+            [1.0, 3.0],
+            target=evil,
+            weights=evil,
+            selected={"rule": evil, "on": evil, "epoch": 0},
+            data={"found_ratio": 1.0, "notes": [evil]},
+        ),
+        make_result("P", 20, [2.0, 1.0]),
+    ]
+    for result in results:
+        for answer in result["answers"]:
+            answer |= {"caption": evil, "video": f"{evil}.mp4"}
+    outline = Outline(render(make_page(results), version=evil))
+    assert not outline.named("script")
+    assert all(attributes["src"].startswith("data:") for attributes in outline.named("img"))
+    assert outline.text.count(evil) >= 8
+    assert f"frame 1 of {evil}.mp4" in [attributes["alt"] for attributes in outline.named("img")]
+
+
+def test_control_characters_and_broken_names_are_shown_escaped() -> None:
+    results = [make_result("P", 10, [1.0, 2.0])]
+    results[0]["answers"][0] |= {"caption": "a\x1b[31m\x00b", "video": "bad\udc80name.mp4"}
+    text = render(make_page(results), version="0.0.0")
+    assert "a\\x1b[31m\\x00b" in text
+    assert "bad\\udc80name.mp4" in text
+    text.encode("utf-8")
+    assert "naïve — 狗" in render(Page("naïve — 狗", []), version="0.0.0")
+
+
+def test_right_and_wrong_are_told_in_words() -> None:
+    text = " ".join(Outline(render(make_page(), version="0.0.0")).text.split())
+    shown = text[text.index("First results") :]
+    assert shown.index("caption 1") < shown.index("caption 2"), "ratio 12 before ratio 3"
+    assert "✓ right 1.mp4 first for P+F (rank 1)" in shown
+    assert "✗ wrong other.mp4 first for zero-shot (rank 12), VoP (rank 4)" in shown

@@ -1,0 +1,182 @@
+"""Charts as coordinates, in pixels from the top left corner; the template draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from vopcli.reports.labels import Box, Label, place_labels
+from vopcli.reports.scales import Scale, linear_scale, log_scale, short_number
+
+WIDTH: Final = 680
+HEIGHT: Final = 400
+AREA: Final = Box(58, 14, WIDTH - 24, HEIGHT - 48)
+_ZERO_PX: Final = 38  # from the left end: where values of zero stand on a log scale
+_BREAK_PX: Final = 96  # and where the log scale begins
+_MOST_POINTS: Final = 300  # of a line: more cannot be told apart
+_SHARES: Final = 0.5  # of the room of a category, on each side of its tick
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value to be drawn.
+
+    Attributes:
+        x: on the horizontal axis.
+        y: on the vertical one.
+        name: what it is of.
+        deviation: drawn as a bar of so much up and down; 0 is none.
+        series: which colour and shape.
+    """
+
+    x: float
+    y: float
+    name: str = ""
+    deviation: float = 0.0
+    series: int = 0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it can be drawn."""
+        return math.isfinite(self.x) and math.isfinite(self.y) and math.isfinite(self.deviation)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points joined by a line; ``series`` decides colour and dashes, ``is_marked`` shows each point."""
+
+    name: str
+    points: Sequence[Point]
+    series: int
+    is_marked: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point as drawn."""
+
+    x: float
+    y: float
+    title: str
+    series: int
+    bar: tuple[float, float] | None
+    label: Label | None
+
+
+@dataclass(frozen=True)
+class Path:
+    """A line as drawn: ``places`` is the attribute ``points`` of an SVG polyline."""
+
+    name: str
+    places: str
+    series: int
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What the template draws.
+
+    Attributes:
+        title: heading.
+        x_label: what the horizontal axis shows.
+        y_label: what the vertical axis shows.
+        x_ticks: places and texts.
+        y_ticks: places and texts.
+        marks: points.
+        paths: lines.
+        break_x: where the axis is broken between zero and the log scale.
+        area: within which values lie.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    marks: list[Mark] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    break_x: float | None = None
+    area: Box = AREA
+
+
+def scatter(title: str, points: Sequence[Point], *, x_label: str, y_label: str) -> Chart:
+    """Draw points on a log scale; those at x = 0 stand apart at its left end."""
+    drawn = [point for point in points if point.is_finite and point.x >= 0]
+    has_zero = any(point.x == 0 for point in drawn)
+    start = AREA.left + (_BREAK_PX if has_zero else 12)
+    x_scale = log_scale([point.x for point in drawn if point.x > 0], start, AREA.right)
+    y_scale = _y_scale(drawn)
+    zero = AREA.left + _ZERO_PX
+    break_x = AREA.left + 2 * _ZERO_PX if has_zero else None
+    places = [(x_scale.place(p.x) if p.x else zero, y_scale.place(p.y), p.name) for p in drawn]
+    labels = place_labels(places, AREA, wall=break_x)
+    marks = [
+        _mark(point, x, y_scale, label) for point, (x, _, _), label in zip(drawn, places, labels, strict=True)
+    ]
+    x_ticks = _ticks(x_scale)
+    if has_zero:
+        x_ticks.insert(0, (zero, "0"))
+    return Chart(title, x_label, y_label, x_ticks, _ticks(y_scale), marks, [], break_x)
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    categories: Sequence[str] = (),
+    has_log_y: bool = False,
+) -> Chart:
+    """Draw lines; with ``categories`` their x counts these, which are equally far apart."""
+    drawn = [
+        (line, _thinned([p for p in line.points if p.is_finite and (p.y > 0 or not has_log_y)]))
+        for line in lines
+    ]
+    every = [point for _, points in drawn for point in points]
+    if categories:
+        last = len(categories) - _SHARES
+        x_scale = Scale(-_SHARES, last, AREA.left, AREA.right, tuple(map(float, range(len(categories)))))
+        x_ticks = [(x_scale.place(i), name) for i, name in enumerate(categories)]
+    else:
+        x_scale = linear_scale([0.0, *(point.x for point in every)], AREA.left, AREA.right)
+        x_ticks = _ticks(x_scale)
+    y_scale = log_scale([p.y for p in every], AREA.bottom, AREA.top) if has_log_y else _y_scale(every)
+    marks = [
+        _mark(point, x_scale.place(point.x), y_scale, None)
+        for line, points in drawn
+        for point in points
+        if line.is_marked or len(points) == 1
+    ]
+    paths = [
+        Path(line.name, " ".join(f"{x_scale.place(p.x)},{y_scale.place(p.y)}" for p in points), line.series)
+        for line, points in drawn
+    ]
+    return Chart(title, x_label, y_label, x_ticks, _ticks(y_scale), marks, paths)
+
+
+def _y_scale(points: Sequence[Point]) -> Scale:
+    ends = [point.y + sign * point.deviation for point in points for sign in (-1, 1)]
+    return linear_scale(ends, AREA.bottom, AREA.top)
+
+
+def _mark(point: Point, x: float, y_scale: Scale, label: Label | None) -> Mark:
+    bar = None
+    title = f"{point.name}: {point.y:.4g}"
+    if point.deviation:
+        bar = y_scale.place(point.y - point.deviation), y_scale.place(point.y + point.deviation)
+        title += f" ± {point.deviation:.2g}"
+    return Mark(x, y_scale.place(point.y), title, point.series, bar, label)
+
+
+def _ticks(scale: Scale) -> list[tuple[float, str]]:
+    return [(scale.place(value), short_number(value)) for value in scale.ticks]
+
+
+def _thinned(points: list[Point]) -> list[Point]:
+    """Return points at even distances in the list, the first and the last among them."""
+    if len(points) <= _MOST_POINTS:
+        return points
+    return [points[round(i * (len(points) - 1) / (_MOST_POINTS - 1))] for i in range(_MOST_POINTS)]

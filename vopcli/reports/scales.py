@@ -1,0 +1,74 @@
+"""Axes of a chart: where a value lies in pixels, and ticks at round values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_MOST_TICKS: Final = 7
+_ROUND: Final = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values from ``low`` to ``high``, laid out from ``start`` to ``end``.
+
+    Attributes:
+        low: the lowest value; above zero on a log scale.
+        high: the highest value, above ``low``.
+        start: pixels at ``low``.
+        end: pixels at ``high``.
+        ticks: round values to be marked, rising, the first at ``low`` and the last at ``high``.
+        is_log: equal factors, not equal differences, are equally far apart.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: tuple[float, ...]
+    is_log: bool = False
+
+    def place(self, value: float) -> float:
+        """Return the pixel of a value, to a tenth."""
+        bend = math.log10 if self.is_log else float
+        share = (bend(value) - bend(self.low)) / (bend(self.high) - bend(self.low))
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def linear_scale(values: Sequence[float], start: float, end: float) -> Scale:
+    """Return a scale that holds ``values``, from one round value to another."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if low == high:
+        pad = abs(low) / 10 or 1.0
+        low, high = low - pad, high + pad
+    rough = (high - low) / (_MOST_TICKS - 2)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in _ROUND if factor * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = tuple(float(f"{number * step:.12g}") for number in range(first, last + 1))
+    return Scale(ticks[0], ticks[-1], start, end, ticks)
+
+
+def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
+    """Return a log scale that holds ``values``, all above zero; where ticks at 1, 2 and 5 are many, at 1."""
+    lowest, highest = min(values, default=1.0), max(values, default=1.0)
+    powers = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 2)
+    for factors in (_ROUND[:3], _ROUND[:1]):
+        ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
+        first = max(i for i, tick in enumerate(ticks[:-1]) if tick <= lowest)
+        last = max(min(i for i, tick in enumerate(ticks) if tick >= highest), first + 1)
+        if last - first < _MOST_TICKS:
+            break
+    kept = tuple(ticks[first : last + 1])
+    return Scale(kept[0], kept[-1], start, end, kept, is_log=True)
+
+
+def short_number(value: float) -> str:
+    """Return such as 20, 1.5k, 10M; four digits at most."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}"

@@ -1,0 +1,136 @@
+"""Tables of results: cells of text, with the best of each column marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Final
+
+FIGURES: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")
+LOWER_IS_BETTER: Final = {"MdR", "MnR"}
+WAYS: Final = {"t2v": "text to video (t2v)", "v2t": "video to text (v2t)"}
+_LONGEST_NAME: Final = 28
+
+Result = Mapping[str, Any]  # what `vop eval --json` prints of one model
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table; ``kind`` is "", "best" or "published"."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: what it shows.
+        groups: headings above the columns, and how many columns each spans; may be empty.
+        columns: headings.
+        rows: as many cells as columns; the first one names the row.
+        notes: sentences that stand below.
+    """
+
+    title: str
+    groups: Sequence[tuple[str, int]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def name_results(results: Sequence[Result]) -> list[str]:
+    """Return a name for each result: its variant, or what tells it from the others of the same variant."""
+    for names in (
+        [str(result["variant"]) for result in results],
+        [PurePath(result["target"]).name for result in results],
+    ):
+        if len(set(names)) == len(names):
+            return [_shortened(name) for name in names]
+    return [_shortened(str(result["target"])) for result in results]
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """Return the figures of each model, both directions."""
+    names = name_results(results)
+    columns = ["model", "variant", "trained parameters", *FIGURES, *FIGURES, "queries", "gallery"]
+    groups = [("", 3), *((WAYS[way], len(FIGURES)) for way in WAYS), ("sizes (t2v)", 2)]
+    best = {
+        (way, name): _best([figure(result, way, name) for result in results], name)
+        for way in WAYS
+        for name in FIGURES
+    }
+    rows = []
+    for label, result in zip(names, results, strict=True):
+        figures = [
+            Cell(text := figure(result, way, name), "best" if text == best[way, name] else "")
+            for way in WAYS
+            for name in FIGURES
+        ]
+        sizes = [Cell(f"{result['t2v'][name]:,}") for name in ("num_queries", "gallery_size")]
+        rows.append(
+            [Cell(label), Cell(result["variant"]), Cell(f"{result['num_trained']:,}"), *figures, *sizes]
+        )
+    notes = [
+        "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank."
+    ]
+    if len(results) > 1:
+        notes.append("Bold and starred: the best of a column.")
+    return Table("Results", groups, columns, rows, [*notes, *_measured_how(results, names)])
+
+
+def figure(result: Result, way: str, name: str) -> str:
+    """Return a figure with one decimal."""
+    return f"{result[way][name]:.1f}"
+
+
+def _best(texts: Sequence[str], name: str) -> str:
+    """Return the best of a column, as it is printed; empty where there is nothing to compare."""
+    if len(set(texts)) < 2:
+        return ""
+    return (min if name in LOWER_IS_BETTER else max)(texts, key=float)
+
+
+def _measured_how(results: Sequence[Result], names: Sequence[str]) -> list[str]:
+    """Return what is to be known of the figures, each sentence once, with the models that it holds for."""
+    holds_for: dict[str, list[str]] = {}
+    for name, result in zip(names, results, strict=True):
+        for sentence in _sentences(result):
+            holds_for.setdefault(sentence, []).append(name)
+    return [
+        sentence if len(models) == len(results) else f"{', '.join(models)}: {sentence}"
+        for sentence, models in holds_for.items()
+    ]
+
+
+def _sentences(result: Result) -> list[str]:
+    t2v, data = result["t2v"], result["data"]
+    sentences = [
+        f"Measured on the split {result['split']}, with {result['weights']}.",
+        f"Equal scores rank by the rule {t2v['ties']!r}; {t2v['protocol']}, {result['v2t']['protocol']}.",
+    ]
+    if selected := result["selected"]:
+        sentences.append(
+            f"Epoch {selected['epoch'] + 1} was selected: {selected['rule']} ({selected['on']})."
+        )
+    if data["found_ratio"] < 1:
+        sentences.append(
+            f"Only {100 * data['found_ratio']:.1f} % of the gallery was found: not comparable with others."
+        )
+    for count, what in (
+        (result["num_cut_captions"], "captions were cut to the text tower's length"),
+        (result["num_duplicate_captions"], "captions repeat another"),
+        (t2v["num_tied_queries"], "t2v queries tie with their right answer"),
+    ):
+        if count:
+            sentences.append(f"{count:,} {what}.")
+    if t2v["uses_other_queries"]:
+        sentences.append(f"The scoring {t2v['scoring']!r} uses the other queries of the test.")
+    return [*sentences, *data["notes"]]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

@@ -1,0 +1,91 @@
+"""The page of `vop eval`: its table, recall against parameters, training curves, and first results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli import __version__
+from vopcli.data.frame_store import FrameStore
+from vopcli.errors import DataError
+from vopcli.files import written_aside
+from vopcli.reports.answers import RULE, Query, choose_queries, frame_uris, show_queries
+from vopcli.reports.curves import training_curves
+from vopcli.reports.html import Figure, Page, render
+from vopcli.reports.plots import Point, scatter
+from vopcli.reports.tables import name_results, results_table
+from vopcli.workflows.runs import is_run, read_run
+
+X_LABEL: Final = "trained parameters, log scale"
+Y_LABEL: Final = "t2v R@1 (%)"
+
+Results = Sequence[Mapping[str, Any]]
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse before the work begins what could not be written after it.
+
+    Raises:
+        DataError: the file is there.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists already", hint="name another file or use --overwrite")
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write the page; half of a character, as a file name may hold, is shown escaped.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    with written_aside(path) as aside:
+        aside.write_bytes(render(page, version=__version__).encode("utf-8", "backslashreplace"))
+
+
+def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
+    """Build the page of what was measured together.
+
+    Args:
+        results: of `evaluate`.
+        store: the frames of the videos that were found.
+        num_queries: captions whose first results are shown.
+
+    Raises:
+        DataError: a run folder or the frame store is damaged.
+    """
+    names = name_results(results)
+    points = [
+        Point(result["num_trained"], result["t2v"]["R@1"], name, series=number)
+        for number, (name, result) in enumerate(zip(names, results, strict=True))
+    ]
+    title = "Recall against what is trained"
+    figures = [Figure(title, [scatter("On the test queries", points, x_label=X_LABEL, y_label=Y_LABEL)])]
+    logs = {
+        series: (name, read_run(folder).log)
+        for series, (name, result) in enumerate(zip(names, results, strict=True))
+        if is_run(folder := Path(result["target"]))
+    }
+    if curves := training_curves(logs):
+        figures.append(curves)
+    queries = show_first_results(results, names, store, num_queries)
+    return Page("Text-video retrieval", [results_table(results)], figures, queries, [RULE])
+
+
+def show_first_results(results: Results, names: Sequence[str], store: Path, count: int) -> list[Query]:
+    """Choose ``count`` captions and show what each model found first, with frames of the store.
+
+    Raises:
+        DataError: the store is damaged, or does not hold a video that was found.
+    """
+    if not count:
+        return []
+    opened = FrameStore.open(store)
+    videos = {video.path: video for video in opened.videos}
+
+    def frames_of(path: str) -> list[str]:
+        if path not in videos:
+            raise DataError(f"{store} does not hold {path}", hint="name the frame store that was measured on")
+        return frame_uris(opened.read(videos[path]))
+
+    return show_queries(results, names, choose_queries(results, count), frames_of)
