@@ -97,6 +97,8 @@ def extract_frames(
         strict=strict,
         dry_run=dry_run,
     )
+    if splits and settings.dataset is None:
+        raise UsageError("--split is for a benchmark", hint="name one with --dataset, or leave --split out")
     progress = console.progress(quiet=quiet)
     if settings.dataset is not None:
         request = on_benchmark(request, settings, options.names(splits), progress)

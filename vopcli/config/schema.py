@@ -41,6 +41,9 @@ class DataConfig:
         None,
         text="videos of the benchmark to leave out: dgl, x-pool or unbreakable, or a file with an id a line",
     )
+    prefer: str | None = setting(
+        None, text="suffixes of which the first counts where a video has several files, such as .mp4,.webm"
+    )
     last_caption_only: bool = setting(
         default=False, text="of each video only the last caption, as X-Pool reads LSMDC"
     )

@@ -20,6 +20,7 @@ from vopcli.data.annotations.registry import (
     skip_list,
 )
 from vopcli.data.annotations.sources import read_ids
+from vopcli.data.annotations.video_files import VideoFiles
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import UsageError
 from vopcli.progress import Progress
@@ -79,8 +80,24 @@ def read_stored(data: DataConfig, store: FrameStore, splits: Collection[str] | N
     if data.captions:
         return match_captions(read_captions(Path(data.captions)), keys)
     dataset, _ = named_benchmark(data)
-    files = index_dataset_keys(dataset, keys)
+    files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
     return find_dataset_files(read_benchmark(data, splits), dataset, files, store=str(store.path))
+
+
+def find_below_root(data: DataConfig, annotations: Annotations) -> tuple[VideoFiles, Annotations]:
+    """Look for the videos below the benchmark's folder; the reports say which are missing.
+
+    Raises:
+        DataError: two files may be the same video, or there is none at all.
+    """
+    dataset, root = named_benchmark(data)
+    files = index_dataset_files(dataset, root, prefer=_preferred(data))
+    return files, find_dataset_files(annotations, dataset, files)
+
+
+def _preferred(data: DataConfig) -> list[str]:
+    suffixes = (data.prefer or "").split(",")
+    return [f".{suffix.strip().lstrip('.')}" for suffix in suffixes if suffix.strip()]
 
 
 def _skipped(dataset: DatasetName, skip: str | None) -> Collection[str]:
@@ -109,10 +126,11 @@ def on_benchmark(
     annotations = read_benchmark(data, splits)
     if request.sources:
         keys = [video.path for video in find(request)[0]]
-        found = find_dataset_files(annotations, dataset, index_dataset_keys(dataset, keys))
+        found = find_dataset_files(
+            annotations, dataset, index_dataset_keys(dataset, keys, prefer=_preferred(data))
+        )
     else:
-        files = index_dataset_files(dataset, root)
-        found = find_dataset_files(annotations, dataset, files)
+        files, found = find_below_root(data, annotations)
         for folder in files.unreadable:
             progress.warn(f"{folder} cannot be read")
         for report in found.reports:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vopcli.config.schema import DataConfig
 from vopcli.data.annotations.records import Annotations
-from vopcli.data.annotations.registry import BENCHMARKS, find_dataset_files, index_dataset_files
+from vopcli.data.annotations.registry import BENCHMARKS
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import UsageError
-from vopcli.workflows.benchmark import named_benchmark, read_benchmark, read_stored
+from vopcli.workflows.benchmark import find_below_root, read_benchmark, read_stored
 
 
 def check_data(data: DataConfig, splits: Collection[str] | None = None) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def check_data(data: DataConfig, splits: Collection[str] | None = None) -> dict[
 
     Args:
         data: names a benchmark or a file of captions.
-        splits: of a benchmark, those to check; None: all that are there.
+        splits: those to check; None: all that are there.
 
     Raises:
         UsageError: the settings name neither captions nor a benchmark, or captions without a frame store.
@@ -31,16 +32,16 @@ def check_data(data: DataConfig, splits: Collection[str] | None = None) -> dict[
     published = BENCHMARKS[data.dataset].published_videos if data.dataset else {}
     if data.frames and Path(data.frames).exists():
         store = FrameStore.open(Path(data.frames))
-        return _document(read_stored(data, store, splits), str(store.path), published)
+        found = read_stored(data, store, splits)
+        chosen = {name: found.split(name) for name in splits or found.splits}
+        return _document(replace(found, splits=chosen), str(store.path), published)
     if data.captions:
         raise UsageError(
             f"no frame store to look for the videos of {data.captions} in",
             hint="make one with `vop extract-frames`, and name it with --frames",
         )
-    dataset, root = named_benchmark(data)
-    annotations = read_benchmark(data, splits)
-    files = index_dataset_files(dataset, root)
-    document = _document(find_dataset_files(annotations, dataset, files), str(root), published)
+    files, found = find_below_root(data, read_benchmark(data, splits))
+    document = _document(found, str(data.root), published)
     document["notes"] += [f"{folder} cannot be read" for folder in files.unreadable]
     return document
 

@@ -92,7 +92,7 @@ def find_files(
     if ambiguous:
         raise DataError(
             f"{len(ambiguous)} videos of {annotations.name} have more than one file: {listing(ambiguous, 3)}",
-            hint="name the folder that holds each video once, or say which suffix counts",
+            hint="name the folder that holds each video once, or say with data.prefer which suffix counts",
         )
     missing = [name for report in result.reports for name in report.without_file]
     if missing and not any(report.num_used for report in result.reports):
