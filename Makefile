@@ -24,9 +24,9 @@ lint: .venv/ready-dev ## format, lint, layers, types, README in step
 check-wheel: .venv/ready-dev ## build the wheel, install it elsewhere, search there
 	$(BIN)/python .ci/check_wheel.py
 
-bench: .venv/ready-dev ## measure against the peers; an hour on two cores
+bench: .venv/ready-dev ## measure against the peers; an hour and a half on two cores
 	$(PIP) --editable '.[bench]'
-	for topic in decode store encode search cold_start; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
+	for topic in decode store encode search cold_start train; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
 
 demo-weights: .venv/ready ## train demo-tiny again
 	$(BIN)/python assets/demo/train.py
