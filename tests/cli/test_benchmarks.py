@@ -265,6 +265,30 @@ def test_videos_can_be_left_out_by_name(folder: Path, release: Release) -> None:
     }
 
 
+def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release: Release) -> None:
+    named = ("--dataset", "msrvtt-9k")
+    extract = ("--workers", "1", "--quiet")
+    assert vop("extract-frames", "out.h5", *named, "--split", "train", *extract).exit_code == 0
+    assert vop("train", *named, "--dry-run", *SHORT).exit_code == 0, "test videos are not needed to train"
+    error = refused(vop("eval", *named, "zero-shot", "--allow-missing"), 3)
+    assert "out.h5 holds none of the 4 videos of msrvtt-9k, such as 'video200'" in error
+    files = [*release.files["train"][:4], "gone.mp4"]
+    lines = [{"video": file, "caption": "a thing"} for file in files]
+    lines += [{"video": "gone too.mp4", "caption": "a thing", "split": "val"}]
+    (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    own = ("--captions", "captions.jsonl")
+    error = refused(vop("eval", *own, "zero-shot", "--split", "train"), 3)
+    assert "1 of 5 videos of captions.jsonl are not in out.h5: train: gone.mp4" in error
+    result = told(vop("eval", *own, "zero-shot", "--split", "train", "--allow-missing", "--json"))
+    assert (result["dataset"], result["published"], result["data"]["found_ratio"]) == (None, None, 0.8)
+    error = refused(vop("train", *own, *SHORT), 3)
+    assert "2 of 6 videos of captions.jsonl are not in out.h5: train: gone.mp4; val: gone too.mp4" in error
+    error = refused(vop("train", *own, *SHORT, "--allow-missing"), 3)
+    assert "out.h5 holds none of the videos of the split 'val' of captions.jsonl" in error
+    error = refused(vop("eval", *own, *named, "zero-shot"), 2)
+    assert "data.captions and data.dataset (msrvtt-9k) are both given: leave one out" in error
+
+
 def test_a_video_of_two_files_is_asked_about(folder: Path, release: Release) -> None:
     (folder / "release" / "video0.avi").write_bytes(b"another")
     named = ("data", "check", "--dataset", "msrvtt-9k")
