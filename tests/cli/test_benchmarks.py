@@ -152,31 +152,20 @@ def test_a_gallery_that_is_not_whole_is_refused_unless_allowed(folder: Path, rel
 def test_frames_of_another_part_are_refused_and_made_anew(folder: Path) -> None:
     release = write_benchmark(DatasetName.DIDEMO, folder / "release")
     names = ("--dataset", "didemo")
-    extract = ("--workers", "1", "--quiet")
-    assert vop("extract-frames", "release", "out.h5", *extract).exit_code == 0
-    assert (
-        vop(
-            "extract-frames", *(f"release/{file}" for file in release.files["test"]), "out.h5", *extract
-        ).exit_code
-        == 0
-    )
-    error = refused(vop("eval", *names, "zero-shot", "--split", "test"), 3)
+    test = [f"release/{file}" for file in release.files["test"]]
+    extract = ("extract-frames", *test, "out.h5", "--workers", "1", "--quiet")
+    assert vop(*extract).exit_code == 0
+    error = refused(vop("eval", *names, "zero-shot"), 3)
     assert "holds other parts of 4 videos than didemo speaks of: " in error
     assert "(0 to inf s, not 0 to 31 s)" in error
-    again = told(
-        vop(
-            "extract-frames",
-            *(f"release/{file}" for file in release.files["test"]),
-            "out.h5",
-            *names,
-            *extract,
-            "--split",
-            "test",
-            "--json",
-        )
+    assert "--split chooses among the videos below the benchmark's folder" in refused(
+        vop(*extract, *names, "--split", "test"), 2
     )
-    assert again["num_changed"] == 4
+    again = vop(*extract, *names, "--json")
+    assert told(again)["num_changed"] == 4
+    assert "Warning: train: 8 videos have no file: " in again.stderr
     assert vop("eval", *names, "zero-shot", "--quiet").exit_code == 0
+    assert "gone.h5 does not exist" in refused(vop("data", "check", *names, "--frames", "gone.h5"), 3)
 
 
 def test_only_the_asked_splits_are_extracted(folder: Path, release: Release) -> None:

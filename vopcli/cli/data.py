@@ -40,7 +40,7 @@ def check(
 
     given = {"data": {"dataset": dataset, "root": root, "captions": captions, "frames": frames}}
     settings = override(load_config(config, preset=preset), given)
-    result = check_data(settings.data, options.names(splits))
+    result = check_data(settings.data, options.names(splits), store_must_exist=frames is not None)
     if as_json:
         console.print_json(result)
     else:

@@ -115,28 +115,31 @@ def on_benchmark(
     Args:
         request: without sources, the videos below the benchmark's folder that its splits list are taken.
         data: names the benchmark.
-        splits: those whose videos are wanted; None: all that are there.
+        splits: those whose videos are wanted, where no sources are named; None: all that are there.
         progress: told what is missing.
 
     Raises:
-        UsageError: the settings name no benchmark, or it has no such split.
+        UsageError: the settings name no benchmark, or it has no such split, or sources are named too.
         DataError: the annotations are damaged, two files may be the same video, or there is none at all.
     """
-    dataset, root = named_benchmark(data)
+    if splits and request.sources:
+        raise UsageError(
+            "--split chooses among the videos below the benchmark's folder, and others are named",
+            hint="leave out either --split or the videos",
+        )
     annotations = read_benchmark(data, splits)
+    dataset, root = named_benchmark(data)
     if request.sources:
         keys = [video.path for video in find(request)[0]]
-        found = find_dataset_files(
-            annotations, dataset, index_dataset_keys(dataset, keys, prefer=_preferred(data))
-        )
+        files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
+        found = find_dataset_files(annotations, dataset, files)
     else:
         files, found = find_below_root(data, annotations)
-        for folder in files.unreadable:
-            progress.warn(f"{folder} cannot be read")
-        for report in found.reports:
-            if missing := report.without_file:
-                progress.warn(f"{report.split}: {len(missing)} videos have no file: {listing(missing)}")
-        names = sorted(found.windows(), key=os.fsencode)
-        request = replace(request, sources=[root], names=names)
+        request = replace(request, sources=[root], names=sorted(found.windows(), key=os.fsencode))
+    for folder in files.unreadable:
+        progress.warn(f"{folder} cannot be read")
+    for report in found.reports:
+        if missing := report.without_file:
+            progress.warn(f"{report.split}: {len(missing)} videos have no file: {listing(missing)}")
     windows = {key: window for key, window in found.windows().items() if window is not None}
     return replace(request, windows=windows)

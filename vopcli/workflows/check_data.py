@@ -15,7 +15,9 @@ from vopcli.errors import UsageError
 from vopcli.workflows.benchmark import find_below_root, read_benchmark, read_stored
 
 
-def check_data(data: DataConfig, splits: Collection[str] | None = None) -> dict[str, Any]:
+def check_data(
+    data: DataConfig, splits: Collection[str] | None = None, *, store_must_exist: bool = False
+) -> dict[str, Any]:
     """Say what is there, as a JSON document: the report of each split, and how many videos were published.
 
     Videos are looked for in the frame store that the settings name; where it does not exist (yet), among the
@@ -24,13 +26,14 @@ def check_data(data: DataConfig, splits: Collection[str] | None = None) -> dict[
     Args:
         data: names a benchmark or a file of captions.
         splits: those to check; None: all that are there.
+        store_must_exist: look in the frame store and nowhere else.
 
     Raises:
         UsageError: the settings name neither captions nor a benchmark, or captions without a frame store.
         DataError: a file is missing or damaged, or not one video is there.
     """
     published = BENCHMARKS[data.dataset].published_videos if data.dataset else {}
-    if data.frames and Path(data.frames).exists():
+    if data.frames and (store_must_exist or Path(data.frames).exists()):
         store = FrameStore.open(Path(data.frames))
         found = read_stored(data, store, splits)
         chosen = {name: found.split(name) for name in splits or found.splits}
