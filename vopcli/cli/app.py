@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from vopcli.cli import console
+from vopcli.cli.compare import compare
 from vopcli.cli.data import app as data
 from vopcli.cli.demo import demo
 from vopcli.cli.encode import encode
@@ -80,6 +81,7 @@ app = typer.Typer(
 app.command("extract-frames")(extract_frames)
 app.command()(train)
 app.command("eval")(evaluate)
+app.command()(compare)
 app.command()(encode)
 app.command()(search)
 app.command()(methods)

@@ -1,0 +1,176 @@
+"""``vop compare`` on files as ``vop eval --json`` prints them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.support.training import make_captioned_folder
+from vopcli.cli.app import app
+from vopcli.errors import DataError, UsageError
+from vopcli.workflows.compare_results import compare_files
+
+NUM_VIDEOS, PER_VIDEO = 8, 3
+
+
+def document(target: str, ranks: list[float], video_ranks: list[float]) -> dict[str, Any]:
+    ways = {
+        way: {
+            "queries": list(range(len(row))),
+            "ranks": row,
+            "num_ranks": len(row),
+            "num_queries": len(row),
+            "gallery_size": NUM_VIDEOS,
+        }
+        for way, row in (("t2v", ranks), ("v2t", video_ranks))
+    }
+    answers = [
+        {"caption": f"caption {i}", "video": f"{i // PER_VIDEO}.mp4", "first": "0.mp4"}
+        for i in range(len(ranks))
+    ]
+    return {"target": target, "dataset": None, "split": "test", "ties": "average", "answers": answers, **ways}
+
+
+@pytest.fixture
+def results() -> list[dict[str, Any]]:
+    generator = np.random.default_rng(3)
+    drawn = generator.integers(1, NUM_VIDEOS + 1, (2, NUM_VIDEOS * PER_VIDEO)).astype(float).tolist()
+    videos = generator.integers(1, NUM_VIDEOS + 1, (2, NUM_VIDEOS)).astype(float).tolist()
+    return [document(name, *rows) for name, *rows in zip(("one", "two"), drawn, videos, strict=True)]
+
+
+def write(path: Path, value: Any) -> Path:
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_values_wins_and_intervals_are_those_of_a_plain_loop(
+    tmp_path: Path, results: list[dict[str, Any]]
+) -> None:
+    files = [write(tmp_path / f"{i}.json", result) for i, result in enumerate(results)]
+    found = compare_files(files)
+    first, second = (np.array(result["t2v"]["ranks"]) for result in results)
+    against = found["models"][1]["t2v"]["against_baseline"]
+    assert against["wins"] == sum(b < a for a, b in zip(first, second, strict=True))
+    assert against["losses"] == sum(b > a for a, b in zip(first, second, strict=True))
+    assert against["num_groups"] == NUM_VIDEOS
+    generator = np.random.default_rng(0)
+    change = np.array([100.0 * ((b <= 5) - float(a <= 5)) for a, b in zip(first, second, strict=True)])
+    by_video = change.reshape(NUM_VIDEOS, PER_VIDEO)
+    means = [by_video[generator.integers(0, NUM_VIDEOS, NUM_VIDEOS)].mean() for _ in range(10_000)]
+    interval = against["difference"]["R@5"]
+    assert interval["value"] == pytest.approx(change.mean())
+    assert [interval["low"], interval["high"]] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=2.5)
+    assert "against_baseline" not in found["models"][0]["t2v"]
+    ratios = {f"caption {i}": a / b for i, (a, b) in enumerate(zip(first, second, strict=True))}
+    won = against["most_won"]
+    assert [ratios[item["caption"]] for item in won] == sorted(ratios.values(), reverse=True)[:3]
+    assert all(item["rank_before"] / item["rank"] == ratios[item["caption"]] for item in won)
+    assert [ratios[item["caption"]] for item in against["most_lost"]] == sorted(ratios.values())[:3]
+
+
+def test_a_baseline_is_chosen_by_name_or_file(tmp_path: Path, results: list[dict[str, Any]]) -> None:
+    both = write(tmp_path / "both.json", results)
+    assert compare_files([both])["baseline"] == "one"
+    assert compare_files([both], baseline="two")["baseline"] == "two"
+    other = write(tmp_path / "other.json", {**results[0], "target": "three"})
+    assert compare_files([both, other], baseline=str(other))["baseline"] == "three"
+    with pytest.raises(UsageError, match="no model is called 'four'"):
+        compare_files([both], baseline="four")
+    with pytest.raises(UsageError, match="one model alone"):
+        compare_files([other])
+    same = compare_files([both, both])
+    assert [model["model"] for model in same["models"]][2:] == [f"{both}:one", f"{both}:two"]
+
+
+def change_split(result: dict[str, Any]) -> None:
+    result["split"] = "val"
+
+
+def change_ties(result: dict[str, Any]) -> None:
+    result["ties"] = "pessimistic"
+
+
+def change_caption(result: dict[str, Any]) -> None:
+    result["answers"][4]["caption"] = "another"
+
+
+def change_gallery(result: dict[str, Any]) -> None:
+    result["t2v"]["gallery_size"] = 99
+
+
+def drop_ranks(result: dict[str, Any]) -> None:
+    del result["t2v"]["ranks"]
+
+
+def cut_ranks(result: dict[str, Any]) -> None:
+    result["t2v"]["ranks"].pop()
+
+
+def spoil_rank(result: dict[str, Any]) -> None:
+    result["v2t"]["ranks"][0] = float("nan")
+
+
+def name_rank(result: dict[str, Any]) -> None:
+    result["v2t"]["ranks"][0] = "first"
+
+
+def count_ties(result: dict[str, Any]) -> None:
+    result["v2t"]["num_ranks"] = 9
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (change_split, "differ in split: test and val"),
+        (change_ties, "differ in rule for equal scores"),
+        (change_caption, "were asked other captions: 'caption 4' of 1.mp4, and 'another'"),
+        (change_gallery, "differ in gallery"),
+        (drop_ranks, "does not hold the ranks of a model"),
+        (cut_ranks, "is damaged"),
+        (spoil_rank, "is damaged"),
+        (name_rank, "does not hold the ranks"),
+        (count_ties, "--ties clip4clip"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: Path, results: list[dict[str, Any]], change: Any, match: str
+) -> None:
+    changed = copy.deepcopy(results[1])
+    change(changed)
+    files = [write(tmp_path / "a.json", results[0]), write(tmp_path / "b.json", changed)]
+    with pytest.raises(DataError, match=match):
+        compare_files(files)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"t2v": 1}', "[" * 100_000])
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"a\.json"):
+        compare_files([path, path])
+
+
+def test_what_eval_prints_can_be_compared(
+    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_captioned_folder(tmp_path, training_store))
+    runner = CliRunner()
+    done = runner.invoke(app, ["eval", "zero-shot", "--json"])
+    assert done.exit_code == 0, done.stderr
+    (tmp_path / "a.json").write_text(done.stdout)
+    compared = runner.invoke(app, ["compare", "a.json", "a.json"])
+    assert compared.exit_code == 0, compared.stderr
+    lines = [line.split("\t") for line in compared.stdout.splitlines()]
+    assert [line[1] for line in lines[:6]] == [f"{way} R@{k}" for way in ("t2v", "v2t") for k in (1, 5, 10)]
+    assert all(line[5:] == ["+0.0", "+0.0", "+0.0", "0", "0", line[10]] for line in lines[6:])
+    result = json.loads(done.stdout)
+    assert float(lines[0][2]) == pytest.approx(result["t2v"]["R@1"], abs=0.05)
+    as_json = runner.invoke(app, ["compare", "a.json", "a.json", "--json"])
+    assert json.loads(as_json.stdout)["num_captions"] == result["t2v"]["num_queries"]
