@@ -17,6 +17,7 @@ from vopcli.cli.evaluate import evaluate
 from vopcli.cli.extract_frames import extract_frames
 from vopcli.cli.info import info
 from vopcli.cli.methods import methods
+from vopcli.cli.report import report
 from vopcli.cli.search import search
 from vopcli.cli.train import train
 from vopcli.cli.weights import app as weights
@@ -82,6 +83,7 @@ app.command("extract-frames")(extract_frames)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(report)
 app.command()(encode)
 app.command()(search)
 app.command()(methods)

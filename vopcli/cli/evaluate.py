@@ -33,11 +33,8 @@ def evaluate(
     device: options.Device = "auto",
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(metavar="PAGE.html", help="Write tables, pictures and first results to one page."),
-    ] = None,
-    queries: Annotated[int, typer.Option(min=0, help="Captions whose first results the page shows.")] = 8,
+    html: options.Html = None,
+    queries: options.Queries = 8,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,

@@ -71,3 +71,10 @@ Splits = Annotated[
 def names(listed: str | None) -> list[str] | None:
     """Return names that stand between commas; None where none are given."""
     return [name.strip() for name in listed.split(",") if name.strip()] if listed else None
+
+
+Html = Annotated[
+    Path | None,
+    typer.Option(metavar="PAGE.html", help="Write tables, pictures and first results to one page."),
+]
+Queries = Annotated[int, typer.Option(min=0, help="Captions whose first results the page shows.")]

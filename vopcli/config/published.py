@@ -88,7 +88,8 @@ TRAINED_MILLIONS: Final[Mapping[Variant, float]] = {
 _PROMPTS: Final = frozenset({"prompt_length", "sides", "layers", "text_suffix"})
 _SPECIFIC: Final = _PROMPTS | {"specific_length"}
 _ADAPTER: Final = frozenset({"adapter_width", "adapter_scale"})
-_USED_SETTINGS: Final[Mapping[Variant, frozenset[str]]] = {
+# of the section tuning, what each variant looks at besides its name
+USED_SETTINGS: Final[Mapping[Variant, frozenset[str]]] = {
     Variant.ADAPTER_ATTN: _ADAPTER,
     Variant.ADAPTER_FFN: _ADAPTER,
     Variant.VOP: _PROMPTS,
@@ -103,7 +104,7 @@ _USED_SETTINGS: Final[Mapping[Variant, frozenset[str]]] = {
 def published_figures(dataset: DatasetName, tuning: TuningConfig) -> Figures | None:
     """Return what the paper reports for these settings of a method, on the test split; None: nothing."""
     default, variant = TuningConfig(), tuning.variant
-    used = _USED_SETTINGS.get(variant, frozenset())
+    used = USED_SETTINGS.get(variant, frozenset())
     changed = {name for name in used if getattr(tuning, name) != getattr(default, name)}
     if not changed:
         return RESULTS.get((dataset, variant))

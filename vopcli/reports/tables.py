@@ -9,7 +9,7 @@ from typing import Any, Final
 
 FIGURES: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")
 LOWER_IS_BETTER: Final = {"MdR", "MnR"}
-WAYS: Final = {"t2v": "text to video (t2v)", "v2t": "video to text (v2t)"}
+WAY_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
 _LONGEST_NAME: Final = 28
 
 Result = Mapping[str, Any]  # what `vop eval --json` prints of one model
@@ -57,17 +57,17 @@ def results_table(results: Sequence[Result]) -> Table:
     """Return the figures of each model, both directions."""
     names = name_results(results)
     columns = ["model", "variant", "trained parameters", *FIGURES, *FIGURES, "queries", "gallery"]
-    groups = [("", 3), *((WAYS[way], len(FIGURES)) for way in WAYS), ("sizes (t2v)", 2)]
+    groups = [("", 3), *((WAY_TITLES[way], len(FIGURES)) for way in WAY_TITLES), ("sizes (t2v)", 2)]
     best = {
         (way, name): _best([figure(result, way, name) for result in results], name)
-        for way in WAYS
+        for way in WAY_TITLES
         for name in FIGURES
     }
     rows = []
     for label, result in zip(names, results, strict=True):
         figures = [
             Cell(text := figure(result, way, name), "best" if text == best[way, name] else "")
-            for way in WAYS
+            for way in WAY_TITLES
             for name in FIGURES
         ]
         sizes = [Cell(f"{result['t2v'][name]:,}") for name in ("num_queries", "gallery_size")]

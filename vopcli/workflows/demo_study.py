@@ -13,7 +13,7 @@ from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import Config
 from vopcli.files import written_aside
 from vopcli.progress import Progress
-from vopcli.workflows.compare_runs import mean_and_deviation
+from vopcli.reports.means import mean_and_deviation
 from vopcli.workflows.demo_tune import DemoScore, demo_config, score
 from vopcli.workflows.train import TrainRequest, prepare, run
 

@@ -1,0 +1,129 @@
+"""``vop report`` from run folders and files of ``vop eval``, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.pages import Outline, make_result
+from tests.support.training import make_captioned_folder
+from vopcli.cli.app import app
+from vopcli.config.choices import Variant
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def vop(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def write(path: Path, *results: dict[str, Any]) -> str:
+    path.write_text(json.dumps(list(results)))
+    return str(path)
+
+
+def seeded(variant: str, seed: int, ranks: list[float], **changes: Any) -> dict[str, Any]:
+    return make_result(variant, 122_880, ranks, seed=seed, target=f"runs/{variant}-seed{seed}", **changes)
+
+
+def test_runs_of_several_seeds_are_one_row_beside_the_published_one(folder: Path) -> None:
+    results = [
+        seeded("VoP", 0, [1, 1, 3, 9]),
+        seeded("VoP", 1, [1, 2, 3, 9]),
+        make_result("zero-shot", 0, [2, 2, 2, 2]),
+    ]
+    done = vop("report", write(folder / "a.json", *results), "--published", "msrvtt-9k")
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [
+        [way, variant.value] for way in ("t2v", "v2t") for variant in Variant
+    ]
+    row = rows[list(Variant).index(Variant.VOP)]
+    assert row[2:8] == ["122,880", "0.1 M", "2", "test", "37.5 ± 17.7", "39.6"]
+    assert "by the authors" in done.stderr
+    document = json.loads(vop("report", "a.json", "--published", "msrvtt-9k", "--json").stdout)
+    figures = {group["label"]: group["t2v"]["R@1"] for group in document}
+    assert figures["VoP"] == {"mean": 37.5, "deviation": pytest.approx(17.6777, abs=1e-3), "published": 39.6}
+    assert figures["zero-shot"] == {"mean": 0.0, "deviation": None, "published": 31.5}
+
+
+def test_the_benchmark_is_the_results_own_unless_given(folder: Path) -> None:
+    source = write(folder / "a.json", seeded("VoP", 0, [1, 2], dataset="msrvtt-9k"), seeded("P", 0, [1, 2]))
+    groups = json.loads(vop("report", source, "--json").stdout)
+    assert [(group["label"], group["dataset"], group["t2v"]["R@1"]["published"]) for group in groups] == [
+        ("VoP", "msrvtt-9k", 39.6),
+        ("P", None, None),
+    ]
+
+
+def test_from_training_to_the_finished_page(folder: Path, training_store: Path) -> None:
+    make_captioned_folder(folder, training_store)
+    for arguments in (("both",), ("text", "--sides", "text")):
+        done = vop("train", "--variant", "VoP", "--epochs", "1", "--seeds", "0,1", "--output", *arguments)
+        assert done.exit_code == 0, done.stderr
+    runs = [f"{output}/VoP-seed{seed}" for output in ("both", "text") for seed in (0, 1)]
+    found = json.loads(vop("report", *runs, "--json").stdout)
+    assert [(group["label"], group["runs"]) for group in found] == [
+        ("VoP, prompt_length 3, sides both", runs[:2]),
+        ("VoP, prompt_length 3, sides text", runs[2:]),
+    ]
+    assert all(group["measured_on"].startswith("validation: ") for group in found)
+
+    measured = vop("eval", *runs, "--json")
+    assert measured.exit_code == 0, measured.stderr
+    (folder / "eval.json").write_text(measured.stdout)
+    arguments = ("report", *runs, "eval.json", "--frames", "out.h5", "--queries", "2", "--html", "page.html")
+    done = vop(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert {line.split("\t")[5] for line in done.stdout.splitlines()} == {"test"}
+    page = Outline((folder / "page.html").read_text(encoding="utf-8"))
+    labels = {svg.get("aria-label") for svg in page.named("svg")}
+    assert {"t2v R@1 and trained parameters", "By sides", "Training loss"} <= labels
+    assert page.named("img")
+    assert vop(*arguments).exit_code == 3
+    assert vop(*arguments, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (("gone.json",), 3, ("gone.json does not exist",)),
+        ((".",), 3, (". is no finished run", "vop eval --json")),
+        (("text.json",), 3, ("text.json is no JSON",)),
+        (("number.json",), 3, ("number.json holds no results",)),
+        (("poor.json",), 3, ("poor.json is no result of this version's", "'tuning'")),
+        (("odd.json",), 3, ("odd.json: variant cannot be 'Q'",)),
+        (("deep.json",), 3, ("deep.json is no JSON",)),
+        (("good.json", "other.json", "--frames", "out.h5"), 2, ("measured on different captions",)),
+        (("good.json", "--frames", "out.h5"), 3, ("out.h5 does not exist",)),
+        (("bare.json", "--frames", "out.h5"), 3, ("bare-run has no ranks and first results",)),
+        (("good.json", "--published", "imagenet"), 2, ("imagenet",)),
+    ],
+)
+def test_what_is_wrong_is_named(
+    folder: Path, arguments: tuple[str, ...], code: int, parts: tuple[str, ...]
+) -> None:
+    good = seeded("VoP", 0, [1, 2])
+    (folder / "text.json").write_text("hello")
+    (folder / "number.json").write_text("3")
+    (folder / "deep.json").write_text("[" * 100_000)
+    write(folder / "poor.json", {"t2v": {}})
+    write(folder / "odd.json", {**good, "tuning": {"variant": "Q"}})
+    write(folder / "good.json", good)
+    write(folder / "other.json", seeded("P", 0, [1, 2, 3]))
+    write(folder / "bare.json", {**good, "answers": None, "target": "bare-run"})
+    done = vop("report", *arguments, "--html", "page.html")
+    assert done.exit_code == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines[-2:]] == ["Error", "Hint"]
+    assert all(part in lines[-2] + lines[-1] for part in parts)

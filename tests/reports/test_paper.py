@@ -1,0 +1,124 @@
+"""Table 1 and figures 1 and 3: own figures, published ones in their own columns, and ablations."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.reports.test_groups import measured
+from vopcli.config.choices import ContextModule, DatasetName, Variant
+from vopcli.config.schema import TuningConfig
+from vopcli.reports.groups import group_runs
+from vopcli.reports.paper import ablation_figure, notes, paper_table, recall_figure, text_table
+
+DATASET = DatasetName.MSRVTT_9K
+OWN = group_runs([measured(40.0, 0), measured(43.0, 1), measured(50.0, 0, Variant.P)])
+
+
+def cells(way: str, dataset: DatasetName | None, label: str) -> dict[str, str]:
+    table = paper_table(OWN, dataset, way)
+    headings = [
+        f"{before} {name}" if name == "published" else name
+        for before, name in zip(["", *table.columns], table.columns, strict=False)
+    ]
+    rows = [[cell.text for cell in row] for row in table.rows]
+    [row] = [row for row in rows if row[0] == label]
+    return dict(zip(headings, row, strict=True))
+
+
+def test_own_and_published_figures_have_columns_of_their_own() -> None:
+    row = cells("t2v", DATASET, "VoP")
+    assert (row["R@1"], row["R@1 published"]) == ("41.5 ± 2.1", "39.6")
+    assert (row["trained"], row["trained published"], row["runs"], row["on"]) == ("100", "0.1 M", "2", "test")
+    assert (row["R@5"], row["R@5 published"]) == ("", "66.7")
+    kinds = {cell.kind for line in paper_table(OWN, DATASET, "t2v").rows for cell in line[6::2]}
+    assert kinds == {"published"}
+
+
+def test_a_method_without_runs_has_an_empty_place() -> None:
+    table = paper_table(OWN, DATASET, "t2v")
+    assert [row[0].text for row in table.rows] == [variant.value for variant in Variant]
+    row = cells("t2v", DATASET, "C+F")
+    assert (row["R@1"], row["R@1 published"], row["trained"], row["runs"]) == ("", "44.6", "", "")
+    assert cells("v2t", DATASET, "zero-shot")["R@1 published"] == ""
+
+
+def test_without_a_benchmark_nothing_published_is_shown() -> None:
+    table = paper_table(OWN, None, "t2v")
+    assert [row[0].text for row in table.rows] == ["VoP", "P"]
+    assert not any(cell.text for row in table.rows for cell in row if cell.kind == "published")
+    assert not any("authors" in note for note in notes(OWN, None))
+    assert any("by the authors" in note for note in notes(OWN, DATASET))
+
+
+def test_other_settings_than_the_papers_stand_beside_an_open_row() -> None:
+    other = TuningConfig(variant=Variant.F, split_layer=2)
+    groups = group_runs([measured(40.0, 0, Variant.F, tuning=other, settings={"split_layer": 2})])
+    labels = [row[0].text for row in paper_table(groups, DATASET, "t2v").rows]
+    place = labels.index("F, split_layer 2")
+    assert labels[place : place + 2] == ["F, split_layer 2", "F, as published"]
+
+
+def test_the_terminal_has_both_directions() -> None:
+    columns, rows = text_table(OWN, DATASET)
+    assert {len(row) for row in rows} == {len(columns)}
+    assert [row[0] for row in rows] == ["t2v"] * 13 + ["v2t"] * 13
+
+
+def test_figure_1_has_own_and_published_points() -> None:
+    figure = recall_figure(OWN, DATASET)
+    [chart] = figure.charts
+    own = [mark for mark in chart.marks if mark.series == 0]
+    assert [mark.title for mark in own] == ["VoP: 41.5 ± 2.1", "P: 50"]
+    assert len(chart.marks) == 2 + 13
+    assert figure.legend[0] == ("own, test", 0)
+    assert "published" in figure.legend[1][0]
+    assert len(recall_figure(OWN, None).charts[0].marks) == 2
+
+
+@pytest.mark.parametrize("dataset", [DATASET, None])
+def test_figure_3_draws_the_setting_in_which_runs_differ(dataset: DatasetName | None) -> None:
+    runs = [
+        measured(recall + seed, seed, settings={"sides": sides, "epochs": 5})
+        for sides, recall in (("both", 40.0), ("text", 30.0))
+        for seed in (0, 2)
+    ]
+    figure = ablation_figure(group_runs(runs), dataset)
+    assert figure
+    [chart] = figure.charts
+    assert chart.title == "By sides"
+    own = [mark for mark in chart.marks if mark.series == 0]
+    assert [mark.title.partition(": ")[2] for mark in own] == ["41 ± 1.4", "31 ± 1.4"]
+    texts = [text for _, text in chart.x_ticks]
+    published = [mark.title for mark in chart.marks if mark.series == 1]
+    if dataset:
+        assert texts == ["both", "text", "visual"]
+        assert published == [f"VoP, published: {figure}" for figure in (39.6, 36.5, 36.3)]
+    else:
+        assert (texts, published) == (["both", "text"], [])
+
+
+def test_numbers_are_in_order_and_depths_beyond_comparison_left_out() -> None:
+    runs = [measured(k, 0, Variant.F, settings={"split_layer": k, "epochs": 5}) for k in (12, 8, 0)]
+    runs.append(measured(9, 0, Variant.F, settings={"split_layer": 4, "epochs": 1}))
+    figure = ablation_figure(group_runs(runs), None)
+    assert figure
+    assert [chart.title for chart in figure.charts] == ["By split_layer"]
+    assert [text for _, text in figure.charts[0].x_ticks] == ["0", "8", "12"]
+    assert ablation_figure(OWN, DATASET) is None
+
+
+def test_the_papers_reader_of_frames_stands_beside_ones_own() -> None:
+    runs = [
+        measured(
+            40,
+            0,
+            Variant.C,
+            settings={"context_module": module.value},
+            tuning=TuningConfig(variant=Variant.C, context_module=module),
+        )
+        for module in (ContextModule.LSTM, ContextModule.BILSTM)
+    ]
+    figure = ablation_figure(group_runs(runs), DATASET)
+    assert figure
+    titles = [mark.title for mark in figure.charts[0].marks if mark.series == 1]
+    assert titles == ["C, published: 40.8", "C, published: 40.6", "C, published: 40.1"]

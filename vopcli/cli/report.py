@@ -1,0 +1,55 @@
+"""``vop report``: the paper's table and figures from one's own runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vopcli.cli import console, options
+from vopcli.config.choices import DatasetName
+
+
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN|EVAL.json...", help="Run folders, and files of `vop eval --json`."),
+    ],
+    *,
+    published: Annotated[
+        DatasetName | None,
+        typer.Option(help="Benchmark whose published figures stand beside; the runs' own unless given."),
+    ] = None,
+    html: options.Html = None,
+    frames: Annotated[
+        Path | None, typer.Option(metavar="STORE.h5", help="Frame store, to show first results on the page.")
+    ] = None,
+    queries: options.Queries = 8,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Put runs into the paper's Table 1, with its published figures beside them, and its figures 1, 3 and 7.
+
+    Runs that differ in the seed only are one row: mean and standard deviation. A run folder says how it did
+    on its validation set; what `vop eval --json` measured of it takes the place of that. Published figures
+    are the authors', and marked so.
+    """
+    from vopcli.reports.paper import notes, text_table
+    from vopcli.workflows.eval_page import refuse_existing, write_page
+    from vopcli.workflows.report import ReportRequest, report_document, report_page
+    from vopcli.workflows.report import report as read
+
+    if html and not overwrite:
+        refuse_existing(html)
+    found = read(ReportRequest(sources, published, frames, queries))
+    if html:
+        write_page(html, report_page(found))
+        console.progress(quiet=quiet).note(f"wrote {html}")
+    if as_json:
+        console.print_json(report_document(found))
+        return
+    for dataset, groups in found.by_dataset:
+        console.print_table(*text_table(groups, dataset))
+        if not quiet:
+            for note in notes(groups, dataset):
+                console.say(note)

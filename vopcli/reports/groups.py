@@ -1,0 +1,117 @@
+"""Measured models, put together where nothing but the seed tells them apart."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vopcli.config.choices import DatasetName, Variant
+from vopcli.config.schema import TuningConfig
+from vopcli.reports.means import mean_and_deviation
+
+Figures = Mapping[tuple[str, str], float]  # by direction and name, such as ("t2v", "R@1")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model and how well it does on some split.
+
+    Attributes:
+        name: of the run or file.
+        tuning: its settings.
+        settings: what changes the result besides the variant and the seed, by name.
+        seed: of the run; None where none is known.
+        num_trained: parameters.
+        on: what was measured on, in words.
+        is_evaluated: by `vop eval`; not on the validation set that the epoch was chosen on.
+        dataset: the benchmark, if it is one.
+        figures: percentages and ranks.
+    """
+
+    name: str
+    tuning: TuningConfig
+    settings: Mapping[str, Any]
+    seed: int | None
+    num_trained: int
+    on: str
+    is_evaluated: bool
+    dataset: DatasetName | None
+    figures: Figures
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What runs of several seeds have in common."""
+        return self.tuning.variant, self.dataset, self.on, tuple(sorted(self.settings.items(), key=str))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in the seed only.
+
+    Attributes:
+        label: the variant, and the settings that are not the default or differ from others of that variant.
+        members: the runs.
+    """
+
+    label: str
+    members: Sequence[Measured]
+
+    @property
+    def first(self) -> Measured:
+        """One of them, for what they have in common."""
+        return self.members[0]
+
+    def values(self, way: str, name: str) -> list[float]:
+        """Return a figure of each run; empty where not all have it."""
+        found = [member.figures[way, name] for member in self.members if (way, name) in member.figures]
+        return found if len(found) == len(self.members) else []
+
+    def text(self, way: str, name: str) -> str:
+        """Return mean and deviation of a figure, such as "43.1 ± 0.8"; empty where there is none."""
+        values = self.values(way, name)
+        return mean_and_deviation(values) if values else ""
+
+    def mean(self, way: str, name: str) -> float | None:
+        """Return the mean of a figure."""
+        values = self.values(way, name)
+        return statistics.fmean(values) if values else None
+
+    def deviation(self, way: str, name: str) -> float:
+        """Return the deviation of a sample of runs; 0 of a single one."""
+        values = self.values(way, name)
+        return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def group_runs(measured: Sequence[Measured]) -> list[Group]:
+    """Return groups in the paper's order of variants, then in the order given.
+
+    A run that `vop eval` measured is not also listed with its validation figures.
+    """
+    evaluated = {_run_key(item) for item in measured if item.is_evaluated}
+    kept = [item for item in measured if item.is_evaluated or _run_key(item) not in evaluated]
+    by_kind: dict[tuple[Any, ...], dict[tuple[str, int | None], Measured]] = {}
+    for item in kept:
+        by_kind.setdefault(item.kind, {})[item.name, item.seed] = item  # given twice, it counts once
+    order = list(Variant)
+    together = sorted(
+        by_kind.values(), key=lambda same: order.index(next(iter(same.values())).tuning.variant)
+    )
+    members = [list(same.values()) for same in together]
+    return [Group(_label(same[0], members), same) for same in members]
+
+
+def _run_key(item: Measured) -> tuple[Any, ...]:
+    return item.tuning.variant, item.seed, tuple(sorted(item.settings.items(), key=str))
+
+
+def _label(item: Measured, groups: Sequence[Sequence[Measured]]) -> str:
+    variant, usual = item.tuning.variant, asdict(TuningConfig())
+    others = [same[0].settings for same in groups if same[0].tuning.variant is variant]
+    different = [
+        name
+        for name, value in item.settings.items()
+        if usual.get(name, value) != value or any(other.get(name, value) != value for other in others)
+    ]
+    return ", ".join([variant.value, *(f"{name} {item.settings[name]}" for name in different)])

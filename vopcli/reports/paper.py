@@ -1,0 +1,216 @@
+"""The paper's Table 1 and figures 1 and 3 from one's own runs, with what the paper reports beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
+from vopcli.config.published import SOURCE, TRAINED_MILLIONS, published_figures
+from vopcli.config.schema import TuningConfig
+from vopcli.reports.groups import Group
+from vopcli.reports.html import Figure
+from vopcli.reports.plots import Chart, Line, Point, line_chart, scatter
+from vopcli.reports.tables import FIGURES, WAY_TITLES, Cell, Table
+
+PUBLISHED: Final = "published"
+_RECALL: Final = ("t2v", "R@1")
+_Y_LABEL: Final = "t2v R@1 (%)"
+_X_LABEL: Final = "trained parameters, log scale"
+_PUBLISHED_NOTE: Final = (
+    f"Published: by the authors ({SOURCE}), on the test split; nothing of it was measured here. "
+    "The paper leaves raw parameters, such as attention's input projections, out of its counts."
+)
+# the ablations of which single figures are published: variant, setting, values
+_ABLATIONS: Final[Sequence[tuple[Variant, str, Sequence[Any]]]] = (
+    (Variant.VOP, "sides", list(Sides)),
+    (Variant.C, "context_module", list(ContextModule)),
+)
+
+
+def table_rows(
+    groups: Sequence[Group], dataset: DatasetName | None
+) -> list[tuple[str, TuningConfig, Group | None]]:
+    """Return label, settings and own runs of each row.
+
+    With a ``dataset``, each method as the paper measured it on that has a row, even without a run.
+    """
+    rows: list[tuple[str, TuningConfig, Group | None]] = []
+    for variant in Variant:
+        own = [group for group in groups if group.first.tuning.variant is variant]
+        rows += [(group.label, group.first.tuning, group) for group in own]
+        paper = TuningConfig(variant=variant)
+        is_open = not any(dataset and published_figures(dataset, group.first.tuning) for group in own)
+        if is_open and dataset and published_figures(dataset, paper):
+            rows.append((f"{variant.value}, as published" if own else variant.value, paper, None))
+    return rows
+
+
+def published(dataset: DatasetName | None, tuning: TuningConfig, way: str, name: str) -> float | None:
+    """Return a published figure, if there is one for these settings."""
+    figures = published_figures(dataset, tuning) if dataset else None
+    return None if figures is None else figures.get(way, {}).get(name)
+
+
+def name_places(groups: Sequence[Group]) -> dict[str, str]:
+    """Return a short name for what each group was measured on, such as "test" or "test 2"."""
+    names: dict[str, str] = {}
+    for on in dict.fromkeys(group.first.on for group in groups):
+        word = on.partition(":")[0]
+        number = 1 + sum(other.partition(":")[0] == word for other in names)
+        names[on] = word if number == 1 else f"{word} {number}"
+    return names
+
+
+def paper_table(groups: Sequence[Group], dataset: DatasetName | None, way: str) -> Table:
+    """Return Table 1 in one direction: own means, and the published figures in their own columns."""
+    places = name_places(groups)
+    columns = ["method", "trained", PUBLISHED, "runs", "on"]
+    columns += [heading for name in FIGURES for heading in (name, PUBLISHED)]
+    rows = [
+        _row(Cell(label), tuning, group, dataset, way, places)
+        for label, tuning, group in table_rows(groups, dataset)
+    ]
+    where = f" on {dataset.value}" if dataset else ""
+    return Table(f"{WAY_TITLES[way]}{where}", [], columns, rows, notes(groups, dataset))
+
+
+def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
+    """Return what is to be known of the table."""
+    own = [f"{name} — {on.partition(': ')[2]}" for on, name in name_places(groups).items()]
+    own.append("± is the standard deviation of the runs (N - 1), which differ in the seed only.")
+    return [*own, _PUBLISHED_NOTE] if dataset else own
+
+
+def _row(
+    label: Cell,
+    tuning: TuningConfig,
+    group: Group | None,
+    dataset: DatasetName | None,
+    way: str,
+    places: Mapping[str, str],
+) -> list[Cell]:
+    millions = TRAINED_MILLIONS.get(tuning.variant)
+    trained = Cell(f"{group.first.num_trained:,}" if group else "")
+    cells = [label, trained, Cell(f"{millions} M" if millions and dataset else "", PUBLISHED)]
+    cells += [Cell(str(len(group.members))), Cell(places[group.first.on])] if group else [Cell(""), Cell("")]
+    for name in FIGURES:
+        figure = published(dataset, tuning, way, name)
+        cells.append(Cell(group.text(way, name) if group else ""))
+        cells.append(Cell("" if figure is None else f"{figure:.1f}", PUBLISHED))
+    return cells
+
+
+def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of both directions for a terminal."""
+    tables = {way: paper_table(groups, dataset, way) for way in WAY_TITLES}
+    columns = ["way", *(column.replace(PUBLISHED, "publ.") for column in tables["t2v"].columns)]
+    return columns, [
+        [way, *(cell.text for cell in row)] for way, table in tables.items() for row in table.rows
+    ]
+
+
+def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure:
+    """Return figure 1: recall against what is trained."""
+    places = name_places(groups)
+    points = [
+        Point(
+            group.first.num_trained,
+            mean,
+            group.label,
+            deviation=group.deviation(*_RECALL),
+            series=list(places).index(group.first.on),
+        )
+        for group in groups
+        if (mean := group.mean(*_RECALL)) is not None
+    ]
+    legend = [(f"own, {name}", series) for series, name in enumerate(places.values())]
+    if others := list(_published_points(dataset, len(legend))):
+        points += others
+        legend.append((f"{PUBLISHED} ({SOURCE})", len(legend)))
+    chart = scatter("t2v R@1 and trained parameters", points, x_label=_X_LABEL, y_label=_Y_LABEL)
+    return Figure("Recall against what is trained", [chart], legend)
+
+
+def _published_points(dataset: DatasetName | None, series: int) -> Iterator[Point]:
+    for variant in Variant:
+        recall = published(dataset, TuningConfig(variant=variant), *_RECALL)
+        if recall is not None:
+            count = 1e6 * TRAINED_MILLIONS.get(variant, 0.0)
+            yield Point(count, recall, variant.value, series=series)
+
+
+def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure | None:
+    """Return figure 3: a chart for each setting in which runs differ that are otherwise alike, if any."""
+    charts: list[Chart] = []
+    legend: list[str] = []
+    for setting in dict.fromkeys(name for group in groups for name in group.first.settings):
+        series = _series_over(setting, groups)
+        if not series:
+            continue
+        series |= dict(_published_series(setting, dataset))
+        values = sorted({value for points in series.values() for value in points}, key=_order)
+        legend += [name for name in series if name not in legend]
+        lines = [
+            Line(
+                name,
+                [
+                    replace(points[value], x=place, series=legend.index(name))
+                    for place, value in enumerate(values)
+                    if value in points
+                ],
+                legend.index(name),
+                is_marked=True,
+            )
+            for name, points in series.items()
+        ]
+        texts = [str(value) for value in values]
+        charts.append(line_chart(f"By {setting}", lines, x_label=setting, y_label=_Y_LABEL, categories=texts))
+    return Figure("Ablations", charts, [(name, i) for i, name in enumerate(legend)]) if charts else None
+
+
+def _series_over(setting: str, groups: Sequence[Group]) -> dict[str, dict[Any, Point]]:
+    """Return by name the points over the values of a setting of runs that are alike in all else."""
+    places = name_places(groups)
+    alike: dict[tuple[Any, ...], dict[Any, Point]] = {}
+    names: dict[tuple[Any, ...], str] = {}
+    for group in groups:
+        first = group.first
+        mean = group.mean(*_RECALL)
+        if setting not in first.settings or mean is None:
+            continue
+        rest = {name: value for name, value in first.settings.items() if name != setting}
+        key = (first.tuning.variant, first.dataset, first.on, str(sorted(rest.items())))
+        point = Point(0, mean, group.label, deviation=group.deviation(*_RECALL))
+        alike.setdefault(key, {})[first.settings[setting]] = point
+        names[key] = f"{first.tuning.variant.value}, {places[first.on]}"
+    found: dict[str, dict[Any, Point]] = {}
+    for key, points in alike.items():
+        if len(points) > 1:
+            number = sum(name.startswith(names[key]) for name in found)
+            found[names[key] + (f" ({number + 1})" if number else "")] = points
+    return found
+
+
+def _published_series(setting: str, dataset: DatasetName | None) -> Iterator[tuple[str, dict[Any, Point]]]:
+    for variant, name, values in _ABLATIONS:
+        if name != setting:
+            continue
+        title = f"{variant.value}, {PUBLISHED}"
+        points = {
+            value.value: Point(0, recall, title)
+            for value in values
+            if (
+                recall := published(
+                    dataset, replace(TuningConfig(variant=variant), **{name: value}), *_RECALL
+                )
+            )
+        }
+        if points:
+            yield title, points
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    is_number = isinstance(value, (int, float))
+    return not is_number, float(value) if is_number else 0.0, str(value)

@@ -1,0 +1,169 @@
+"""Read what a report is made of: run folders, and files that `vop eval --json` wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.config.choices import DatasetName
+from vopcli.config.load import build_config
+from vopcli.config.published import USED_SETTINGS
+from vopcli.config.schema import TrainingConfig, TuningConfig
+from vopcli.errors import ConfigError, DataError, FileError, UsageError
+from vopcli.reports.groups import Measured
+from vopcli.reports.tables import FIGURES, WAY_TITLES
+from vopcli.tuning.adapter_file import plain
+from vopcli.workflows.runs import Run, is_run, read_run
+
+# of the section training, what changes no result, or is what runs of a group may differ in
+_NOT_SETTINGS: Final = frozenset({"seed", "output", "compile", "checkpointing", "micro_batch"})
+_HINT: Final = "name run folders, or files that `vop eval --json` wrote"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was read.
+
+    Attributes:
+        measured: each model with its figures.
+        runs: the run folders among the sources.
+        results: the documents of `vop eval`.
+    """
+
+    measured: list[Measured]
+    runs: list[Run]
+    results: list[Mapping[str, Any]]
+
+
+def read_sources(paths: Sequence[Path]) -> Sources:
+    """Read run folders and files that `vop eval --json` wrote.
+
+    Raises:
+        UsageError: none is named.
+        DataError: one is neither of the two, or damaged.
+    """
+    if not paths:
+        raise UsageError("nothing to report on", hint=_HINT)
+    sources = Sources([], [], [])
+    for path in paths:
+        if is_run(path):
+            run = read_run(path)
+            sources.runs.append(run)
+            sources.measured.append(_from_run(run))
+        elif path.is_dir():
+            raise DataError(f"{path} is no finished run: it has no summary.json", hint=_HINT)
+        else:
+            for document in _read_results(path):
+                sources.results.append(document)
+                sources.measured.append(_from_result(path, document))
+    return sources
+
+
+def _from_run(run: Run) -> Measured:
+    selected, summary = run.summary["selected"], run.summary
+    figures = {
+        (way, name): float(selected[f"{way} {name}"])
+        for way in WAY_TITLES
+        for name in FIGURES
+        if isinstance(selected.get(f"{way} {name}"), (int, float))
+    }
+    settings = {
+        "weights": run.config.backbone.weights,
+        "num_frames": summary.get("num_frames"),
+        **_settings(run.config.tuning, plain(run.config.training)),
+    }
+    return Measured(
+        name=str(run.folder),
+        tuning=run.config.tuning,
+        settings=settings,
+        seed=summary["seed"],
+        num_trained=summary["num_trained"],
+        on=f"validation: {selected['on']}",
+        is_evaluated=False,
+        dataset=run.config.data.dataset,
+        figures=figures,
+    )
+
+
+def _settings(tuning: TuningConfig, training: Mapping[str, Any] | None) -> dict[str, Any]:
+    used = USED_SETTINGS.get(tuning.variant, frozenset())
+    settings = {name: value for name, value in plain(tuning).items() if name in used}
+    known = {item.name for item in fields(TrainingConfig)} - _NOT_SETTINGS
+    return settings | {name: value for name, value in (training or {}).items() if name in known}
+
+
+def _read_results(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON: {error}", hint=_HINT) from error
+    results = document if isinstance(document, list) else [document]
+    if not results or not all(isinstance(result, dict) and "t2v" in result for result in results):
+        raise DataError(f"{path} holds no results of `vop eval`", hint=_HINT)
+    return results
+
+
+def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
+    try:
+        tuning = build_config(TuningConfig, result["tuning"], source=str(path))
+        training = result["training"]
+        if training is not None:
+            training = plain(build_config(TrainingConfig, training, source=str(path)))
+        way = result["t2v"]
+        sizes = int(way["num_queries"]), int(way["gallery_size"])
+        dataset = DatasetName(result["dataset"]) if result.get("dataset") else None
+        return Measured(
+            name=str(result["target"]),
+            tuning=tuning,
+            settings={
+                "weights": str(result["weights"]),
+                "num_frames": int(result["num_frames"]),
+                **_settings(tuning, training),
+            },
+            seed=None if result["seed"] is None else int(result["seed"]),
+            num_trained=int(result["num_trained"]),
+            on="{}: {:,} queries, {:,} videos, ties {}".format(result["split"], *sizes, way["ties"]),
+            is_evaluated=True,
+            dataset=dataset,
+            figures={(way, name): float(result[way][name]) for way in WAY_TITLES for name in FIGURES},
+        )
+    except ConfigError as error:
+        raise DataError(str(error), hint=_HINT) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no result of this version's `vop eval`: {error!r}", hint=_HINT) from error
+
+
+def check_answers(results: Sequence[Mapping[str, Any]]) -> None:
+    """Check that results can be shown side by side, caption by caption.
+
+    Raises:
+        UsageError: there is none, or they were measured on different captions.
+        DataError: one has no ranks and first results.
+    """
+    if not results:
+        raise UsageError(
+            "run folders say nothing of single captions", hint="add what `vop eval --json` wrote"
+        )
+    asked = [_asked(result) for result in results]
+    if any(captions != asked[0] for captions in asked):
+        raise UsageError(
+            "the results were measured on different captions, and cannot be shown side by side",
+            hint="leave out --frames, or name results of one split",
+        )
+
+
+def _asked(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    try:
+        answers, ranks = result["answers"], result["t2v"]["ranks"]
+        is_sound = len(answers) == len(ranks) > 0 and all(1 <= rank < math.inf for rank in ranks)
+        if is_sound and all(isinstance(answer["first"], str) for answer in answers):
+            return [(str(answer["caption"]), str(answer["video"])) for answer in answers]
+    except (KeyError, TypeError):
+        pass
+    raise DataError(f"{result['target']} has no ranks and first results", hint=_HINT)
