@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
 from vopcli.data.frame_rows import Row, Status
-from vopcli.data.frame_store import FrameStore, Recipe
+from vopcli.data.frame_store import FrameStore
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
+from vopcli.data.recipe import Recipe
 from vopcli.data.samplers import parse_sampling
 from vopcli.data.video import read_frames
 

@@ -23,6 +23,14 @@ def training_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("training"))
 
 
+@pytest.fixture(scope="session")
+def candidates_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same films in a frame store of three candidates for each frame."""
+    from tests.support.training import make_store
+
+    return make_store(tmp_path_factory.mktemp("candidates"), candidates=3)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden files be written anew."""
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")

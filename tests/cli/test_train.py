@@ -217,3 +217,27 @@ def test_info_describes_an_adapter_and_a_run(folder: Path) -> None:
         found = json.loads(vop("info", path, "--json").stdout)
         assert (found["kind"], found["variant"], found["num_frames"]) == ("vop-adapter", "P", FRAMES)
         assert found["trained"] == 3 * 2 * 24 + 3 * FRAMES * 1 * 24 + 2 * 3 * 16
+
+
+def test_candidates_are_for_training_alone(
+    folder: Path, training_store: Path, candidates_store: Path, tmp_path: Path
+) -> None:
+    assert vop("train", "--variant", "VoP", "--frames", str(candidates_store)).exit_code == 0
+    run = folder / "runs" / "VoP-seed0"
+    adapter = read_adapter(run)
+    assert (adapter.num_frames, adapter.recipe["sampling"]) == (FRAMES, f"uniform:{FRAMES}")
+    assert json.loads((run / "summary.json").read_text())["sampling"] == f"uniform:{FRAMES}x3"
+    found = []
+    for store in (candidates_store, training_store):
+        measured = vop("eval", str(run), "zero-shot", "--frames", str(store), "--json")
+        assert measured.exit_code == 0, measured.stderr
+        assert "other frames" not in measured.stderr
+        found.append(json.loads(measured.stdout))
+    assert found[0] == found[1]
+    for store in (candidates_store, training_store):  # the second has nothing left to do
+        encoded = vop("encode", str(store), str(tmp_path / "i.h5"), "--adapter", str(run), "--json")
+        assert encoded.exit_code == 0, encoded.stderr
+        assert "tuned on" not in encoded.stderr
+    assert json.loads(encoded.stdout)["num_new"] == 0
+    resumed = vop("train", "--variant", "VoP", "--frames", str(training_store), "--resume")
+    assert "was started with another data.frames" in resumed.stderr

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, cut_text
-from vopcli.data.frame_store import FrameStore, Recipe
+from vopcli.data.frame_store import FrameStore
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
+from vopcli.data.recipe import Recipe
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.hdf5 import SegmentFile, create_segment_file
 
@@ -500,3 +501,10 @@ def test_a_reader_that_opened_before_reads_on_while_a_writer_adds(tmp_path: Path
         put(writer, 1, 3)
         np.testing.assert_array_equal(store.read(store.videos[0]), frames_of(1))
     check(path, [1, 2, 3])
+
+
+def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.h5"
+    create_segment_file(path, FRAME_FORMAT, Recipe("now and then", SIZE).to_attributes())
+    with pytest.raises(DataError, match="does not say how its frames were made"):
+        FrameStore.open(path)

@@ -69,7 +69,7 @@ def make_captioned_folder(folder: Path, store: Path) -> Path:
     return folder
 
 
-def make_store(folder: Path) -> Path:
+def make_store(folder: Path, *, candidates: int = 1) -> Path:
     """Draw a few films and extract their frames."""
     films = itertools.chain.from_iterable(plan_demo(seed=0))
     for film in itertools.islice(films, VIDEOS):
@@ -77,7 +77,9 @@ def make_store(folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_video(target, draw_video(film))
     store = folder / "out.h5"
-    request = ExtractRequest([folder / "videos"], store, num_frames=FRAMES, size=SIDE, workers=1)
+    request = ExtractRequest(
+        [folder / "videos"], store, num_frames=FRAMES, candidates=candidates, size=SIDE, workers=1
+    )
     extract(request, SilentProgress())
     return store
 

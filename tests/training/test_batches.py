@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.training import FRAMES, SIDE, samples_of
 from vopcli.errors import DataError
-from vopcli.training.batches import BatchReader, epoch_order
+from vopcli.training.batches import BatchReader, epoch_candidates, epoch_order
 
 
 def test_every_sample_comes_once_with_its_own_frames_and_caption(training_store: Path) -> None:
@@ -59,3 +59,38 @@ def test_a_failure_of_the_thread_reaches_the_reader(
         BatchReader(samples, epoch_order(20, seed=0, epoch=0), batch_size=2, pin=False) as reader,
     ):
         next(iter(reader))
+
+
+def test_one_candidate_of_each_segment_is_drawn(candidates_store: Path, training_store: Path) -> None:
+    samples = samples_of(candidates_store)
+    order = epoch_order(len(samples), seed=1, epoch=0)
+    every = {}  # of each video all its frames, (F, C, S, S, 3)
+    for video in set(samples.videos):
+        each = [np.full((1, FRAMES), place) for place in range(3)]
+        out = np.empty((1, FRAMES, SIDE, SIDE, 3), np.uint8)
+        every[video.path] = np.stack(
+            [samples.store.read_batch([video], out, place)[0].copy() for place in each], axis=1
+        )
+    seen = []
+    for epoch in range(4):
+        drawn = epoch_candidates(samples, seed=1, epoch=epoch)
+        assert drawn is not None
+        assert drawn.shape == (len(samples), FRAMES)
+        with BatchReader(samples, order, candidates=drawn, batch_size=6, pin=False) as reader:
+            shown = [
+                (n, f.numpy()) for batch in reader for n, f in zip(batch.names, batch.frames, strict=True)
+            ]
+        for index, (name, frames) in zip(order, shown, strict=True):
+            np.testing.assert_array_equal(frames, every[name][np.arange(FRAMES), drawn[index]])
+        seen.append(drawn)
+    share = np.bincount(np.ravel(seen), minlength=3) / np.size(seen)
+    assert share.min() > 0.2
+    assert not np.array_equal(seen[0], seen[1]), "each epoch draws anew"
+    assert len({row.tobytes() for row in seen[0]}) > 10, "each sample has a draw of its own"
+    again = epoch_candidates(samples, seed=1, epoch=1)
+    other = epoch_candidates(samples, seed=2, epoch=1)
+    assert again is not None
+    assert other is not None
+    np.testing.assert_array_equal(again, seen[1])
+    assert not np.array_equal(other, seen[1])
+    assert epoch_candidates(samples_of(training_store), seed=1, epoch=0) is None

@@ -24,6 +24,21 @@ class Killed(BaseException):
     """Stands for the signal that ends a run."""
 
 
+class Killer(SilentProgress):
+    """Ends a run after some steps."""
+
+    def __init__(self, stop_after: int) -> None:
+        self.steps_left = stop_after
+
+    def advance(self, amount: int = 1) -> None:
+        self.steps_left -= amount
+        if self.steps_left == 0:
+            raise Killed
+
+    def task(self, title: str, *, total: int | None, unit: str) -> "Killer":
+        return self
+
+
 def log_of(folder: Path, kind: str) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
     return [line for line in lines if line["kind"] == kind]
@@ -66,19 +81,8 @@ def test_a_killed_run_ends_with_the_same_bits(
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after each step
     killed = job_of(training_store, tmp_path / "killed", **changes)
 
-    class Killer(SilentProgress):
-        steps = 0
-
-        def advance(self, amount: int = 1) -> None:
-            self.steps += amount
-            if self.steps == stop_after:
-                raise Killed
-
-        def task(self, title: str, *, total: int | None, unit: str) -> "Killer":
-            return self
-
     with pytest.raises(Killed):
-        train(killed, RunState(settings), Killer())
+        train(killed, RunState(settings), Killer(stop_after))
     resumed = job_of(training_store, tmp_path / "killed", **changes)
     state = load_checkpoint(tmp_path / "killed" / "last.ckpt", settings, resumed.model)
     assert state.step == stop_after
@@ -87,6 +91,32 @@ def test_a_killed_run_ends_with_the_same_bits(
     for name, tensor in trained_tensors(straight.model).items():
         assert torch.equal(trained_tensors(resumed.model)[name], tensor), name
     assert [line["step"] for line in log_of(tmp_path / "killed", "val")] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_a_killed_run_draws_the_same_candidates(
+    candidates_store: Path,
+    training_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_after: int,
+) -> None:
+    straight = job_of(candidates_store, tmp_path / "straight")
+    train(straight, RunState({}), SilentProgress())
+    killed = job_of(candidates_store, tmp_path / "killed")
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        train(killed, RunState({}), Killer(stop_after))
+    resumed = job_of(candidates_store, tmp_path / "killed")
+    train(resumed, load_checkpoint(tmp_path / "killed" / "last.ckpt", {}, resumed.model), SilentProgress())
+    middles = job_of(training_store, tmp_path / "middles")
+    train(middles, RunState({}), SilentProgress())
+    for name, tensor in trained_tensors(straight.model).items():
+        assert torch.equal(trained_tensors(resumed.model)[name], tensor), name
+    assert any(
+        not torch.equal(trained_tensors(middles.model)[name], tensor)
+        for name, tensor in trained_tensors(straight.model).items()
+    )
 
 
 def test_a_loss_that_is_not_finite_names_the_batch(training_store: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.extracting import make_bad_video, make_videos, run
 from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status
-from vopcli.data.frame_store import RESIZE, Recipe
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
+from vopcli.data.recipe import RESIZE, Recipe
 from vopcli.errors import DataError, FileError
 from vopcli.hdf5 import FileFormat, create_segment_file
 from vopcli.progress import SilentProgress

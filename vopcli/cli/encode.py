@@ -31,7 +31,8 @@ def encode(
     sampling: Annotated[
         str | None,
         typer.Option(
-            metavar="RULE", help="Frames of videos: uniform or fps:N; the index's own unless given."
+            metavar="RULE",
+            help="Frames of videos, as in `vop extract-frames`; the index's own unless given.",
         ),
     ] = None,
     num_frames: Annotated[

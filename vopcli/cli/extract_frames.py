@@ -35,12 +35,24 @@ def extract_frames(
     sampling: Annotated[
         str | None,
         typer.Option(
-            metavar="uniform|fps:N", help="Evenly spread frames, or N for each second. [default: uniform]"
+            metavar="RULE",
+            help="uniform or xpool: middles of equal segments; clip4clip: one each second, of these "
+            "the first (clip4clip:head), the last (tail), or evenly spread ones; fps:N: N each second. "
+            "[default: uniform]",
         ),
     ] = None,
     num_frames: Annotated[
         int | None,
         typer.Option(min=1, max=4096, help="Frames of a video; with fps:N the most. [default: 12]"),
+    ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=99,
+            help="Frames to keep of each segment, an odd number: training draws one of them each time, all "
+            "else takes the middle one. [default: 1]",
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=16, max=2048, help="Side of the square frames in pixels. [default: 224]")
@@ -89,6 +101,7 @@ def extract_frames(
         store,
         sampling=sampling or settings.sampling,
         num_frames=num_frames or settings.num_frames,
+        candidates=candidates or settings.candidates,
         size=size or settings.size,
         codec=codec.value if codec else None,
         workers=workers,

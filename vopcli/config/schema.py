@@ -53,8 +53,13 @@ class DataConfig:
     max_tokens: int | None = setting(
         None, text="longest caption, ends included; as the model can, unless given", low=3, high=1024
     )
-    sampling: str | None = setting(None, text="which frames are kept: uniform, or fps:N for N a second")
+    sampling: str | None = setting(
+        None, text="which frames are kept: uniform, xpool, clip4clip, or fps:N for N a second"
+    )
     num_frames: int | None = setting(None, text="frames of a video", low=1, high=4096)
+    candidates: int | None = setting(
+        None, text="frames kept of each segment, for training to draw one; odd", low=1, high=99
+    )
     size: int | None = setting(None, text="side of the square frames, in pixels", low=16, high=2048)
 
     def contradictions(self) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,54 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
+from vopcli.data.recipe import Recipe
 from vopcli.data.samplers import WHOLE, TimeWindow
 from vopcli.errors import DataError
 from vopcli.hdf5 import Segment, SegmentFile
 from vopcli.progress import Progress, SilentProgress
 
-RESIZE: Final = "bicubic-antialias-uint8, short side, centre crop"
-CODECS: Final = ("raw", "jpeg")
 JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, then the mean of what came
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the frames of a store were made: the same for all of them.
-
-    Attributes:
-        sampling: which frames were taken, as `vopcli.data.samplers` writes it.
-        size: side of the square frames in pixels.
-        resize: how they were brought to that size.
-        codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.
-    """
-
-    sampling: str
-    size: int
-    resize: str = RESIZE
-    codec: str = "raw"
-
-    @classmethod
-    def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
-        """Read the recipe out of a store's attributes.
-
-        Raises:
-            DataError: it is incomplete, or of another kind than this program reads.
-        """
-        said = attributes.get("recipe")
-        if isinstance(said, dict) and set(said) == {item.name for item in fields(cls)}:
-            recipe = cls(**said)
-            texts = (recipe.sampling, recipe.resize, recipe.codec)
-            is_sound = all(isinstance(text, str) for text in texts) and recipe.codec in CODECS
-            if is_sound and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
-                return recipe
-        raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
-
-    def to_attributes(self) -> dict[str, Any]:
-        """Return the attributes of a store made to this recipe."""
-        return {"recipe": asdict(self)}
-
-    def __str__(self) -> str:
-        return f"sampling {self.sampling}, {self.size} x {self.size} pixels, {self.codec}"
 
 
 @dataclass(frozen=True)
@@ -80,13 +39,13 @@ class StoredVideo:
         width: pixels across as displayed.
         height: pixels down as displayed.
         rotation_degrees: by how much the coded picture is turned to be displayed.
-        num_real: frames that are the video's own; the rest repeats the last of them.
-        num_frames: frames stored, F.
+        num_real: of the F frames, those that are the video's own; the rest repeats the last of them.
+        num_frames: frames that are read, F; the store has C candidates for each, as its recipe says.
         num_bad_packets: packets of the video that could not be decoded.
         segment: number of the segment that holds the frames.
-        first_frame: their place in it.
-        frames_crc32: CRC-32 of their times and pixels.
-        seconds: (F,) float64, when each frame is presented.
+        first_frame: place in it of the first of the F * C.
+        frames_crc32: CRC-32 of the times and pixels of all of them.
+        seconds: (F,) float64, when each frame is presented, the middle candidate where there are several.
     """
 
     path: str
@@ -173,7 +132,7 @@ class FrameStore:
         return "frames" if self.recipe.codec == "raw" else "frame_bytes"
 
     def read(self, video: StoredVideo) -> NDArray[np.uint8]:
-        """Return the frames of one video, (F, S, S, 3) uint8 RGB.
+        """Return the frames of one video, (F, S, S, 3) uint8 RGB; the middle one of several candidates.
 
         Raises:
             DataError: its JPEG data are damaged.
@@ -182,31 +141,46 @@ class FrameStore:
         out = np.empty((1, video.num_frames, size, size, 3), np.uint8)
         return self.read_batch([video], out)[0]
 
-    def read_batch(self, videos: Sequence[StoredVideo], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def read_batch(
+        self,
+        videos: Sequence[StoredVideo],
+        out: NDArray[np.uint8],
+        candidates: NDArray[np.integer[Any]] | None = None,
+    ) -> NDArray[np.uint8]:
         """Read the frames of several videos that have the same number of frames.
+
+        Of raw pixels nothing else is read; of JPEG files the others' bytes are, for the checksum.
 
         Args:
             videos: what to read.
             out: (B, F, S, S, 3) uint8, filled from its first row on; B may be larger than ``videos``.
+
+            candidates: (B, F) integers in ``[0, C)``, which candidate to read for each frame; None reads the
+                middle ones.
 
         Returns:
             The filled rows of ``out``.
 
         Raises:
             DataError: the JPEG data of a video are damaged.
-            ValueError: ``out`` has no room for so many videos, or for another number of frames.
+            ValueError: ``out`` has no room for so many videos, or for another number of frames; or there are
+                no such candidates.
         """
         expected = (self.recipe.size, self.recipe.size, 3)
         if len(videos) > len(out) or out.shape[2:] != expected or out.dtype != np.uint8:
             raise ValueError(f"{out.shape} {out.dtype} has no room for {len(videos)} videos of {expected}")
         if any(video.num_frames != out.shape[1] for video in videos):
             raise ValueError(f"{out.shape} takes {out.shape[1]} frames of each video, and one has others")
+        offsets = None if candidates is None else self._offsets(candidates, (len(videos), out.shape[1]))
         for i, video in enumerate(videos):
-            if self.recipe.codec == "raw":
-                first = video.first_frame
-                np.copyto(out[i], self._data[video.segment][first : first + video.num_frames])
+            if self.recipe.codec == "jpeg":
+                self._read_jpeg(video, out[i], None if offsets is None else offsets[i])
+            elif offsets is None:
+                middles = self._places(video)[self._middle :: self.recipe.candidates]
+                np.copyto(out[i], self._data[video.segment][middles.start : middles.stop : middles.step])
             else:
-                self._read_jpeg(video, out[i])
+                # Without "clip", which has nothing to clip, take would not write into out directly.
+                np.take(self._data[video.segment], video.first_frame + offsets[i], 0, out[i], "clip")
         return out[: len(videos)]
 
     def verify(self, progress: Progress | None = None) -> list[str]:
@@ -223,32 +197,60 @@ class FrameStore:
                     task.fail(video.path, "its frames are damaged")
         return problems
 
+    @property
+    def _middle(self) -> int:
+        return self.recipe.candidates // 2
+
     def _stored(self, row: Row) -> StoredVideo:
-        place = slice(row.first_frame, row.first_frame + row.num_frames)
+        each, end = self.recipe.candidates, row.first_frame + row.num_frames
         values = {
             item.name: getattr(row, item.name) for item in fields(StoredVideo) if hasattr(row, item.name)
         }
-        return StoredVideo(
-            **values, segment=row.frames_segment, seconds=self._seconds[row.frames_segment][place]
-        )
+        values["num_frames"], values["num_real"] = row.num_frames // each, row.num_real // each
+        seconds = self._seconds[row.frames_segment][row.first_frame + self._middle : end : each]
+        return StoredVideo(**values, segment=row.frames_segment, seconds=seconds)
+
+    def _places(self, video: StoredVideo) -> range:
+        """Return where all frames of a video are in its segment."""
+        return range(video.first_frame, video.first_frame + video.num_frames * self.recipe.candidates)
+
+    def _offsets(self, candidates: NDArray[np.integer[Any]], shape: tuple[int, int]) -> NDArray[np.intp]:
+        """Return how far after its video's first frame each chosen candidate is, (B, F).
+
+        Raises:
+            ValueError: there are no such candidates.
+        """
+        each = self.recipe.candidates
+        if candidates.shape != shape or candidates.min() < 0 or candidates.max() >= each:
+            raise ValueError(
+                f"{candidates.shape} candidates, where {shape} of 0 to {each - 1} are to be chosen"
+            )
+        return np.arange(shape[1]) * each + candidates.astype(np.intp)
 
     def _encoded(self, video: StoredVideo) -> list[NDArray[np.uint8]]:
-        """Return the stored bytes of each frame."""
-        place = slice(video.first_frame, video.first_frame + video.num_frames)
-        data = self._data[video.segment]
+        """Return the stored bytes of each frame, of all candidates."""
+        places = self._places(video)
+        place, data = slice(places.start, places.stop), self._data[video.segment]
         if self.recipe.codec == "raw":
             return list(data[place])
         return [data[start:end] for start, end in self.segments[video.segment].map("frame_ranges")[place]]
 
     def _crc32(self, video: StoredVideo) -> int:
-        return frames_crc32(video.seconds, self._encoded(video))
+        places = self._places(video)
+        return frames_crc32(self._seconds[video.segment][places.start : places.stop], self._encoded(video))
 
-    def _read_jpeg(self, video: StoredVideo, out: NDArray[np.uint8]) -> None:
+    def _read_jpeg(
+        self, video: StoredVideo, out: NDArray[np.uint8], offsets: NDArray[np.intp] | None
+    ) -> None:
         import cv2
 
         # What is damaged decodes as well, into another picture.
         is_sound = self._crc32(video) == video.frames_crc32
-        for target, encoded in zip(out, self._encoded(video), strict=True):
+        files = self._encoded(video)
+        wanted = files[self._middle :: self.recipe.candidates]
+        if offsets is not None:
+            wanted = [files[offset] for offset in offsets]
+        for target, encoded in zip(out, wanted, strict=True):
             picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if is_sound and len(encoded) else None
             if picture is None or picture.shape != target.shape:
                 raise DataError(
@@ -271,7 +273,10 @@ def row_fits(row: Row, segments: Sequence[Segment], recipe: Recipe) -> bool:
         return True
     if not 0 <= row.frames_segment < len(segments) or row.first_frame < 0 or row.num_frames < 1:
         return False
-    return row.first_frame + row.num_frames <= frame_slots(segments[row.frames_segment], recipe)
+    end = row.first_frame + row.num_frames
+    return row.num_frames % recipe.candidates == 0 and end <= frame_slots(
+        segments[row.frames_segment], recipe
+    )
 
 
 def frame_slots(segment: Segment, recipe: Recipe) -> int:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
 from vopcli.data.frame_store import (
     JPEG_PIXEL_BYTES,
-    Recipe,
     check_shapes,
     frame_slots,
     frames_crc32,
@@ -24,6 +23,7 @@ from vopcli.data.frame_store import (
     row_fits,
     used_frames,
 )
+from vopcli.data.recipe import Recipe
 from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file
 
 _ROOM: Final = 1.1

@@ -1,4 +1,4 @@
-"""Which frames of a video to take: integer arithmetic only, no decoding."""
+"""Which frames of a video to take: arithmetic only, no decoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, Literal
 
@@ -15,10 +15,17 @@ from vopcli.errors import UsageError
 
 FRAMES_PER_VIDEO: Final = 12
 
-SamplingRule = Literal["uniform", "fps"]
+SamplingRule = Literal["uniform", "xpool", "clip4clip", "fps"]
+Kept = Literal["uniform", "head", "tail"]
 
-_FORMS: Final = "uniform, uniform:12, fps:1, fps:0.5 or fps:1:max=64"
-_UNIFORM = re.compile(r"uniform(?::(?P<count>\d{1,9}))?", re.ASCII)
+_FORMS: Final = (
+    "uniform, uniform:12, uniform:12x3, xpool:12, clip4clip:12, clip4clip:12:head, fps:1 or fps:1:max=64"
+)
+_SEGMENTS = re.compile(
+    r"(?P<rule>uniform|xpool)(?::(?P<count>\d{1,9})(?:x(?P<candidates>\d{1,9}))?)?", re.ASCII
+)
+_CLIP4CLIP = re.compile(r"clip4clip(?::(?P<count>\d{1,9}))?(?::(?P<kept>uniform|head|tail))?", re.ASCII)
+_KEPT: Final[dict[str, Kept]] = {"uniform": "uniform", "head": "head", "tail": "tail"}
 _FPS = re.compile(r"fps:(?P<fps>\d{1,9}(?:\.\d{1,9}|/\d{1,9})?)(?::max=(?P<cap>\d{1,9}))?", re.ASCII)
 
 
@@ -46,66 +53,166 @@ class Sampling:
     """A rule that says which frames of a video to take.
 
     Attributes:
-        rule: "uniform" takes the middle frames of ``num_frames`` equal segments; "fps" the frame shown at
-            every 1/``fps`` seconds.
-        num_frames: frames of a uniform sampling, or the most that an fps sampling may take (None: no limit).
+        rule: "uniform" takes the middle frames of ``num_frames`` equal segments; "xpool" the same with the
+            segments of X-Pool; "clip4clip" the first frame of each second, as CLIP4Clip counts seconds;
+            "fps" the frame shown at every 1/``fps`` seconds.
+        num_frames: frames of a video, or the most that an fps sampling may take (None: no limit).
         fps: frames a second of an fps sampling, else None.
+        kept: which frames of a clip4clip sampling stay where a video has more: evenly spread ones, the
+            first or the last.
+        candidates: frames kept of each segment, of which training draws one; odd, so that the middle one is
+            the frame that would be taken without them.
     """
 
     rule: SamplingRule
     num_frames: int | None
     fps: Fraction | None = None
+    kept: Kept = "uniform"
+    candidates: int = 1
 
     def __post_init__(self) -> None:
-        if self.rule == "uniform" and (self.num_frames is None or self.fps is not None):
-            raise ValueError(f"uniform sampling takes a number of frames and no fps, got {self!r}")
+        if self.rule != "fps" and (self.num_frames is None or self.fps is not None):
+            raise ValueError(f"{self.rule} sampling takes a number of frames and no fps, got {self!r}")
         if self.rule == "fps" and (self.fps is None or self.fps <= 0):
             raise ValueError(f"fps sampling takes a positive number of frames a second, got {self!r}")
         if self.num_frames is not None and self.num_frames < 1:
             raise ValueError(f"sampling takes one frame at least, got {self!r}")
+        if self.kept != "uniform" and self.rule != "clip4clip":
+            raise ValueError(f"sampling takes head or tail of clip4clip only, got {self!r}")
+        if self.candidates % 2 == 0 or (self.candidates != 1 and self.rule not in {"uniform", "xpool"}):
+            raise ValueError(f"sampling takes an odd number of candidates of a segment, got {self!r}")
+
+    @property
+    def num_stored(self) -> int | None:
+        """Frames taken of every video, candidates counted; None where that depends on the video."""
+        return None if self.rule == "fps" or self.num_frames is None else self.num_frames * self.candidates
+
+    @property
+    def middle(self) -> Sampling:
+        """The sampling of the middle candidates alone, which is what all but training sees."""
+        return replace(self, candidates=1)
 
     def __str__(self) -> str:
         """Return the canonical text, which `parse_sampling` reads back."""
         if self.fps is None:
-            return f"uniform:{self.num_frames}"
+            times = f"x{self.candidates}" if self.candidates > 1 else ""
+            return f"{self.rule}:{self.num_frames}{times}" + (
+                "" if self.kept == "uniform" else f":{self.kept}"
+            )
         text = f"fps:{_decimal(self.fps)}"
         return text if self.num_frames is None else f"{text}:max={self.num_frames}"
 
 
-def parse_sampling(text: str, num_frames: int | None = None) -> Sampling:
+def parse_sampling(text: str, num_frames: int | None = None, candidates: int | None = None) -> Sampling:
     """Read a sampling as a user writes it.
 
     Args:
-        text: "uniform", "uniform:12", "fps:1", "fps:0.5", "fps:30000/1001" or "fps:1:max=64".
-        num_frames: frames to take (uniform, 12 when given nowhere) or to take at most (fps).
+        text: "uniform", "uniform:12", "uniform:12x3", "xpool" in the same forms, "clip4clip", "clip4clip:12",
+            "clip4clip:12:head", "clip4clip:tail", "fps:1", "fps:0.5", "fps:30000/1001" or "fps:1:max=64".
+        num_frames: frames to take (12 when given nowhere), of fps to take at most.
+        candidates: frames to keep of each segment.
 
     Raises:
-        UsageError: the text is none of these, or it and ``num_frames`` contradict each other.
+        UsageError: the text is none of these, or it and the numbers contradict each other.
     """
     said = text.strip().lower()
     if num_frames is not None and num_frames < 1:
         raise UsageError(f"cannot take {num_frames} frames of a video", hint="give 1 or more")
-    if match := _UNIFORM.fullmatch(said):
-        count = _agreed(text, match["count"], num_frames)
-        return Sampling("uniform", FRAMES_PER_VIDEO if count is None else count)
+    if match := _SEGMENTS.fullmatch(said):
+        rule: SamplingRule = "xpool" if match["rule"] == "xpool" else "uniform"
+        count = _agreed(text, match["count"], num_frames) or FRAMES_PER_VIDEO
+        each = _agreed(text, match["candidates"], candidates, "candidates") or 1
+        if each % 2 == 0:
+            raise UsageError(
+                f"{each} candidates have no middle one, which evaluation would use",
+                hint=f"keep {each - 1} or {each + 1} of each segment",
+            )
+        return Sampling(rule, count, candidates=each)
+    if candidates not in {None, 1}:
+        raise UsageError(
+            f"sampling {text!r} has no segments to keep {candidates} candidates of",
+            hint="use uniform or xpool",
+        )
+    if match := _CLIP4CLIP.fullmatch(said):
+        count = _agreed(text, match["count"], num_frames) or FRAMES_PER_VIDEO
+        return Sampling("clip4clip", count, kept=_KEPT[match["kept"] or "uniform"])
     if match := _FPS.fullmatch(said):
         return Sampling("fps", _agreed(text, match["cap"], num_frames), _rate(text, match["fps"]))
     raise UsageError(f"unknown sampling {text!r}", hint=f"write {_FORMS}")
 
 
-def uniform_indices(num_frames: int, num_presentable: int) -> list[int]:
-    """Take the middle frame of equal segments, as X-Pool does, in integer arithmetic.
+def uniform_indices(num_frames: int, num_presentable: int, candidates: int = 1) -> list[int]:
+    """Take the middle frame of equal segments; segment k begins at the frame floor(N k / segments).
 
     Args:
         num_frames: segments wanted.
-        num_presentable: frames the video presents.
+        num_presentable: N, frames the video presents.
+        candidates: frames to take of each segment, evenly spread; odd, the middle one being the middle frame.
 
     Returns:
-        Rising indices in ``[0, num_presentable)``; all of them when the video has fewer than ``num_frames``.
+        Indices in ``[0, num_presentable)`` that never fall, segment by segment; of a segment of fewer frames
+        than candidates some stand twice. A video of fewer frames than segments has a segment for each frame.
     """
     segments = min(num_frames, num_presentable)
-    bounds = [num_presentable * k // segments for k in range(segments + 1)] if segments else [0]
-    return [(start + end - 1) // 2 for start, end in itertools.pairwise(bounds)]
+    return _spread(
+        [num_presentable * k // segments for k in range(segments + 1)] if segments else [], candidates
+    )
+
+
+def xpool_indices(num_frames: int, num_presentable: int, candidates: int = 1) -> list[int]:
+    """Take the middle frame of X-Pool's segments, whose bounds are numpy's linspace, truncated.
+
+    They differ from those of `uniform_indices` by one frame here and there, where a product of floats falls
+    short of a whole number: first for 14 frames of 122. Arguments and result are the same.
+    """
+    segments = min(num_frames, num_presentable)
+    # The same two operations on the same floats as numpy's, so the same bits.
+    bounds = [int(k * (num_presentable / segments)) for k in range(segments)]
+    return _spread([*bounds, num_presentable] if segments else [], candidates)
+
+
+def _spread(bounds: Sequence[int], candidates: int) -> list[int]:
+    """Return frames of each segment: the centres of as many equal parts of it, rounded down."""
+    return [
+        start + max(((2 * part + 1) * (end - start) - candidates) // (2 * candidates), 0)
+        for start, end in itertools.pairwise(bounds)
+        for part in range(candidates)
+    ]
+
+
+def clip4clip_indices(
+    num_frames: int,
+    num_presentable: int,
+    rate: Fraction,
+    *,
+    kept: Kept = "uniform",
+    window: TimeWindow = WHOLE,
+) -> list[int]:
+    """Take the first frame of each second, as CLIP4Clip does.
+
+    A second has as many frames as the rate has whole ones (29 at 29.97), and the second at which the window
+    ends is taken too, so that 31 seconds give 32 frames.
+
+    Args:
+        num_frames: the most frames to take.
+        num_presentable: frames the video presents.
+        rate: frames a second that the container says, on average; below 1 counts as 1.
+        kept: which to take where there are more: "head", "tail", or evenly spread from the first to the last.
+        window: the part of the video; its bounds are widened to whole seconds.
+
+    Returns:
+        Rising indices in ``[0, num_presentable)``, at most ``num_frames``, perhaps none.
+    """
+    fps = max(int(rate), 1)
+    last_second = min(window.end_seconds, -(-num_presentable // fps))
+    seconds = range(max(math.floor(window.start_seconds), 0), math.ceil(last_second) + 1)
+    found = [second * fps for second in seconds if second * fps < num_presentable]
+    if len(found) <= num_frames:
+        return found
+    if kept != "uniform":
+        return found[:num_frames] if kept == "head" else found[-num_frames:]
+    step = (len(found) - 1) / max(num_frames - 1, 1)  # numpy's linspace, truncated
+    return [found[int(k * step)] for k in range(num_frames - 1)] + [found[-1 if num_frames > 1 else 0]]
 
 
 def fps_indices(
@@ -141,19 +248,19 @@ def fps_indices(
     return [chosen[k] for k in uniform_indices(cap, len(chosen))]
 
 
-def _agreed(text: str, written: str | None, num_frames: int | None) -> int | None:
-    """Return the one number of frames that the text or the option names.
+def _agreed(text: str, written: str | None, asked: int | None, what: str = "frames") -> int | None:
+    """Return the one number that the text or the option names.
 
     Raises:
         UsageError: both name one, and not the same; or it is none.
     """
     if written is None:
-        return num_frames
+        return asked
     count = int(written)
     if count < 1:
         raise UsageError(f"sampling {text!r} takes no frame", hint="write 1 frame or more")
-    if num_frames is not None and num_frames != count:
-        raise UsageError(f"sampling {text!r} contradicts {num_frames} frames", hint="give the number once")
+    if asked is not None and asked != count:
+        raise UsageError(f"sampling {text!r} contradicts {asked} {what}", hint="give the number once")
     return count
 
 

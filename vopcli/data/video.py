@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.data.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
 from vopcli.data.packets import open_video, reason, scan
-from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, fps_indices, uniform_indices
+from vopcli.data.samplers import WHOLE, Sampling, TimeWindow
+from vopcli.data.timeline import Timeline
 from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 from vopcli.errors import VideoError
 
@@ -84,8 +84,8 @@ def count_sampled(
     Raises:
         VideoError: it is no video, or has no frame, or none in the window.
     """
-    if sampling.rule == "uniform" and sampling.num_frames is not None:
-        return sampling.num_frames
+    if sampling.num_stored is not None:
+        return sampling.num_stored
     with _opened(path, tick, hold=False) as video:
         return len(_choose(video, _timeline(video), sampling, window))
 
@@ -117,8 +117,9 @@ def read_frames(
     with _opened(path, tick, hold=True) as video:
         timeline = _timeline(video)
         chosen = _choose(video, timeline, sampling, window)
-        shelf = _Shelf(size, len(chosen))
-        wanted = [video.table.order[index] for index in chosen]
+        distinct = sorted(set(chosen))
+        shelf = _Shelf(size, len(distinct))
+        wanted = [video.table.order[index] for index in distinct]
         if not (video.table.is_timed and decode_timed(video, wanted, shelf.put)):
             return _read_damaged(video, sampling, size, window)
         return _sampled(video, sampling, shelf, timeline, chosen, len(chosen))
@@ -141,8 +142,8 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int, window: TimeW
     num_bad = video.num_bad
     timeline = _timeline(video, [outcome[place][0] for place in usable])
     chosen = _choose(video, timeline, sampling, window)
-    places = {usable[index]: slot for slot, index in enumerate(chosen)}
-    shelf = _Shelf(size, len(chosen))
+    places = {usable[index]: slot for slot, index in enumerate(sorted(set(chosen)))}
+    shelf = _Shelf(size, len(places))
     for place, frame in enumerate(decode_all(video)):
         if place in places:
             shelf.put(places[place], frame)
@@ -150,7 +151,7 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int, window: TimeW
             break
     video.num_bad = max(num_bad, video.table.num_bad)
     num_promised = len(chosen)
-    if sampling.fps is not None:
+    if sampling.num_stored is None:
         num_promised = len(_choose(video, _timeline(video), sampling, window))
     return _sampled(video, sampling, shelf, timeline, chosen, num_promised)
 
@@ -162,7 +163,7 @@ def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
 
 
 class _Shelf:
-    """Where the converted frames of one video are put."""
+    """Where the converted frames of one video are put, each once, in the order of their presentation."""
 
     def __init__(self, size: int, num_frames: int) -> None:
         self.size = size
@@ -201,50 +202,23 @@ def _opened(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[Open
             ) from error
 
 
-@dataclass(frozen=True)
-class _Timeline:
-    """When each frame is shown: ``ticks`` rise, and last ``unit`` seconds each."""
-
-    ticks: Sequence[int]
-    unit: Fraction
-
-    def seconds(self, index: int) -> Fraction:
-        """Return when a frame is shown, the first at 0."""
-        return (self.ticks[index] - self.ticks[0]) * self.unit
-
-    def within(self, window: TimeWindow) -> range:
-        """Return the indices of the frames shown in a window."""
-        places = range(len(self.ticks))
-        # A time such as 0.1 means the frame shown at 1/10, so both are compared as the nearest float.
-        start, end = (
-            bisect_left(places, time, key=lambda place: float(self.seconds(place)))
-            for time in (window.start_seconds, window.end_seconds)
-        )
-        return places[start:end]
-
-
-def _choose(video: OpenVideo, timeline: _Timeline, sampling: Sampling, window: TimeWindow) -> list[int]:
+def _choose(video: OpenVideo, timeline: Timeline, sampling: Sampling, window: TimeWindow) -> list[int]:
     """Return the indices of the frames that a sampling takes of those in the window.
 
     Raises:
         VideoError: there are none.
     """
-    seen = timeline.within(window)
-    if not seen:
+    chosen = timeline.choose(sampling, window)
+    if not chosen:
         raise VideoError(
             f"{video.path}: no frame of it lies in the window from {window}, the last is at "
             f"{float(timeline.seconds(-1)):g} s",
             hint="is it the whole video that the annotations mean?",
         )
-    if sampling.fps is None:
-        chosen = uniform_indices(sampling.num_frames or len(seen), len(seen))
-    else:
-        seconds = [timeline.seconds(place) - timeline.seconds(seen[0]) for place in seen]
-        chosen = fps_indices(seconds, sampling.fps, sampling.num_frames)
-    return [seen[index] for index in chosen]
+    return chosen
 
 
-def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> _Timeline:
+def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Timeline:
     """Return the times of the presentable frames, or of those with the given ``pts``.
 
     Where the container has no times, the frames follow each other at its rate.
@@ -252,31 +226,32 @@ def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> _Tim
     if pts is None:
         pts = [video.table.pts[position] for position in video.table.order]
     known = [value for value in pts if value is not None]
-    if len(known) == len(pts) and sorted(set(known)) == known:
-        return _Timeline(known, video.table.time_base)
     rate = video.stream.average_rate or video.stream.guessed_rate or Fraction(25)
-    return _Timeline(range(len(pts)), 1 / rate)
+    if len(known) == len(pts) and sorted(set(known)) == known:
+        return Timeline(known, video.table.time_base, rate)
+    return Timeline(range(len(pts)), 1 / rate, rate)
 
 
 def _sampled(
     video: OpenVideo,
     sampling: Sampling,
     shelf: _Shelf,
-    timeline: _Timeline,
+    timeline: Timeline,
     chosen: Sequence[int],
     num_promised: int,
 ) -> SampledFrames:
-    """Fill up with the last frame where the video has fewer than `count_sampled` says."""
+    """Put each frame where it was chosen, and fill up with the last where `count_sampled` says more."""
     num_real = len(chosen)
-    num_frames = num_promised if sampling.fps is not None else sampling.num_frames or num_real
-    take = np.minimum(np.arange(num_frames), num_real - 1)
-    seconds = np.array([float(timeline.seconds(index)) for index in chosen])
-    frames = shelf.frames if num_frames == num_real else shelf.frames[take]
+    num_frames = sampling.num_stored or num_promised
+    last = np.minimum(np.arange(num_frames), num_real - 1)
+    take = np.searchsorted(sorted(set(chosen)), chosen)[last]
+    seconds = np.array([float(timeline.seconds(index)) for index in chosen])[last]
+    frames = shelf.frames if np.array_equal(take, range(len(shelf.frames))) else shelf.frames[take]
     info = _info(video, shelf.first, timeline)
-    return SampledFrames(frames, seconds[take], min(num_real, num_frames), info, video.num_bad)
+    return SampledFrames(frames, seconds, min(num_real, num_frames), info, video.num_bad)
 
 
-def _info(video: OpenVideo, frame: VideoFrame | None, timeline: _Timeline) -> VideoInfo:
+def _info(video: OpenVideo, frame: VideoFrame | None, timeline: Timeline) -> VideoInfo:
     if frame is None:
         error = _undecodable(video, 0)
         raise error

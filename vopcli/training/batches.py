@@ -59,16 +59,43 @@ def epoch_order(num_samples: int, *, seed: int, epoch: int) -> NDArray[np.int64]
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
 
 
+def epoch_candidates(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.uint8] | None:
+    """Draw for each sample of an epoch, (N, F), which candidate of each segment it shows.
+
+    As the order, the draw is the same whenever it is asked for. None: there is one candidate only.
+    """
+    num_candidates = samples.store.recipe.candidates
+    if num_candidates == 1:
+        return None
+    shape = (len(samples), samples.videos[0].num_frames)
+    return np.random.default_rng([seed, epoch, 1]).integers(num_candidates, size=shape, dtype=np.uint8)
+
+
 class BatchReader:
     """An iterator over an epoch's batches that reads ahead, and counts the time its user waited.
+
+    Args:
+        samples: all samples.
+        order: (N,) which of them to read, in their order.
+        candidates: for each sample (not in the order's order), which frames to read; see `epoch_candidates`.
+        batch_size: samples of a batch; the last one may be smaller.
+        pin: put the frames into pinned memory.
 
     Attributes:
         waited_seconds: how long ``next`` has blocked so far.
     """
 
-    def __init__(self, samples: Samples, order: NDArray[np.int64], *, batch_size: int, pin: bool) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        order: NDArray[np.int64],
+        *,
+        candidates: NDArray[np.uint8] | None = None,
+        batch_size: int,
+        pin: bool,
+    ) -> None:
         self.waited_seconds = 0.0
-        self._samples, self._pin = samples, pin
+        self._samples, self._candidates, self._pin = samples, candidates, pin
         self._parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         self._ready: queue.Queue[Any] = queue.Queue(READ_AHEAD)
         self._stop = threading.Event()
@@ -112,7 +139,8 @@ class BatchReader:
         size = self._samples.store.recipe.size
         shape = (len(videos), videos[0].num_frames, size, size, 3)
         frames = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pin)
-        self._samples.store.read_batch(videos, frames.numpy())
+        candidates = None if self._candidates is None else self._candidates[part]
+        self._samples.store.read_batch(videos, frames.numpy(), candidates)
         tokens = self._samples.tokens[part]
         length = int((tokens != 0).any(axis=0).nonzero()[0][-1]) + 1
         return Batch(frames, torch.from_numpy(tokens[:, :length].copy()), [video.path for video in videos])

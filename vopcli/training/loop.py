@@ -21,7 +21,7 @@ from vopcli.config.schema import TrainingConfig
 from vopcli.errors import DataError, VopError
 from vopcli.progress import Progress
 from vopcli.training.augment import augment
-from vopcli.training.batches import Batch, BatchReader, Samples, epoch_order
+from vopcli.training.batches import Batch, BatchReader, Samples, epoch_candidates, epoch_order
 from vopcli.training.checkpoint import RunState, save_checkpoint, trained_tensors
 from vopcli.training.losses import backward_in_parts
 from vopcli.training.optim import build_optimizer, build_schedule
@@ -149,7 +149,10 @@ class _Loop:
         job.model.train()
         window = Window()
         pin = job.device.type == "cuda"
-        with BatchReader(job.samples, order, batch_size=config.batch_size, pin=pin) as reader:
+        drawn = epoch_candidates(job.samples, seed=config.seed, epoch=epoch)
+        with BatchReader(
+            job.samples, order, candidates=drawn, batch_size=config.batch_size, pin=pin
+        ) as reader:
             for batch in reader:
                 window.loss += self.step(batch)
                 window.steps += 1

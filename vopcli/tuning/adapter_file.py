@@ -32,7 +32,7 @@ class Adapter:
         tuning: the variant and its sizes.
         num_frames: frames a video must have.
         fingerprint: of the backbone it was trained on.
-        recipe: how the frames it was trained on were sampled and resized.
+        recipe: how the frames it was trained on, or the middle candidates of these, were sampled and resized.
         tensors: by the names of the model's parameters.
     """
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vopcli.data.changes import Changes, compare, hash_file
 from vopcli.data.decode_pool import DecodeJob, decode_videos, scan_videos
-from vopcli.data.frame_store import RESIZE, FrameStore, StoredVideo
+from vopcli.data.frame_store import FrameStore, StoredVideo
+from vopcli.data.recipe import RESIZE
 from vopcli.data.samplers import parse_sampling
 from vopcli.data.scan import FoundVideo, find_videos
 from vopcli.errors import DataError, VideoError
@@ -93,7 +94,7 @@ class StoreSource:
             DataError: it cannot be read, or its frames have another size than the model's.
         """
         self.store = FrameStore.open(path)
-        recipe = self.store.recipe
+        recipe = self.store.recipe.middle
         if recipe.size != size:
             raise DataError(
                 f"{path} has frames of {recipe.size} px, the model takes {size} px",
@@ -146,7 +147,7 @@ class VideoSource:
             UsageError: the sampling makes no sense.
             DataError: a source does not exist, or there is no video.
         """
-        self._sampling = parse_sampling(sampling or _DEFAULT_SAMPLING)
+        self._sampling = parse_sampling(sampling or _DEFAULT_SAMPLING).middle
         self._unreadable: list[tuple[str, str]] = []
         self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
         if not self._found:
@@ -202,8 +203,8 @@ class VideoSource:
 
     def _count_frames(self, wanted: Sequence[FoundVideo], plan: Plan, progress: Progress) -> dict[int, int]:
         sampling = self._sampling
-        if sampling.rule == "uniform" and sampling.num_frames:
-            return dict.fromkeys(range(len(wanted)), sampling.num_frames)
+        if sampling.num_stored is not None:
+            return dict.fromkeys(range(len(wanted)), sampling.num_stored)
         counts = {}
         jobs = (DecodeJob(number, video.file) for number, video in enumerate(wanted))
         with progress.task("count frames", total=len(wanted), unit="videos") as task:

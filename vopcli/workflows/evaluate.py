@@ -106,7 +106,7 @@ def _check_recipe(
             f"{target} was tuned on {num_frames} frames a video, {data.store.path} holds {data.num_frames}",
             hint=f"make a store with `vop extract-frames --num-frames {num_frames}`",
         )
-    own = {name: getattr(data.store.recipe, name, None) for name in recipe}
+    own = {name: getattr(data.store.recipe.middle, name, None) for name in recipe}
     changed = [f"{name} {recipe[name]!r}, not {own[name]!r}" for name in recipe if recipe[name] != own[name]]
     if changed:
         progress.warn(f"{target} was tuned on other frames: {'; '.join(changed)}")

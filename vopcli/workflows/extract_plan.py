@@ -10,7 +10,8 @@ from pathlib import Path
 from vopcli.data.changes import Changes, compare
 from vopcli.data.decode_pool import DecodeJob, scan_videos
 from vopcli.data.frame_rows import Row, Status
-from vopcli.data.frame_store import Recipe, frames_bytes, missing_frames
+from vopcli.data.frame_store import frames_bytes, missing_frames
+from vopcli.data.recipe import Recipe
 from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, parse_sampling
 from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos
 from vopcli.errors import DataError, UsageError, VideoError
@@ -28,6 +29,7 @@ class ExtractRequest:
         names: the videos to take, relative to the only source; None takes all below the sources.
         sampling: which frames to take, as `parse_sampling` reads it; None takes the store's own rule.
         num_frames: frames of a video; None as ``sampling`` says.
+        candidates: frames kept of each segment, for training to draw from; None as ``sampling`` says.
         size: side of the square frames in pixels; None takes the store's own.
         codec: "raw" or "jpeg"; None takes the store's own.
         workers: decoding processes; 0 decodes in this one, None takes one for each usable core.
@@ -43,6 +45,7 @@ class ExtractRequest:
     names: Sequence[str] | None = None
     sampling: str | None = None
     num_frames: int | None = None
+    candidates: int | None = None
     size: int | None = None
     codec: str | None = None
     workers: int | None = None
@@ -177,8 +180,8 @@ def make_plan(
     changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]
     wanted = sorted(changes.new + changes.changed, key=lambda video: os.fsencode(video.path))
     sampling = parse_sampling(recipe.sampling)
-    if sampling.rule == "uniform" and sampling.num_frames:
-        plan.to_decode = [(video, sampling.num_frames) for video in wanted]
+    if sampling.num_stored is not None:
+        plan.to_decode = [(video, sampling.num_stored) for video in wanted]
     else:
         _count_frames(request, sampling, wanted, plan, progress)
     return plan

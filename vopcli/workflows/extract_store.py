@@ -12,8 +12,9 @@ from typing import Final
 
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.data.frame_rows import FRAME_FORMAT, Row
-from vopcli.data.frame_store import CODECS, FrameStore, Recipe
+from vopcli.data.frame_store import FrameStore
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
+from vopcli.data.recipe import CODECS, Recipe
 from vopcli.data.samplers import parse_sampling
 from vopcli.errors import BusyError, DataError, FileError, UsageError
 from vopcli.hdf5 import is_hdf5, read_format_name
@@ -119,7 +120,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     """
     asked = asked_recipe(request)
     differences = []
-    if (request.sampling or request.num_frames) and asked.sampling != found.sampling:
+    if (request.sampling or request.num_frames or request.candidates) and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")
     if request.size and asked.size != found.size:
         differences.append(f"frames of {found.size} x {found.size} pixels, not {asked.size} x {asked.size}")
@@ -140,7 +141,7 @@ def asked_recipe(request: ExtractRequest) -> Recipe:
     Raises:
         UsageError: an option makes no sense.
     """
-    sampling = parse_sampling(request.sampling or "uniform", request.num_frames)
+    sampling = parse_sampling(request.sampling or "uniform", request.num_frames, request.candidates)
     codec = request.codec or CODECS[0]
     if codec not in CODECS:
         raise UsageError(f"unknown codec {codec!r}", hint=f"choose one of {', '.join(CODECS)}")

@@ -53,7 +53,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
     from vopcli.data.samplers import WHOLE
 
     store = FrameStore.open(path)
-    num_places = sum(store.num_places)
+    num_places, each = sum(store.num_places), store.recipe.candidates
     description = {
         "kind": "vop-frames",
         "path": str(path),
@@ -62,8 +62,8 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
         "recipe": asdict(store.recipe),
         "segments": len(store.segments),
         "videos": len(store.videos),
-        "frames": sum(video.num_frames for video in store.videos),
-        "repeated_frames": sum(video.num_frames - video.num_real for video in store.videos),
+        "frames": each * sum(video.num_frames for video in store.videos),
+        "repeated_frames": each * sum(video.num_frames - video.num_real for video in store.videos),
         "duration_seconds": sum(video.duration_seconds for video in store.videos),
         "videos_with_window": sum(video.window != WHOLE for video in store.videos),
         "videos_with_bad_packets": sum(video.num_bad_packets > 0 for video in store.videos),

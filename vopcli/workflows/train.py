@@ -265,6 +265,7 @@ def _lasting_settings(prepared: Prepared) -> dict[str, Any]:
         "backbone": prepared.fingerprint,
         "data": prepared.data.sha256,
         "data.max_tokens": config.data.max_tokens,
+        "data.frames": str(prepared.data.store.recipe),
     }
 
 
@@ -273,7 +274,7 @@ def _write_adapter(prepared: Prepared, path: Path, tensors: dict[str, torch.Tens
         tuning=prepared.request.config.tuning,
         num_frames=prepared.data.num_frames,
         fingerprint=prepared.fingerprint,
-        recipe=dataclasses.asdict(prepared.data.store.recipe),
+        recipe=dataclasses.asdict(prepared.data.store.recipe.middle),
         tensors={name: tensor.numpy() for name, tensor in tensors.items()},
     )
     write_adapter(path, adapter)
@@ -287,6 +288,7 @@ def _summary(prepared: Prepared, state: RunState, *, seconds: float) -> dict[str
         "selected": {"rule": SELECTION_RULE, "on": prepared.val_source, **state.best},
         "seconds": seconds,
         "num_frames": prepared.data.num_frames,
+        "sampling": prepared.data.store.recipe.sampling,
         "num_cut_captions": prepared.train.num_cut,
         "backbone": {"weights": config.backbone.weights, "fingerprint": prepared.fingerprint},
         "data": {report.split: report.as_json() for report in prepared.reports},

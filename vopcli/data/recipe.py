@@ -1,0 +1,67 @@
+"""How the frames of a store were made."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from vopcli.data.samplers import parse_sampling
+from vopcli.errors import DataError, UsageError
+
+RESIZE: Final = "bicubic-antialias-uint8, short side, centre crop"
+CODECS: Final = ("raw", "jpeg")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the frames of a store were made: the same for all of them.
+
+    Attributes:
+        sampling: which frames were taken, as `vopcli.data.samplers` writes it.
+        size: side of the square frames in pixels.
+        resize: how they were brought to that size.
+        codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.
+    """
+
+    sampling: str
+    size: int
+    resize: str = RESIZE
+    codec: str = "raw"
+
+    @classmethod
+    def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
+        """Read the recipe out of a store's attributes.
+
+        Raises:
+            DataError: it is incomplete, or of another kind than this program reads.
+        """
+        said = attributes.get("recipe")
+        if isinstance(said, dict) and set(said) == {item.name for item in fields(cls)}:
+            recipe = cls(**said)
+            texts = (recipe.sampling, recipe.resize, recipe.codec)
+            is_sound = all(isinstance(text, str) for text in texts) and recipe.codec in CODECS
+            if is_sound and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
+                with contextlib.suppress(UsageError):
+                    parse_sampling(recipe.sampling)
+                    return recipe
+        raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
+
+    @functools.cached_property
+    def candidates(self) -> int:
+        """Frames kept of each segment, C."""
+        return parse_sampling(self.sampling).candidates
+
+    @property
+    def middle(self) -> Recipe:
+        """The recipe of the middle candidates alone, which all but training reads."""
+        return replace(self, sampling=str(parse_sampling(self.sampling).middle))
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return the attributes of a store made to this recipe."""
+        return {"recipe": asdict(self)}
+
+    def __str__(self) -> str:
+        return f"sampling {self.sampling}, {self.size} x {self.size} pixels, {self.codec}"
