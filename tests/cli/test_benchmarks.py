@@ -254,6 +254,15 @@ def test_videos_can_be_left_out_by_name(folder: Path, release: Release) -> None:
     }
 
 
+def test_lsmdc_is_read_as_by_xpool_if_asked_for(folder: Path) -> None:
+    write_benchmark(DatasetName.LSMDC, folder / "release")
+    named = ("data", "check", "--dataset", "lsmdc", "--split", "train", "--json")
+    assert told(vop(*named))["splits"]["train"]["captions"] == 9
+    text = SETTINGS.format(root="release").replace("size", "skip: x-pool, last_caption_only: true, size")
+    (folder / "vop.yaml").write_text(text)
+    assert told(vop(*named))["splits"]["train"]["captions"] == 8
+
+
 def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release: Release) -> None:
     named = ("--dataset", "msrvtt-9k")
     extract = ("--workers", "1", "--quiet")
