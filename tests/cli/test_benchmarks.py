@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -26,7 +27,7 @@ def vop(*arguments: str) -> Result:
     return RUNNER.invoke(app, list(arguments))
 
 
-def told(done: Result, *, code: int = 0) -> dict[str, object]:
+def told(done: Result, *, code: int = 0) -> Any:
     assert done.exit_code == code, done.stderr
     return json.loads(done.stdout)
 
@@ -65,40 +66,30 @@ def last_second(dataset: DatasetName, at: int) -> float:
 def test_from_annotation_files_to_a_table(dataset: DatasetName, folder: Path) -> None:
     release = write_benchmark(dataset, folder / "release")
     preset = ("--preset", dataset.value)
+    videos = {name: len(files) for name, files in release.files.items()}
     checked = told(vop("data", "check", *preset, "--json"))
     assert checked["is_complete"]
     counted = {name: (split["used"], split["captions"]) for name, split in checked["splits"].items()}
-    videos = {name: len(files) for name, files in release.files.items()}
     assert counted == {name: (count, release.num_captions[name]) for name, count in videos.items()}
 
     assert vop("extract-frames", "out.h5", *preset, "--workers", "1", "--quiet").exit_code == 0
-    store = FrameStore.open(folder / "out.h5")
-    stored = {video.path: video for video in store.videos}
-    assert sorted(stored) == sorted(file for files in release.files.values() for file in files)
-    for files in release.files.values():
-        for at, file in enumerate(files):
-            numbers = [drawn_number(frame) for frame in store.read(stored[file])]
-            num_frames = min(stored[file].duration_seconds * FPS, last_second(dataset, at) * FPS)
-            assert numbers == sorted(numbers)
-            assert num_frames * 0.8 < numbers[-1] < num_frames
+    check_frames(dataset, release, FrameStore.open(folder / "out.h5"))
     assert "Looked for videos in out.h5" in vop("data", "check", *preset).stderr
 
+    published = {name: row for (name, variant), row in RESULTS.items() if variant.value == "C"}.get(dataset)
+    words = f"published ({SOURCE}, test split): t2v R@1 {published['t2v']['R@1']}" if published else ""
     plan = told(vop("train", *preset, "--variant", "C", *SHORT, "--dry-run", "--json"))
     num_held = 0 if "val" in videos else 1
     assert (plan["num_train_videos"], plan["num_val_videos"]) == (8 - num_held, videos.get("val", 1))
-    assert (plan["dataset"], plan["found_ratio"]) == (dataset.value, 1)
+    assert (plan["dataset"], plan["found_ratio"], plan["published"]) == (dataset.value, 1, published)
     done = vop("train", *preset, "--variant", "C", *SHORT)
     assert done.exit_code == 0, done.stderr
-    published = {name: row for (name, variant), row in RESULTS.items() if variant.value == "C"}.get(dataset)
-    words = f"published ({SOURCE}, test split): t2v R@1 {published['t2v']['R@1']}" if published else ""
     assert words in done.stderr
     assert ("published" in done.stderr) is bool(published)
     run = f"runs/{dataset.value}/C-seed0"
     summary = json.loads((folder / run / "summary.json").read_text())
-    assert {name: report["found_ratio"] for name, report in summary["data"].items()} == {
-        name: 1 for name in videos if name != "test"
-    }
-    assert summary["published"] == published
+    whole = {name: report["found_ratio"] for name, report in summary["data"].items()}
+    assert whole == {name: 1 for name in videos if name != "test"}
 
     results = told(vop("eval", *preset, "zero-shot", run, "--json"))
     for result in results:
@@ -110,6 +101,38 @@ def test_from_annotation_files_to_a_table(dataset: DatasetName, folder: Path) ->
     assert [row.split("\t")[0] for row in table.stdout.splitlines()] == ["zero-shot", run]
     assert words in table.stderr
     assert "NOT WHOLE" not in table.stderr
+
+    (folder / "eval.json").write_text(json.dumps(results))
+    check_report(folder, run, results[1], published)
+
+
+def check_frames(dataset: DatasetName, release: Release, store: FrameStore) -> None:
+    """Each listed video is there and no other, and its frames are spread over the part that counts."""
+    stored = {video.path: video for video in store.videos}
+    assert sorted(stored) == sorted(file for files in release.files.values() for file in files)
+    for files in release.files.values():
+        for at, file in enumerate(files):
+            numbers = [drawn_number(frame) for frame in store.read(stored[file])]
+            num_frames = min(stored[file].duration_seconds, last_second(dataset, at)) * FPS
+            assert numbers == sorted(numbers)
+            assert num_frames * 0.8 < numbers[-1] < num_frames
+
+
+def check_report(folder: Path, run: str, result: Any, published: Any) -> None:
+    """The finished table has the test's figures in place of the validation's, and the published beside."""
+    rows = told(vop("report", run, "eval.json", "--html", "page.html", "--json"))
+    assert [(row["label"], row["measured_on"][:5]) for row in rows] == [
+        ("zero-shot", "test:"),
+        ("C", "test:"),
+    ]
+    own = rows[1]["t2v"]["R@1"]
+    assert own["mean"] == result["t2v"]["R@1"]
+    assert own["published"] == (published and published["t2v"]["R@1"])
+    finished = vop("report", run, "eval.json")
+    assert finished.exit_code == 0
+    labels = [line.split("\t")[1] for line in finished.stdout.splitlines()]
+    assert labels.count("C") == labels.count("zero-shot") == 2, "one row a direction"
+    assert (folder / "page.html").stat().st_size > 1000
 
 
 def test_a_gallery_that_is_not_whole_is_refused_unless_allowed(folder: Path, release: Release) -> None:
@@ -137,6 +160,9 @@ def test_a_gallery_that_is_not_whole_is_refused_unless_allowed(folder: Path, rel
     assert "2 of 8 videos of msrvtt-9k are not in out.h5: train: video0, video5" in error
     result = told(vop("eval", *names, "zero-shot", "--allow-missing", "--json"))
     assert (result["data"]["found_ratio"], result["t2v"]["gallery_size"]) == (0.75, 3)
+    (folder / "eval.json").write_text(json.dumps(result))
+    reported = vop("report", "eval.json")
+    assert "test — 3 queries, 3 videos, ties average, only 75.0 % of the videos" in reported.stderr
     shown = vop("eval", *names, "zero-shot", "--allow-missing")
     assert "NOT WHOLE: 1 videos are missing, 75.0 % were found" in shown.stderr
     done = vop(

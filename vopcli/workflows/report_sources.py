@@ -82,11 +82,15 @@ def _from_run(run: Run) -> Measured:
         settings=settings,
         seed=summary["seed"],
         num_trained=summary["num_trained"],
-        on=f"validation: {selected['on']}",
+        on=f"validation: {selected['on']}{_not_whole(summary['found_ratio'])}",
         is_evaluated=False,
         dataset=run.config.data.dataset,
         figures=figures,
     )
+
+
+def _not_whole(found_ratio: float) -> str:
+    return "" if found_ratio == 1 else f", only {100 * found_ratio:.1f} % of the videos"
 
 
 def _settings(tuning: TuningConfig, training: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -128,7 +132,8 @@ def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
             },
             seed=None if result["seed"] is None else int(result["seed"]),
             num_trained=int(result["num_trained"]),
-            on="{}: {:,} queries, {:,} videos, ties {}".format(result["split"], *sizes, way["ties"]),
+            on="{}: {:,} queries, {:,} videos, ties {}".format(result["split"], *sizes, way["ties"])
+            + _not_whole(result["data"]["found_ratio"]),
             is_evaluated=True,
             dataset=dataset,
             figures={(way, name): float(result[way][name]) for way in WAY_TITLES for name in FIGURES},
