@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.pages import Outline, make_result
-from vopcli.reports.answers import RULE, choose_queries, show_queries
+from vopcli.reports.answers import NOTES, choose_queries, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Figure, Page, render
 from vopcli.reports.plots import Point, scatter
@@ -38,7 +38,7 @@ def make_page(results: list[dict[str, object]] = RESULTS) -> Page:
     queries = show_queries(
         results, names, choose_queries(results, 2), lambda _: ["data:image/jpeg;base64,AAAA"]
     )
-    return Page("Text-video retrieval", [results_table(results)], [*figures, curves], queries, [RULE])
+    return Page("Text-video retrieval", [results_table(results)], [*figures, curves], queries, NOTES)
 
 
 def test_the_page_is_the_golden_one(check_golden: Callable[[str, str], None]) -> None:

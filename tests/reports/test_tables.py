@@ -39,6 +39,11 @@ def test_notes_say_for_whom_they_hold_unless_for_all() -> None:
     notes = results_table([{**GOOD, "t2v": rescored}]).notes
     assert "The scoring 'dual softmax' uses the other queries of the test." in notes
     assert "2 t2v queries tie with their right answer." in notes
+    known = {**GOOD, "dataset": "msrvtt-9k", "published": {"t2v": {"R@1": 40.1, "MdR": 2}}}
+    assert (
+        "P on msrvtt-9k, published (VoP, CVPR 2023, ViT-B/32, test split): t2v R@1 40.1."
+        in results_table([known]).notes
+    )
 
 
 def test_names_are_as_short_as_they_tell_models_apart() -> None:

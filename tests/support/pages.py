@@ -73,6 +73,8 @@ def make_result(variant: str, num_trained: int, ranks: list[float], **changes: A
         "num_trained": num_trained,
         "variant": variant,
         "tuning": {"variant": variant},
+        "dataset": None,
+        "published": None,
         "split": "test",
         "weights": "ViT-B/32",
         "selected": {"rule": "the best epoch", "on": "the split val", "epoch": 2} if num_trained else None,

@@ -11,7 +11,13 @@ from vopcli.config.choices import Variant
 from vopcli.errors import DataError, FileError
 from vopcli.workflows.runs import is_run, read_run
 
-SUMMARY = {"variant": "P", "num_trained": 9, "seed": 4, "selected": {"rule": "best", "on": "val", "epoch": 1}}
+SUMMARY = {
+    "variant": "P",
+    "num_trained": 9,
+    "seed": 4,
+    "found_ratio": 1.0,
+    "selected": {"rule": "best", "on": "val", "epoch": 1},
+}
 LOG = [{"step": 1, "kind": "train", "loss": 2.5}, {"step": 2, "kind": "val", "t2v R@1": 30.0}]
 
 

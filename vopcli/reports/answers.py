@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 from vopcli.reports.tables import Result
 
-RULE: Final = (
+_RULE: Final = (
     "Shown are the captions on which the models differ most, by the ratio of the worst to the best rank of "
     "the right video; among equals those that are ranked worst, then the order of the captions. "
     "At most one caption a video."
 )
+NOTES: Final = (_RULE, "In brackets: the rank that a model gives the right video.")
 _NUM_FRAMES: Final = 4
 _SIDE_PX: Final = 112
 _QUALITY: Final = 80
@@ -53,7 +54,7 @@ class Query:
 
 
 def choose_queries(results: Sequence[Result], count: int) -> list[int]:
-    """Return the places of ``count`` captions to show, by `RULE`."""
+    """Return the places of ``count`` captions to show, by the rule in `NOTES`."""
     ranks = [result["t2v"]["ranks"] for result in results]
     answers = results[0]["answers"]
 

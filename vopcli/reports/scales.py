@@ -20,7 +20,7 @@ class Scale:
         high: the highest value, above ``low``.
         start: pixels at ``low``.
         end: pixels at ``high``.
-        ticks: round values to be marked, rising, the first at ``low`` and the last at ``high``.
+        ticks: round values to be marked, rising.
         is_log: equal factors, not equal differences, are equally far apart.
     """
 
@@ -53,17 +53,18 @@ def linear_scale(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
-    """Return a log scale that holds ``values``, all above zero; where ticks at 1, 2 and 5 are many, at 1."""
+    """Return a log scale that holds ``values``, all above zero, from one of 1, 2 and 5 to another.
+
+    Where these are many, only the powers of ten among them are ticks.
+    """
     lowest, highest = min(values, default=1.0), max(values, default=1.0)
     powers = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 2)
-    for factors in (_ROUND[:3], _ROUND[:1]):
-        ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
-        first = max(i for i, tick in enumerate(ticks[:-1]) if tick <= lowest)
-        last = max(min(i for i, tick in enumerate(ticks) if tick >= highest), first + 1)
-        if last - first < _MOST_TICKS:
-            break
-    kept = tuple(ticks[first : last + 1])
-    return Scale(kept[0], kept[-1], start, end, kept, is_log=True)
+    every = [float(f"{factor}e{power}") for power in powers for factor in _ROUND[:3]]
+    first = max(i for i, value in enumerate(every[:-1]) if value <= lowest)
+    last = max(min(i for i, value in enumerate(every) if value >= highest), first + 1)
+    step = 1 if last - first < _MOST_TICKS else 3  # every third is a power of ten
+    ticks = tuple(value for i, value in enumerate(every) if first <= i <= last and i % step == 0)
+    return Scale(every[first], every[last], start, end, ticks, is_log=True)
 
 
 def short_number(value: float) -> str:

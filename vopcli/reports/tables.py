@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
+from vopcli.config.published import said
+
 FIGURES: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")
 LOWER_IS_BETTER: Final = {"MdR", "MnR"}
 WAY_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
@@ -129,6 +131,8 @@ def _sentences(result: Result) -> list[str]:
             sentences.append(f"{count:,} {what}.")
     if t2v["uses_other_queries"]:
         sentences.append(f"The scoring {t2v['scoring']!r} uses the other queries of the test.")
+    if result["published"]:
+        sentences.append(f"{result['variant']} on {result['dataset']}, {said(result['published'])}.")
     return [*sentences, *data["notes"]]
 
 

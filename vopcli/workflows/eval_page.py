@@ -10,7 +10,7 @@ from vopcli import __version__
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
 from vopcli.files import written_aside
-from vopcli.reports.answers import RULE, Query, choose_queries, frame_uris, show_queries
+from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Figure, Page, render
 from vopcli.reports.plots import Point, scatter
@@ -69,7 +69,7 @@ def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
     if curves := training_curves(logs):
         figures.append(curves)
     queries = show_first_results(results, names, store, num_queries)
-    return Page("Text-video retrieval", [results_table(results)], figures, queries, [RULE])
+    return Page("Text-video retrieval", [results_table(results)], figures, queries, NOTES)
 
 
 def show_first_results(results: Results, names: Sequence[str], store: Path, count: int) -> list[Query]:

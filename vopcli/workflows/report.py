@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.choices import DatasetName
-from vopcli.reports.answers import RULE, Query
+from vopcli.reports.answers import NOTES, Query
 from vopcli.reports.curves import training_curves
 from vopcli.reports.groups import Group, group_runs
 from vopcli.reports.html import Page
@@ -82,7 +82,7 @@ def report_page(report: Report) -> Page:
     if request.store:
         names = name_results(results)
         queries = show_first_results(results, names, request.store, request.num_queries)
-    return Page("Text-video retrieval: report", tables, figures, queries, [RULE])
+    return Page("Text-video retrieval: report", tables, figures, queries, NOTES)
 
 
 def report_document(report: Report) -> list[dict[str, Any]]:
