@@ -188,3 +188,21 @@ def test_bad_files_are_named_with_their_reasons_and_never_stored_as_black(
         assert 1 <= video.num_real <= 12
     assert {video.path: video.rotation_degrees for video in store.videos}["rotated-90.mp4"] in {90, 270}
     assert store.verify() == []
+
+
+def test_candidates_from_vop_yaml_and_the_flag(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "vop.yaml").write_text("data: {size: 32, num_frames: 3, candidates: 3, sampling: xpool}\n")
+    options = ("--workers", "1", "--quiet")
+    assert vop("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
+    assert vop("extract-frames", folder, "b.h5", *options, "--candidates", "1", cwd=tmp_path)[0] == 0
+    recipes = [FrameStore.open(tmp_path / name).recipe.sampling for name in ("a.h5", "b.h5")]
+    assert recipes == ["xpool:3x3", "xpool:3"]
+    code, _, err = vop("extract-frames", folder, "c.h5", *options, "--candidates", "4", cwd=tmp_path)
+    assert (code, err.splitlines()[0]) == (
+        2,
+        "Error: 4 candidates have no middle one, which evaluation would use",
+    )
+    code, _, err = vop("extract-frames", folder, "c.h5", *options, "--sampling", "clip4clip", cwd=tmp_path)
+    assert code == 2
+    assert "has no segments to keep 3 candidates of" in err
+    assert not (tmp_path / "c.h5").exists()

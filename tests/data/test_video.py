@@ -4,6 +4,7 @@ import itertools
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
@@ -325,3 +326,34 @@ def test_a_window_of_a_damaged_video(videos: GoodVideos) -> None:
     later = read_frames(path, Sampling("uniform", 3), size=SIZE, window=TimeWindow(middle, 99.0))
     assert min(numbers(later)) > numbers(whole)[whole.num_real // 2 - 1]
     assert later.seconds.min() >= middle
+
+
+# Rules that take frames more than once, or ask the container
+
+
+# The last frame of truncated.ts cannot be decoded, which shows only when a sampling tries it.
+@pytest.mark.parametrize(
+    "name", ["short-gop.mp4", "seven-frames.mp4", "raw-stream.h264", *sorted(DAMAGED - {"truncated.ts"})]
+)
+def test_the_middle_candidates_are_the_frames_of_a_sampling_without(videos: GoodVideos, name: str) -> None:
+    plain = read_frames(str(videos[name]), UNIFORM, size=SIZE)
+    many = read_frames(str(videos[name]), Sampling("uniform", 12, candidates=5), size=SIZE)
+    assert (len(many.frames), many.num_real) == (60, 5 * plain.num_real)
+    np.testing.assert_array_equal(many.frames[2::5], plain.frames)
+    np.testing.assert_array_equal(many.seconds[2::5], plain.seconds)
+    shown = [drawn_number(frame) for frame in many.frames]
+    assert shown == sorted(shown)
+    assert len(set(shown)) > len(set(numbers(plain))) or name == "seven-frames.mp4"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in GOOD if name not in DAMAGED | {"raw-stream.h264"} and not name.endswith(".gif")]
+)
+def test_clip4clip_sees_the_rate_that_opencv_says(videos: GoodVideos, name: str) -> None:
+    capture = cv2.VideoCapture(str(videos[name]))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    whole = read_frames(str(videos[name]), parse_sampling("fps:1000"), size=SIZE)
+    sampled = read_frames(str(videos[name]), parse_sampling("clip4clip:4000"), size=SIZE)
+    step = int(rate)
+    assert numbers(sampled) == numbers(whole)[::step], rate

@@ -111,6 +111,14 @@ def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: 
     assert verify(tmp_path / "i.h5", SilentProgress()) == []
 
 
+def test_encoding_takes_the_middle_candidates(videos: Path, weights: Path, tmp_path: Path) -> None:
+    plain = request_for(videos, tmp_path / "plain.h5", weights)
+    run(plain)
+    run(replace(plain, index=tmp_path / "many.h5", sampling="uniform:4x3"))
+    assert contents(tmp_path / "many.h5") == contents(tmp_path / "plain.h5")
+    assert VideoIndex(tmp_path / "many.h5").meta.recipe["sampling"] == "uniform:4"
+
+
 def test_another_window_of_the_same_file_is_encoded_again(
     videos: Path, weights: Path, tmp_path: Path
 ) -> None:

@@ -75,7 +75,9 @@ def test_another_window_decodes_that_video_again_and_the_same_one_nothing(folder
 
 
 def test_the_rate_counts_from_the_start_of_the_window(folder: Path, store: Path) -> None:
-    run(folder, store, sampling="fps:5", windows={"a.mp4": TimeWindow(1.2, 2.0)}, workers=2)
+    windows = {"a.mp4": TimeWindow(1.2, 2.0), "b.mp4": TimeWindow(0.0, 0.5)}
+    assert run(folder, store, sampling="fps:5", windows=windows, dry_run=True).num_frames == 4 + 3
+    assert run(folder, store, sampling="fps:5", windows=windows, workers=2).num_frames == 4 + 3
     assert frame_numbers(store)["a.mp4"] == [30, 35, 40, 45]
 
 

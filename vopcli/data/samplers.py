@@ -42,7 +42,7 @@ class TimeWindow:
     end_seconds: float
 
     def __str__(self) -> str:
-        return f"{self.start_seconds:g} to {self.end_seconds:g} s"
+        return "all of it" if self == WHOLE else f"{self.start_seconds:g} to {self.end_seconds:g} s"
 
 
 WHOLE: Final = TimeWindow(0.0, math.inf)
