@@ -37,6 +37,8 @@ with tempfile.TemporaryDirectory(prefix="vop-wheel-") as name:
     run(vop, "demo", "set", "--quiet", folder=folder)
     run(vop, "extract-frames", "videos/", "out.h5", "--quiet", folder=folder / "set")
     run(vop, "encode", "out.h5", "idx.h5", "--quiet", folder=folder / "set")
+    run(vop, "eval", "zero-shot", "--html", "page.html", "--quiet", folder=folder / "set")
+    assert "</html>" in (folder / "set/page.html").read_text(encoding="utf-8")
     found = run(vop, "search", "a red circle", "--index", "idx.h5", folder=folder / "set")
     print(found)
     assert "red" in found.splitlines()[0]
