@@ -99,15 +99,17 @@ def test_from_training_to_the_finished_page(folder: Path, training_store: Path) 
     [
         (("gone.json",), 3, ("gone.json does not exist",)),
         ((".",), 3, (". is no finished run", "vop eval --json")),
-        (("text.json",), 3, ("text.json is no JSON",)),
+        (("text.json",), 3, ("text.json is not JSON",)),
         (("number.json",), 3, ("number.json holds no results",)),
         (("poor.json",), 3, ("poor.json is no result of this version's", "'tuning'")),
         (("odd.json",), 3, ("odd.json: variant cannot be 'Q'",)),
-        (("deep.json",), 3, ("deep.json is no JSON",)),
+        (("deep.json",), 3, ("deep.json is not JSON",)),
         (("good.json", "other.json", "--frames", "out.h5"), 2, ("measured on different captions",)),
         (("good.json", "--frames", "out.h5"), 3, ("out.h5 does not exist",)),
         (("bare.json", "--frames", "out.h5"), 3, ("bare-run has no ranks and first results",)),
         (("good.json", "--published", "imagenet"), 2, ("imagenet",)),
+        (("good.json", "--html", "."), 3, (". is a folder",)),
+        (("good.json", "--html", "good.json"), 3, ("good.json exists already", "--overwrite")),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -122,8 +124,16 @@ def test_what_is_wrong_is_named(
     write(folder / "good.json", good)
     write(folder / "other.json", seeded("P", 0, [1, 2, 3]))
     write(folder / "bare.json", {**good, "answers": None, "target": "bare-run"})
-    done = vop("report", *arguments, "--html", "page.html")
+    page = () if "--html" in arguments else ("--html", "page.html")
+    done = vop("report", *arguments, *page)
     assert done.exit_code == code, done.stderr
     lines = done.stderr.splitlines()
     assert [line.split(":")[0] for line in lines[-2:]] == ["Error", "Hint"]
     assert all(part in lines[-2] + lines[-1] for part in parts)
+
+
+def test_frames_without_a_page_are_refused(folder: Path) -> None:
+    source = write(folder / "a.json", seeded("VoP", 0, [1, 2]))
+    done = vop("report", source, "--frames", "out.h5")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "name the page with --html" in done.stderr

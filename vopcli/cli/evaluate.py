@@ -34,14 +34,14 @@ def evaluate(
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     html: options.Html = None,
-    queries: options.Queries = 8,
+    queries: options.Queries = options.NUM_QUERIES,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
     from vopcli.config.load import load_config, override
-    from vopcli.workflows.eval_page import eval_page, refuse_existing, write_page
+    from vopcli.workflows.eval_page import check_place, eval_page, write_page
     from vopcli.workflows.evaluate import EvaluateRequest
     from vopcli.workflows.evaluate import evaluate as measure
 
@@ -56,8 +56,8 @@ def evaluate(
     given = {"backbone": {"weights": weights}, "data": data}
     settings = override(load_config(config, preset=preset), given, assignments or ())
     request = EvaluateRequest(settings, targets or [], split, ties, device)
-    if html and not overwrite:
-        refuse_existing(html)
+    if html:
+        check_place(html, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
     results = measure(request, progress)
     if html:

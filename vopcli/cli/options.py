@@ -77,4 +77,5 @@ Html = Annotated[
     Path | None,
     typer.Option(metavar="PAGE.html", help="Write tables, pictures and first results to one page."),
 ]
+NUM_QUERIES = 8  # what a page shows of them unless told
 Queries = Annotated[int, typer.Option(min=0, help="Captions whose first results the page shows.")]

@@ -7,6 +7,7 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import DatasetName
+from vopcli.errors import UsageError
 
 
 def report(
@@ -23,7 +24,7 @@ def report(
     frames: Annotated[
         Path | None, typer.Option(metavar="STORE.h5", help="Frame store, to show first results on the page.")
     ] = None,
-    queries: options.Queries = 8,
+    queries: options.Queries = options.NUM_QUERIES,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -35,12 +36,14 @@ def report(
     are the authors', and marked so.
     """
     from vopcli.reports.paper import notes, text_table
-    from vopcli.workflows.eval_page import refuse_existing, write_page
+    from vopcli.workflows.eval_page import check_place, write_page
     from vopcli.workflows.report import ReportRequest, report_document, report_page
     from vopcli.workflows.report import report as read
 
-    if html and not overwrite:
-        refuse_existing(html)
+    if frames and not html:
+        raise UsageError("--frames shows first results on the page", hint="name the page with --html")
+    if html:
+        check_place(html, overwrite=overwrite)
     found = read(ReportRequest(sources, published, frames, queries))
     if html:
         write_page(html, report_page(found))

@@ -19,13 +19,11 @@ class Figure:
         title: heading.
         charts: beside each other where there is room.
         legend: name and series of each line, for all charts.
-        notes: sentences that stand below.
     """
 
     title: str
     charts: Sequence[Chart]
     legend: Sequence[tuple[str, int]] = ()
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import DataError, FileError, UsageError
+from vopcli.errors import DataError, UsageError
 from vopcli.retrieval.compare import Comparison, compare_ranks, recall_intervals
+from vopcli.workflows.eval_results import HINT, read_results
 
 WAYS: Final = ("t2v", "v2t")
-_HINT: Final = "give files that `vop eval --json` printed"
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,7 @@ def compare_files(
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(file, error) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}", hint=_HINT) from error
-    results = document if isinstance(document, list) else [document]
+    results = read_results(file)
     for result in results:
         _check(file, result)
     return results
@@ -111,9 +104,9 @@ def _check(file: Path, result: Any) -> None:
         is_sound &= len(ways[1]["ranks"]) == len({answer["video"] for answer in answers})
         has_several = any(way["num_ranks"] != way["num_queries"] for way in ways)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{file} does not hold the ranks of a model", hint=_HINT) from error
+        raise DataError(f"{file} does not hold the ranks of a model", hint=HINT) from error
     if not is_sound:
-        raise DataError(f"{file} is damaged: its ranks and captions do not fit", hint=_HINT)
+        raise DataError(f"{file} is damaged: its ranks and captions do not fit", hint=HINT)
     if has_several:
         raise DataError(
             f"{file} has several ranks for queries with equal scores, as --ties clip4clip counts them",

@@ -23,13 +23,15 @@ Y_LABEL: Final = "t2v R@1 (%)"
 Results = Sequence[Mapping[str, Any]]
 
 
-def refuse_existing(path: Path) -> None:
+def check_place(path: Path, *, overwrite: bool) -> None:
     """Refuse before the work begins what could not be written after it.
 
     Raises:
-        DataError: the file is there.
+        DataError: the file is there, or a folder in its place.
     """
-    if path.exists():
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", hint="name a file, such as page.html")
+    if path.exists() and not overwrite:
         raise DataError(f"{path} exists already", hint="name another file or use --overwrite")
 
 

@@ -30,9 +30,9 @@ class ReportRequest:
     """
 
     paths: Sequence[Path]
-    published: DatasetName | None = None
-    store: Path | None = None
-    num_queries: int = 8
+    published: DatasetName | None
+    store: Path | None
+    num_queries: int
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def report(request: ReportRequest) -> Report:
     """Read the runs and put them into groups.
 
     Raises:
-        UsageError: none is named, or single captions are wanted of what has none.
+        UsageError: single captions are wanted of what has none.
         DataError: a source is missing, damaged or something else.
     """
     sources = read_sources(request.paths)
@@ -74,7 +74,9 @@ def report_page(report: Report) -> Page:
         figures.append(recall_figure(groups, dataset))
         if ablations := ablation_figure(groups, dataset):
             figures.append(ablations)
-    logs = {series: (run.folder.name, run.log) for series, run in enumerate(report.sources.runs)}
+    runs = report.sources.runs
+    folders = [{"variant": run.config.tuning.variant.value, "target": str(run.folder)} for run in runs]
+    logs = dict(enumerate(zip(name_results(folders), (run.log for run in runs), strict=True)))
     if curves := training_curves(logs):
         figures.append(curves)
     request, results = report.request, report.sources.results

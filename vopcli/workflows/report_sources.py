@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,10 +12,11 @@ from vopcli.config.choices import DatasetName
 from vopcli.config.load import build_config
 from vopcli.config.published import USED_SETTINGS
 from vopcli.config.schema import TrainingConfig, TuningConfig
-from vopcli.errors import ConfigError, DataError, FileError, UsageError
+from vopcli.errors import ConfigError, DataError, UsageError
 from vopcli.reports.groups import Measured
 from vopcli.reports.tables import FIGURES, WAY_TITLES
 from vopcli.tuning.adapter_file import plain
+from vopcli.workflows.eval_results import read_results
 from vopcli.workflows.runs import Run, is_run, read_run
 
 # of the section training, what changes no result, or is what runs of a group may differ in
@@ -43,11 +43,8 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     """Read run folders and files that `vop eval --json` wrote.
 
     Raises:
-        UsageError: none is named.
         DataError: one is neither of the two, or damaged.
     """
-    if not paths:
-        raise UsageError("nothing to report on", hint=_HINT)
     sources = Sources([], [], [])
     for path in paths:
         if is_run(path):
@@ -57,7 +54,7 @@ def read_sources(paths: Sequence[Path]) -> Sources:
         elif path.is_dir():
             raise DataError(f"{path} is no finished run: it has no summary.json", hint=_HINT)
         else:
-            for document in _read_results(path):
+            for document in read_results(path):
                 sources.results.append(document)
                 sources.measured.append(_from_result(path, document))
     return sources
@@ -98,19 +95,6 @@ def _settings(tuning: TuningConfig, training: Mapping[str, Any] | None) -> dict[
     settings = {name: value for name, value in plain(tuning).items() if name in used}
     known = {item.name for item in fields(TrainingConfig)} - _NOT_SETTINGS
     return settings | {name: value for name, value in (training or {}).items() if name in known}
-
-
-def _read_results(path: Path) -> list[Mapping[str, Any]]:
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FileError(path, error) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}", hint=_HINT) from error
-    results = document if isinstance(document, list) else [document]
-    if not results or not all(isinstance(result, dict) and "t2v" in result for result in results):
-        raise DataError(f"{path} holds no results of `vop eval`", hint=_HINT)
-    return results
 
 
 def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
