@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ def test_from_training_to_the_finished_page(folder: Path, training_store: Path) 
         (("number.json",), 3, ("number.json holds no results",)),
         (("poor.json",), 3, ("poor.json is no result of this version's", "'tuning'")),
         (("odd.json",), 3, ("odd.json: variant cannot be 'Q'",)),
+        (("nan.json",), 3, ("nan.json is no result", "nan is no figure")),
+        (("huge.json",), 3, ("huge.json is no result", "is no figure")),
         (("deep.json",), 3, ("deep.json is not JSON",)),
         (("good.json", "other.json", "--frames", "out.h5"), 2, ("measured on different captions",)),
         (("good.json", "--frames", "out.h5"), 3, ("out.h5 does not exist",)),
@@ -122,6 +125,8 @@ def test_what_is_wrong_is_named(
     write(folder / "poor.json", {"t2v": {}})
     write(folder / "odd.json", {**good, "tuning": {"variant": "Q"}})
     write(folder / "good.json", good)
+    write(folder / "nan.json", {**good, "v2t": {**good["v2t"], "MnR": math.nan}})
+    write(folder / "huge.json", {**good, "num_trained": 10**400})
     write(folder / "other.json", seeded("P", 0, [1, 2, 3]))
     write(folder / "bare.json", {**good, "answers": None, "target": "bare-run"})
     page = () if "--html" in arguments else ("--html", "page.html")

@@ -21,7 +21,13 @@ def test_import_loads_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["vopcli.workflows.search", "vopcli.workflows.extract", "vopcli.workflows.info"]
+    "module",
+    [
+        "vopcli.workflows.search",
+        "vopcli.workflows.extract",
+        "vopcli.workflows.info",
+        "vopcli.workflows.report",
+    ],
 )
 def test_commands_without_a_model_load_no_torch(module: str) -> None:
     loaded = loaded_by(f"import {module}")

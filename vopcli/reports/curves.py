@@ -15,6 +15,7 @@ _CURVES: Final = (
     ("val", "t2v R@1", "t2v R@1 on the validation set (%)"),
 )
 _FAR_APART: Final = 20.0  # peaks whose ratio is more would look flat on one linear axis
+_LARGEST: Final = 1e100  # JSON may hold whole numbers that no float can
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -41,12 +42,16 @@ def training_curves(logs: Mapping[int, tuple[str, Log]]) -> Figure | None:
 
 
 def _points(name: str, series: int, log: Log, kind: str, key: str) -> list[Point]:
-    lines = [line for line in log if line["kind"] == kind and _is_number(line.get(key))]
+    lines = [
+        line
+        for line in log
+        if line["kind"] == kind and _is_number(line.get(key)) and _is_number(line["step"])
+    ]
     return [Point(line["step"], line[key], name, series=series) for line in lines]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float))
+    return isinstance(value, (int, float)) and -_LARGEST < value < _LARGEST
 
 
 def _chart(title: str, lines: Sequence[Line]) -> Chart:

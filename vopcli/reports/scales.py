@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _MOST_TICKS: Final = 7
+_SAME: Final = 1e-9
 _ROUND: Final = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -41,7 +42,7 @@ class Scale:
 def linear_scale(values: Sequence[float], start: float, end: float) -> Scale:
     """Return a scale that holds ``values``, from one round value to another."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if low == high:
+    if high - low <= _SAME * max(abs(low), abs(high)):  # no tick could be told from the next
         pad = abs(low) / 10 or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / (_MOST_TICKS - 2)

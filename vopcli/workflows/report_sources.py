@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from vopcli.workflows.runs import Run, is_run, read_run
 
 # of the section training, what changes no result, or is what runs of a group may differ in
 _NOT_SETTINGS: Final = frozenset({"seed", "output", "compile", "checkpointing", "micro_batch"})
+_LARGEST: Final = 10**15  # no count of ranks or parameters is larger
 _HINT: Final = "name run folders, or files that `vop eval --json` wrote"
 
 
@@ -66,7 +66,7 @@ def _from_run(run: Run) -> Measured:
         (way, name): float(selected[f"{way} {name}"])
         for way in WAY_TITLES
         for name in FIGURES
-        if isinstance(selected.get(f"{way} {name}"), (int, float))
+        if _is_figure(selected.get(f"{way} {name}"))
     }
     settings = {
         "weights": run.config.backbone.weights,
@@ -78,7 +78,7 @@ def _from_run(run: Run) -> Measured:
         tuning=run.config.tuning,
         settings=settings,
         seed=summary["seed"],
-        num_trained=summary["num_trained"],
+        num_trained=_count(summary["num_trained"]),
         on=f"validation: {selected['on']}{_not_whole(summary['found_ratio'])}",
         is_evaluated=False,
         dataset=run.config.data.dataset,
@@ -115,17 +115,31 @@ def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
                 **_settings(tuning, training),
             },
             seed=None if result["seed"] is None else int(result["seed"]),
-            num_trained=int(result["num_trained"]),
+            num_trained=_count(result["num_trained"]),
             on="{}: {:,} queries, {:,} videos, ties {}".format(result["split"], *sizes, way["ties"])
             + _not_whole(result["data"]["found_ratio"]),
             is_evaluated=True,
             dataset=dataset,
-            figures={(way, name): float(result[way][name]) for way in WAY_TITLES for name in FIGURES},
+            figures={(way, name): _figure(result[way][name]) for way in WAY_TITLES for name in FIGURES},
         )
     except ConfigError as error:
         raise DataError(str(error), hint=_HINT) from error
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} is no result of this version's `vop eval`: {error!r}", hint=_HINT) from error
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= _LARGEST
+
+
+def _figure(value: Any) -> float:
+    if not _is_figure(value):
+        raise ValueError(f"{value!r} is no figure")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    return int(_figure(value))
 
 
 def check_answers(results: Sequence[Mapping[str, Any]]) -> None:
@@ -150,7 +164,7 @@ def check_answers(results: Sequence[Mapping[str, Any]]) -> None:
 def _asked(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     try:
         answers, ranks = result["answers"], result["t2v"]["ranks"]
-        is_sound = len(answers) == len(ranks) > 0 and all(1 <= rank < math.inf for rank in ranks)
+        is_sound = len(answers) == len(ranks) > 0 and all(1 <= rank <= _LARGEST for rank in ranks)
         if is_sound and all(isinstance(answer["first"], str) for answer in answers):
             return [(str(answer["caption"]), str(answer["video"])) for answer in answers]
     except (KeyError, TypeError):
