@@ -18,6 +18,7 @@ from vopcli.cli.extract_frames import extract_frames
 from vopcli.cli.info import info
 from vopcli.cli.methods import methods
 from vopcli.cli.report import report
+from vopcli.cli.rescore import rescore
 from vopcli.cli.search import search
 from vopcli.cli.train import train
 from vopcli.cli.weights import app as weights
@@ -83,6 +84,7 @@ app.command("extract-frames")(extract_frames)
 app.command()(train)
 app.command("eval")(evaluate)
 app.command()(compare)
+app.command()(rescore)
 app.command()(report)
 app.command()(encode)
 app.command()(search)

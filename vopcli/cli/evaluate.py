@@ -35,6 +35,13 @@ def evaluate(
     assignments: options.Assignments = None,
     html: options.Html = None,
     queries: options.Queries = options.NUM_QUERIES,
+    save_sims: Annotated[
+        Path | None,
+        typer.Option(metavar="SIMS.h5", help="Keep all scores of the one model for `vop rescore`."),
+    ] = None,
+    bank: Annotated[
+        int, typer.Option(min=0, help="Training captions to keep for QB-Norm, at most; 0: none.")
+    ] = 10_000,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -44,6 +51,7 @@ def evaluate(
     from vopcli.workflows.eval_page import check_place, eval_page, write_page
     from vopcli.workflows.evaluate import EvaluateRequest
     from vopcli.workflows.evaluate import evaluate as measure
+    from vopcli.workflows.similarities import SaveRequest
 
     data: dict[str, Any] = {
         "frames": frames,
@@ -55,7 +63,8 @@ def evaluate(
     }
     given = {"backbone": {"weights": weights}, "data": data}
     settings = override(load_config(config, preset=preset), given, assignments or ())
-    request = EvaluateRequest(settings, targets or [], split, ties, device)
+    save = SaveRequest(save_sims, bank, overwrite) if save_sims else None
+    request = EvaluateRequest(settings, targets or [], split, ties, device, save)
     if html:
         check_place(html, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
@@ -64,6 +73,8 @@ def evaluate(
         store = Path(request.config.data.frames or "")
         write_page(html, eval_page(results, store, num_queries=queries))
         progress.note(f"wrote {html}")
+    if save_sims:
+        progress.note(f"wrote {save_sims}")
     if as_json:
         console.print_json(results if len(results) > 1 else results[0])
         return

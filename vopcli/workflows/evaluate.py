@@ -26,6 +26,7 @@ from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned,
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import is_run, read_run
+from vopcli.workflows.similarities import SaveRequest, save_similarities
 from vopcli.workflows.tuned import build_tuned, load_tuned
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
@@ -41,6 +42,7 @@ class EvaluateRequest:
         split: of the captions.
         ties: the rule for equal scores.
         device: where it runs, as a user writes it.
+        save: where to keep the scores of the one target; None: nowhere.
     """
 
     config: Config
@@ -48,17 +50,20 @@ class EvaluateRequest:
     split: str = "test"
     ties: TieRule = TieRule.AVERAGE
     device: str = "auto"
+    save: SaveRequest | None = None
 
 
 def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any]]:
     """Measure each target; one JSON document each.
 
     Raises:
-        UsageError: no target is named and there is no run.
+        UsageError: no target is named and there is no run, or what is to be saved makes no sense.
         DataError: a file is missing or damaged, or they do not fit each other.
     """
     config = request.config
     targets = list(request.targets) or [newest_run(Path(config.training.output))]
+    if request.save:
+        request.save.check(len(targets), request.split)
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
     fingerprint = weights.fingerprint()
     device = choose_device(request.device)
@@ -77,8 +82,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
                 _check_recipe(target, adapter.recipe, adapter.num_frames, data, progress)
                 model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
                 num_trained = sum(tensor.size for tensor in adapter.tensors.values())
-            measured = _measure(target, model, data, request, dtype)
-            results.append({"target": target, "num_trained": num_trained, **measured})
+            about = {"target": target, "num_trained": num_trained}
+            results.append(_measure(about, model, data, request, dtype))
             task.advance()
     return results
 
@@ -113,16 +118,24 @@ def _check_recipe(
 
 
 def _measure(
-    target: str, model: VideoTextModel, data: CaptionedStore, request: EvaluateRequest, dtype: torch.dtype
+    about: dict[str, Any],
+    model: VideoTextModel,
+    data: CaptionedStore,
+    request: EvaluateRequest,
+    dtype: torch.dtype,
 ) -> dict[str, Any]:
     captions = tokenise(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
     embedded = embed(model, data.store, captions, dtype)
     metrics = measure(embedded, captions, request.ties)
-    return {
-        **_document(target, model, captions, metrics, request),
+    result = {
+        **about,
+        **_document(about["target"], model, captions, metrics, request),
         "num_frames": data.num_frames,
         "answers": _answers(embedded, captions),
     }
+    if request.save:
+        save_similarities(request.save, request.config, model, result, (embedded, captions), dtype)
+    return result
 
 
 def _answers(embedded: Embedded, captions: Captions) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ class FileInfo:
 
 
 def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
-    """Describe a frame store, an index, an adapter file, a run, or weights.
+    """Describe a frame store, an index, saved scores, an adapter file, a run, or weights.
 
     Args:
         path: the file; a run is a folder, weights may be one.
@@ -81,6 +81,12 @@ def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: F
     return FileInfo(index.describe(path), index.verify(path, progress) if verify else [])
 
 
+def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.retrieval import similarity_file
+
+    return FileInfo(similarity_file.describe(path), similarity_file.verify(path) if verify else [])
+
+
 def _adapter(path: Path) -> FileInfo:
     # Reading an adapter, as reading weights, checks it: there is no more to verify.
     adapter = read_adapter(path)
@@ -118,4 +124,5 @@ def _weights(path: Path) -> FileInfo:
 _KINDS: Final[dict[str, Callable[[Path, Progress, bool], FileInfo]]] = {
     "vop-frames": _frame_store,
     "vop-index": _index,
+    "vop-similarities": _similarities,
 }

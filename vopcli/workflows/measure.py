@@ -6,6 +6,7 @@ Axes: Q captions, G videos, E joint width.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,27 +39,43 @@ class Embedded:
     text: NDArray[np.float32]
     video: NDArray[np.float32]
 
+    def rows(self) -> CosineRows:
+        """Return the scores (Q, G), computed in blocks where they are asked for."""
+        return CosineRows(self.text, self.video)
+
 
 def embed(model: VideoTextModel, store: FrameStore, captions: Captions, dtype: torch.dtype) -> Embedded:
     """Embed the captions and videos of a split; products are computed in ``dtype``."""
     device = next(model.parameters()).device
-    width = model.clip.shape.embed_dim
-    text = np.empty((len(captions.texts), width), np.float32)
-    video = np.empty((len(captions.videos), width), np.float32)
+    video = np.empty((len(captions.videos), model.clip.shape.embed_dim), np.float32)
     size = store.recipe.size
-    is_low = dtype != torch.float32
-    autocast = torch.autocast(device.type, dtype=dtype) if is_low else contextlib.nullcontext()
-    with torch.inference_mode(), autocast:
-        for start in range(0, len(text), TEXTS_AT_A_TIME):
-            tokens = torch.from_numpy(captions.tokens[start : start + TEXTS_AT_A_TIME]).to(device)
-            text[start : start + len(tokens)] = model.encode_text(tokens).cpu().numpy()
+    with _inference(device, dtype):
         for start in range(0, len(video), VIDEOS_AT_A_TIME):
             part = captions.videos[start : start + VIDEOS_AT_A_TIME]
             frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
             store.read_batch(part, frames)
             pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
             video[start : start + len(part)] = model.encode_video(pixels).cpu().numpy()
-    return Embedded(text, video)
+    return Embedded(embed_texts(model, captions, dtype), video)
+
+
+def embed_texts(model: VideoTextModel, captions: Captions, dtype: torch.dtype) -> NDArray[np.float32]:
+    """Embed captions (Q, E), L2-normalised; products are computed in ``dtype``."""
+    device = next(model.parameters()).device
+    text = np.empty((len(captions.texts), model.clip.shape.embed_dim), np.float32)
+    with _inference(device, dtype):
+        for start in range(0, len(text), TEXTS_AT_A_TIME):
+            tokens = torch.from_numpy(captions.tokens[start : start + TEXTS_AT_A_TIME]).to(device)
+            text[start : start + len(tokens)] = model.encode_text(tokens).cpu().numpy()
+    return text
+
+
+@contextlib.contextmanager
+def _inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    is_low = dtype != torch.float32
+    autocast = torch.autocast(device.type, dtype=dtype) if is_low else contextlib.nullcontext()
+    with torch.inference_mode(), autocast:
+        yield
 
 
 def measure(embedded: Embedded, captions: Captions, ties: TieRule = TieRule.AVERAGE) -> RetrievalMetrics:
@@ -79,4 +96,4 @@ def measure(embedded: Embedded, captions: Captions, ties: TieRule = TieRule.AVER
 
 def rank_first(embedded: Embedded) -> NDArray[np.int64]:
     """Return the video (Q,) that each caption finds first; of equal scores the first in the gallery."""
-    return first_columns(CosineRows(embedded.text, embedded.video))
+    return first_columns(embedded.rows())

@@ -1,0 +1,197 @@
+"""The file of ``vop eval --save-sims``: all scores of a test, and what QB-Norm needs to know besides.
+
+Axes: Q captions, G videos of the test; V captions, W videos of the validation; B captions of the bank.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import DataError
+from vopcli.files import written_aside
+from vopcli.hdf5 import FileFormat, SegmentFile, SegmentWriter, create_segment_file
+from vopcli.retrieval.metrics_similarity import Ints, Rows, iter_blocks
+
+MATRICES: Final = ("similarity", "bank", "val_similarity", "val_bank")
+FORMAT: Final = FileFormat(
+    "vop-similarities",
+    1,
+    {
+        "document": np.dtype("u1"),  # JSON in UTF-8, of any length
+        "owner": np.dtype("<i8"),  # (Q,) the video of each caption
+        "val_owner": np.dtype("<i8"),  # (V,)
+        "similarity": np.dtype("<f4"),  # (Q, G)
+        "bank": np.dtype("<f4"),  # (B, G), training captions with the test videos
+        "val_similarity": np.dtype("<f4"),  # (V, W)
+        "val_bank": np.dtype("<f4"),  # (B, W), the same training captions with the validation videos
+        "crc32": np.dtype("<u4"),  # (4,) of the matrices
+    },
+)
+_HINT: Final = "make it anew with `vop eval --save-sims`"
+
+
+@dataclass(frozen=True, eq=False)
+class Similarities:
+    """What a file of similarities holds; without a bank the last four arrays are empty.
+
+    Attributes:
+        document: what ``vop eval --json`` printed of the model, and ``logit_scale``.
+        similarity: (Q, G) scores of the test.
+        owner: (Q,) the video of each of its captions.
+        bank: (B, G) scores of training captions with the test videos.
+        val_similarity: (V, W) scores of the validation split.
+        val_owner: (V,) the video of each of its captions.
+        val_bank: (B, W) scores of the same training captions with the validation videos.
+    """
+
+    document: Mapping[str, Any]
+    similarity: Rows
+    owner: Ints
+    bank: Rows
+    val_similarity: Rows
+    val_owner: Ints
+    val_bank: Rows
+
+    @property
+    def has_bank(self) -> bool:
+        """Whether there is what QB-Norm needs."""
+        return self.bank.shape[0] > 0
+
+
+def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> None:
+    """Write a file, the matrices in blocks of rows, aside; then it is put in its place.
+
+    Args:
+        path: the file.
+        content: matrices may be computed where they are asked for.
+        is_new: refuse to replace a file.
+
+    Raises:
+        FileError: the file exists, or the disk is full or failed; nothing is left.
+    """
+    text = json.dumps(dict(content.document), allow_nan=False).encode("ascii")
+    filled: dict[str, NDArray[Any]] = {
+        "document": np.frombuffer(text, np.uint8),
+        "owner": content.owner,
+        "val_owner": content.val_owner,
+    }
+    empty: dict[str, tuple[int, ...]] = {name: getattr(content, name).shape for name in MATRICES}
+    with written_aside(path, is_new=is_new) as aside:
+        aside.unlink()
+        create_segment_file(aside, FORMAT, {})
+        with SegmentWriter(aside, FORMAT) as writer:
+            segment = writer.add_segment({}, filled, {**empty, "crc32": (len(MATRICES),)})
+            sums = np.zeros(len(MATRICES), np.uint32)
+            for number, name in enumerate(MATRICES):
+                matrix = getattr(content, name)
+                for rows in iter_blocks(matrix.shape, None) if 0 not in matrix.shape else ():
+                    block = np.ascontiguousarray(matrix[rows], np.float32)
+                    writer.write(segment, name, rows.start, block)
+                    sums[number] = zlib.crc32(block.data, int(sums[number]))
+            writer.write(segment, "crc32", 0, sums)
+
+
+def read_similarities(path: Path) -> Similarities:
+    """Open a file; the matrices are mapped into memory and read where they are touched.
+
+    Raises:
+        DataError: missing, not such a file, of another version, or damaged.
+        BusyError: being written by another process.
+    """
+    columns, document = _open(path)
+    found = Similarities(
+        document,
+        columns["similarity"],
+        np.array(columns["owner"]),
+        columns["bank"],
+        columns["val_similarity"],
+        np.array(columns["val_owner"]),
+        columns["val_bank"],
+    )
+    if problem := _misfit(found):
+        raise DataError(f"{path} is damaged: {problem}", hint=_HINT)
+    return found
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what a file holds, as JSON values.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    found = read_similarities(path)
+    named = ("target", "variant", "weights", "dataset", "split", "pooling", "logit_scale")
+    return {
+        "kind": FORMAT.name,
+        "version": FORMAT.version,
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        **{name: found.document.get(name) for name in named},
+        "captions": found.similarity.shape[0],
+        "videos": found.similarity.shape[1],
+        "bank_captions": found.bank.shape[0],
+        "val_captions": found.val_similarity.shape[0],
+        "val_videos": found.val_similarity.shape[1],
+    }
+
+
+def verify(path: Path) -> list[str]:
+    """Compare the matrices with their checksums; one line a problem.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    columns, _ = _open(path)
+    problems = []
+    for name, expected in zip(MATRICES, columns["crc32"].tolist(), strict=True):
+        matrix, value = columns[name], 0
+        for rows in iter_blocks(matrix.shape, None) if matrix.size else ():
+            value = zlib.crc32(np.ascontiguousarray(matrix[rows]).data, value)
+        if value != expected:
+            problems.append(f"the checksum does not fit what is stored as {name}")
+    return problems
+
+
+def _open(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    file = SegmentFile.read(path, FORMAT)
+    if len(file.segments) != 1:
+        raise DataError(f"{path} is damaged: it has {len(file.segments)} segments", hint=_HINT)
+    columns = {name: file.segments[0].map(name) for name in FORMAT.columns}
+    try:
+        document = json.loads(columns["document"].tobytes())
+        if not isinstance(document, dict):
+            raise TypeError("what it says of itself is no JSON object")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
+    if columns["crc32"].shape != (len(MATRICES),):
+        raise DataError(f"{path} is damaged: it lacks checksums", hint=_HINT)
+    return columns, document
+
+
+def _misfit(found: Similarities) -> str:
+    """Return what does not fit, "" where all does."""
+    scale = found.document.get("logit_scale")
+    if not isinstance(scale, float) or not 0 < scale < np.inf:
+        return "it says no logit scale"
+    if any(len(getattr(found, name).shape) != 2 for name in MATRICES):
+        return "a matrix has not two axes"
+    pairs = [("similarity", found.similarity, found.owner)]
+    if found.has_bank:
+        pairs.append(("val_similarity", found.val_similarity, found.val_owner))
+        shapes = found.bank.shape[1:], found.val_bank.shape
+        if shapes != (found.similarity.shape[1:], (found.bank.shape[0], found.val_similarity.shape[1])):
+            return "the bank is of other videos"
+    for name, matrix, owner in pairs:
+        if 0 in matrix.shape or owner.shape != matrix.shape[:1]:
+            return f"{name} {matrix.shape} does not fit its captions"
+        if owner.min() < 0 or owner.max() >= matrix.shape[1]:
+            return f"a caption of {name} belongs to no video"
+    return ""

@@ -1,0 +1,121 @@
+"""``vop eval --save-sims``: keep the scores of a test, and those that QB-Norm learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vopcli.config.schema import Config
+from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit
+from vopcli.errors import DataError, UsageError
+from vopcli.retrieval.similarity_file import Similarities, write_similarities
+from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.captioned import Captions, open_captioned, tokenise, training_splits
+from vopcli.workflows.measure import Embedded, embed, embed_texts
+
+
+@dataclass(frozen=True)
+class SaveRequest:
+    """Where to keep the scores of a test.
+
+    Attributes:
+        path: the file.
+        num_bank: training captions for QB-Norm's bank, at most; 0: none.
+        overwrite: replace a file.
+    """
+
+    path: Path
+    num_bank: int
+    overwrite: bool = False
+
+    def check(self, num_targets: int, split: str) -> None:
+        """Refuse what cannot be saved, before any work is done.
+
+        Raises:
+            UsageError: several models, or a bank of captions that are measured on.
+            DataError: the file exists.
+        """
+        if num_targets > 1:
+            raise UsageError(
+                f"{self.path} holds one model, {num_targets} are named", hint="save each by itself"
+            )
+        if self.num_bank and split in (TRAIN, VAL):
+            raise UsageError(
+                f"QB-Norm's bank and beta come from the splits train and val, and {split!r} is measured",
+                hint="use --bank 0",
+            )
+        if self.path.exists() and not self.overwrite:
+            raise DataError(f"{self.path} exists already", hint="name another file or use --overwrite")
+
+
+def save_similarities(
+    request: SaveRequest,
+    config: Config,
+    model: VideoTextModel,
+    result: Mapping[str, Any],
+    test: tuple[Embedded, Captions],
+    dtype: torch.dtype,
+) -> None:
+    """Write the scores of a test, of the bank with the test's videos, and of both with those of validation.
+
+    Args:
+        request: where to.
+        config: names the captions.
+        model: that was measured.
+        result: the document of ``vop eval --json``.
+        test: what was measured.
+        dtype: what products are computed in.
+
+    Raises:
+        FileError: the file exists by now, or the disk is full.
+        DataError: videos for training are missing.
+        UsageError: there is no split ``train``.
+    """
+    embedded, captions = test
+    document = {**result, "logit_scale": float(model.clip.logit_scale.detach().exp())}
+    if not request.num_bank:
+        none = np.empty((0, 0), np.float32)
+        content = Similarities(
+            {**document, "val": None},
+            embedded.rows(),
+            captions.owner,
+            np.empty((0, len(captions.videos)), np.float32),
+            none,
+            np.empty(0, np.int64),
+            none,
+        )
+    else:
+        data = open_captioned(config, resolution=model.clip.shape.image_resolution)
+        train, val, origin = training_splits(data, val_share=config.training.val_share)
+        bank = tokenise(data, thin_out(train, request.num_bank), max_tokens=model.max_tokens)
+        val_captions = tokenise(data, val, max_tokens=model.max_tokens)
+        text = embed_texts(model, bank, dtype)
+        val_embedded = embed(model, data.store, val_captions, dtype)
+        content = Similarities(
+            {**document, "val": origin},
+            embedded.rows(),
+            captions.owner,
+            replace(embedded, text=text).rows(),
+            val_embedded.rows(),
+            val_captions.owner,
+            replace(val_embedded, text=text).rows(),
+        )
+    write_similarities(request.path, content, is_new=not request.overwrite)
+
+
+def thin_out(split: AnnotatedSplit, count: int) -> AnnotatedSplit:
+    """Keep at most ``count`` captions, evenly over the list: its first ones would be of a few videos."""
+    num_captions = sum(len(video.captions) for video in split.videos)
+    kept = set(np.linspace(0, num_captions - 1, min(count, num_captions)).round().astype(int).tolist())
+    videos, at = [], 0
+    for video in split.videos:
+        captions = tuple(text for place, text in enumerate(video.captions, at) if place in kept)
+        at += len(video.captions)
+        if captions:
+            videos.append(replace(video, captions=captions))
+    return AnnotatedSplit(tuple(videos), split.report)
