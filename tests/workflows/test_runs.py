@@ -14,6 +14,7 @@ from vopcli.workflows.runs import is_run, read_run
 SUMMARY = {
     "variant": "P",
     "num_trained": 9,
+    "num_frames": 12,
     "seed": 4,
     "found_ratio": 1.0,
     "selected": {"rule": "best", "on": "val", "epoch": 1},
@@ -54,6 +55,10 @@ def test_a_run_that_trains_nothing_has_no_record(folder: Path) -> None:
         ("summary.json", b"[]"),
         ("summary.json", b'{"variant": "P"}'),
         ("summary.json", json.dumps({**SUMMARY, "num_trained": "9"}).encode()),
+        ("summary.json", json.dumps({**SUMMARY, "num_frames": [12]}).encode()),
+        ("summary.json", json.dumps({**SUMMARY, "seed": 10**400}).encode()),
+        ("summary.json", json.dumps({**SUMMARY, "found_ratio": 10**400}).encode()),
+        ("summary.json", json.dumps({**SUMMARY, "found_ratio": None}).encode()),
         ("summary.json", b"\xff"),
         ("summary.json", b"[" * 100_000),
         ("metrics.jsonl", b"nonsense\n"),

@@ -55,8 +55,10 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             raise DataError(f"{path} is no finished run: it has no summary.json", hint=_HINT)
         else:
             for document in read_results(path):
-                sources.results.append(document)
-                sources.measured.append(_from_result(path, document))
+                measured = _from_result(path, document)
+                sources.measured.append(measured)
+                sure = {"variant": measured.tuning.variant.value, "target": measured.name}
+                sources.results.append({**document, **sure})
     return sources
 
 
@@ -70,7 +72,7 @@ def _from_run(run: Run) -> Measured:
     }
     settings = {
         "weights": run.config.backbone.weights,
-        "num_frames": summary.get("num_frames"),
+        "num_frames": summary["num_frames"],
         **_settings(run.config.tuning, plain(run.config.training)),
     }
     return Measured(
@@ -78,7 +80,7 @@ def _from_run(run: Run) -> Measured:
         tuning=run.config.tuning,
         settings=settings,
         seed=summary["seed"],
-        num_trained=_count(summary["num_trained"]),
+        num_trained=summary["num_trained"],
         on=f"validation: {selected['on']}{_not_whole(summary['found_ratio'])}",
         is_evaluated=False,
         dataset=run.config.data.dataset,
@@ -111,7 +113,7 @@ def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
             tuning=tuning,
             settings={
                 "weights": str(result["weights"]),
-                "num_frames": int(result["num_frames"]),
+                "num_frames": _count(result["num_frames"]),
                 **_settings(tuning, training),
             },
             seed=None if result["seed"] is None else int(result["seed"]),
@@ -124,7 +126,7 @@ def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
         )
     except ConfigError as error:
         raise DataError(str(error), hint=_HINT) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is no result of this version's `vop eval`: {error!r}", hint=_HINT) from error
 
 

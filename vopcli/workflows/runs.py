@@ -15,6 +15,7 @@ from vopcli.training.run_log import LOG_NAME
 
 CONFIG_NAME: Final = "config.yaml"
 SUMMARY_NAME: Final = "summary.json"
+_MOST: Final = 1 << 53
 _HINT: Final = "name another run, or train this one again"
 
 ReadT = TypeVar("ReadT")
@@ -69,11 +70,12 @@ def _read(path: Path, parse: Callable[[str], ReadT]) -> ReadT:
 def _summary(text: str) -> dict[str, Any]:
     summary = json.loads(text)
     selected = summary["selected"]
-    whole = (summary["num_trained"], summary["seed"], selected["epoch"])
+    whole = (*(summary[name] for name in ("num_trained", "num_frames", "seed")), selected["epoch"])
     texts = (summary["variant"], selected["rule"], selected["on"])
-    is_sound = all(isinstance(value, int) for value in whole) and all(isinstance(text, str) for text in texts)
-    if not (is_sound and isinstance(summary["found_ratio"], (int, float))):
-        raise ValueError("a value is of another type")
+    is_sound = all(isinstance(value, int) and 0 <= value < _MOST for value in whole)
+    is_sound &= all(isinstance(text, str) for text in texts)
+    if not (is_sound and 0 <= summary["found_ratio"] <= 1):
+        raise ValueError("a value is of another type, or out of range")
     return {**summary}
 
 
