@@ -13,7 +13,7 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, ContextModule, Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError
-from vopcli.tuning.model import VideoTextModel
+from vopcli.tuning.model import CPU_VIDEOS, VideoTextModel
 from vopcli.tuning.variants import PARTS
 
 B32 = ClipShape(512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8, Activation.QUICK_GELU)
@@ -206,8 +206,8 @@ def test_only_plain_vop_forgets_the_order_of_frames(variant: Variant) -> None:
 def test_a_batch_equals_its_videos_one_by_one(variant: Variant) -> None:
     model = fresh(variant)
     with torch.no_grad():
-        together = model.encode_video(videos(3))
-        alone = torch.cat([model.encode_video(video[None]) for video in videos(3)])
+        together = model.encode_video(videos(CPU_VIDEOS + 1))
+        alone = torch.cat([model.encode_video(video[None]) for video in videos(CPU_VIDEOS + 1)])
         torch.testing.assert_close(together, alone, rtol=0, atol=2e-6)
         texts_alone = torch.cat([model.encode_text(text[None]) for text in texts()])
         torch.testing.assert_close(model.encode_text(texts()), texts_alone, rtol=0, atol=2e-6)
