@@ -95,6 +95,18 @@ def test_from_training_to_the_finished_page(folder: Path, training_store: Path) 
     assert vop(*arguments, "--overwrite").exit_code == 0
 
 
+def test_a_run_that_trains_nothing_is_the_plain_backbone(folder: Path, training_store: Path) -> None:
+    make_captioned_folder(folder, training_store)
+    assert vop("train", "--variant", "zero-shot", "--epochs", "3").exit_code == 0
+    alone = json.loads(vop("report", "runs/zero-shot-seed0", "--json").stdout)
+    assert [(group["label"], set(group["settings"])) for group in alone] == [
+        ("zero-shot", {"weights", "num_frames"})
+    ]
+    (folder / "eval.json").write_text(vop("eval", "zero-shot", "--json").stdout)
+    both = json.loads(vop("report", "runs/zero-shot-seed0", "eval.json", "--json").stdout)
+    assert [group["runs"] for group in both] == [["zero-shot"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.config.choices import DatasetName
+from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.load import build_config
 from vopcli.config.published import USED_SETTINGS
 from vopcli.config.schema import TrainingConfig, TuningConfig
@@ -19,7 +19,7 @@ from vopcli.workflows.eval_results import read_results
 from vopcli.workflows.runs import Run, is_run, read_run
 
 # of the section training, what changes no result, or is what runs of a group may differ in
-_NOT_SETTINGS: Final = frozenset({"seed", "output", "compile", "checkpointing", "micro_batch"})
+_NOT_SETTINGS: Final = frozenset({"seed", "output", "compile", "checkpointing", "micro_batch", "auto_batch"})
 _LARGEST: Final = 10**15  # no count of ranks or parameters is larger
 _HINT: Final = "name run folders, or files that `vop eval --json` wrote"
 
@@ -79,7 +79,7 @@ def _from_run(run: Run) -> Measured:
         name=str(run.folder),
         tuning=run.config.tuning,
         settings=settings,
-        seed=summary["seed"],
+        seed=None if run.config.tuning.variant is Variant.ZERO_SHOT else summary["seed"],
         num_trained=summary["num_trained"],
         on=f"validation: {selected['on']}{_not_whole(summary['found_ratio'])}",
         is_evaluated=False,
@@ -95,6 +95,8 @@ def _not_whole(found_ratio: float) -> str:
 def _settings(tuning: TuningConfig, training: Mapping[str, Any] | None) -> dict[str, Any]:
     used = USED_SETTINGS.get(tuning.variant, frozenset())
     settings = {name: value for name, value in plain(tuning).items() if name in used}
+    if tuning.variant is Variant.ZERO_SHOT:
+        return settings
     known = {item.name for item in fields(TrainingConfig)} - _NOT_SETTINGS
     return settings | {name: value for name, value in (training or {}).items() if name in known}
 
