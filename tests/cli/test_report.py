@@ -86,7 +86,7 @@ def test_from_training_to_the_finished_page(folder: Path, training_store: Path) 
     arguments = ("report", *runs, "eval.json", "--frames", "out.h5", "--queries", "2", "--html", "page.html")
     done = vop(*arguments)
     assert done.exit_code == 0, done.stderr
-    assert {line.split("\t")[5] for line in done.stdout.splitlines()} == {"test"}
+    assert {line.split("\t")[4] for line in done.stdout.splitlines()} == {"test"}
     page = Outline((folder / "page.html").read_text(encoding="utf-8"))
     labels = {svg.get("aria-label") for svg in page.named("svg")}
     assert {"t2v R@1 and trained parameters", "By sides", "Training loss"} <= labels

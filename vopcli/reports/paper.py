@@ -64,10 +64,12 @@ def name_places(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def paper_table(groups: Sequence[Group], dataset: DatasetName | None, way: str) -> Table:
-    """Return Table 1 in one direction: own means, and the published figures in their own columns."""
+    """Return Table 1 in one direction: own means, and published figures in columns of their own."""
     places = name_places(groups)
     columns = ["method", "trained", PUBLISHED, "runs", "on"]
     columns += [heading for name in FIGURES for heading in (name, PUBLISHED)]
+    if not dataset:
+        columns = [column for column in columns if column != PUBLISHED]
     rows = [
         _row(Cell(label), tuning, group, dataset, way, places)
         for label, tuning, group in table_rows(groups, dataset)
@@ -93,13 +95,13 @@ def _row(
 ) -> list[Cell]:
     millions = TRAINED_MILLIONS.get(tuning.variant)
     trained = Cell(f"{group.first.num_trained:,}" if group else "")
-    cells = [label, trained, Cell(f"{millions} M" if millions and dataset else "", PUBLISHED)]
+    cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
     cells += [Cell(str(len(group.members))), Cell(places[group.first.on])] if group else [Cell(""), Cell("")]
     for name in FIGURES:
         figure = published(dataset, tuning, way, name)
         cells.append(Cell(group.text(way, name) if group else ""))
         cells.append(Cell("" if figure is None else f"{figure:.1f}", PUBLISHED))
-    return cells
+    return [cell for cell in cells if dataset or cell.kind != PUBLISHED]
 
 
 def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[list[str], list[list[str]]]:
