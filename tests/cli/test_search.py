@@ -111,6 +111,17 @@ def test_json(folder: Path) -> None:
         assert (found["path"], found["file"]) == (hit.path, os.fspath(hit.file))
 
 
+def test_another_pooling_scores_the_frames(folder: Path) -> None:
+    plain, pooled = (
+        json.loads(vop("a dog", "--index", "idx.h5", "--json", *more).stdout)["hits"]
+        for more in ([], ["--pooling", "top-2"])
+    )
+    assert [hit["path"] for hit in pooled] == [hit["path"] for hit in plain]  # both frames are the video
+    assert [hit["score"] for hit in pooled] == pytest.approx([hit["score"] for hit in plain], abs=1e-3)
+    refused = vop("a dog", "--index", "idx.h5", "--pooling", "median")
+    assert (refused.exit_code, "'median' is no way to pool frames" in refused.stderr) == (2, True)
+
+
 def test_many_queries(folder: Path) -> None:
     lines = "a dog\n\n  \na cat\r\n"
     result = vop("-", "--index", "idx.h5", "--jsonl", stdin=lines)

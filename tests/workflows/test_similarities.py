@@ -154,6 +154,34 @@ def test_the_command_prints_raw_numbers_first(folder: Path, saved: dict[str, Any
     assert shown["problems"] == []
 
 
+@pytest.mark.parametrize("rule", ["mean-raw", "max", "top-2", "attention:0.05"])
+def test_eval_pools_as_a_plain_loop_does(folder: Path, rule: str) -> None:
+    done = run("eval", "zero-shot", "--json", "--pooling", rule, "--save-sims", "p.h5")
+    assert done.exit_code == 0, done.stderr
+    result = json.loads(done.stdout)
+    model = vopcli.load_model(str(folder / "tiny.safetensors"), device="cpu", precision="fp32")
+    store = FrameStore.open(folder / "out.h5")
+    videos = {video.path: video for video in store.videos}
+    names = list(dict.fromkeys(answer["video"] for answer in result["answers"]))
+    texts = model.encode_text([answer["caption"] for answer in result["answers"]])
+    frames = model.encode_frames(np.stack([store.read(videos[name]) for name in names]))
+    cosines = np.sort(np.einsum("qe,gfe->qgf", texts, frames, dtype=np.float64), axis=-1)
+    weights = np.exp(cosines / 0.05)
+    expected = {
+        "mean-raw": cosines.mean(axis=-1),
+        "max": cosines[..., -1],
+        "top-2": cosines[..., -2:].mean(axis=-1),
+        "attention:0.05": (weights * cosines).sum(axis=-1) / weights.sum(axis=-1),
+    }[rule]
+    assert result["pooling"] == rule
+    found = read_similarities(folder / "p.h5")
+    np.testing.assert_allclose(found.similarity[:], expected, atol=2e-6)
+    owner = [names.index(answer["video"]) for answer in result["answers"]]
+    ranks = expected_t2v(np.asarray(found.similarity[:]).tolist(), owner, "average").ranks
+    assert result["t2v"]["ranks"] == ranks
+    assert rescore(folder / "p.h5")["scorings"][0]["t2v"]["MnR"] == result["t2v"]["MnR"]
+
+
 def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
     done = run("eval", "zero-shot", "--save-sims", "s.h5", "--bank", "0", "--split", "train")
     assert done.exit_code == 0, done.stderr

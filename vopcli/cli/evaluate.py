@@ -22,6 +22,7 @@ def evaluate(
     *,
     split: Annotated[str, typer.Option(help="Split of the captions.")] = "test",
     ties: Annotated[TieRule, typer.Option(help="How equal scores rank.")] = TieRule.AVERAGE,
+    pooling: options.PoolingOption = "mean",
     preset: options.Preset = None,
     frames: options.Frames = None,
     captions: options.Captions = None,
@@ -48,6 +49,7 @@ def evaluate(
 ) -> None:
     """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
     from vopcli.config.load import load_config, override
+    from vopcli.retrieval.pooling import parse_pooling
     from vopcli.workflows.eval_page import check_place, eval_page, write_page
     from vopcli.workflows.evaluate import EvaluateRequest
     from vopcli.workflows.evaluate import evaluate as measure
@@ -64,7 +66,7 @@ def evaluate(
     given = {"backbone": {"weights": weights}, "data": data}
     settings = override(load_config(config, preset=preset), given, assignments or ())
     save = SaveRequest(save_sims, bank, overwrite) if save_sims else None
-    request = EvaluateRequest(settings, targets or [], split, ties, device, save)
+    request = EvaluateRequest(settings, targets or [], split, ties, device, save, parse_pooling(pooling))
     if html:
         check_place(html, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
@@ -92,6 +94,8 @@ def _note(result: dict[str, Any]) -> str:
         f"{result['target']}: {way['num_queries']} queries, {way['gallery_size']} videos, "
         f"{result['num_cut_captions']} captions cut, equal scores rank by {way['ties']}"
     )
+    if result["pooling"] != "mean":
+        note += f"; frames pooled by {result['pooling']}, not the mean of the published protocols"
     if missing := len(data["without_file"]):
         note += f"; NOT WHOLE: {missing} videos are missing, {100 * data['found_ratio']:.1f} % were found"
     return note

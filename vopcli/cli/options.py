@@ -63,6 +63,12 @@ AllowMissing = Annotated[
 MaxTokens = Annotated[
     int | None, typer.Option(help="Longest caption in tokens; as long as the model can unless given.")
 ]
+PoolingOption = Annotated[
+    str,
+    typer.Option(
+        metavar="RULE", help="How a video's frames count: mean, mean-raw, max, top-K or attention[:T]."
+    ),
+]
 Splits = Annotated[
     str | None, typer.Option("--split", metavar="NAME,...", help="Splits of the benchmark; all unless given.")
 ]

@@ -31,6 +31,7 @@ def search(
     min_score: Annotated[
         float | None, typer.Option(help="Leave out videos that score less; exit code 5 when none is left.")
     ] = None,
+    pooling: options.PoolingOption = "mean",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -50,12 +51,13 @@ def search(
 
     Prints score (cosine), time of the best frame, and file: a table on a terminal, tab-separated values
     otherwise. With - each query is answered as soon as it is read, and its answers begin with the query as a
-    column of their own; empty lines are skipped. A query of more than 77 tokens is cut.
+    column of their own; empty lines are skipped. A query of more than 77 tokens is cut. With another pooling
+    than mean, scores are means of cosines with frames, and each search reads all frames of the index.
     """
     show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
     if query != "-" and not query.strip():
         raise UsageError("the query is empty", hint='say what to look for, such as "a dog on a beach"')
-    opened = _open(index, weights)
+    opened = _open(index, weights, pooling)
     found_any = False
     documents = []
     for text in _lines() if query == "-" else [query]:
@@ -96,11 +98,12 @@ def _printer(
     return show
 
 
-def _open(index: Path | None, weights: str | None) -> "Index":
+def _open(index: Path | None, weights: str | None, pooling: str) -> "Index":
     # One query at a time is bound by memory, and a search has threads of its own: those of BLAS, which spin
     # while they wait, would only take time, a lot of it where the machine is busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
+    from vopcli.retrieval.pooling import parse_pooling
     from vopcli.workflows.search import Index
 
     if index is None:
@@ -113,7 +116,13 @@ def _open(index: Path | None, weights: str | None) -> "Index":
             )
         index = Path(named)
     elsewhere = [os.environ["VOP_WEIGHTS"]] if os.environ.get("VOP_WEIGHTS") else []
-    opened = Index(index, weights=weights, fallbacks=elsewhere, progress=console.progress(quiet=False))
+    opened = Index(
+        index,
+        weights=weights,
+        fallbacks=elsewhere,
+        progress=console.progress(quiet=False),
+        pooling=parse_pooling(pooling),
+    )
     if not len(opened):
         console.say(f"{index} holds no videos: add some with `vop encode`")
     return opened

@@ -75,3 +75,13 @@ class DatasetName(str, Enum):
     LSMDC = "lsmdc"
     MSVD = "msvd"
     VATEX = "vatex"
+
+
+class PoolingRule(str, Enum):
+    """How the frames of a video become one score with a text."""
+
+    MEAN = "mean"
+    MEAN_RAW = "mean-raw"
+    MAX = "max"
+    TOP = "top"
+    ATTENTION = "attention"

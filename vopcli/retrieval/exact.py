@@ -259,7 +259,7 @@ def _search_few(
             for begin in range(0, scores.shape[1], step):
                 rows = slice(begin, begin + step)
                 for query, row in zip(queries, scores, strict=True):
-                    _dot(block.embeddings[rows], query, row[rows])
+                    dot_rows(block.embeddings[rows], query, row[rows])
             candidates.offer(start, _checked(scores, block))
         return candidates
 
@@ -290,7 +290,7 @@ def _search_many(
     return [answer for answers in pool.map(Candidates.answers, candidates) for answer in answers]
 
 
-def _dot(rows: Floats, query: Floats, out: Floats) -> None:
+def dot_rows(rows: Floats, query: Floats, out: Floats) -> None:
     """Write the dot product of each row (N, E) with ``query`` (E,) to ``out`` (N,)."""
     if hasattr(np, "vecdot"):  # NumPy 2: one BLAS call a row, faster than its matrix-vector product
         np.vecdot(rows, query, out=out)

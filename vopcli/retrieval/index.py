@@ -139,6 +139,19 @@ class IndexedVideo:
         return Path(self.root) / self.path
 
 
+@dataclass(frozen=True)
+class FrameBlock:
+    """Some finished videos of a segment: their rows (N,), frames (T, E), and where theirs are among these.
+
+    The frames of video i are those from ``firsts[i]`` on, ``counts[i]`` of them.
+    """
+
+    rows: NDArray[np.int64]
+    frames: NDArray[np.float16]
+    firsts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
 class VideoIndex:
     """An index as a reader sees it; embeddings are mapped into memory and read where they are touched."""
 
@@ -238,6 +251,23 @@ class VideoIndex:
             raise DataError(f"{self.path} is damaged: row {row} lies outside its frames", hint=_HINT)
         frames = slice(begin, begin + count)
         return self._frames[number][frames], seconds[frames]
+
+    def frame_blocks(self, num_videos: int = 512) -> Iterator[FrameBlock]:
+        """Yield the frames of every finished video, of so many at a time.
+
+        Raises:
+            DataError: a row is damaged.
+        """
+        for number, (start, done) in enumerate(zip(self._starts, self.done, strict=False)):
+            places = np.flatnonzero(done)
+            for begin in range(0, len(places), num_videos):
+                chosen = places[begin : begin + num_videos]
+                records = self._rows[number][chosen]
+                firsts, counts = records["first_frame"], records["num_frames"]
+                low, high = int(firsts.min()), int((firsts + counts).max())
+                if low < 0 or counts.min() < 1 or high > len(self._frames[number]):
+                    raise DataError(f"{self.path} is damaged: a row lies outside its frames", hint=_HINT)
+                yield FrameBlock(chosen + start, self._frames[number][low:high], firsts - low, counts)
 
     def crc_of(self, row: int) -> tuple[int, int]:
         """Return a row's checksum as stored, and as computed from what is there.

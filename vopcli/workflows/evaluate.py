@@ -19,6 +19,7 @@ from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.retrieval.metrics_ties import TieRule
+from vopcli.retrieval.pooling import MEAN, Pooling
 from vopcli.tuning.adapter_file import ADAPTER_NAME, plain
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
@@ -43,6 +44,7 @@ class EvaluateRequest:
         ties: the rule for equal scores.
         device: where it runs, as a user writes it.
         save: where to keep the scores of the one target; None: nowhere.
+        pooling: how the frames of a video become one score.
     """
 
     config: Config
@@ -51,6 +53,7 @@ class EvaluateRequest:
     ties: TieRule = TieRule.AVERAGE
     device: str = "auto"
     save: SaveRequest | None = None
+    pooling: Pooling = MEAN
 
 
 def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any]]:
@@ -125,7 +128,7 @@ def _measure(
     dtype: torch.dtype,
 ) -> dict[str, Any]:
     captions = tokenise(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
-    embedded = embed(model, data.store, captions, dtype)
+    embedded = embed(model, data.store, captions, dtype, request.pooling)
     metrics = measure(embedded, captions, request.ties)
     result = {
         **about,
@@ -156,17 +159,19 @@ def _document(
 ) -> dict[str, Any]:
     tuning = model.tuning or TuningConfig(variant=Variant.ZERO_SHOT)
     dataset = request.config.data.dataset
+    is_plain = request.split == TEST and request.pooling == MEAN
     return {
         "variant": tuning.variant.value,
         "tuning": plain(tuning),
         "dataset": dataset.value if dataset else None,
         "split": request.split,
+        "pooling": str(request.pooling),
         "weights": request.config.backbone.weights,
         **_of_run(target),
         "num_cut_captions": captions.num_cut,
         "num_duplicate_captions": len(captions.texts) - len(set(captions.texts)),
         "data": captions.report.as_json(),
-        "published": published_figures(dataset, tuning) if dataset and request.split == TEST else None,
+        "published": published_figures(dataset, tuning) if dataset and is_plain else None,
         **metrics.to_dict(with_ranks=True),
     }
 

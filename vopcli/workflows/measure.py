@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from vopcli.clip.vision import normalise
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
-from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings
+from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns
-from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError
+from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError
 from vopcli.retrieval.metrics_ties import TieRule
-from vopcli.tuning.model import VideoTextModel
+from vopcli.retrieval.pooling import MEAN, Pooling, pooled_rows
+from vopcli.tuning.model import VideoTextModel, pool_frames
 from vopcli.workflows.captioned import Captions
 
 VIDEOS_AT_A_TIME = 16
@@ -34,20 +35,35 @@ class Embedded:
     Attributes:
         text: (Q, E) float32, L2-normalised.
         video: (G, E) float32, L2-normalised.
+        frames: (G, F, E) float32, L2-normalised, where ``pooling`` is not the mean.
+        pooling: how a video's frames are scored.
     """
 
     text: NDArray[np.float32]
     video: NDArray[np.float32]
+    frames: NDArray[np.float32] | None = None
+    pooling: Pooling = MEAN
 
-    def rows(self) -> CosineRows:
+    def rows(self) -> CosineRows | GivenRows:
         """Return the scores (Q, G), computed in blocks where they are asked for."""
-        return CosineRows(self.text, self.video)
+        if self.frames is None:
+            return CosineRows(self.text, self.video)
+        return pooled_rows(self.text, self.frames, self.pooling)
 
 
-def embed(model: VideoTextModel, store: FrameStore, captions: Captions, dtype: torch.dtype) -> Embedded:
+def embed(
+    model: VideoTextModel,
+    store: FrameStore,
+    captions: Captions,
+    dtype: torch.dtype,
+    pooling: Pooling = MEAN,
+) -> Embedded:
     """Embed the captions and videos of a split; products are computed in ``dtype``."""
     device = next(model.parameters()).device
     video = np.empty((len(captions.videos), model.clip.shape.embed_dim), np.float32)
+    all_frames = None
+    if pooling != MEAN:
+        all_frames = np.empty((len(video), captions.videos[0].num_frames, video.shape[1]), np.float32)
     size = store.recipe.size
     with _inference(device, dtype):
         for start in range(0, len(video), VIDEOS_AT_A_TIME):
@@ -55,8 +71,11 @@ def embed(model: VideoTextModel, store: FrameStore, captions: Captions, dtype: t
             frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
             store.read_batch(part, frames)
             pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
-            video[start : start + len(part)] = model.encode_video(pixels).cpu().numpy()
-    return Embedded(embed_texts(model, captions, dtype), video)
+            embedded = model.encode_frames(pixels)  # (B, F, E)
+            video[start : start + len(part)] = pool_frames(embedded).cpu().numpy()
+            if all_frames is not None:
+                all_frames[start : start + len(part)] = embedded.cpu().numpy()
+    return Embedded(embed_texts(model, captions, dtype), video, all_frames, pooling)
 
 
 def embed_texts(model: VideoTextModel, captions: Captions, dtype: torch.dtype) -> NDArray[np.float32]:
@@ -85,6 +104,8 @@ def measure(embedded: Embedded, captions: Captions, ties: TieRule = TieRule.AVER
         DataError: an embedding is not finite; its caption or video is named.
     """
     try:
+        if embedded.frames is not None:
+            return measure_similarity(embedded.rows(), captions.owner, ties=ties)
         return measure_embeddings(embedded.text, embedded.video, captions.owner, ties=ties)
     except NotFiniteError as error:
         names = [repr(captions.texts[i]) for i in error.text_indices[:3]]

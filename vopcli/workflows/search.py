@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from vopcli.errors import ConfigError, DataError, UsageError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.retrieval.exact import Part, search_exact
+from vopcli.retrieval.exact import Found, Part, search_exact
 from vopcli.retrieval.index import VideoIndex
+from vopcli.retrieval.pooled_search import search_pooled
+from vopcli.retrieval.pooling import MEAN, Pooling
 
 if TYPE_CHECKING:
     from vopcli.clip.text_numpy import NumpyTextTower
@@ -28,7 +30,7 @@ class Hit:
     """A video found.
 
     Attributes:
-        score: cosine of query and video.
+        score: cosine of query and video; by another pooling than the mean, a mean of cosines with its frames.
         seconds: presentation time of the frame that fits the query best.
         path: the video's name, relative to the folder it was found in.
         file: where the video was when it was encoded, absolute.
@@ -51,6 +53,7 @@ class Index:
         fallbacks: Sequence[str] = (),
         cache: Path | None = None,
         progress: Progress | None = None,
+        pooling: Pooling = MEAN,
     ) -> None:
         """Open an index.
 
@@ -60,6 +63,7 @@ class Index:
             fallbacks: more places to look for it.
             cache: folder of derived weights; the user's unless given.
             progress: told what takes long.
+            pooling: how the frames of a video are scored; all but the mean read all frames for each search.
 
         Raises:
             DataError: missing, not an index, of another version, or damaged.
@@ -77,6 +81,7 @@ class Index:
         ]
         self._encoder: tuple[Tokenizer, NumpyTextTower] | None = None
         self._has_warned = False
+        self._pooling = pooling
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -121,9 +126,7 @@ class Index:
     def _answers(self, texts: Sequence[str], top: int, min_score: float | None) -> list[list[Hit]]:
         queries = self.encode(texts)
         answers = []
-        for found, query in zip(
-            search_exact(self._parts, queries, top=top, path_of=self._videos.path_of), queries, strict=True
-        ):
+        for found, query in zip(self._find(queries, top), queries, strict=True):
             ranked = zip(found.rows.tolist(), found.scores.tolist(), strict=True)
             answers.append(
                 [
@@ -133,6 +136,11 @@ class Index:
                 ]
             )
         return answers
+
+    def _find(self, queries: NDArray[np.float32], top: int) -> list[Found]:
+        if self._pooling != MEAN:
+            return search_pooled(self._videos, queries, self._pooling, top=top)
+        return search_exact(self._parts, queries, top=top, path_of=self._videos.path_of)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to (Q, E) float32, L2-normalised; one that is too long is cut, and said so once.

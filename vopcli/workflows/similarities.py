@@ -95,7 +95,7 @@ def save_similarities(
         bank = tokenise(data, thin_out(train, request.num_bank), max_tokens=model.max_tokens)
         val_captions = tokenise(data, val, max_tokens=model.max_tokens)
         text = embed_texts(model, bank, dtype)
-        val_embedded = embed(model, data.store, val_captions, dtype)
+        val_embedded = embed(model, data.store, val_captions, dtype, embedded.pooling)
         content = Similarities(
             {**document, "val": origin},
             embedded.rows(),

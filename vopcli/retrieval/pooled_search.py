@@ -1,0 +1,70 @@
+"""Exact search by the stored frames of each video, by another rule than the index's mean.
+
+Every frame is compared with the query, so it costs as many products as there are frames, and the whole of the
+frame embeddings is read.
+
+Axes: Q queries, N videos of a block, T frames of a block, F frames of a video, E joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import DataError
+from vopcli.retrieval.exact import Found, dot_rows, usable_cores
+from vopcli.retrieval.index import FrameBlock, VideoIndex
+from vopcli.retrieval.pooling import Pooling, pool_scores
+
+Floats = NDArray[np.float32]
+
+
+def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: int) -> list[Found]:
+    """Find for each query the ``top`` videos of highest score; of equal ones those whose path comes first.
+
+    Args:
+        index: the videos; their frames are stored as float16.
+        queries: (Q, E) L2-normalised.
+        pooling: any rule but ``mean``.
+        top: at most so many videos a query.
+
+    Raises:
+        DataError: a row lies outside its frames, or a frame of a live row is not finite.
+    """
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = list(
+            pool.map(lambda block: (block.rows, _score(block, queries, pooling)), index.frame_blocks())
+        )
+    rows = np.concatenate([part for part, _ in found])
+    scores = np.concatenate([part for _, part in found], axis=1)  # (Q, videos)
+    if not np.isfinite(scores).all():
+        raise DataError(
+            f"{index.path} is damaged: it holds embeddings that are no numbers",
+            hint="`vop info FILE --verify` names them; make the index anew with `vop encode --overwrite`",
+        )
+    return [_best(index, rows, row, top) for row in scores]
+
+
+def _score(block: FrameBlock, queries: Floats, pooling: Pooling) -> Floats:
+    """Return the scores (Q, N) of a block's videos, each by itself: the same to the bit wherever it lies."""
+    frames = block.frames.astype(np.float32)  # (T, E)
+    cosines = np.empty((len(queries), len(frames)), np.float32)
+    for query, row in zip(queries, cosines, strict=True):
+        dot_rows(frames, query, row)
+    scores = np.empty((len(queries), len(block.rows)), np.float32)
+    for count in np.unique(block.counts).tolist():  # one, but for an index with fps:N
+        of_count = np.flatnonzero(block.counts == count)
+        places = block.firsts[of_count, None] + np.arange(count)  # (n, F)
+        scores[:, of_count] = pool_scores(cosines[:, places], pooling)
+    return scores
+
+
+def _best(index: VideoIndex, rows: NDArray[np.int64], scores: Floats, top: int) -> Found:
+    top = min(top, len(rows))
+    least = np.partition(scores, len(scores) - top)[len(scores) - top]
+    at: Sequence[int] = np.flatnonzero(scores >= least).tolist()
+    best = sorted(at, key=lambda place: (-scores[place], index.path_of(int(rows[place]))))[:top]
+    return Found(rows[best], scores[best])

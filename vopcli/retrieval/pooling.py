@@ -1,0 +1,137 @@
+"""How the frames of a video become one score with a text. NumPy only.
+
+With f_1 ... f_F the L2-normalised frame embeddings of a video, q a text's, and c_i = q . f_i their cosines:
+
+    mean          q . m / |m|, m = (f_1 + ... + f_F) / F: a cosine. CLIP4Clip's meanP (arXiv 2104.08860), VoP
+    mean-raw      q . m = (c_1 + ... + c_F) / F. ModelScope's VoP pipeline
+    max           the largest c_i
+    top-K         the mean of the K largest c_i. After the top-k that X-Pool compares with (arXiv 2203.15086)
+    attention:T   sum of w_i c_i, w = softmax(c / T). After the query scoring of Bain et al., A
+                  CLIP-Hitchhiker's Guide to Long Video Retrieval (arXiv 2205.08508)
+
+The last three weigh the frames by the text. Their weighted mean is not normalised again before the product
+with q, so all but the first are means of cosines, no cosines themselves. A short video's repeats of its last
+frame count as frames, as they do in its mean.
+
+Axes: Q captions, G videos, F frames, E joint width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.config.choices import PoolingRule
+from vopcli.errors import UsageError
+from vopcli.retrieval.metrics_similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
+
+_DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames differ by about as much
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """A rule with its option.
+
+    Attributes:
+        rule: which.
+        top: K of ``top-K``, at least 1.
+        temperature: T of ``attention:T``, above 0, in units of the cosine.
+    """
+
+    rule: PoolingRule = PoolingRule.MEAN
+    top: int = 1
+    temperature: float = _DEFAULT_TEMPERATURE
+
+    def __str__(self) -> str:
+        if self.rule is PoolingRule.TOP:
+            return f"top-{self.top}"
+        return f"attention:{self.temperature:g}" if self.rule is PoolingRule.ATTENTION else self.rule.value
+
+
+MEAN: Final = Pooling()
+
+
+def parse_pooling(text: str) -> Pooling:
+    """Read such as ``mean``, ``top-3`` or ``attention:0.05``.
+
+    Raises:
+        UsageError: there is no such rule, or its option is out of range.
+    """
+    word = text.strip().lower()
+    name, _, option = word.partition("-" if word.startswith(PoolingRule.TOP.value) else ":")
+    try:
+        rule = PoolingRule(name)
+        if rule is PoolingRule.TOP and int(option) >= 1:
+            return Pooling(rule, top=int(option))
+        if rule is PoolingRule.ATTENTION and 0 < (scale := float(option or _DEFAULT_TEMPERATURE)) < math.inf:
+            return Pooling(rule, temperature=scale)
+        if rule not in {PoolingRule.TOP, PoolingRule.ATTENTION} and not option:
+            return Pooling(rule)
+    except ValueError:
+        pass
+    raise UsageError(
+        f"{text!r} is no way to pool frames", hint="use mean, mean-raw, max, top-K or attention:T, T above 0"
+    )
+
+
+def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:
+    """Map the cosines of a text with a video's frames (..., F) to their score (...), in float64.
+
+    Raises:
+        ValueError: the rule is ``mean``, which takes the frames themselves.
+    """
+    cosines = np.sort(cosines.astype(np.float64), axis=-1)  # the same sum whatever the order of the frames
+    if pooling.rule is PoolingRule.MEAN:
+        raise ValueError("the normalised mean cannot be told from cosines")
+    if pooling.rule is PoolingRule.MEAN_RAW:
+        return np.asarray(cosines.mean(axis=-1))
+    if pooling.rule is PoolingRule.ATTENTION:
+        weights = np.exp((cosines - cosines[..., -1:]) / pooling.temperature)
+        return np.asarray((weights * cosines).sum(axis=-1) / weights.sum(axis=-1))
+    top = pooling.top if pooling.rule is PoolingRule.TOP else 1
+    return np.asarray(cosines[..., -top:].mean(axis=-1))
+
+
+class _FrameRows:
+    """The scores (Q, G) of captions with videos by their frames, a block at a time."""
+
+    def __init__(self, text: Floats, frames: Floats, pooling: Pooling) -> None:
+        videos, self._length, width = frames.shape
+        try:
+            self._cosines = CosineRows(text, frames.reshape(videos * self._length, width))
+        except NotFiniteError as error:
+            bad = np.unique(error.video_indices // self._length)
+            raise NotFiniteError(str(error), text_indices=error.text_indices, video_indices=bad) from error
+        self._pooling = pooling
+        self.shape = (len(text), videos)
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.float32]:
+        start, stop, _ = rows.indices(self.shape[0])
+        scores = np.empty((stop - start, self.shape[1]), np.float32)
+        for part in iter_blocks((len(scores), self._cosines.shape[1]), None):
+            cosines: NDArray[Any] = self._cosines[slice(start + part.start, start + part.stop)]
+            scores[part] = pool_scores(cosines.reshape(len(cosines), -1, self._length), self._pooling)
+        return scores
+
+
+def pooled_rows(text: Floats, frames: Floats, pooling: Pooling) -> CosineRows | GivenRows:
+    """Return the scores (Q, G), computed in blocks where they are asked for; never Q x G x F at once.
+
+    Args:
+        text: (Q, E) L2-normalised.
+        frames: (G, F, E) L2-normalised.
+        pooling: the rule.
+
+    Raises:
+        NotFiniteError: an embedding holds NaN or infinity; it names captions and videos.
+    """
+    if pooling.rule not in {PoolingRule.MEAN, PoolingRule.MEAN_RAW}:
+        return GivenRows(_FrameRows(text, frames, pooling))
+    mean = frames.mean(axis=1, dtype=np.float32)
+    if pooling.rule is PoolingRule.MEAN:
+        mean /= np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+    return CosineRows(text, mean)
