@@ -8,6 +8,7 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import Precision
+from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.errors import EXIT_SOME_FAILED
 
 
@@ -42,6 +43,13 @@ def encode(
     prune: Annotated[
         bool, typer.Option("--prune", help="Drop videos that SRC has no longer, and compact the index.")
     ] = False,
+    querybank: Annotated[
+        Path | None,
+        typer.Option(metavar="CAPTIONS.txt", help="Captions, one a line, for `vop search --norm qb`."),
+    ] = None,
+    beta: Annotated[
+        float, typer.Option(help="QB-Norm's beta; `vop rescore` says which did best on validation.")
+    ] = DEFAULT_BANK_BETA,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -49,7 +57,8 @@ def encode(
     """Encode videos with CLIP into an index that `vop search` reads.
 
     SRC is a frame store of `vop extract-frames`, or videos, which are decoded on the way. Running it again
-    adds what is new or has changed, and goes on where an earlier run was stopped.
+    adds what is new or has changed, and goes on where an earlier run was stopped. A query bank that the
+    index has is computed anew for the videos it then holds.
     """
     from vopcli.workflows.encode import EncodeRequest
     from vopcli.workflows.encode import encode as encode_videos
@@ -74,6 +83,8 @@ def encode(
         workers=workers,
         prune=prune,
         overwrite=overwrite,
+        bank=querybank,
+        bank_beta=beta,
     )
     summary = encode_videos(request, console.progress(quiet=quiet))
     if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vopcli.cli import console, options
+from vopcli.config.choices import NormRule
 from vopcli.errors import EXIT_NOTHING_FOUND, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def search(
         float | None, typer.Option(help="Leave out videos that score less; exit code 5 when none is left.")
     ] = None,
     pooling: options.PoolingOption = "mean",
+    norm: Annotated[
+        NormRule,
+        typer.Option(help="qb: QB-Norm with the index's query bank; scores are then no cosines."),
+    ] = NormRule.NONE,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +62,7 @@ def search(
     show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
     if query != "-" and not query.strip():
         raise UsageError("the query is empty", hint='say what to look for, such as "a dog on a beach"')
-    opened = _open(index, weights, pooling)
+    opened = _open(index, weights, pooling, norm)
     found_any = False
     documents = []
     for text in _lines() if query == "-" else [query]:
@@ -98,7 +103,7 @@ def _printer(
     return show
 
 
-def _open(index: Path | None, weights: str | None, pooling: str) -> "Index":
+def _open(index: Path | None, weights: str | None, pooling: str, norm: NormRule) -> "Index":
     # One query at a time is bound by memory, and a search has threads of its own: those of BLAS, which spin
     # while they wait, would only take time, a lot of it where the machine is busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -122,6 +127,7 @@ def _open(index: Path | None, weights: str | None, pooling: str) -> "Index":
         fallbacks=elsewhere,
         progress=console.progress(quiet=False),
         pooling=parse_pooling(pooling),
+        norm=norm,
     )
     if not len(opened):
         console.say(f"{index} holds no videos: add some with `vop encode`")

@@ -85,3 +85,10 @@ class PoolingRule(str, Enum):
     MAX = "max"
     TOP = "top"
     ATTENTION = "attention"
+
+
+class NormRule(str, Enum):
+    """What is done about videos that are near to every text."""
+
+    NONE = "none"
+    QB = "qb"

@@ -11,6 +11,7 @@ from vopcli.errors import ConfigError
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
 DEFAULT_NUM_FRAMES: Final = 12
 DEFAULT_SIZE_PX: Final = 224
+DEFAULT_BANK_BETA: Final = 20.0  # what the authors of QB-Norm set
 
 
 def setting(default: Any = None, *, text: str, low: float | None = None, high: float | None = None) -> Any:

@@ -290,6 +290,22 @@ def _search_many(
     return [answer for answers in pool.map(Candidates.answers, candidates) for answer in answers]
 
 
+def best_rows(rows: Ints, scores: Floats, top: int, path_of: Callable[[int], str]) -> Found:
+    """Return the ``top`` rows of highest score, in order of falling score, then path.
+
+    Args:
+        rows: (N,) numbers of rows, at least one.
+        scores: (N,) of these rows.
+        top: at most so many.
+        path_of: the path of a row.
+    """
+    top = min(top, len(rows))
+    least = np.partition(scores, len(scores) - top)[len(scores) - top]
+    places: list[int] = np.flatnonzero(scores >= least).tolist()
+    best = sorted(places, key=lambda place: (-scores[place], path_of(int(rows[place]))))[:top]
+    return Found(rows[best], scores[best])
+
+
 def dot_rows(rows: Floats, query: Floats, out: Floats) -> None:
     """Write the dot product of each row (N, E) with ``query`` (E,) to ``out`` (N,)."""
     if hasattr(np, "vecdot"):  # NumPy 2: one BLAS call a row, faster than its matrix-vector product

@@ -23,6 +23,7 @@ from vopcli.progress import Progress
 
 PENDING: Final = 0
 DONE: Final = 1
+BANK: Final = "querybank."  # what the names of its tensors begin with
 REPLACED: Final = 2  # a newer row has the video's place
 
 ROW: Final = np.dtype(
@@ -181,7 +182,11 @@ class VideoIndex:
         self.segments = list(file.segments)  # a writer adds to the other one
         for segment in file.segments:
             self._check_shapes(segment)
-        self.text_tensors = file.map_tensors()
+        tensors = file.map_tensors()
+        self.bank_tensors = {
+            n.removeprefix(BANK): tensors.pop(n) for n in list(tensors) if n.startswith(BANK)
+        }
+        self.text_tensors = tensors
         self.embeddings = [segment.map("video_embeddings") for segment in file.segments]
         self.done = [np.array(segment.map("status")) == DONE for segment in file.segments]
         self._rows = [segment.map("rows") for segment in file.segments]

@@ -165,8 +165,12 @@ def create_index(
     create_segment_file(path, FORMAT, meta.attributes(), text_tensors)
 
 
-def rewrite_index(path: Path, rows: Sequence[int]) -> None:
+def rewrite_index(
+    path: Path, rows: Sequence[int], tensors: Mapping[str, NDArray[np.float32]] | None = None
+) -> None:
     """Rewrite an index aside with the given rows only, as one segment, and put it in the old one's place.
+
+    ``tensors`` are added to those it has, or take their place.
 
     Raises:
         DataError: the index cannot be read.
@@ -178,7 +182,9 @@ def rewrite_index(path: Path, rows: Sequence[int]) -> None:
         with SegmentWriter(path, FORMAT) as old:  # held, so that nobody adds to what is to be replaced
             aside.unlink(missing_ok=True)
             contents = old.contents
-            create_segment_file(aside, FORMAT, contents.attributes, contents.map_tensors())
+            create_segment_file(
+                aside, FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
+            )
             if rows:
                 with SegmentWriter(aside, FORMAT) as new:
                     _copy(VideoIndex.of(old.contents), rows, new)

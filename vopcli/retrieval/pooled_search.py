@@ -8,14 +8,13 @@ Axes: Q queries, N videos of a block, T frames of a block, F frames of a video, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.retrieval.exact import Found, dot_rows, usable_cores
+from vopcli.retrieval.exact import Found, best_rows, dot_rows, usable_cores
 from vopcli.retrieval.index import FrameBlock, VideoIndex
 from vopcli.retrieval.pooling import Pooling, pool_scores
 
@@ -45,7 +44,7 @@ def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: 
             f"{index.path} is damaged: it holds embeddings that are no numbers",
             hint="`vop info FILE --verify` names them; make the index anew with `vop encode --overwrite`",
         )
-    return [_best(index, rows, row, top) for row in scores]
+    return [best_rows(rows, row, top, index.path_of) for row in scores]
 
 
 def _score(block: FrameBlock, queries: Floats, pooling: Pooling) -> Floats:
@@ -60,11 +59,3 @@ def _score(block: FrameBlock, queries: Floats, pooling: Pooling) -> Floats:
         places = block.firsts[of_count, None] + np.arange(count)  # (n, F)
         scores[:, of_count] = pool_scores(cosines[:, places], pooling)
     return scores
-
-
-def _best(index: VideoIndex, rows: NDArray[np.int64], scores: Floats, top: int) -> Found:
-    top = min(top, len(rows))
-    least = np.partition(scores, len(scores) - top)[len(scores) - top]
-    at: Sequence[int] = np.flatnonzero(scores >= least).tolist()
-    best = sorted(at, key=lambda place: (-scores[place], index.path_of(int(rows[place]))))[:top]
-    return Found(rows[best], scores[best])

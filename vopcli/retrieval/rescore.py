@@ -25,7 +25,7 @@ Doubles = NDArray[np.float64]
 DUAL_SOFTMAX: Final = "dual-softmax"
 QB_NORM: Final = "qb-norm"
 LOGIT_SCALE: Final = 100.0  # what CLIP's own training ended at
-BETAS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)  # 20 is what the authors of QB-Norm set
+BETAS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 class RescoredRows:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
-from vopcli.config.schema import DEFAULT_WEIGHTS
+from vopcli.config.schema import DEFAULT_BANK_BETA, DEFAULT_WEIGHTS
 from vopcli.errors import DataError, UsageError
 from vopcli.hdf5 import read_format_name
 from vopcli.progress import Progress, Task
@@ -25,6 +25,7 @@ from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.background import BackgroundWriter, Prefetched, interrupts_deferred
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, VideoSource, is_hdf5
+from vopcli.workflows.query_bank import bring_bank_up_to_date, read_captions_of_bank
 from vopcli.workflows.text_tower import keep_text_tower
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class EncodeRequest:
         workers: decoding processes; None takes one for each usable core.
         prune: drop what the sources have no longer.
         overwrite: replace the index instead of extending it.
+        bank: captions for QB-Norm, one a line; None keeps the index's own, if it has any.
+        bank_beta: QB-Norm's inverse temperature.
         cache: folder of downloaded and derived weights; None for the user's.
     """
 
@@ -66,6 +69,8 @@ class EncodeRequest:
     prune: bool = False
     overwrite: bool = False
     cache: Path | None = None
+    bank: Path | None = None
+    bank_beta: float = DEFAULT_BANK_BETA
 
 
 @dataclass
@@ -96,6 +101,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         BusyError: another process writes the index or reads it at this moment.
     """
     cache = request.cache or cache_folder()
+    captions = read_captions_of_bank(request.bank, request.bank_beta) if request.bank else []
     earlier = _read_earlier(request)
     weights = read_weights(resolve_weights(request.weights, cache=cache, progress=progress))
     fingerprint = weights.fingerprint()
@@ -131,6 +137,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         _bring_up_to_date(model, writer, source, plan, summary, progress)
     if request.prune:
         summary.num_pruned = _prune(request.index, plan)
+    bring_bank_up_to_date(request, captions, progress)
     summary.num_videos = len(VideoIndex(request.index))
     return summary
 

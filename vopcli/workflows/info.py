@@ -77,8 +77,10 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
 
 def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
     from vopcli.retrieval import index
+    from vopcli.retrieval.stored_bank import describe_bank
 
-    return FileInfo(index.describe(path), index.verify(path, progress) if verify else [])
+    description = index.describe(path) | {"querybank": describe_bank(index.VideoIndex(path))}
+    return FileInfo(description, index.verify(path, progress) if verify else [])
 
 
 def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: FBT001

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.config.choices import NormRule
 from vopcli.errors import ConfigError, DataError, UsageError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
@@ -17,6 +18,7 @@ from vopcli.retrieval.exact import Found, Part, search_exact
 from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.pooled_search import search_pooled
 from vopcli.retrieval.pooling import MEAN, Pooling
+from vopcli.retrieval.stored_bank import search_normalised
 
 if TYPE_CHECKING:
     from vopcli.clip.text_numpy import NumpyTextTower
@@ -54,6 +56,7 @@ class Index:
         cache: Path | None = None,
         progress: Progress | None = None,
         pooling: Pooling = MEAN,
+        norm: NormRule = NormRule.NONE,
     ) -> None:
         """Open an index.
 
@@ -64,8 +67,10 @@ class Index:
             cache: folder of derived weights; the user's unless given.
             progress: told what takes long.
             pooling: how the frames of a video are scored; all but the mean read all frames for each search.
+            norm: ``qb``: rank by QB-Norm with the index's query bank; scores are then no cosines.
 
         Raises:
+            UsageError: ``norm`` with another pooling than the mean.
             DataError: missing, not an index, of another version, or damaged.
             BusyError: being written by another process.
         """
@@ -82,6 +87,11 @@ class Index:
         self._encoder: tuple[Tokenizer, NumpyTextTower] | None = None
         self._has_warned = False
         self._pooling = pooling
+        self._norm = norm
+        if norm is NormRule.QB and pooling != MEAN:
+            raise UsageError(
+                f"QB-Norm is of videos' means, not of frames pooled by {pooling}", hint="use one of the two"
+            )
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -138,6 +148,8 @@ class Index:
         return answers
 
     def _find(self, queries: NDArray[np.float32], top: int) -> list[Found]:
+        if self._norm is NormRule.QB:
+            return search_normalised(self._videos, queries, top=top)
         if self._pooling != MEAN:
             return search_pooled(self._videos, queries, self._pooling, top=top)
         return search_exact(self._parts, queries, top=top, path_of=self._videos.path_of)

@@ -1,0 +1,165 @@
+"""``vop encode --querybank`` and ``vop search --norm qb``, against plain loops."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.training import make_captioned_folder
+from vopcli.cli.app import app
+from vopcli.errors import DataError
+from vopcli.hdf5 import SegmentWriter
+from vopcli.retrieval.index import FORMAT, VideoIndex
+from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
+from vopcli.retrieval.stored_bank import read_bank, search_normalised, store_bank
+from vopcli.workflows.search import open_index
+
+BANK = [f"number {i}, a {'red' if i % 2 else 'blue'} thing" for i in range(5)]
+BETA = 5.0
+QUERIES = [
+    "number 3",
+    "that moves",
+    "a dog on a beach",
+    *BANK[:2],  # gated: their best video is the best of a caption of the bank
+]
+
+
+def run(*command: str) -> Result:
+    return CliRunner().invoke(app, list(command))
+
+
+@pytest.fixture
+def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("VOP_WEIGHTS", "VOP_DEVICE", "VOP_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    make_captioned_folder(tmp_path, training_store)
+    (tmp_path / "bank.txt").write_text("\n\n".join(BANK) + "\n", encoding="utf-8")
+    done = run("encode", "out.h5", "i.h5", "--querybank", "bank.txt", "--beta", str(BETA))
+    assert done.exit_code == 0, done.stderr
+    return tmp_path
+
+
+def expect(path: Path, query: str) -> list[tuple[str, float]]:
+    """QB-Norm's formula over the videos of an index: in logarithms, divided by beta."""
+    index = VideoIndex(path)
+    texts = open_index(path).encode([query, *BANK]).astype(np.float64)
+    videos = {video.path: index.embedding_of(video.row).astype(np.float64) for video in index.videos()}
+    of_bank = [{name: float(text @ video) for name, video in videos.items()} for text in texts[1:]]
+    activated = {max(row, key=row.__getitem__) for row in of_bank}
+    scores = {name: float(texts[0] @ video) for name, video in videos.items()}
+    if max(scores, key=scores.__getitem__) in activated:
+        for name in scores:
+            normaliser = math.fsum(math.exp(BETA * row[name]) for row in of_bank)
+            scores[name] = math.log(math.exp(BETA * scores[name]) / normaliser) / BETA
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+
+def check(path: Path) -> None:
+    shifted = 0
+    for query in QUERIES:
+        done = run("search", query, "--index", str(path), "--norm", "qb", "--json")
+        assert done.exit_code == 0, done.stderr
+        hits = json.loads(done.stdout)["hits"]
+        expected = expect(path, query)[:10]
+        assert [hit["path"] for hit in hits] == [name for name, _ in expected]
+        np.testing.assert_allclose(
+            [hit["score"] for hit in hits], [score for _, score in expected], atol=1e-5
+        )
+        best = open_index(path).search(query, top=1)[0].score
+        shifted += abs(max(hit["score"] for hit in hits) - best) > 1e-3
+    assert 2 <= shifted < len(QUERIES)  # some queries pass the gate, some do not
+
+
+def test_a_search_ranks_by_the_formula(folder: Path) -> None:
+    check(folder / "i.h5")
+    bank = json.loads(run("info", "i.h5", "--json").stdout)["querybank"]
+    assert (bank["captions"], bank["beta"], bank["is_stale"]) == (5, BETA, False)
+    assert run("info", "i.h5", "--verify").exit_code == 0
+    plain = run("search", "blue", "--index", "i.h5", "--json")
+    run("encode", "out.h5", "plain.h5")
+    assert json.loads(plain.stdout) == json.loads(
+        run("search", "blue", "--index", "plain.h5", "--json").stdout
+    )
+
+
+def test_the_bank_stays_that_of_the_videos_there_are(folder: Path) -> None:
+    names = sorted(video.path for video in VideoIndex(folder / "i.h5").videos())
+    before = read_bank(VideoIndex(folder / "i.h5"))
+    assert before is not None
+    segment = VideoIndex(folder / "i.h5").segments[0]
+    with SegmentWriter(folder / "i.h5", FORMAT) as writer:  # as a run that was killed leaves it
+        writer.write(segment, "status", 1, np.array([2], np.uint8))
+    refused = run("search", "blue", "--index", "i.h5", "--norm", "qb")
+    assert refused.exit_code == 3
+    assert "of other videos than it holds now" in refused.stderr
+    done = run("encode", "out.h5", "i.h5")
+    assert done.exit_code == 0, done.stderr
+    index = VideoIndex(folder / "i.h5")
+    after = read_bank(index)
+    assert after is not None
+    assert not after.is_stale
+    assert len(after.bank.column) == len(index) == len(names)
+    np.testing.assert_array_equal(after.captions, before.captions)
+    check(folder / "i.h5")
+
+
+def test_a_changed_video_is_seen_though_as_many_are_left(folder: Path) -> None:
+    path = folder / "i.h5"
+    index = VideoIndex(path)
+    first, *others = index.videos()
+    frames, seconds = index.frames_of(others[-1].row)
+    embedding = index.embedding_of(others[-1].row)
+    with IndexWriter(path) as writer:
+        writer.lay_out([NewVideo(first.path, first.root, 1, 1, b"", len(frames))])
+        writer.add([EncodedVideo(0, embedding, frames, seconds, first.num_real, 1.0)])
+    rewrite_index(path, [video.row for video in VideoIndex(path).videos()])
+    changed = VideoIndex(path)
+    assert len(changed) == len(index)
+    stored = read_bank(changed)
+    assert stored is not None
+    assert stored.is_stale
+    store_bank(path, np.array(stored.captions), stored.bank.beta)
+    check(path)
+
+
+def test_what_makes_no_sense_is_refused(folder: Path) -> None:
+    run("encode", "out.h5", "plain.h5")
+    (folder / "empty.txt").write_text("\n \n")
+    (folder / "bytes.txt").write_bytes(b"\xff\xfe\xff")
+    for command, code, problem in [
+        (["search", "a", "--index", "plain.h5", "--norm", "qb"], 3, "plain.h5 holds no query bank"),
+        (["search", "a", "--index", "i.h5", "--norm", "qb", "--pooling", "max"], 2, "not of frames pooled"),
+        (["encode", "out.h5", "new.h5", "--querybank", "empty.txt"], 3, "empty.txt holds no captions"),
+        (["encode", "out.h5", "new.h5", "--querybank", "bytes.txt"], 3, "bytes.txt is not UTF-8"),
+        (["encode", "out.h5", "new.h5", "--querybank", "none.txt"], 3, "none.txt does not exist"),
+        (["encode", "out.h5", "new.h5", "--querybank", "bank.txt", "--beta", "0"], 2, "a beta of 0"),
+    ]:
+        done = run(*command)
+        assert (done.exit_code, problem in done.stderr) == (code, True), done.stderr
+    assert not (folder / "new.h5").exists()
+
+
+def test_damage_is_told(folder: Path) -> None:
+    index = VideoIndex(folder / "i.h5")
+    content = bytearray((folder / "i.h5").read_bytes())
+    settings = np.array([BETA, 1, len(index)], np.float32).tobytes()
+    at = content.index(settings)
+    content[at : at + 4] = np.float32(np.nan).tobytes()
+    (folder / "beta.h5").write_bytes(content)
+    with pytest.raises(DataError, match="query bank do not fit"):
+        read_bank(VideoIndex(folder / "beta.h5"))
+    content = bytearray((folder / "i.h5").read_bytes())
+    row = np.asarray(index.embeddings[0][0]).tobytes()
+    content[content.index(row) : content.index(row) + 4] = np.float32(np.nan).tobytes()
+    (folder / "nan.h5").write_bytes(content)
+    with pytest.raises(DataError, match="no numbers"):
+        search_normalised(
+            VideoIndex(folder / "nan.h5"), np.ones((1, index.meta.embed_dim), np.float32), top=3
+        )

@@ -1,0 +1,161 @@
+"""QB-Norm's query bank within an index: the bank's captions, a number for each video, and the gate.
+
+Axes: B captions of the bank, N videos, E joint width.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import DataError
+from vopcli.retrieval.exact import Found, best_rows, dot_rows
+from vopcli.retrieval.index import BANK, VideoIndex
+from vopcli.retrieval.index_writer import rewrite_index
+from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError
+from vopcli.retrieval.rescore import QueryBank, build_query_bank
+
+Floats = NDArray[np.float32]
+_NAMES: Final = ("captions", "column", "activated", "settings")
+_TOP: Final = 1
+_HINT: Final = "run `vop encode` again with --querybank"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredBank:
+    """What an index holds of a query bank.
+
+    Attributes:
+        captions: (B, E) float32, L2-normalised; kept so that the rest can be computed anew.
+        bank: of all rows of the index.
+        is_stale: videos were added or removed since, by a run that was stopped before its end.
+    """
+
+    captions: Floats
+    bank: QueryBank
+    is_stale: bool
+
+
+def read_bank(index: VideoIndex) -> StoredBank | None:
+    """Return the query bank of an index; None where it has none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    held = index.bank_tensors
+    if not held:
+        return None
+    try:
+        captions, column, activated, settings = (held[name] for name in _NAMES)
+        beta, top, *state = settings.tolist()
+        is_sound = captions.shape[1:] == (index.meta.embed_dim,) and column.shape == activated.shape
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{index.path} is damaged: a part of its query bank is missing", hint=_HINT
+        ) from error
+    if not (is_sound and column.ndim == 1 and 0 < beta < np.inf):
+        raise DataError(f"{index.path} is damaged: the parts of its query bank do not fit", hint=_HINT)
+    bank = QueryBank(beta, int(top), len(captions), column, activated > 0)
+    num_rows = sum(len(done) for done in index.done)
+    return StoredBank(captions, bank, len(column) != num_rows or state != _state(index))
+
+
+def store_bank(path: Path, captions: Floats, beta: float) -> None:
+    """Compute a query bank for the videos of an index, and write the index anew with it, as one segment.
+
+    Args:
+        path: the index.
+        captions: (B, E) float32, L2-normalised.
+        beta: inverse temperature, above 0.
+
+    Raises:
+        DataError: an embedding of the index is not finite.
+        FileError: the disk is full; the index is as it was.
+        BusyError: another process reads or writes it.
+    """
+    index = VideoIndex(path)
+    rows = [video.row for video in index.videos()]
+    column, activated = np.zeros((2, len(rows)), np.float32)
+    if rows:
+        live = [part[done] for part, done in zip(index.embeddings, index.done, strict=True)]
+        try:
+            bank = build_query_bank(CosineRows(captions, np.concatenate(live)), beta=beta, top=_TOP)
+        except NotFiniteError as error:
+            raise DataError(
+                f"{path} is damaged: {error}", hint="`vop info FILE --verify` says more"
+            ) from error
+        column, activated = bank.column, bank.is_activated.astype(np.float32)
+    settings = np.array([beta, _TOP, *_state(index, only_live=True)], np.float32)
+    parts: Sequence[Floats] = (captions, column, activated, settings)
+    tensors = {f"{BANK}{name}": part for name, part in zip(_NAMES, parts, strict=True)}
+    rewrite_index(path, rows, tensors)
+
+
+def _state(index: VideoIndex, *, only_live: bool = False) -> list[float]:
+    """Return the number of rows and the halves of a checksum of them: whole numbers that float32 can hold."""
+    value, count = 0, 0
+    for segment, done in zip(index.segments, index.done, strict=True):
+        rows = segment.map("rows")
+        live = done if only_live else slice(None)
+        sums = np.where(done, rows["crc32"], 0)[live]
+        value = zlib.crc32(sums.astype("<u4").tobytes(), value)
+        count += len(sums)
+    return [float(count % (1 << 24)), float(value >> 16), float(value & 0xFFFF)]
+
+
+def search_normalised(index: VideoIndex, queries: Floats, *, top: int) -> list[Found]:
+    """Rank the videos by their scores after QB-Norm; of equal ones those whose path comes first.
+
+    Raises:
+        DataError: the index has no query bank, or one of other videos than it holds now, or is damaged.
+    """
+    stored = read_bank(index)
+    if stored is None:
+        raise DataError(
+            f"{index.path} holds no query bank",
+            hint="add one: `vop encode SRC INDEX.h5 --querybank captions.txt`",
+        )
+    if stored.is_stale:
+        raise DataError(
+            f"{index.path}: its query bank is of other videos than it holds now",
+            hint="run `vop encode` again: it ends with computing the bank anew",
+        )
+    found = []
+    rows = np.arange(len(stored.bank.column))
+    for query in queries:
+        cosines = np.empty(len(rows), np.float32)
+        begin = 0
+        for part in index.embeddings:
+            dot_rows(part, query, cosines[begin : begin + len(part)])
+            begin += len(part)
+        if not np.isfinite(cosines).all():
+            raise DataError(
+                f"{index.path} is damaged: it holds embeddings that are no numbers",
+                hint="`vop info FILE --verify` names them; make the index anew with `vop encode --overwrite`",
+            )
+        scores = stored.bank.apply(cosines).astype(np.float32)
+        found.append(best_rows(rows, scores, top, index.path_of))
+    return found
+
+
+def describe_bank(index: VideoIndex) -> dict[str, Any] | None:
+    """Return what ``vop info`` says of a query bank; None where there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    stored = read_bank(index)
+    if stored is None:
+        return None
+    return {
+        "captions": len(stored.captions),
+        "beta": stored.bank.beta,
+        "activated_videos": int(stored.bank.is_activated.sum()),
+        "is_stale": stored.is_stale,
+    }

@@ -1,0 +1,64 @@
+"""``vop encode --querybank``: put captions into an index that tell which videos are near to every text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from vopcli.errors import DataError, FileError, UsageError
+from vopcli.progress import Progress
+from vopcli.retrieval.index import VideoIndex
+from vopcli.retrieval.stored_bank import read_bank, store_bank
+from vopcli.workflows.search import Index
+
+if TYPE_CHECKING:
+    from vopcli.workflows.encode import EncodeRequest
+
+_AT_A_TIME: Final = 64
+
+
+def read_captions_of_bank(path: Path, beta: float) -> list[str]:
+    """Read a caption a line, empty ones left out.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: it is no UTF-8, or without a caption.
+        UsageError: ``beta`` is out of range.
+    """
+    if not 0 < beta < np.inf:
+        raise UsageError(f"a beta of {beta:g} makes no sense", hint="give one above 0, such as 20")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FileError(path, error) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text: {error}", hint="give a file with a caption a line"
+        ) from error
+    captions = [line.strip() for line in text.splitlines() if line.strip()]
+    if not captions:
+        raise DataError(f"{path} holds no captions", hint="give a file with a caption a line")
+    return captions
+
+
+def bring_bank_up_to_date(request: EncodeRequest, captions: list[str], progress: Progress) -> None:
+    """Store a new query bank, or compute the one there is anew where videos came or went.
+
+    Raises:
+        DataError: the index or its bank is damaged.
+        FileError: the disk is full; the index is as it was.
+    """
+    if captions:
+        index = Index(request.index, weights=request.weights, cache=request.cache, progress=progress)
+        parts = []
+        with progress.task("query bank", total=len(captions), unit="captions") as task:
+            for begin in range(0, len(captions), _AT_A_TIME):
+                parts.append(index.encode(captions[begin : begin + _AT_A_TIME]))
+                task.advance(len(parts[-1]))
+        store_bank(request.index, np.concatenate(parts), request.bank_beta)
+        return
+    stored = read_bank(VideoIndex(request.index))
+    if stored is not None and stored.is_stale:
+        store_bank(request.index, np.array(stored.captions), stored.bank.beta)
