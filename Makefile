@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test slow lint check-wheel bench demo-weights readme clean
+.PHONY: demo test slow lint check-wheel bench study demo-weights readme clean
 
 demo: .venv/ready ## write the demo videos, index them, search them
 	$(BIN)/vop demo demo --run --overwrite
@@ -27,6 +27,13 @@ check-wheel: .venv/ready-dev ## build the wheel, install it elsewhere, search th
 bench: .venv/ready-dev ## measure against the peers; an hour and a half on two cores
 	$(PIP) --editable '.[bench]'
 	for topic in decode store encode search cold_start train; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
+
+study: .venv/ready-dev ## search learning rates and compare all variants on the demo set; two hours on two cores
+	$(BIN)/vop demo demo-study
+	$(BIN)/vop extract-frames demo-study/videos demo-study/out.h5 --size 48
+	$(BIN)/python benchmarks/learning_rates.py demo-study
+	$(BIN)/vop demo demo-study --study
+	$(BIN)/python benchmarks/study.py demo-study
 
 demo-weights: .venv/ready ## train demo-tiny again
 	$(BIN)/python assets/demo/train.py

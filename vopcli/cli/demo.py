@@ -61,14 +61,14 @@ def demo(
 
 def _run_study(folder: Path, progress: Progress, *, as_json: bool) -> None:
     from vopcli.workflows.demo_run import extract_demo
-    from vopcli.workflows.demo_study import COLUMNS, run_study, study_document
+    from vopcli.workflows.demo_study import COLUMNS, run_study
 
     extract_demo(folder, progress=progress)
-    rows = run_study(folder, progress=progress)
+    study = run_study(folder, progress=progress)
     if as_json:
-        console.print_json(study_document(rows))
+        console.print_json(asdict(study))
     else:
-        console.print_table(COLUMNS, [row.cells() for row in rows])
+        console.print_table(COLUMNS, [row.cells() for row in study.rows])
 
 
 def _document(summary: "DemoSummary", runs: "tuple[DemoRun, TunedRun] | None") -> dict[str, Any]:

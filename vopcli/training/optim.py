@@ -14,21 +14,22 @@ if TYPE_CHECKING:
     from timm.scheduler import CosineLRScheduler
 
 ADAM_EPS = 1e-6  # X-Pool's; the paper names none
-# Peak learning rates. The paper searched within 1e-6..1e-2 for each method and printed none. That of P is
-# tried on the demo set; the others are of the order that suits what they train, and not searched.
+# Peak learning rates. The paper searched within 1e-6..1e-2 for each method and printed none. Those of what
+# is added to the backbone are searched on the demo set (benchmarks/learning_rates.py). Those of the
+# backbone's own tensors depend on the backbone: full has X-Pool's, the other three are not searched.
 LEARNING_RATES: dict[Variant, float] = {
-    Variant.FULL: 1e-5,
+    Variant.FULL: 1e-6,
     Variant.BIAS: 1e-3,
     Variant.PROJ: 1e-3,
     Variant.PARTIAL: 1e-4,
-    Variant.ADAPTER_ATTN: 1e-3,
-    Variant.ADAPTER_FFN: 1e-3,
-    Variant.VOP: 6e-3,
-    Variant.P: 6e-3,
+    Variant.ADAPTER_ATTN: 1e-2,
+    Variant.ADAPTER_FFN: 1e-2,
+    Variant.VOP: 1e-2,
+    Variant.P: 3e-3,
     Variant.C: 1e-3,
-    Variant.F: 6e-3,
-    Variant.P_F: 6e-3,
-    Variant.C_F: 1e-3,
+    Variant.F: 1e-2,
+    Variant.P_F: 1e-2,
+    Variant.C_F: 3e-3,
 }
 
 

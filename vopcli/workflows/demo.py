@@ -44,7 +44,8 @@ _SETTINGS_TEXT: Final = f"""\
 # Settings of the demo set; every command that is run in this folder reads them.
 backbone: {{weights: demo-tiny}}  # a tiny CLIP that knows six colours, four shapes, two sizes and places
 data: {{frames: {STORE}, captions: {CAPTIONS}, size: 48}}
-tuning: {{split_layer: 2}}  # of the four layers of demo-tiny; the default suits the twelve of ViT-B/32
+tuning: {{split_layer: 1}}  # of the four layers of demo-tiny; the default suits the twelve of ViT-B/32
+training: {{val_share: 0.2}}  # of a small set a tenth would be too few to choose the best epoch on
 search: {{index: {INDEX}}}
 """
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import Config
@@ -19,10 +19,10 @@ from vopcli.workflows.train import TrainRequest, prepare, run
 
 STUDY: Final = "study"  # folder of the runs, and of what they reached
 STUDY_NAME: Final = "study.json"
-EPOCHS: Final = 5  # the paper's
+EPOCHS: Final = 10
 SEEDS: Final = (0, 1, 2)
-# What trains the backbone's own matrices has defaults for OpenAI's; these are for one a hundredth the size.
-RATES: Final = {Variant.FULL: 3e-4, Variant.PARTIAL: 1e-3, Variant.PROJ: 1e-3}
+# What trains the backbone's own tensors has default rates for OpenAI's; these are searched for demo-tiny.
+RATES: Final = {Variant.FULL: 1e-3, Variant.BIAS: 1e-2, Variant.PROJ: 3e-3, Variant.PARTIAL: 3e-3}
 COLUMNS: Final = ("variant", "trained", "t2v R@1", "v2t R@1", "direction")
 
 
@@ -50,16 +50,27 @@ class StudyRow:
         return [self.name, f"{self.num_trained:,}", *map(mean_and_deviation, figures)]
 
 
-def run_study(folder: Path, *, progress: Progress) -> list[StudyRow]:
+@dataclass(frozen=True)
+class Study:
+    """What all variants reached, each with every seed."""
+
+    epochs: int
+    seeds: tuple[int, ...]
+    rows: list[StudyRow]
+
+
+def run_study(
+    folder: Path, *, progress: Progress, epochs: int = EPOCHS, seeds: tuple[int, ...] = SEEDS
+) -> Study:
     """Train and measure all of it in a demo folder whose frames are extracted.
 
-    What an interrupted study has finished is not trained again. The rows are kept in ``study/study.json``.
+    What an interrupted study has finished is not trained again. Its figures are kept in ``study/study.json``.
 
     Raises:
         DataError: a run of an earlier study was made with other settings.
         ConfigError: the folder's settings make no sense.
     """
-    entries = list(_entries(folder))
+    entries = list(_entries(folder, epochs, seeds))
     rows = []
     with progress.task("Tuning", total=sum(len(runs) for _, runs in entries), unit="runs") as task:
         for name, runs in entries:
@@ -71,34 +82,28 @@ def run_study(folder: Path, *, progress: Progress) -> list[StudyRow]:
                 task.advance()
             rows.append(StudyRow(name, num_trained, scores))
             progress.note("  ".join(rows[-1].cells()))
+    study = Study(epochs, seeds, rows)
     with written_aside(folder / STUDY / STUDY_NAME) as aside:
-        aside.write_text(json.dumps(study_document(rows), indent=2), encoding="utf-8")
-    return rows
+        aside.write_text(json.dumps(dataclasses.asdict(study), indent=2), encoding="utf-8")
+    return study
 
 
-def study_document(rows: list[StudyRow]) -> dict[str, Any]:
-    """Return all figures of a study."""
-    return {"epochs": EPOCHS, "seeds": list(SEEDS), "rows": [dataclasses.asdict(row) for row in rows]}
-
-
-def _entries(folder: Path) -> Iterator[tuple[str, list[Config]]]:
+def _entries(folder: Path, epochs: int, seeds: tuple[int, ...]) -> Iterator[tuple[str, list[Config]]]:
     """Yield the name of each row and the settings of its runs."""
     for variant in Variant:
-        seeds = SEEDS if variant is not Variant.ZERO_SHOT else SEEDS[:1]
-        yield variant.value, [_config(folder, variant, seed, Sides.BOTH) for seed in seeds]
+        drawn = seeds if variant is not Variant.ZERO_SHOT else seeds[:1]  # there is nothing to be drawn
+        plain = [demo_config(folder, variant, epochs=epochs, seed=seed) for seed in drawn]
+        yield variant.value, [_config(folder, config, Sides.BOTH) for config in plain]
         if variant is Variant.VOP:
             for sides in (Sides.TEXT, Sides.VISUAL):
-                yield (
-                    f"{variant.value}, {sides.value} prompts alone",
-                    [_config(folder, variant, seed, sides) for seed in seeds],
-                )
+                name = f"{variant.value}, {sides.value} prompts alone"
+                yield name, [_config(folder, config, sides) for config in plain]
 
 
-def _config(folder: Path, variant: Variant, seed: int, sides: Sides) -> Config:
-    config = demo_config(folder, variant, epochs=EPOCHS, seed=seed)
+def _config(folder: Path, config: Config, sides: Sides) -> Config:
     output = folder / STUDY / (sides.value if sides is not Sides.BOTH else "")
     return replace(
         config,
         tuning=replace(config.tuning, sides=sides),
-        training=replace(config.training, lr=RATES.get(variant), output=str(output)),
+        training=replace(config.training, lr=RATES.get(config.tuning.variant), output=str(output)),
     )

@@ -1,0 +1,49 @@
+"""The study of all variants on the demo set, on a few of its videos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vopcli.config.choices import Variant
+from vopcli.data.demo_scenes import plan_demo
+from vopcli.progress import SilentProgress
+from vopcli.workflows.demo import DemoRequest, make_demo
+from vopcli.workflows.demo_run import extract_demo
+from vopcli.workflows.demo_study import STUDY, run_study
+from vopcli.workflows.demo_tune import demo_config
+from vopcli.workflows.evaluate import EvaluateRequest, evaluate
+
+QUIET = SilentProgress()
+
+
+@pytest.mark.slow
+def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: Path) -> None:
+    pairs = list(plan_demo(seed=0))
+    make_demo(DemoRequest(tmp_path), progress=QUIET, pairs=[*pairs[:12], *pairs[-6:]])
+    extract_demo(tmp_path, progress=QUIET)
+    study = run_study(tmp_path, progress=QUIET, epochs=1, seeds=(0, 1))
+    names = [row.name for row in study.rows]
+    assert names[:8] == [variant.value for variant in Variant][:8]
+    assert names[8:10] == ["VoP, text prompts alone", "VoP, visual prompts alone"]
+    assert names[10:] == [variant.value for variant in Variant][8:]
+    trained = {row.name: row.num_trained for row in study.rows}
+    assert trained["VoP, text prompts alone"] + trained["VoP, visual prompts alone"] == trained["VoP"] == 8192
+    assert [len(row.scores) for row in study.rows] == [1, *[2] * 14]
+    assert json.loads((tmp_path / STUDY / "study.json").read_text())["epochs"] == 1
+
+    config = demo_config(tmp_path, Variant.P, epochs=1)
+    for row in study.rows[1:]:
+        variant, _, side = row.name.partition(", ")
+        folder = tmp_path / STUDY / side.partition(" ")[0]
+        for seed, score in enumerate(row.scores):
+            (found,) = evaluate(EvaluateRequest(config, [str(folder / f"{variant}-seed{seed}")]), QUIET)
+            assert found["t2v"]["R@1"] == score.t2v_recall
+            assert found["v2t"]["R@1"] == score.v2t_recall
+
+    logs = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{STUDY}/**/last.ckpt")}
+    assert len(logs) == 28
+    assert run_study(tmp_path, progress=QUIET, epochs=1, seeds=(0, 1)) == study
+    assert {path: path.stat().st_mtime_ns for path in logs} == logs
