@@ -107,6 +107,26 @@ def test_a_run_that_trains_nothing_is_the_plain_backbone(folder: Path, training_
     assert [group["runs"] for group in both] == [["zero-shot"]]
 
 
+def test_runs_on_other_data_are_no_seeds_of_one_another(folder: Path, training_store: Path) -> None:
+    make_captioned_folder(folder, training_store)
+    lines = (folder / "captions.jsonl").read_text().splitlines()
+    (folder / "captions.jsonl").write_text("\n".join(line.replace("moves", "goes") for line in lines))
+    short = ("--variant", "VoP", "--epochs", "1")
+    assert vop("train", *short, "--seeds", "0,1").exit_code == 0
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    assert vop("train", *short, "--seed", "2").exit_code == 0
+    assert vop("train", *short, "--seed", "3", "--set", "data.max_tokens=5").exit_code == 0
+    runs = [f"runs/VoP-seed{seed}" for seed in range(4)]
+    found = json.loads(vop("report", *runs, "--json").stdout)
+    assert [group["runs"] for group in found] == [runs[:2], runs[2:3], runs[3:]]
+    assert all(", max_tokens " in group["label"] for group in found)
+    assert all(", data " in group["label"] for group in found)
+    (folder / "eval.json").write_text(vop("eval", *runs, "--json").stdout)
+    measured = json.loads(vop("report", *runs, "eval.json", "--json").stdout)
+    assert [group["runs"] for group in measured] == [runs[:2], runs[2:3], runs[3:]]
+    assert all(group["measured_on"].startswith("test") for group in measured)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [

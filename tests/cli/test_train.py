@@ -142,6 +142,66 @@ def test_the_plain_backbone_is_measured_as_by_hand(folder: Path) -> None:
     assert (found["selected"], found["seed"], found["training"]) == (None, None, None)
 
 
+def test_a_captions_budget_is_kept_when_measuring(folder: Path) -> None:
+    short = ("--set", "data.max_tokens=5")
+    assert vop("train", "--variant", "VoP", "--epochs", "1", *short).exit_code == 0
+    assert json.loads(vop("info", "runs/VoP-seed0", "--json").stdout)["max_tokens"] == 5
+    own = vop("eval", "--json")
+    both = vop("eval", "zero-shot", "runs/VoP-seed0", "--json")
+    assert [found["max_tokens"] for found in json.loads(both.stdout)] == [77, 5]
+    found = json.loads(own.stdout)
+    assert (found["max_tokens"], found["num_cut_captions"]) == (5, 6)
+    assert found["trained_on"]["max_tokens"] == 5
+    assert "tokens" not in own.stderr
+    other = vop("eval", "--max-tokens", "9", "--json")
+    assert json.loads(other.stdout)["max_tokens"] == 9
+    warned = "Warning: runs/VoP-seed0 was tuned on captions of up to 5 tokens, these have up to 9\n"
+    assert warned in other.stderr
+
+
+def test_other_frames_than_the_settings_ask_for_are_told(folder: Path) -> None:
+    plan = ("train", "--variant", "VoP", "--dry-run")
+    asked = "out.h5 holds other frames than the settings ask for: "
+    for settings, told in (
+        ("sampling=uniform", f"{asked}sampling uniform:3, not uniform:12"),
+        ("num_frames=4", f"{asked}sampling uniform:3, not uniform:4"),
+        ("size=224", f"{asked}size 16, not 224"),
+        ("candidates=3", f"{asked}sampling uniform:3, not uniform:12x3"),
+        ("sampling=uniform:3x3", f"{asked}sampling uniform:3, not uniform:3x3"),
+    ):
+        done = vop(*plan, "--set", f"data.{settings}")
+        assert done.exit_code == 0
+        assert f"Warning: {told}\n" in done.stderr
+    for settings in ("sampling=uniform:3", "num_frames=3", "size=16"):
+        assert asked not in vop(*plan, "--set", f"data.{settings}").stderr
+    assert asked in vop("eval", "zero-shot", "--set", "data.size=224").stderr
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "clip4clip"])
+def test_other_frames_than_an_adapters_are_told(folder: Path, sampling: str) -> None:
+    assert vop("train", "--variant", "VoP", "--epochs", "1").exit_code == 0
+    store = FrameStore.open(folder / "out.h5")
+    extract = ("--sampling", sampling, "--num-frames", "3", "--size", "16", "--codec", "jpeg")
+    assert vop("extract-frames", store.videos[0].root, "other.h5", *extract, "--workers", "1").exit_code == 0
+    for command in (
+        ("eval", "--frames", "other.h5"),
+        ("encode", "other.h5", f"{sampling}.h5", "--adapter", "runs/VoP-seed0"),
+    ):
+        done = vop(*command, *(("--weights", "tiny.safetensors") if command[0] == "encode" else ()))
+        assert done.exit_code == 0, done.stderr
+        assert ("sampling clip4clip:3, not uniform:3\n" in done.stderr) is (sampling == "clip4clip")
+        assert ("was tuned on" in done.stderr) is (sampling == "clip4clip")
+
+
+def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
+    output = ("--set", "training.output=runs/preset")
+    assert vop("train", "--variant", "zero-shot", *output).exit_code == 0
+    done = vop("eval")
+    assert done.exit_code == 2
+    assert "Hint: name one, such as runs/preset/zero-shot-seed0, or the --preset that" in done.stderr
+    assert json.loads(vop("eval", *output, "--json").stdout)["target"] == "runs/preset/zero-shot-seed0"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [

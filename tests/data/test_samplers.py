@@ -82,6 +82,23 @@ def test_how_often_xpool_differs_from_uniform() -> None:
     assert not [count for frames, count in other if frames == 12]
 
 
+@given(st.integers(12, 2**44) | st.integers(1, 2**40).map(lambda part: 4 * part))
+def test_of_12_segments_xpools_are_the_uniform_ones(num_presentable: int) -> None:
+    assert xpool_indices(12, num_presentable, 3) == uniform_indices(12, num_presentable, 3)
+
+
+def test_the_plainest_name_of_a_sampling() -> None:
+    named = {
+        text: str(parse_sampling(text).plain) for text in ("xpool:12", "xpool:12x3", "xpool:14", "fps:1")
+    }
+    assert named == {
+        "xpool:12": "uniform:12",
+        "xpool:12x3": "uniform:12x3",
+        "xpool:14": "xpool:14",
+        "fps:1": "fps:1",
+    }
+
+
 # The ranges that X-Pool draws from, of which it leaves out the last frame (benchmarks.md, section 2.1).
 def test_candidates_lie_in_the_ranges_that_xpool_draws_from() -> None:
     bounds = xpool_bounds(12, 325)

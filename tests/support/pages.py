@@ -80,6 +80,9 @@ def make_result(variant: str, num_trained: int, ranks: list[float], **changes: A
         "selected": {"rule": "the best epoch", "on": "the split val", "epoch": 2} if num_trained else None,
         "seed": 0 if num_trained else None,
         "training": {"epochs": 5, "lr": None} if num_trained else None,
+        "trained_on": {"sampling": "uniform:12", "max_tokens": None, "data_sha256": "0" * 64}
+        if num_trained
+        else None,
         "num_frames": 12,
         "num_cut_captions": 0,
         "num_duplicate_captions": 0,

@@ -17,6 +17,8 @@ SUMMARY = {
     "num_frames": 12,
     "seed": 4,
     "found_ratio": 1.0,
+    "sampling": "uniform:12",
+    "data_sha256": "0" * 64,
     "selected": {"rule": "best", "on": "val", "epoch": 1},
 }
 LOG = [{"step": 1, "kind": "train", "loss": 2.5}, {"step": 2, "kind": "val", "t2v R@1": 30.0}]
@@ -57,6 +59,7 @@ def test_a_run_that_trains_nothing_has_no_record(folder: Path) -> None:
         ("summary.json", json.dumps({**SUMMARY, "num_trained": "9"}).encode()),
         ("summary.json", json.dumps({**SUMMARY, "num_frames": [12]}).encode()),
         ("summary.json", json.dumps({**SUMMARY, "seed": 10**400}).encode()),
+        ("summary.json", json.dumps({**SUMMARY, "data_sha256": 7}).encode()),
         ("summary.json", json.dumps({**SUMMARY, "found_ratio": 10**400}).encode()),
         ("summary.json", json.dumps({**SUMMARY, "found_ratio": None}).encode()),
         ("summary.json", b"\xff"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -65,3 +66,27 @@ class Recipe:
 
     def __str__(self) -> str:
         return f"sampling {self.sampling}, {self.size} x {self.size} pixels, {self.codec}"
+
+
+def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Say in what frames differ from those that a model was tuned on: in how they were chosen and resized.
+
+    Args:
+        tuned_on: the recipe of these, as `Recipe` names its parts; what it does not tell is not compared.
+        given: the recipe of the frames at hand, the middle candidates.
+
+    Returns:
+        A phrase for each difference, such as "sampling fps:1, not uniform:12".
+    """
+    return [
+        f"{name} {given.get(name)}, not {tuned_on[name]}"
+        for name in ("sampling", "size", "resize")
+        if name in tuned_on and _plainest(given.get(name)) != _plainest(tuned_on[name])
+    ]
+
+
+def _plainest(value: Any) -> Any:
+    """Return a sampling in its plainest form, and all else as it is."""
+    with contextlib.suppress(UsageError):
+        return str(parse_sampling(value).plain) if isinstance(value, str) else value
+    return value

@@ -88,6 +88,16 @@ class Sampling:
         return None if self.rule == "fps" or self.num_frames is None else self.num_frames * self.candidates
 
     @property
+    def plain(self) -> Sampling:
+        """The same choice of frames by its plainest name: of 12 segments X-Pool's are the uniform ones.
+
+        Its bounds are multiples of thirds at most, whose rounding error is a third of the last bit: nine
+        times that is less than half the last bit of the product, so that whole numbers come out whole.
+        """
+        is_uniform = self.rule == "xpool" and self.num_frames == FRAMES_PER_VIDEO
+        return replace(self, rule="uniform") if is_uniform else self
+
+    @property
     def middle(self) -> Sampling:
         """The sampling of the middle candidates alone, which is what all but training sees."""
         return replace(self, candidates=1)

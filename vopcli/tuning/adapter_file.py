@@ -34,6 +34,7 @@ class Adapter:
         fingerprint: of the backbone it was trained on.
         recipe: how the frames it was trained on, or the middle candidates of these, were sampled and resized.
         tensors: by the names of the model's parameters.
+        max_tokens: longest caption it was trained on, longer ones were cut; None: not known.
     """
 
     tuning: TuningConfig
@@ -41,6 +42,7 @@ class Adapter:
     fingerprint: str
     recipe: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
+    max_tokens: int | None = None
 
     @property
     def sha256(self) -> str:
@@ -61,6 +63,7 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
         "num_frames": str(adapter.num_frames),
         "backbone": adapter.fingerprint,
         "recipe": json.dumps(adapter.recipe),
+        "max_tokens": json.dumps(adapter.max_tokens),
     }
     write_safetensors_file(path, adapter.tensors, metadata)
 
@@ -99,7 +102,15 @@ def read_adapter(path: Path) -> Adapter:
         tuning = build_config(TuningConfig, json.loads(metadata["tuning"]), source=str(file))
         recipe = dict(json.loads(metadata["recipe"]))
         tensors = {name: np.array(tensor) for name, tensor in content.tensors.items()}
-        return Adapter(tuning, int(metadata["num_frames"]), metadata["backbone"], recipe, tensors)
+        max_tokens = json.loads(metadata.get("max_tokens", "null"))
+        return Adapter(
+            tuning,
+            int(metadata["num_frames"]),
+            metadata["backbone"],
+            recipe,
+            tensors,
+            None if max_tokens is None else int(max_tokens),
+        )
     except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(f"{file} is damaged: {error}", hint=_HINT) from error
 

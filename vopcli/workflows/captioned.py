@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotati
 from vopcli.data.annotations.registry import splits_below
 from vopcli.data.annotations.select import require_complete
 from vopcli.data.frame_store import FrameStore, StoredVideo
-from vopcli.data.samplers import WHOLE
+from vopcli.data.recipe import other_frames
+from vopcli.data.samplers import WHOLE, parse_sampling
 from vopcli.errors import DataError, UsageError
+from vopcli.progress import Progress
 from vopcli.workflows.benchmark import named_benchmark, read_stored
 
 
@@ -72,16 +74,19 @@ class Captions:
     report: Report
 
 
-def open_captioned(config: Config, *, resolution: int, split: str | None = None) -> CaptionedStore:
+def open_captioned(
+    config: Config, progress: Progress, *, resolution: int, split: str | None = None
+) -> CaptionedStore:
     """Open the frame store that the settings name, and its captions or benchmark.
 
     Args:
         config: names them.
+        progress: told where the store holds other frames than the settings ask for.
         resolution: side of the frames that the model takes, in pixels.
         split: the one that will be used; None: those for training.
 
     Raises:
-        UsageError: the settings name none, or the store holds videos of several lengths.
+        UsageError: the settings name none or make no sense, or the store holds videos of several lengths.
         DataError: a file is missing or damaged, the two do not fit, the frames do not fit the model, or
             videos are missing and the settings do not allow that.
     """
@@ -105,8 +110,22 @@ def open_captioned(config: Config, *, resolution: int, split: str | None = None)
             f"{store.path} holds videos of {lengths[0]} to {lengths[-1]} frames; training needs one number",
             hint="make a store with `vop extract-frames --sampling uniform`",
         )
+    _compare_frames(config.data, store, progress)
     annotations = _annotations(config.data, store, split)
     return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
+
+
+def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> None:
+    """Warn where the store was made with other settings than these: what it holds is what is used."""
+    held = store.recipe
+    asked: dict[str, str | int] = {"size": data.size or held.size}
+    if data.sampling or data.num_frames or data.candidates:
+        sampling = parse_sampling(data.sampling or "uniform", data.num_frames, data.candidates)
+        asked["sampling"] = str(sampling)
+        if sampling.candidates == 1:
+            held = held.middle
+    if differences := other_frames(asked, asdict(held)):
+        progress.warn(f"{store.path} holds other frames than the settings ask for: {'; '.join(differences)}")
 
 
 def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Annotations:

@@ -12,6 +12,7 @@ from vopcli.clip.text_numpy import TextTuning
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.load import build_config
 from vopcli.config.schema import TuningConfig
+from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError
 from vopcli.progress import Progress
 from vopcli.retrieval.index import IndexMeta
@@ -92,8 +93,7 @@ def check_adapter(
             f"{request.adapter} was trained on another backbone than {request.weights}",
             hint="name the weights it was trained on with --weights",
         )
-    for name, value in adapter.recipe.items():
-        if name != "codec" and meta.recipe.get(name) != value:
-            progress.warn(
-                f"{request.adapter} was tuned on frames of {name} {value}, these are {meta.recipe.get(name)}"
-            )
+    if differences := other_frames(adapter.recipe, meta.recipe):
+        progress.warn(
+            f"{request.index} gets other frames than {request.adapter} was tuned on: {'; '.join(differences)}"
+        )

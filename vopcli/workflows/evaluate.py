@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +14,14 @@ from vopcli.config.choices import Variant
 from vopcli.config.published import published_figures
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.data.annotations.records import TEST
+from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError, UsageError
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.pooling import MEAN, Pooling
-from vopcli.tuning.adapter_file import ADAPTER_NAME, plain
+from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
@@ -71,22 +72,23 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     fingerprint = weights.fingerprint()
     device = choose_device(request.device)
     dtype = DTYPES[choose_precision(config.training.precision, device)]
-    data = open_captioned(config, resolution=weights.shape.image_resolution, split=request.split)
+    data = open_captioned(config, progress, resolution=weights.shape.image_resolution, split=request.split)
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:
         for target in targets:
-            num_trained = 0
+            num_trained, own_data = 0, data
             if target == ZERO_SHOT:
                 plain = TuningConfig(variant=Variant.ZERO_SHOT)
                 built = build_tuned(weights, plain, num_frames=data.num_frames, device=device, dtype=dtype)
                 model = built.eval()
             else:
                 adapter = read_any_adapter(Path(target))
-                _check_recipe(target, adapter.recipe, adapter.num_frames, data, progress)
+                _check_frames(target, adapter, data, progress)
                 model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
+                own_data = _with_budget(target, adapter, data, model.max_tokens, progress)
                 num_trained = sum(tensor.size for tensor in adapter.tensors.values())
             about = {"target": target, "num_trained": num_trained}
-            results.append(_measure(about, model, data, request, dtype))
+            results.append(_measure(about, model, own_data, request, dtype))
             task.advance()
     return results
 
@@ -97,27 +99,50 @@ def newest_run(output: Path) -> str:
     Raises:
         UsageError: there is none.
     """
-    found = sorted(output.glob(f"*/{ADAPTER_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+    found, deeper = (
+        sorted(output.glob(f"{below}/{ADAPTER_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+        for below in ("*", "*/*")
+    )
     if not found:
         raise UsageError(
             f"{output} holds no finished run",
-            hint="train one with `vop train`, or measure the plain backbone with `vop eval zero-shot`",
+            hint=f"name one, such as {deeper[-1].parent}, or the --preset that it was trained with"
+            if deeper
+            else "train one with `vop train`, or measure the plain backbone with `vop eval zero-shot`",
         )
     return str(found[-1].parent)
 
 
-def _check_recipe(
-    target: str, recipe: dict[str, Any], num_frames: int, data: CaptionedStore, progress: Progress
-) -> None:
-    if num_frames != data.num_frames:
+def _check_frames(target: str, adapter: Adapter, data: CaptionedStore, progress: Progress) -> None:
+    """Warn of frames made in another way than those of the training, and refuse another number of them.
+
+    Raises:
+        DataError: there is another number.
+    """
+    if adapter.num_frames != data.num_frames:
         raise DataError(
-            f"{target} was tuned on {num_frames} frames a video, {data.store.path} holds {data.num_frames}",
-            hint=f"make a store with `vop extract-frames --num-frames {num_frames}`",
+            f"{target} was tuned on {adapter.num_frames} frames a video, "
+            f"{data.store.path} holds {data.num_frames}",
+            hint=f"make a store with `vop extract-frames --num-frames {adapter.num_frames}`",
         )
-    own = {name: getattr(data.store.recipe.middle, name, None) for name in recipe}
-    changed = [f"{name} {recipe[name]!r}, not {own[name]!r}" for name in recipe if recipe[name] != own[name]]
-    if changed:
-        progress.warn(f"{target} was tuned on other frames: {'; '.join(changed)}")
+    if differences := other_frames(adapter.recipe, asdict(data.store.recipe.middle)):
+        progress.warn(
+            f"{data.store.path} holds other frames than {target} was tuned on: {'; '.join(differences)}"
+        )
+
+
+def _with_budget(
+    target: str, adapter: Adapter, data: CaptionedStore, most_tokens: int, progress: Progress
+) -> CaptionedStore:
+    """Cut captions where the training did, unless the settings say where; ``most_tokens`` is the model's."""
+    if data.max_tokens is None:
+        return replace(data, max_tokens=adapter.max_tokens)
+    budget = min(data.max_tokens, most_tokens)
+    if adapter.max_tokens not in {None, budget}:
+        progress.warn(
+            f"{target} was tuned on captions of up to {adapter.max_tokens} tokens, these have up to {budget}"
+        )
+    return data
 
 
 def _measure(
@@ -168,6 +193,7 @@ def _document(
         "pooling": str(request.pooling),
         "weights": request.config.backbone.weights,
         **_of_run(target),
+        "max_tokens": captions.max_tokens,
         "num_cut_captions": captions.num_cut,
         "num_duplicate_captions": len(captions.texts) - len(set(captions.texts)),
         "data": captions.report.as_json(),
@@ -177,13 +203,14 @@ def _document(
 
 
 def _of_run(target: str) -> dict[str, Any]:
-    """Return how a run folder was trained and its adapter chosen; None for all that is no run."""
+    """Return how and on what a run was trained, and its adapter chosen; None for what is no run folder."""
     if not is_run(Path(target)):
-        return {"selected": None, "seed": None, "training": None}
+        return {"selected": None, "seed": None, "training": None, "trained_on": None}
     run = read_run(Path(target))
     selected = run.summary["selected"]
     return {
         "selected": {name: selected[name] for name in ("rule", "on", "epoch")},
         "seed": run.summary["seed"],
         "training": plain(run.config.training),
+        "trained_on": run.trained_on,
     }

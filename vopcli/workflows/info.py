@@ -99,6 +99,7 @@ def _adapter(path: Path) -> FileInfo:
         "tuning": plain(adapter.tuning),
         "num_frames": adapter.num_frames,
         "recipe": adapter.recipe,
+        "max_tokens": adapter.max_tokens,
         "backbone": adapter.fingerprint,
         "sha256": adapter.sha256,
         "tensors": len(adapter.tensors),

@@ -73,7 +73,7 @@ def _from_run(run: Run) -> Measured:
     settings = {
         "weights": run.config.backbone.weights,
         "num_frames": summary["num_frames"],
-        **_settings(run.config.tuning, plain(run.config.training)),
+        **_settings(run.config.tuning, plain(run.config.training), run.trained_on),
     }
     return Measured(
         name=str(run.folder),
@@ -92,13 +92,24 @@ def _not_whole(found_ratio: float) -> str:
     return "" if found_ratio == 1 else f", only {100 * found_ratio:.1f} % of the videos"
 
 
-def _settings(tuning: TuningConfig, training: Mapping[str, Any] | None) -> dict[str, Any]:
+def _settings(
+    tuning: TuningConfig, training: Mapping[str, Any] | None, trained_on: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what tells runs apart that are no seeds of one another; only a run tells of its training."""
     used = USED_SETTINGS.get(tuning.variant, frozenset())
     settings = {name: value for name, value in plain(tuning).items() if name in used}
     if tuning.variant is Variant.ZERO_SHOT:
         return settings
     known = {item.name for item in fields(TrainingConfig)} - _NOT_SETTINGS
-    return settings | {name: value for name, value in (training or {}).items() if name in known}
+    settings |= {name: value for name, value in (training or {}).items() if name in known}
+    if trained_on is None:
+        return settings
+    max_tokens = trained_on["max_tokens"]
+    return settings | {
+        "sampling": str(trained_on["sampling"]),
+        "max_tokens": None if max_tokens is None else _count(max_tokens),
+        "data": str(trained_on["data_sha256"])[:8],
+    }
 
 
 def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
@@ -116,7 +127,7 @@ def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
             settings={
                 "weights": str(result["weights"]),
                 "num_frames": _count(result["num_frames"]),
-                **_settings(tuning, training),
+                **_settings(tuning, training, result["trained_on"]),
             },
             seed=None if result["seed"] is None else int(result["seed"]),
             num_trained=_count(result["num_trained"]),

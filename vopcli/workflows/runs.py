@@ -37,6 +37,15 @@ class Run:
     summary: dict[str, Any]
     log: list[dict[str, Any]]
 
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Which frames of a video, how much of a caption, and a hash of all captions and videos."""
+        return {
+            "sampling": self.summary["sampling"],
+            "max_tokens": self.config.data.max_tokens,
+            "data_sha256": self.summary["data_sha256"],
+        }
+
 
 def is_run(path: Path) -> bool:
     """Whether ``path`` is the folder of a finished run."""
@@ -71,7 +80,8 @@ def _summary(text: str) -> dict[str, Any]:
     summary = json.loads(text)
     selected = summary["selected"]
     whole = (*(summary[name] for name in ("num_trained", "num_frames", "seed")), selected["epoch"])
-    texts = (summary["variant"], selected["rule"], selected["on"])
+    texts = [summary[name] for name in ("variant", "sampling", "data_sha256")]
+    texts += [selected["rule"], selected["on"]]
     is_sound = all(isinstance(value, int) and 0 <= value < _MOST for value in whole)
     is_sound &= all(isinstance(text, str) for text in texts)
     if not (is_sound and 0 <= summary["found_ratio"] <= 1):

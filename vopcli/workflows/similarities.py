@@ -13,6 +13,7 @@ import torch
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit
 from vopcli.errors import DataError, UsageError
+from vopcli.progress import SilentProgress
 from vopcli.retrieval.similarity_file import Similarities, write_similarities
 from vopcli.tuning.model import VideoTextModel
 from vopcli.workflows.captioned import Captions, open_captioned, tokenise, training_splits
@@ -90,10 +91,10 @@ def save_similarities(
             none,
         )
     else:
-        data = open_captioned(config, resolution=model.clip.shape.image_resolution)
+        data = open_captioned(config, SilentProgress(), resolution=model.clip.shape.image_resolution)
         train, val, origin = training_splits(data, val_share=config.training.val_share)
-        bank = tokenise(data, thin_out(train, request.num_bank), max_tokens=model.max_tokens)
-        val_captions = tokenise(data, val, max_tokens=model.max_tokens)
+        bank = tokenise(data, thin_out(train, request.num_bank), max_tokens=captions.max_tokens)
+        val_captions = tokenise(data, val, max_tokens=captions.max_tokens)
         text = embed_texts(model, bank, dtype)
         val_embedded = embed(model, data.store, val_captions, dtype, embedded.pooling)
         content = Similarities(

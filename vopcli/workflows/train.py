@@ -127,7 +127,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     """
     config = request.config
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
-    data = open_captioned(config, resolution=weights.shape.image_resolution)
+    data = open_captioned(config, progress, resolution=weights.shape.image_resolution)
     train_split, val_split, val_source = training_splits(data, val_share=config.training.val_share)
     device = choose_device(request.device)
     precision = choose_precision(config.training.precision, device)
@@ -276,6 +276,7 @@ def _write_adapter(prepared: Prepared, path: Path, tensors: dict[str, torch.Tens
         fingerprint=prepared.fingerprint,
         recipe=dataclasses.asdict(prepared.data.store.recipe.middle),
         tensors={name: tensor.numpy() for name, tensor in tensors.items()},
+        max_tokens=prepared.train.max_tokens,
     )
     write_adapter(path, adapter)
 
