@@ -24,7 +24,7 @@ from tests.support.clip import openai_shape, random_state
 from vopcli.clip.safetensors import write_safetensors_file
 from vopcli.clip.weights import read_weights
 from vopcli.progress import SilentProgress
-from vopcli.retrieval.index import IndexMeta
+from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.workflows.text_tower import keep_text_tower
 

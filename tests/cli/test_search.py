@@ -19,7 +19,7 @@ from tests.support.models import write_model
 from vopcli.cli.app import app
 from vopcli.cli.search import _time
 from vopcli.clip.weights import read_weights
-from vopcli.retrieval.index import IndexMeta
+from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.workflows.search import open_index
 

@@ -18,7 +18,8 @@ from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_vi
 from vopcli.errors import BusyError, DataError
 from vopcli.hdf5 import SegmentFile
 from vopcli.progress import SilentProgress
-from vopcli.retrieval.index import FORMAT, VideoIndex, describe, verify
+from vopcli.retrieval.index import FORMAT, VideoIndex
+from vopcli.retrieval.index_check import describe, verify
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 
 NAMES = ["a.mp4", "deep/er/ü b.mkv", "line\nbreak.mp4", os.fsdecode(b"not-utf8-\xff.mp4"), "[red]x[/red].mp4"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.retrieval.index import IndexMeta
+from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
 
 WIDTH = 40  # as that of ``tests.support.clip.tiny_clip``

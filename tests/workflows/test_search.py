@@ -17,7 +17,7 @@ from tests.support.models import open_clip_texts, write_model
 from vopcli.clip.weights import read_weights
 from vopcli.errors import DataError, UsageError, WeightsError
 from vopcli.progress import SilentProgress
-from vopcli.retrieval.index import IndexMeta
+from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.workflows.load import load_model
 from vopcli.workflows.search import Hit, Index, open_index

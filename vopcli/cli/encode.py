@@ -60,8 +60,8 @@ def encode(
     adds what is new or has changed, and goes on where an earlier run was stopped. A query bank that the
     index has is computed anew for the videos it then holds.
     """
-    from vopcli.workflows.encode import EncodeRequest
     from vopcli.workflows.encode import encode as encode_videos
+    from vopcli.workflows.encode_request import EncodeRequest
 
     if weights is None:
         from vopcli.config.load import load_config

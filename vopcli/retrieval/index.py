@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vopcli.errors import DataError
 from vopcli.hdf5 import FileFormat, Segment, SegmentFile, unpack_string
-from vopcli.progress import Progress
+from vopcli.retrieval.index_meta import DAMAGE_HINT, IndexMeta
 
 PENDING: Final = 0
 DONE: Final = 1
@@ -54,70 +54,6 @@ FORMAT: Final = FileFormat(
 )
 # where names and frames lie is not among them: that changes when an index is rewritten, and shows in them
 _CHECKED: Final = ("size", "mtime_ns", "sha256", "duration_seconds", "num_frames", "num_real")
-_HINT: Final = "`vop info FILE --verify` says more; make the index anew with `vop encode --overwrite`"
-
-
-@dataclass(frozen=True)
-class IndexMeta:
-    """What an index says of itself: the model its embeddings come from, and how the frames were chosen.
-
-    Attributes:
-        weights: name or path of the backbone, as it was given.
-        fingerprint: SHA-256 of the backbone's tensors.
-        recipe: how frames were chosen and resized, as the frame store says it.
-        embed_dim: E.
-        adapter: what tuned the model, with its SHA-256; empty for the plain backbone.
-        pooling: how frame embeddings become a video's.
-    """
-
-    weights: str
-    fingerprint: str
-    recipe: dict[str, Any]
-    embed_dim: int
-    adapter: dict[str, Any] = field(default_factory=dict)
-    pooling: str = "mean"
-
-    @property
-    def variant(self) -> str:
-        """The tuning method; ``zero-shot`` for the plain backbone."""
-        tuning = self.adapter.get("tuning")
-        return str(tuning.get("variant")) if isinstance(tuning, dict) else "zero-shot"
-
-    def attributes(self) -> dict[str, Any]:
-        """Return the JSON document that stands in the file."""
-        return {
-            "backbone": {"weights": self.weights, "fingerprint": self.fingerprint},
-            "variant": self.variant,
-            "adapter": self.adapter,
-            "recipe": self.recipe,
-            "embed_dim": self.embed_dim,
-            "pooling": self.pooling,
-        }
-
-    @classmethod
-    def parse(cls, path: Path, attributes: dict[str, Any]) -> IndexMeta:
-        """Read the document of :meth:`attributes`.
-
-        Raises:
-            DataError: something is missing or of the wrong type, or the variant is not known.
-        """
-        backbone = attributes.get("backbone")
-        backbone = backbone if isinstance(backbone, dict) else {}
-        values = [
-            backbone.get("weights"),
-            backbone.get("fingerprint"),
-            attributes.get("recipe"),
-            attributes.get("embed_dim"),
-            attributes.get("adapter"),
-            attributes.get("pooling"),
-        ]
-        kinds = [str, str, dict, int, dict, str]
-        if not all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True)):
-            raise DataError(f"{path} is damaged: it does not say which model it was made with", hint=_HINT)
-        meta = cls(*values)  # type: ignore[arg-type]
-        if meta.pooling != "mean":
-            raise DataError(f"{path} was made with pooling {meta.pooling!r}, unknown here", hint="update vop")
-        return meta
 
 
 @dataclass(frozen=True)
@@ -198,15 +134,19 @@ class VideoIndex:
     def __len__(self) -> int:
         return int(sum(np.count_nonzero(done) for done in self.done))
 
+    def rows(self) -> Iterator[int]:
+        """Yield the row of every finished video."""
+        for start, done in zip(self._starts, self.done, strict=False):
+            for place in np.flatnonzero(done).tolist():
+                yield start + place
+
     def videos(self) -> Iterator[IndexedVideo]:
         """Yield every finished video.
 
         Raises:
             DataError: a row is damaged.
         """
-        for start, done in zip(self._starts, self.done, strict=False):
-            for row in np.flatnonzero(done).tolist():
-                yield self.video(start + row)
+        return map(self.video, self.rows())
 
     def video(self, row: int) -> IndexedVideo:
         """Return what is known of a row.
@@ -219,7 +159,7 @@ class VideoIndex:
             path = unpack_string(self._paths[number], *record["path"].tolist())
             root = unpack_string(self._paths[number], *record["root"].tolist())
         except ValueError as error:
-            raise DataError(f"{self.path} is damaged: {error}", hint=_HINT) from error
+            raise DataError(f"{self.path} is damaged: {error}", hint=DAMAGE_HINT) from error
         return IndexedVideo(
             row=row,
             path=path,
@@ -253,7 +193,7 @@ class VideoIndex:
         begin, count, real = (int(record[name]) for name in ("first_frame", "num_frames", "num_real"))
         seconds = self._seconds[number]
         if not (0 <= begin <= begin + count <= len(seconds) and 1 <= real <= count):
-            raise DataError(f"{self.path} is damaged: row {row} lies outside its frames", hint=_HINT)
+            raise DataError(f"{self.path} is damaged: row {row} lies outside its frames", hint=DAMAGE_HINT)
         frames = slice(begin, begin + count)
         return self._frames[number][frames], seconds[frames]
 
@@ -271,7 +211,9 @@ class VideoIndex:
                 firsts, counts = records["first_frame"], records["num_frames"]
                 low, high = int(firsts.min()), int((firsts + counts).max())
                 if low < 0 or counts.min() < 1 or high > len(self._frames[number]):
-                    raise DataError(f"{self.path} is damaged: a row lies outside its frames", hint=_HINT)
+                    raise DataError(
+                        f"{self.path} is damaged: a row lies outside its frames", hint=DAMAGE_HINT
+                    )
                 yield FrameBlock(chosen + start, self._frames[number][low:high], firsts - low, counts)
 
     def crc_of(self, row: int) -> tuple[int, int]:
@@ -319,7 +261,7 @@ class VideoIndex:
             if columns[name].shape != shape:
                 raise DataError(
                     f"{self.path} is damaged: {name} has shape {columns[name].shape} instead of {shape}",
-                    hint=_HINT,
+                    hint=DAMAGE_HINT,
                 )
 
 
@@ -338,62 +280,3 @@ def row_crc(
     for array in (embedding, frames, seconds):
         value = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data, value)
     return value
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """Return what an index holds, as JSON values.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    index = VideoIndex(path)
-    statuses = [segment.map("status") for segment in index.segments]
-    rows = [segment.map("rows")[done] for segment, done in zip(index.segments, index.done, strict=True)]
-    return {
-        "kind": FORMAT.name,
-        "version": FORMAT.version,
-        "path": str(path),
-        "size_bytes": path.stat().st_size,
-        "videos": len(index),
-        "frames": int(sum(part["num_real"].sum() for part in rows)),
-        "duration_seconds": float(sum(part["duration_seconds"].sum() for part in rows)),
-        "unfinished": int(sum(np.count_nonzero(status == PENDING) for status in statuses)),
-        "replaced": int(sum(np.count_nonzero(status == REPLACED) for status in statuses)),
-        "segments": len(index.segments),
-        **index.meta.attributes(),
-    }
-
-
-def verify(path: Path, progress: Progress) -> list[str]:
-    """Read everything an index holds and compare it with its checksums.
-
-    Returns:
-        One line a problem; none when the index is sound.
-
-    Raises:
-        DataError: it cannot be read at all.
-    """
-    index = VideoIndex(path)
-    problems = []
-    with progress.task("Checking", total=len(index), unit="videos") as task:
-        for number, (start, done) in enumerate(zip(index._starts, index.done, strict=False)):
-            for place in np.flatnonzero(done).tolist():
-                problems += _problems_of(index, start + place, index.embeddings[number][place])
-                task.advance()
-        statuses = [segment.map("status") for segment in index.segments]
-        if any((status > REPLACED).any() for status in statuses):
-            problems.append("a row has a status that does not exist")
-    return problems
-
-
-def _problems_of(index: VideoIndex, row: int, embedding: NDArray[np.float32]) -> list[str]:
-    try:
-        stored, computed = index.crc_of(row)
-        if stored != computed:
-            return [f"{index.path_of(row)}: the checksum does not fit what is stored of it"]
-        norm = float(np.linalg.norm(embedding.astype(np.float64)))
-        if not abs(norm - 1) < 1e-3 or not np.isfinite(index.frames_of(row)[0]).all():
-            return [f"{index.path_of(row)}: its embeddings are not normalised"]
-    except DataError as error:
-        return [str(error)]
-    return []

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vopcli.errors import FileError
 from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
-from vopcli.retrieval.index import DONE, FORMAT, REPLACED, ROW, IndexMeta, VideoIndex, row_crc
+from vopcli.retrieval.index import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
+from vopcli.retrieval.index_meta import IndexMeta
 
 _COPIED_ROWS: Final = 4096  # at a time, so that rewriting a large index takes little memory
 

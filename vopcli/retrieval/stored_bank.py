@@ -80,7 +80,7 @@ def store_bank(path: Path, captions: Floats, beta: float) -> None:
         BusyError: another process reads or writes it.
     """
     index = VideoIndex(path)
-    rows = [video.row for video in index.videos()]
+    rows = list(index.rows())
     column, activated = np.zeros((2, len(rows)), np.float32)
     if rows:
         live = [part[done] for part, done in zip(index.embeddings, index.done, strict=True)]

@@ -21,7 +21,8 @@ from vopcli.workflows.demo import (
     VIDEOS,
 )
 from vopcli.workflows.demo_tune import DemoTuning, tune_demo
-from vopcli.workflows.encode import EncodeRequest, encode
+from vopcli.workflows.encode import encode
+from vopcli.workflows.encode_request import EncodeRequest
 from vopcli.workflows.extract import extract
 from vopcli.workflows.extract_plan import ExtractRequest
 from vopcli.workflows.search import Hit, Index

@@ -1,10 +1,7 @@
-"""Encode videos into an index: reading or decoding, the model, and writing run side by side."""
+"""Bring an index up to date with videos: what is new goes through the model, what vanished can be dropped."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,18 +10,19 @@ from numpy.typing import NDArray
 
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
-from vopcli.config.schema import DEFAULT_BANK_BETA, DEFAULT_WEIGHTS
 from vopcli.errors import DataError, UsageError
 from vopcli.hdf5 import read_format_name
-from vopcli.progress import Progress, Task
+from vopcli.progress import Progress
 from vopcli.resources import cache_folder
-from vopcli.retrieval.index import FORMAT, IndexMeta, VideoIndex
+from vopcli.retrieval.index import FORMAT, VideoIndex
+from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.modelscope import read_any_adapter
-from vopcli.workflows.background import BackgroundWriter, Prefetched, interrupts_deferred
+from vopcli.workflows.background import interrupts_deferred
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
-from vopcli.workflows.encode_sources import Job, Plan, Source, StoreSource, VideoSource, is_hdf5
+from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
+from vopcli.workflows.encode_sources import Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.workflows.query_bank import bring_bank_up_to_date, read_captions_of_bank
 from vopcli.workflows.text_tower import keep_text_tower
 
@@ -34,61 +32,6 @@ if TYPE_CHECKING:
     from vopcli.workflows.load import Model
 
 _COPIED_VIDEOS: Final = 256  # at a time
-
-
-@dataclass(frozen=True)
-class EncodeRequest:
-    """What to encode, with what, and where to.
-
-    Attributes:
-        sources: one frame store; or folders, videos, and lists of videos.
-        index: the index to make or extend.
-        weights: name or path of the model.
-        adapter: what tunes it: an adapter file or a run folder; None for the plain backbone.
-        device: where it runs.
-        precision: the number format it computes in.
-        batch_size: frames that go through the model at once; None takes what suits the device.
-        sampling: which frames of videos to take; None takes the index's own rule, else 12 uniform ones.
-        workers: decoding processes; None takes one for each usable core.
-        prune: drop what the sources have no longer.
-        overwrite: replace the index instead of extending it.
-        bank: captions for QB-Norm, one a line; None keeps the index's own, if it has any.
-        bank_beta: QB-Norm's inverse temperature.
-        cache: folder of downloaded and derived weights; None for the user's.
-    """
-
-    sources: Sequence[Path]
-    index: Path
-    weights: str = DEFAULT_WEIGHTS
-    adapter: Path | None = None
-    device: str = "auto"
-    precision: Precision = Precision.AUTO
-    batch_size: int | None = None
-    sampling: str | None = None
-    workers: int | None = None
-    prune: bool = False
-    overwrite: bool = False
-    cache: Path | None = None
-    bank: Path | None = None
-    bank_beta: float = DEFAULT_BANK_BETA
-
-
-@dataclass
-class EncodeSummary:
-    """What was done; counts are videos."""
-
-    index: Path
-    num_new: int = 0
-    num_changed: int = 0
-    num_copied: int = 0  # moved or renamed, or a copy of a known one: not computed again
-    num_unchanged: int = 0
-    num_pruned: int = 0
-    num_videos: int = 0  # in the index now
-    num_frames: int = 0  # that went through the model
-    seconds: float = 0.0  # that took
-    device: str = ""
-    precision: str = ""
-    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
@@ -184,104 +127,10 @@ def _bring_up_to_date(
     _copy(writer, plan)
     summary.num_copied = len(plan.to_copy)
     if model is not None:
+        from vopcli.workflows.encode_videos import encode_videos
+
         summary.device, summary.precision = str(model.device), model.precision.value
-        _run(model, writer, source, plan, summary, progress)
-
-
-def _run(
-    model: Model, writer: IndexWriter, source: Source, plan: Plan, summary: EncodeSummary, progress: Progress
-) -> None:
-    """Send the frames of all videos through the model; whatever ends it, what is finished gets written."""
-    began = time.monotonic()
-    batches = Prefetched(lambda: _batches(source.jobs(plan), model.batch_size, model.num_frames))
-    known = {video.path for video in writer.index.videos()}
-    with (
-        progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
-        BackgroundWriter(writer.add) as background,
-        batches as ready,
-    ):
-        for batch in ready:
-            encoded = _encode_batch(model, batch, plan, summary, task)
-            background.put(encoded)
-            for video in encoded:
-                is_changed = plan.to_encode[video.slot].path in known
-                summary.num_changed += is_changed
-                summary.num_new += not is_changed
-            task.advance(len(encoded))
-    summary.seconds = time.monotonic() - began
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Videos, their frames (n, S, S, 3) one after the other, and what could not be read.
-
-    Repeats of a last frame are left out unless the model looks at whole videos.
-    """
-
-    jobs: list[Job]
-    frames: NDArray[np.uint8]
-    failures: list[tuple[int, str]]
-
-
-def _batches(
-    jobs: Iterator[Job | tuple[int, str]], batch_size: int, num_frames: int | None
-) -> Iterator[_Batch]:
-    """Group videos until their frames fill a batch; runs on the reading thread."""
-    held: list[Job] = []
-    failures: list[tuple[int, str]] = []
-    for job in jobs:
-        if isinstance(job, Job) and num_frames not in {None, len(job.frames)}:
-            failures.append((job.slot, f"it has {len(job.frames)} frames, the model takes {num_frames}"))
-        elif isinstance(job, Job):
-            held.append(job)
-        else:
-            failures.append(job)
-        if sum(item.num_real for item in held) >= batch_size or (failures and not held):
-            yield _join(held, failures, num_frames)
-            held, failures = [], []
-    if held or failures:
-        yield _join(held, failures, num_frames)
-
-
-def _join(jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | None) -> _Batch:
-    frames = [job.frames[: num_frames or job.num_real] for job in jobs]
-    return _Batch(jobs, np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8), failures)
-
-
-def _encode_batch(
-    model: Model, batch: _Batch, plan: Plan, summary: EncodeSummary, task: Task
-) -> list[EncodedVideo]:
-    from vopcli.workflows.load import mean_embedding
-
-    def fail(slot: int, reason: str) -> None:
-        summary.failures.append((plan.to_encode[slot].path, reason))
-        task.fail(*summary.failures[-1])
-
-    for slot, reason in batch.failures:
-        fail(slot, reason)
-    embedded = model.embed(batch.frames)  # (n, E)
-    summary.num_frames += len(embedded)
-    videos = []
-    ends = np.cumsum([model.num_frames or job.num_real for job in batch.jobs], dtype=np.int64)
-    for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
-        if not np.isfinite(real).all():
-            fail(job.slot, "the model gave no numbers for it; try --precision fp32")
-            continue
-        # a short video repeats its last frame, and like X-Pool and VoP the mean runs over the repeats as well
-        repeats = np.repeat(real[-1:], len(job.frames) - len(real), axis=0)
-        frames = np.concatenate([real, repeats])  # (F, E)
-        videos.append(
-            EncodedVideo(
-                slot=job.slot,
-                embedding=mean_embedding(frames),
-                frames=frames.astype(np.float16),
-                seconds=np.asarray(job.seconds, np.float64),
-                num_real=job.num_real,
-                duration_seconds=job.duration_seconds,
-                sha256=job.sha256,
-            )
-        )
-    return videos
+        encode_videos(model, writer, source, plan, summary, progress)
 
 
 def _copy(writer: IndexWriter, plan: Plan) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,9 @@ from vopcli.config.schema import TuningConfig
 from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError
 from vopcli.progress import Progress
-from vopcli.retrieval.index import IndexMeta
+from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.tuning.adapter_file import Adapter, plain
-
-if TYPE_CHECKING:
-    from vopcli.workflows.encode import EncodeRequest
+from vopcli.workflows.encode_request import EncodeRequest
 
 _BACKBONE = "clip."
 _TEXT_PARTS = ("text_prompts.", "text_adapters.")

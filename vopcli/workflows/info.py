@@ -76,11 +76,12 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
 
 
 def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    from vopcli.retrieval import index
+    from vopcli.retrieval import index_check
+    from vopcli.retrieval.index import VideoIndex
     from vopcli.retrieval.stored_bank import describe_bank
 
-    description = index.describe(path) | {"querybank": describe_bank(index.VideoIndex(path))}
-    return FileInfo(description, index.verify(path, progress) if verify else [])
+    description = index_check.describe(path) | {"querybank": describe_bank(VideoIndex(path))}
+    return FileInfo(description, index_check.verify(path, progress) if verify else [])
 
 
 def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: FBT001

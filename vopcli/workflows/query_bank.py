@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -11,10 +11,8 @@ from vopcli.errors import DataError, FileError, UsageError
 from vopcli.progress import Progress
 from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.stored_bank import read_bank, store_bank
+from vopcli.workflows.encode_request import EncodeRequest
 from vopcli.workflows.search import Index
-
-if TYPE_CHECKING:
-    from vopcli.workflows.encode import EncodeRequest
 
 _AT_A_TIME: Final = 64
 

@@ -1,0 +1,70 @@
+"""``vop info`` of an index: what it holds, and whether that is what its checksums were made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vopcli.errors import DataError
+from vopcli.progress import Progress
+from vopcli.retrieval.index import FORMAT, PENDING, REPLACED, VideoIndex
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what an index holds, as JSON values.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    index = VideoIndex(path)
+    statuses = [segment.map("status") for segment in index.segments]
+    rows = [segment.map("rows")[done] for segment, done in zip(index.segments, index.done, strict=True)]
+    return {
+        "kind": FORMAT.name,
+        "version": FORMAT.version,
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "videos": len(index),
+        "frames": int(sum(part["num_real"].sum() for part in rows)),
+        "duration_seconds": float(sum(part["duration_seconds"].sum() for part in rows)),
+        "unfinished": int(sum(np.count_nonzero(status == PENDING) for status in statuses)),
+        "replaced": int(sum(np.count_nonzero(status == REPLACED) for status in statuses)),
+        "segments": len(index.segments),
+        **index.meta.attributes(),
+    }
+
+
+def verify(path: Path, progress: Progress) -> list[str]:
+    """Read everything an index holds and compare it with its checksums.
+
+    Returns:
+        One line a problem; none when the index is sound.
+
+    Raises:
+        DataError: it cannot be read at all.
+    """
+    index = VideoIndex(path)
+    problems = []
+    with progress.task("Checking", total=len(index), unit="videos") as task:
+        for row in index.rows():
+            problems += _problems_of(index, row)
+            task.advance()
+        statuses = [segment.map("status") for segment in index.segments]
+        if any((status > REPLACED).any() for status in statuses):
+            problems.append("a row has a status that does not exist")
+    return problems
+
+
+def _problems_of(index: VideoIndex, row: int) -> list[str]:
+    try:
+        stored, computed = index.crc_of(row)
+        if stored != computed:
+            return [f"{index.path_of(row)}: the checksum does not fit what is stored of it"]
+        norm = float(np.linalg.norm(index.embedding_of(row).astype(np.float64)))
+        if not abs(norm - 1) < 1e-3 or not np.isfinite(index.frames_of(row)[0]).all():
+            return [f"{index.path_of(row)}: its embeddings are not normalised"]
+    except DataError as error:
+        return [str(error)]
+    return []

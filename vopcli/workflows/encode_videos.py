@@ -1,0 +1,114 @@
+"""Send the frames of videos through the model: reading or decoding, the model, and writing run side by side.
+
+Axes: F frames, S side of a frame in pixels, E joint width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.progress import Progress, Task
+from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter
+from vopcli.workflows.background import BackgroundWriter, Prefetched
+from vopcli.workflows.encode_request import EncodeSummary
+from vopcli.workflows.encode_sources import Job, Plan, Source
+from vopcli.workflows.load import Model, mean_embedding
+
+
+def encode_videos(
+    model: Model, writer: IndexWriter, source: Source, plan: Plan, summary: EncodeSummary, progress: Progress
+) -> None:
+    """Send the frames of all videos through the model; whatever ends it, what is finished gets written."""
+    began = time.monotonic()
+    batches = Prefetched(lambda: _batches(source.jobs(plan), model.batch_size, model.num_frames))
+    known = {video.path for video in writer.index.videos()}
+    with (
+        progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
+        BackgroundWriter(writer.add) as background,
+        batches as ready,
+    ):
+        for batch in ready:
+            encoded = _encode_batch(model, batch, plan, summary, task)
+            background.put(encoded)
+            for video in encoded:
+                is_changed = plan.to_encode[video.slot].path in known
+                summary.num_changed += is_changed
+                summary.num_new += not is_changed
+            task.advance(len(encoded))
+    summary.seconds = time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Videos, their frames (n, S, S, 3) one after the other, and what could not be read.
+
+    Repeats of a last frame are left out unless the model looks at whole videos.
+    """
+
+    jobs: list[Job]
+    frames: NDArray[np.uint8]
+    failures: list[tuple[int, str]]
+
+
+def _batches(
+    jobs: Iterator[Job | tuple[int, str]], batch_size: int, num_frames: int | None
+) -> Iterator[_Batch]:
+    """Group videos until their frames fill a batch; runs on the reading thread."""
+    held: list[Job] = []
+    failures: list[tuple[int, str]] = []
+    for job in jobs:
+        if isinstance(job, Job) and num_frames not in {None, len(job.frames)}:
+            failures.append((job.slot, f"it has {len(job.frames)} frames, the model takes {num_frames}"))
+        elif isinstance(job, Job):
+            held.append(job)
+        else:
+            failures.append(job)
+        if sum(item.num_real for item in held) >= batch_size or (failures and not held):
+            yield _join(held, failures, num_frames)
+            held, failures = [], []
+    if held or failures:
+        yield _join(held, failures, num_frames)
+
+
+def _join(jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | None) -> _Batch:
+    frames = [job.frames[: num_frames or job.num_real] for job in jobs]
+    return _Batch(jobs, np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8), failures)
+
+
+def _encode_batch(
+    model: Model, batch: _Batch, plan: Plan, summary: EncodeSummary, task: Task
+) -> list[EncodedVideo]:
+    def fail(slot: int, reason: str) -> None:
+        summary.failures.append((plan.to_encode[slot].path, reason))
+        task.fail(*summary.failures[-1])
+
+    for slot, reason in batch.failures:
+        fail(slot, reason)
+    embedded = model.embed(batch.frames)  # (n, E)
+    summary.num_frames += len(embedded)
+    videos = []
+    ends = np.cumsum([model.num_frames or job.num_real for job in batch.jobs], dtype=np.int64)
+    for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
+        if not np.isfinite(real).all():
+            fail(job.slot, "the model gave no numbers for it; try --precision fp32")
+            continue
+        # a short video repeats its last frame, and like X-Pool and VoP the mean runs over the repeats as well
+        repeats = np.repeat(real[-1:], len(job.frames) - len(real), axis=0)
+        frames = np.concatenate([real, repeats])  # (F, E)
+        videos.append(
+            EncodedVideo(
+                slot=job.slot,
+                embedding=mean_embedding(frames),
+                frames=frames.astype(np.float16),
+                seconds=np.asarray(job.seconds, np.float64),
+                num_real=job.num_real,
+                duration_seconds=job.duration_seconds,
+                sha256=job.sha256,
+            )
+        )
+    return videos
