@@ -37,7 +37,13 @@ with tempfile.TemporaryDirectory(prefix="vop-wheel-") as name:
     run(vop, "demo", "set", "--quiet", folder=folder)
     run(vop, "extract-frames", "videos/", "out.h5", "--quiet", folder=folder / "set")
     run(vop, "encode", "out.h5", "idx.h5", "--quiet", folder=folder / "set")
-    run(vop, "eval", "zero-shot", "--html", "page.html", "--quiet", folder=folder / "set")
+    run(vop, "train", "--variant", "VoP", "--epochs", "1", "--quiet", folder=folder / "set")
+    run(vop, "eval", "zero-shot", "runs/VoP-seed0", "--html", "page.html", "--quiet", folder=folder / "set")
+    assert "VoP" in run(vop, "report", "runs/VoP-seed0", "--quiet", folder=folder / "set")
+    presets = (
+        "from vopcli.config import load; print([load.load_config(preset=n) for n in load.preset_names()])"
+    )
+    assert "msrvtt-9k" in run(python, "-c", presets, folder=folder)
     assert "</html>" in (folder / "set/page.html").read_text(encoding="utf-8")
     found = run(vop, "search", "a red circle", "--index", "idx.h5", folder=folder / "set")
     print(found)

@@ -251,7 +251,6 @@ def test_what_is_wrong_is_one_line(
         for file in (*release.files["train"], *release.files["test"]):
             (root / file).unlink()
     elif spoil == "skip":
-        (folder / "vop.yaml").write_text(SETTINGS.format(root="release") + "# \n")
         (folder / "vop.yaml").write_text(SETTINGS.format(root="release").replace("size", "skip: gdl, size"))
     named = ("--dataset", "msrvtt-9k", *arguments)
     for command in (("data", "check"), ("extract-frames", "new.h5")):
@@ -284,9 +283,8 @@ def test_lsmdc_is_read_as_by_xpool_if_asked_for(folder: Path) -> None:
     write_benchmark(DatasetName.LSMDC, folder / "release")
     named = ("data", "check", "--dataset", "lsmdc", "--split", "train", "--json")
     assert told(vop(*named))["splits"]["train"]["captions"] == 9
-    text = SETTINGS.format(root="release").replace("size", "skip: x-pool, last_caption_only: true, size")
-    (folder / "vop.yaml").write_text(text)
-    assert told(vop(*named))["splits"]["train"]["captions"] == 8
+    as_xpool = ("--set", "data.skip=x-pool", "--set", "data.last_caption_only=true")
+    assert told(vop(*named, *as_xpool))["splits"]["train"]["captions"] == 8
 
 
 def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release: Release) -> None:

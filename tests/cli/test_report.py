@@ -144,7 +144,7 @@ def test_runs_on_other_data_are_no_seeds_of_one_another(folder: Path, training_s
         (("bare.json", "--frames", "out.h5"), 3, ("bare-run has no ranks and first results",)),
         (("good.json", "--published", "imagenet"), 2, ("imagenet",)),
         (("good.json", "--html", "."), 3, (". is a folder",)),
-        (("good.json", "--html", "good.json"), 3, ("good.json exists already", "--overwrite")),
+        (("good.json", "--html", "good.json", "--overwrite"), 2, ("good.json is no name of a page", ".html")),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -196,6 +196,8 @@ def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
         (["zero-shot", "zero-shot"], 2, "s.h5 holds one model, 2 are named"),
         (["zero-shot", "--split", "train"], 2, "'train' is measured"),
         (["zero-shot", "--save-sims", "captions.jsonl"], 3, "captions.jsonl exists already"),
+        (["zero-shot", "--save-sims", "out.h5", "--overwrite"], 3, "out.h5 holds no saved scores and is not"),
+        (["zero-shot", "--save-sims", "vop.yaml", "--overwrite"], 3, "vop.yaml is not an HDF5 file"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_first(

@@ -28,6 +28,7 @@ def check(
     frames: options.Frames = None,
     splits: options.Splits = None,
     config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
     as_json: options.Json = False,
 ) -> None:
     """Count for each split what is listed, has captions, has a file, and is used; name what is missing.
@@ -39,7 +40,7 @@ def check(
     from vopcli.workflows.check_data import check_data
 
     given = {"data": {"dataset": dataset, "root": root, "captions": captions, "frames": frames}}
-    settings = override(load_config(config, preset=preset), given)
+    settings = override(load_config(config, preset=preset), given, assignments or ())
     result = check_data(settings.data, options.names(splits), store_must_exist=frames is not None)
     if as_json:
         console.print_json(result)

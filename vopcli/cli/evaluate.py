@@ -7,9 +7,8 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.published import said
+from vopcli.reports.tables import FIGURES
 from vopcli.retrieval.metrics_ties import TieRule
-
-_FIGURES = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
 
 def evaluate(
@@ -80,7 +79,7 @@ def evaluate(
     if as_json:
         console.print_json(results if len(results) > 1 else results[0])
         return
-    columns = ("model", "trained", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in _FIGURES))
+    columns = ("model", "trained", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in FIGURES))
     console.print_table(columns, [_row(result) for result in results])
     for result in results:
         console.say(_note(result))
@@ -102,5 +101,5 @@ def _note(result: dict[str, Any]) -> str:
 
 
 def _row(result: dict[str, Any]) -> list[str]:
-    figures = [f"{result[way][figure]:.1f}" for way in ("t2v", "v2t") for figure in _FIGURES]
+    figures = [f"{result[way][figure]:.1f}" for way in ("t2v", "v2t") for figure in FIGURES]
     return [result["target"], str(result["num_trained"]), *figures]

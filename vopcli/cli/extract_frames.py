@@ -72,6 +72,7 @@ def extract_frames(
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
     config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -90,7 +91,7 @@ def extract_frames(
 
     *sources, store = paths
     given = {"data": {"dataset": dataset, "root": root}}
-    settings = override(load_config(config, preset=preset), given).data
+    settings = override(load_config(config, preset=preset), given, assignments or ()).data
     if not sources and settings.dataset is None:
         raise UsageError(
             "no videos are named",

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from vopcli.cli import console, options
+from vopcli.reports.tables import FIGURES
 from vopcli.retrieval.metrics_ties import TieRule
-
-_FIGURES = ("R@1", "R@5", "R@10", "MdR", "MnR")
 
 
 def rescore(
@@ -32,7 +31,7 @@ def rescore(
     if as_json:
         console.print_json(result)
         return
-    columns = ("scoring", "uses", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in _FIGURES))
+    columns = ("scoring", "uses", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in FIGURES))
     console.print_table(columns, [_row(scoring) for scoring in result["scorings"]])
     for scoring in result["scorings"]:
         if scoring["uses_bank"]:
@@ -48,6 +47,6 @@ def _row(scoring: dict[str, Any]) -> list[str]:
     uses = "other test queries" if scoring["uses_other_queries"] else ""
     uses = "training captions" if scoring["uses_bank"] else uses
     figures = [
-        f"{scoring[way][figure]:.1f}" if scoring[way] else "" for way in ("t2v", "v2t") for figure in _FIGURES
+        f"{scoring[way][figure]:.1f}" if scoring[way] else "" for way in ("t2v", "v2t") for figure in FIGURES
     ]
     return [scoring["scoring"], uses or "nothing else", *figures]

@@ -189,7 +189,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
     rows = [
         [name.replace("_", " ").removeprefix("num "), str(value)]
         for name, value in plan.items()
-        if name != "published"
+        if name != "published" and value is not None
     ]
     if figures := plan["published"]:
         rows.append(["published", said(figures)])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vopcli import __version__
 from vopcli.data.frame_store import FrameStore
-from vopcli.errors import DataError
+from vopcli.errors import DataError, UsageError
 from vopcli.files import written_aside
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
@@ -27,10 +27,13 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     """Refuse before the work begins what could not be written after it.
 
     Raises:
+        UsageError: the file has not the name of a page: it may be one of another kind, and is not replaced.
         DataError: the file is there, or a folder in its place.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder", hint="name a file, such as page.html")
+    if path.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"{path} is no name of a page", hint="one ends in .html")
     if path.exists() and not overwrite:
         raise DataError(f"{path} exists already", hint="name another file or use --overwrite")
 

@@ -21,7 +21,7 @@ from vopcli.workflows.runs import Run, is_run, read_run
 # of the section training, what changes no result, or is what runs of a group may differ in
 _NOT_SETTINGS: Final = frozenset({"seed", "output", "compile", "checkpointing", "micro_batch", "auto_batch"})
 _LARGEST: Final = 10**15  # no count of ranks or parameters is larger
-_HINT: Final = "name run folders, or files that `vop eval --json` wrote"
+_HINT: Final = "name run folders, such as runs/*, or files that `vop eval --json` wrote"
 
 
 @dataclass(frozen=True)

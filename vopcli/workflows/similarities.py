@@ -13,8 +13,9 @@ import torch
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit
 from vopcli.errors import DataError, UsageError
+from vopcli.hdf5 import read_format_name
 from vopcli.progress import SilentProgress
-from vopcli.retrieval.similarity_file import Similarities, write_similarities
+from vopcli.retrieval.similarity_file import FORMAT, Similarities, write_similarities
 from vopcli.tuning.model import VideoTextModel
 from vopcli.workflows.captioned import Captions, open_captioned, tokenise, training_splits
 from vopcli.workflows.measure import Embedded, embed, embed_texts
@@ -39,7 +40,7 @@ class SaveRequest:
 
         Raises:
             UsageError: several models, or a bank of captions that are measured on.
-            DataError: the file exists.
+            DataError: the file exists, or holds something else and is not replaced.
         """
         if num_targets > 1:
             raise UsageError(
@@ -52,6 +53,10 @@ class SaveRequest:
             )
         if self.path.exists() and not self.overwrite:
             raise DataError(f"{self.path} exists already", hint="name another file or use --overwrite")
+        if self.path.exists() and read_format_name(self.path) != FORMAT.name:
+            raise DataError(
+                f"{self.path} holds no saved scores and is not overwritten", hint="name another file"
+            )
 
 
 def save_similarities(
