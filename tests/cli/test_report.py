@@ -125,6 +125,10 @@ def test_runs_on_other_data_are_no_seeds_of_one_another(folder: Path, training_s
     measured = json.loads(vop("report", *runs, "eval.json", "--json").stdout)
     assert [group["runs"] for group in measured] == [runs[:2], runs[2:3], runs[3:]]
     assert all(group["measured_on"].startswith("test") for group in measured)
+    (folder / "max.json").write_text(vop("eval", *runs, "--json", "--pooling", "max").stdout)
+    pooled = json.loads(vop("report", "eval.json", "max.json", "--json").stdout)
+    told = [group["measured_on"].endswith(", frames pooled by max") for group in pooled]
+    assert sorted(told) == [False] * 3 + [True] * 3
 
 
 @pytest.mark.parametrize(

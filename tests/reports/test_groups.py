@@ -9,6 +9,7 @@ import pytest
 
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import TuningConfig
+from vopcli.errors import DataError
 from vopcli.reports.groups import Measured, group_runs
 
 
@@ -68,3 +69,5 @@ def test_what_eval_measured_takes_the_place_of_the_validation_figures() -> None:
 def test_a_run_named_twice_counts_once() -> None:
     [group] = group_runs([measured(40, 0), measured(40, 0)])
     assert len(group.members) == 1
+    with pytest.raises(DataError, match="VoP-seed0 is there twice, with other figures on test: 9 queries"):
+        group_runs([measured(40, 0), measured(41, 0)])

@@ -34,11 +34,13 @@ def test_notes_say_for_whom_they_hold_unless_for_all() -> None:
     assert "Measured on the split test, with ViT-B/32." in notes
     assert "P, VoP: Epoch 3 was selected: the best epoch (the split val)." in notes
     assert "VoP: Only 93.4 % of the gallery was found: not comparable with others." in notes
-    assert {"VoP: odd", "VoP: 3 captions were cut to the text tower's length."} <= set(notes)
+    assert {"VoP: odd", "VoP: 3 captions were cut to 77 tokens."} <= set(notes)
     rescored = {**GOOD["t2v"], "uses_other_queries": True, "scoring": "dual softmax", "num_tied_queries": 2}
     notes = results_table([{**GOOD, "t2v": rescored}]).notes
     assert "The scoring 'dual softmax' uses the other queries of the test." in notes
     assert "2 t2v queries tie with their right answer." in notes
+    pooled = results_table([{**GOOD, "pooling": "max"}]).notes
+    assert "Frames are pooled by max, not the mean of the published protocols." in pooled
     known = {**GOOD, "dataset": "msrvtt-9k", "published": {"t2v": {"R@1": 40.1, "MdR": 2}}}
     assert (
         "P on msrvtt-9k, published (VoP, CVPR 2023, ViT-B/32, test split): t2v R@1 40.1."

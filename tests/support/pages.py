@@ -84,6 +84,8 @@ def make_result(variant: str, num_trained: int, ranks: list[float], **changes: A
         if num_trained
         else None,
         "num_frames": 12,
+        "pooling": "mean",
+        "max_tokens": 77,
         "num_cut_captions": 0,
         "num_duplicate_captions": 0,
         "data": {"found_ratio": 1.0, "notes": []},

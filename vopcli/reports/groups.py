@@ -9,6 +9,7 @@ from typing import Any
 
 from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.schema import TuningConfig
+from vopcli.errors import DataError
 from vopcli.reports.means import mean_and_deviation
 
 Figures = Mapping[tuple[str, str], float]  # by direction and name, such as ("t2v", "R@1")
@@ -88,12 +89,20 @@ def group_runs(measured: Sequence[Measured]) -> list[Group]:
     """Return groups in the paper's order of variants, then in the order given.
 
     A run that `vop eval` measured is not also listed with its validation figures.
+
+    Raises:
+        DataError: a run is there twice, with other figures.
     """
     evaluated = {_run_key(item) for item in measured if item.is_evaluated}
     kept = [item for item in measured if item.is_evaluated or _run_key(item) not in evaluated]
     by_kind: dict[tuple[Any, ...], dict[tuple[str, int | None], Measured]] = {}
     for item in kept:
-        by_kind.setdefault(item.kind, {})[item.name, item.seed] = item  # given twice, it counts once
+        same = by_kind.setdefault(item.kind, {}).setdefault((item.name, item.seed), item)
+        if same.figures != item.figures:
+            raise DataError(
+                f"{item.name} is there twice, with other figures on {item.on}",
+                hint="leave out the file that was written earlier",
+            )
     order = list(Variant)
     together = sorted(
         by_kind.values(), key=lambda same: order.index(next(iter(same.values())).tuning.variant)

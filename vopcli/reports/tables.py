@@ -114,6 +114,10 @@ def _sentences(result: Result) -> list[str]:
         f"Measured on the split {result['split']}, with {result['weights']}.",
         f"Equal scores rank by the rule {t2v['ties']!r}; {t2v['protocol']}, {result['v2t']['protocol']}.",
     ]
+    if result["pooling"] != "mean":
+        sentences.append(
+            f"Frames are pooled by {result['pooling']}, not the mean of the published protocols."
+        )
     if selected := result["selected"]:
         sentences.append(
             f"Epoch {selected['epoch'] + 1} was selected: {selected['rule']} ({selected['on']})."
@@ -123,7 +127,7 @@ def _sentences(result: Result) -> list[str]:
             f"Only {100 * data['found_ratio']:.1f} % of the gallery was found: not comparable with others."
         )
     for count, what in (
-        (result["num_cut_captions"], "captions were cut to the text tower's length"),
+        (result["num_cut_captions"], f"captions were cut to {result['max_tokens']} tokens"),
         (result["num_duplicate_captions"], "captions repeat another"),
         (t2v["num_tied_queries"], "t2v queries tie with their right answer"),
     ):

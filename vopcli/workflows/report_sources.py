@@ -132,6 +132,7 @@ def _from_result(path: Path, result: Mapping[str, Any]) -> Measured:
             seed=None if result["seed"] is None else int(result["seed"]),
             num_trained=_count(result["num_trained"]),
             on="{}: {:,} queries, {:,} videos, ties {}".format(result["split"], *sizes, way["ties"])
+            + ("" if result["pooling"] == "mean" else f", frames pooled by {result['pooling']}")
             + _not_whole(result["data"]["found_ratio"]),
             is_evaluated=True,
             dataset=dataset,
