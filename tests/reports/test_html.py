@@ -11,7 +11,7 @@ from tests.support.pages import Outline, make_result
 from vopcli.reports.answers import NOTES, choose_queries, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Figure, Page, render
-from vopcli.reports.plots import Point, scatter
+from vopcli.reports.plots import Line, Point, line_chart, scatter
 from vopcli.reports.tables import name_results, results_table
 
 RESULTS = [
@@ -123,3 +123,12 @@ def test_right_and_wrong_are_told_in_words() -> None:
     assert shown.index("caption 1") < shown.index("caption 2"), "ratio 12 before ratio 3"
     assert "✓ right 1.mp4 first for P+F (rank 1)" in shown
     assert "✗ wrong other.mp4 first for zero-shot (rank 12), VoP (rank 4)" in shown
+
+
+def test_sixteen_series_look_different() -> None:
+    lines = [Line(str(series), [Point(0, 1, series=series)], series) for series in range(16)]
+    chart = line_chart("", lines, x_label="", y_label="")
+    text = render(Page("", [], [Figure("", [chart])]), version="0.0.0")
+    marks = re.findall(r'<g class="(mark s\d)"><title>[^<]*</title>\s*<(\w+) ([^>]*)/>', text)
+    assert len(marks) == 16
+    assert len(set(marks)) == 16, "colour or shape"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tests.reports.test_groups import measured
 from vopcli.config.choices import ContextModule, DatasetName, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.reports.groups import group_runs
+from vopcli.reports.groups import Group, group_runs
 from vopcli.reports.paper import ablation_figure, notes, paper_table, recall_figure, text_table
 
 DATASET = DatasetName.MSRVTT_9K
@@ -17,7 +19,7 @@ OWN = group_runs([measured(40.0, 0), measured(43.0, 1), measured(50.0, 0, Varian
 def cells(way: str, dataset: DatasetName | None, label: str) -> dict[str, str]:
     table = paper_table(OWN, dataset, way)
     headings = [
-        f"{before} {name}" if name == "published" else name
+        f"{before} published" if name == "publ." else name
         for before, name in zip(["", *table.columns], table.columns, strict=False)
     ]
     rows = [[cell.text for cell in row] for row in table.rows]
@@ -49,6 +51,26 @@ def test_without_a_benchmark_nothing_published_is_shown() -> None:
     assert [cell.text for cell in table.rows[0]] == ["VoP", "100", "2", "test", "41.5 ± 2.1", "", "", "", ""]
     assert not any("authors" in note for note in notes(OWN, None))
     assert any("by the authors" in note for note in notes(OWN, DATASET))
+
+
+def test_the_best_of_ones_own_is_marked_where_all_were_measured_alike() -> None:
+    def best(groups: Sequence[Group], way: str = "t2v") -> list[tuple[str, str]]:
+        rows = paper_table(groups, DATASET, way).rows
+        return [(row[0].text, cell.text) for row in rows for cell in row if cell.kind == "best"]
+
+    assert best(OWN) == [("P", "50.0")], "published figures do not count"
+    assert best(OWN, "v2t") == []
+    assert best([*OWN, *group_runs([measured(60.0, 0, Variant.C, on="val: 5 queries")])]) == []
+    assert best(OWN[:1]) == []
+
+
+def test_runs_of_other_data_are_told_from_those_of_the_benchmark() -> None:
+    [known] = group_runs([measured(40.0, 0, dataset=DATASET)])
+    assert paper_table([known], DATASET, "t2v").title == "Text to video (t2v) on msrvtt-9k"
+    assert not any("Not known" in note for note in notes([known], DATASET))
+    mixed = [known, OWN[1]]
+    assert paper_table(mixed, DATASET, "t2v").title == "Text to video (t2v), beside msrvtt-9k as published"
+    assert [note for note in notes(mixed, DATASET) if "Not known to be measured on msrvtt-9k: P." in note]
 
 
 def test_other_settings_than_the_papers_stand_beside_an_open_row() -> None:

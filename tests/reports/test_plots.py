@@ -122,6 +122,15 @@ def test_nothing_trained_stands_apart_at_the_left() -> None:
     assert chart.x_ticks[0][0] == zero.x
     assert zero.y > other.y, "higher is better, and pixels count from the top"
     assert scatter("", [Point(1000, 30, "VoP")], x_label="", y_label="").break_x is None
+    alone = scatter("", [Point(0, 20, "zero-shot")], x_label="", y_label="")
+    assert ([text for _, text in alone.x_ticks], alone.break_x) == (["0"], None)
+
+
+def test_the_end_of_a_line_has_its_shape() -> None:
+    lines = [Line("", [Point(step, step, series=i) for step in (1, 2, 3)], i) for i in (4, 7)]
+    chart = line_chart("", lines, x_label="", y_label="")
+    ends = [path.places.split()[-1] for path in chart.paths]
+    assert [(f"{mark.x},{mark.y}", mark.series) for mark in chart.marks] == [(ends[0], 4), (ends[1], 7)]
 
 
 def test_a_deviation_is_a_bar_around_its_point() -> None:

@@ -12,14 +12,15 @@ from vopcli.config.schema import TuningConfig
 from vopcli.reports.groups import Group
 from vopcli.reports.html import Figure
 from vopcli.reports.plots import Chart, Line, Point, line_chart, scatter
-from vopcli.reports.tables import FIGURES, WAY_TITLES, Cell, Table
+from vopcli.reports.tables import FIGURES, FIGURES_NOTE, WAY_TITLES, Cell, Table, best_of
 
 PUBLISHED: Final = "published"
+_HEADING: Final = "publ."
 _RECALL: Final = ("t2v", "R@1")
 _Y_LABEL: Final = "t2v R@1 (%)"
 _X_LABEL: Final = "trained parameters, log scale"
 _PUBLISHED_NOTE: Final = (
-    f"Published: by the authors ({SOURCE}), on the test split; nothing of it was measured here. "
+    f"Publ.: published by the authors ({SOURCE}), on the test split; nothing of it was measured here. "
     "The paper leaves raw parameters, such as attention's input projections, out of its counts."
 )
 # the ablations of which single figures are published: variant, setting, values
@@ -66,15 +67,19 @@ def name_places(groups: Sequence[Group]) -> dict[str, str]:
 def paper_table(groups: Sequence[Group], dataset: DatasetName | None, way: str) -> Table:
     """Return Table 1 in one direction: own means, and published figures in columns of their own."""
     places = name_places(groups)
-    columns = ["method", "trained", PUBLISHED, "runs", "on"]
-    columns += [heading for name in FIGURES for heading in (name, PUBLISHED)]
+    columns = ["method", "trained", _HEADING, "runs", "on"]
+    columns += [heading for name in FIGURES for heading in (name, _HEADING)]
     if not dataset:
-        columns = [column for column in columns if column != PUBLISHED]
+        columns = [column for column in columns if column != _HEADING]
+    best = _best_of_own(groups, way)
     rows = [
-        _row(Cell(label), tuning, group, dataset, way, places)
+        _row(Cell(label, "text"), tuning, group, dataset, way, places, best)
         for label, tuning, group in table_rows(groups, dataset)
     ]
-    where = f" on {dataset.value}" if dataset else ""
+    where = ""
+    if dataset:
+        is_same = not _elsewhere(groups, dataset)
+        where = f" on {dataset.value}" if is_same else f", beside {dataset.value} as published"
     return Table(f"{WAY_TITLES[way]}{where}", [], columns, rows, notes(groups, dataset))
 
 
@@ -82,7 +87,35 @@ def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
     """Return what is to be known of the table."""
     own = [f"{name} — {on.partition(': ')[2]}" for on, name in name_places(groups).items()]
     own.append("± is the standard deviation of the runs (N - 1), which differ in the seed only.")
-    return [*own, _PUBLISHED_NOTE] if dataset else own
+    own += [f"Trained: how many parameters. {FIGURES_NOTE}"]
+    if len(groups) > 1 and len(name_places(groups)) == 1:
+        own.append("Bold and starred on a page: the best of one's own in a column.")
+    if not dataset:
+        return own
+    if others := _elsewhere(groups, dataset):
+        own.append(
+            f"Not known to be measured on {dataset.value}: {'; '.join(others)}. "
+            "Figures of other data cannot be compared with the published ones."
+        )
+    return [*own, _PUBLISHED_NOTE]
+
+
+def _elsewhere(groups: Sequence[Group], dataset: DatasetName) -> list[str]:
+    return [group.label for group in groups if group.first.dataset is not dataset]
+
+
+def _best_of_own(groups: Sequence[Group], way: str) -> dict[str, str]:
+    """Return the best mean of each figure, as printed; empty where groups were not measured alike."""
+    if len(name_places(groups)) > 1:
+        return dict.fromkeys(FIGURES, "")
+    return {
+        name: best_of([_mean_text(group, way, name) for group in groups if group.values(way, name)], name)
+        for name in FIGURES
+    }
+
+
+def _mean_text(group: Group, way: str, name: str) -> str:
+    return group.text(way, name).partition(" ")[0]
 
 
 def _row(
@@ -92,14 +125,17 @@ def _row(
     dataset: DatasetName | None,
     way: str,
     places: Mapping[str, str],
+    best: Mapping[str, str],
 ) -> list[Cell]:
     millions = TRAINED_MILLIONS.get(tuning.variant)
     trained = Cell(f"{group.first.num_trained:,}" if group else "")
     cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
-    cells += [Cell(str(len(group.members))), Cell(places[group.first.on])] if group else [Cell(""), Cell("")]
+    cells.append(Cell(str(len(group.members)) if group else ""))
+    cells.append(Cell(places[group.first.on] if group else "", "text"))
     for name in FIGURES:
         figure = published(dataset, tuning, way, name)
-        cells.append(Cell(group.text(way, name) if group else ""))
+        is_best = group is not None and _mean_text(group, way, name) == best[name] != ""
+        cells.append(Cell(group.text(way, name) if group else "", "best" if is_best else ""))
         cells.append(Cell("" if figure is None else f"{figure:.1f}", PUBLISHED))
     return [cell for cell in cells if dataset or cell.kind != PUBLISHED]
 
@@ -107,8 +143,7 @@ def _row(
 def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[list[str], list[list[str]]]:
     """Return columns and rows of both directions for a terminal."""
     tables = {way: paper_table(groups, dataset, way) for way in WAY_TITLES}
-    columns = ["way", *(column.replace(PUBLISHED, "publ.") for column in tables["t2v"].columns)]
-    return columns, [
+    return ["way", *tables["t2v"].columns], [
         [way, *(cell.text for cell in row)] for way, table in tables.items() for row in table.rows
     ]
 

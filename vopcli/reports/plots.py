@@ -12,7 +12,7 @@ from vopcli.reports.scales import Scale, linear_scale, log_scale, short_number
 
 WIDTH: Final = 680
 HEIGHT: Final = 400
-AREA: Final = Box(58, 14, WIDTH - 24, HEIGHT - 48)
+AREA: Final = Box(70, 14, WIDTH - 24, HEIGHT - 48)
 _ZERO_PX: Final = 38  # from the left end: where values of zero stand on a log scale
 _BREAK_PX: Final = 96  # and where the log scale begins
 _MOST_POINTS: Final = 300  # of a line: more cannot be told apart
@@ -45,7 +45,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """Points joined by a line; ``series`` decides colour and dashes, ``is_marked`` shows each point."""
+    """Points joined by a line; ``series`` decides colour and dashes.
+
+    The last point is shown by the shape of the series; with ``is_marked`` each one.
+    """
 
     name: str
     points: Sequence[Point]
@@ -105,17 +108,18 @@ def scatter(title: str, points: Sequence[Point], *, x_label: str, y_label: str) 
     """Draw points on a log scale; those at x = 0 stand apart at its left end."""
     drawn = [point for point in points if point.is_finite and point.x >= 0]
     has_zero = any(point.x == 0 for point in drawn)
+    above_zero = [point.x for point in drawn if point.x > 0]
     start = AREA.left + (_BREAK_PX if has_zero else 12)
-    x_scale = log_scale([point.x for point in drawn if point.x > 0], start, AREA.right)
+    x_scale = log_scale(above_zero, start, AREA.right)
     y_scale = _y_scale(drawn)
     zero = AREA.left + _ZERO_PX
-    break_x = AREA.left + 2 * _ZERO_PX if has_zero else None
+    break_x = AREA.left + 2 * _ZERO_PX if has_zero and above_zero else None
     places = [(x_scale.place(p.x) if p.x else zero, y_scale.place(p.y), p.name) for p in drawn]
     labels = place_labels(places, AREA, wall=break_x)
     marks = [
         _mark(point, x, y_scale, label) for point, (x, _, _), label in zip(drawn, places, labels, strict=True)
     ]
-    x_ticks = _ticks(x_scale)
+    x_ticks = _ticks(x_scale) if above_zero else []
     if has_zero:
         x_ticks.insert(0, (zero, "0"))
     return Chart(title, x_label, y_label, x_ticks, _ticks(y_scale), marks, [], break_x)
@@ -148,7 +152,7 @@ def line_chart(
         _mark(point, x_scale.place(point.x), y_scale, None)
         for line, points in drawn
         for point in points
-        if line.is_marked or len(points) == 1
+        if line.is_marked or point is points[-1]
     ]
     paths = [
         Path(line.name, " ".join(f"{x_scale.place(p.x)},{y_scale.place(p.y)}" for p in points), line.series)

@@ -10,6 +10,9 @@ from typing import Any, Final
 from vopcli.config.published import said
 
 FIGURES: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")
+FIGURES_NOTE: Final = (
+    "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank."
+)
 LOWER_IS_BETTER: Final = {"MdR", "MnR"}
 WAY_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
 _LONGEST_NAME: Final = 28
@@ -19,7 +22,7 @@ Result = Mapping[str, Any]  # what `vop eval --json` prints of one model
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table; ``kind`` is "", "best" or "published"."""
+    """A cell of a table; ``kind`` is "" of a figure, "text", "best" or "published"."""
 
     text: str
     kind: str = ""
@@ -61,7 +64,7 @@ def results_table(results: Sequence[Result]) -> Table:
     columns = ["model", "variant", "trained parameters", *FIGURES, *FIGURES, "queries", "gallery"]
     groups = [("", 3), *((WAY_TITLES[way], len(FIGURES)) for way in WAY_TITLES), ("sizes (t2v)", 2)]
     best = {
-        (way, name): _best([figure(result, way, name) for result in results], name)
+        (way, name): best_of([figure(result, way, name) for result in results], name)
         for way in WAY_TITLES
         for name in FIGURES
     }
@@ -74,11 +77,15 @@ def results_table(results: Sequence[Result]) -> Table:
         ]
         sizes = [Cell(f"{result['t2v'][name]:,}") for name in ("num_queries", "gallery_size")]
         rows.append(
-            [Cell(label), Cell(result["variant"]), Cell(f"{result['num_trained']:,}"), *figures, *sizes]
+            [
+                Cell(label, "text"),
+                Cell(result["variant"], "text"),
+                Cell(f"{result['num_trained']:,}"),
+                *figures,
+                *sizes,
+            ]
         )
-    notes = [
-        "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank."
-    ]
+    notes = [FIGURES_NOTE]
     if len(results) > 1:
         notes.append("Bold and starred: the best of a column.")
     return Table("Results", groups, columns, rows, [*notes, *_measured_how(results, names)])
@@ -89,7 +96,7 @@ def figure(result: Result, way: str, name: str) -> str:
     return f"{result[way][name]:.1f}"
 
 
-def _best(texts: Sequence[str], name: str) -> str:
+def best_of(texts: Sequence[str], name: str) -> str:
     """Return the best of a column, as it is printed; empty where there is nothing to compare."""
     if len(set(texts)) < 2:
         return ""
@@ -98,14 +105,21 @@ def _best(texts: Sequence[str], name: str) -> str:
 
 def _measured_how(results: Sequence[Result], names: Sequence[str]) -> list[str]:
     """Return what is to be known of the figures, each sentence once, with the models that it holds for."""
-    holds_for: dict[str, list[str]] = {}
-    for name, result in zip(names, results, strict=True):
+    holds_for: dict[str, list[int]] = {}
+    for number, result in enumerate(results):
         for sentence in _sentences(result):
-            holds_for.setdefault(sentence, []).append(name)
-    return [
-        sentence if len(models) == len(results) else f"{', '.join(models)}: {sentence}"
-        for sentence, models in holds_for.items()
-    ]
+            holds_for.setdefault(sentence, []).append(number)
+    return [_whose(numbers, names) + sentence for sentence, numbers in holds_for.items()]
+
+
+def _whose(numbers: Sequence[int], names: Sequence[str]) -> str:
+    """Return the shorter of two lists, with a colon: these models, or all but the others."""
+    others = [name for number, name in enumerate(names) if number not in numbers]
+    if not others:
+        return ""
+    if len(others) < len(numbers):
+        return f"All but {', '.join(others)}: "
+    return f"{', '.join(names[number] for number in numbers)}: "
 
 
 def _sentences(result: Result) -> list[str]:

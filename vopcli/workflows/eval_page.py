@@ -64,8 +64,9 @@ def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
         Point(result["num_trained"], result["t2v"]["R@1"], name, series=number)
         for number, (name, result) in enumerate(zip(names, results, strict=True))
     ]
+    split = results[0]["split"]
     title = "Recall against what is trained"
-    figures = [Figure(title, [scatter("On the test queries", points, x_label=X_LABEL, y_label=Y_LABEL)])]
+    figures = [Figure(title, [scatter(f"On the split {split}", points, x_label=X_LABEL, y_label=Y_LABEL)])]
     logs = {
         series: (name, read_run(folder).log)
         for series, (name, result) in enumerate(zip(names, results, strict=True))
@@ -74,7 +75,7 @@ def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
     if curves := training_curves(logs):
         figures.append(curves)
     queries = show_first_results(results, names, store, num_queries)
-    return Page("Text-video retrieval", [results_table(results)], figures, queries, NOTES)
+    return Page(f"Text-video retrieval: split {split}", [results_table(results)], figures, queries, NOTES)
 
 
 def show_first_results(results: Results, names: Sequence[str], store: Path, count: int) -> list[Query]:
