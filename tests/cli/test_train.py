@@ -212,6 +212,8 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
         (("train", "--captions", "gone.jsonl"), 3, ("gone.jsonl does not exist",)),
         (("train", "--split-layer", "7", "--variant", "F"), 2, ("split_layer 7 is more than",)),
         (("eval",), 2, ("runs holds no finished run",)),
+        (("eval", "zero-shot", "--set", "data.frames="), 2, ("no frame store is named", "--frames")),
+        (("train", "--set", "data.captions="), 2, ("neither captions nor a benchmark is named",)),
         (("eval", "zero-shot", "--split", "nothing"), 2, ("has no split 'nothing'", "train (7 videos)")),
         (("eval", "gone"), 3, ("gone does not exist",)),
         (("eval", "captions.jsonl"), 3, ("captions.jsonl",)),

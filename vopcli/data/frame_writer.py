@@ -13,16 +13,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
-from vopcli.data.frame_store import (
+from vopcli.data.frame_layout import (
     JPEG_PIXEL_BYTES,
     check_shapes,
     frame_slots,
-    frames_crc32,
     missing_frames,
     row_fits,
     used_frames,
 )
+from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
+from vopcli.data.frame_store import frames_crc32
 from vopcli.data.recipe import Recipe
 from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file
 

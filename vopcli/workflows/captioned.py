@@ -90,11 +90,12 @@ def open_captioned(
         DataError: a file is missing or damaged, the two do not fit, the frames do not fit the model, or
             videos are missing and the settings do not allow that.
     """
-    if not (config.data.frames and (config.data.captions or config.data.dataset)):
+    if not config.data.frames:
+        raise UsageError("no frame store is named", hint="write data.frames in vop.yaml, or use --frames")
+    if not (config.data.captions or config.data.dataset):
         raise UsageError(
-            "no frame store and captions are named",
-            hint="write data.frames, and data.captions or data.dataset, in vop.yaml, "
-            "or use --frames, and --captions or --dataset",
+            "neither captions nor a benchmark is named",
+            hint="write data.captions or data.dataset in vop.yaml, or use --captions or --dataset",
         )
     store = FrameStore.open(Path(config.data.frames))
     if store.recipe.size != resolution:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vopcli.data.changes import Changes, compare
 from vopcli.data.decode_pool import DecodeJob, scan_videos
+from vopcli.data.frame_layout import frames_bytes, missing_frames
 from vopcli.data.frame_rows import Row, Status
-from vopcli.data.frame_store import frames_bytes, missing_frames
 from vopcli.data.recipe import Recipe
 from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, parse_sampling
 from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos

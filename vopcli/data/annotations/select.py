@@ -101,7 +101,7 @@ def find_files(
             if store
             else f"no file was found for any of the {len(missing)} videos of {annotations.name}, "
             f"such as {missing[0]!r}",
-            hint="fill it with `vop extract-frames`"
+            hint="fill it with `vop extract-frames`, or name another with --frames"
             if store
             else "name the folder that holds the videos, in whatever folders below it",
         )

@@ -1,0 +1,84 @@
+"""Where the frames of a store stand: the places that its segments have, which are free, and their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from vopcli.data.frame_rows import Row, Status
+from vopcli.data.recipe import Recipe
+from vopcli.errors import DataError
+from vopcli.hdf5 import Segment
+
+JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, then the mean of what came
+
+
+def row_fits(row: Row, segments: Sequence[Segment], recipe: Recipe) -> bool:
+    """Whether the frames that a row names lie within the file."""
+    if row.status is not Status.DONE:
+        return True
+    if not 0 <= row.frames_segment < len(segments) or row.first_frame < 0 or row.num_frames < 1:
+        return False
+    end = row.first_frame + row.num_frames
+    return row.num_frames % recipe.candidates == 0 and end <= frame_slots(
+        segments[row.frames_segment], recipe
+    )
+
+
+def frame_slots(segment: Segment, recipe: Recipe) -> int:
+    """Return how many frames a segment has places for."""
+    return segment.columns["frames" if recipe.codec == "raw" else "frame_ranges"].shape[0]
+
+
+def used_frames(rows: Iterable[Row | None], segments: Sequence[Segment], recipe: Recipe) -> list[int]:
+    """Return for each segment how many frames from its first on were ever used, by rows of any segment."""
+    used = [0] * len(segments)
+    for row in rows:
+        if row and row.status is Status.DONE and row_fits(row, segments, recipe):
+            used[row.frames_segment] = max(used[row.frames_segment], row.first_frame + row.num_frames)
+    return used
+
+
+def missing_frames(num_free: Sequence[int], num_frames: Sequence[int]) -> int:
+    """Return how many frames a new segment must have room for.
+
+    Args:
+        num_free: free frames of each segment there is.
+        num_frames: frames of each video to come; those of one video stand together.
+    """
+    free, missing = list(num_free), 0
+    for count in num_frames:
+        place = next((i for i, slots in enumerate(free) if slots >= count), None)
+        if place is None:
+            missing += count
+        else:
+            free[place] -= count
+    return missing
+
+
+def frames_bytes(num_frames: int, recipe: Recipe) -> int:
+    """Return the bytes that so many frames take; for JPEG files a guess."""
+    pixel_bytes = 3.0 if recipe.codec == "raw" else JPEG_PIXEL_BYTES
+    return int(num_frames * (recipe.size**2 * pixel_bytes + 8))
+
+
+def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> None:
+    """Check that the columns of each segment belong together.
+
+    Raises:
+        DataError: they do not.
+    """
+    for segment in segments:
+        shapes = {name: column.shape for name, column in segment.columns.items()}
+        expected = {
+            "status": (shapes["rows"][:1]),
+            "rows": (shapes["rows"][:1]),
+            "paths": (shapes["paths"][:1]),
+            "seconds": (frame_slots(segment, recipe),),
+            "frames": (*shapes["frames"][:1], recipe.size, recipe.size, 3),
+            "frame_bytes": (shapes["frame_bytes"][:1]),
+            "frame_ranges": (*shapes["frame_ranges"][:1], 2),
+        }
+        if shapes != expected:
+            raise DataError(f"{path} is damaged: segment {segment.number} has odd sizes", hint="make it anew")
