@@ -19,7 +19,7 @@ from vopcli.workflows.train import TrainRequest, prepare, run
 
 STUDY: Final = "study"  # folder of the runs, and of what they reached
 STUDY_NAME: Final = "study.json"
-EPOCHS: Final = 10
+EPOCHS: Final = 12
 SEEDS: Final = (0, 1, 2)
 # What trains the backbone's own tensors has default rates for OpenAI's; these are searched for demo-tiny.
 RATES: Final = {Variant.FULL: 1e-3, Variant.BIAS: 1e-2, Variant.PROJ: 3e-3, Variant.PARTIAL: 3e-3}
