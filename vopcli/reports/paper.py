@@ -18,7 +18,6 @@ PUBLISHED: Final = "published"
 _HEADING: Final = "publ."
 _RECALL: Final = ("t2v", "R@1")
 _Y_LABEL: Final = "t2v R@1 (%)"
-_X_LABEL: Final = "trained parameters, log scale"
 _PUBLISHED_NOTE: Final = (
     f"Publ.: published by the authors ({SOURCE}), on the test split; nothing of it was measured here. "
     "The paper leaves raw parameters, such as attention's input projections, out of its counts."
@@ -166,7 +165,12 @@ def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figur
     if others := list(_published_points(dataset, len(legend))):
         points += others
         legend.append((f"{PUBLISHED} ({SOURCE})", len(legend)))
-    chart = scatter("t2v R@1 and trained parameters", points, x_label=_X_LABEL, y_label=_Y_LABEL)
+    return recall_scatter("t2v R@1 and trained parameters", points, legend)
+
+
+def recall_scatter(title: str, points: Sequence[Point], legend: Sequence[tuple[str, int]] = ()) -> Figure:
+    """Return points, each at its number of trained parameters and its t2v R@1 in percent."""
+    chart = scatter(title, points, x_label="trained parameters, log scale", y_label=_Y_LABEL)
     return Figure("Recall against what is trained", [chart], legend)
 
 

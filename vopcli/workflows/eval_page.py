@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from vopcli import __version__
 from vopcli.data.frame_store import FrameStore
@@ -12,13 +12,11 @@ from vopcli.errors import DataError, UsageError
 from vopcli.files import written_aside
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
-from vopcli.reports.html import Figure, Page, render
-from vopcli.reports.plots import Point, scatter
+from vopcli.reports.html import Page, render
+from vopcli.reports.paper import recall_scatter
+from vopcli.reports.plots import Point
 from vopcli.reports.tables import name_results, results_table
 from vopcli.workflows.runs import is_run, read_run
-
-X_LABEL: Final = "trained parameters, log scale"
-Y_LABEL: Final = "t2v R@1 (%)"
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -65,8 +63,7 @@ def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
         for number, (name, result) in enumerate(zip(names, results, strict=True))
     ]
     split = results[0]["split"]
-    title = "Recall against what is trained"
-    figures = [Figure(title, [scatter(f"On the split {split}", points, x_label=X_LABEL, y_label=Y_LABEL)])]
+    figures = [recall_scatter(f"On the split {split}", points)]
     logs = {
         series: (name, read_run(folder).log)
         for series, (name, result) in enumerate(zip(names, results, strict=True))
