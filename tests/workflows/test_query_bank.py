@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.support.training import make_captioned_folder
+from tests.support.training import FRAMES, SIDE, make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.errors import DataError
 from vopcli.hdf5 import SegmentWriter
 from vopcli.retrieval.index import FORMAT, VideoIndex
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
-from vopcli.retrieval.stored_bank import read_bank, search_normalised, store_bank
+from vopcli.retrieval.stored_bank import StoredBank, current_bank, read_bank, search_normalised, store_bank
 from vopcli.workflows.search import open_index
 
 BANK = [f"number {i}, a {'red' if i % 2 else 'blue'} thing" for i in range(5)]
@@ -46,6 +47,12 @@ def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return tmp_path
 
 
+def stored_bank(path: Path) -> StoredBank:
+    bank = read_bank(VideoIndex(path))
+    assert bank is not None
+    return bank
+
+
 def expect(path: Path, query: str) -> list[tuple[str, float]]:
     """QB-Norm's formula over the videos of an index: in logarithms, divided by beta."""
     index = VideoIndex(path)
@@ -69,6 +76,7 @@ def check(path: Path) -> None:
         hits = json.loads(done.stdout)["hits"]
         expected = expect(path, query)[:10]
         assert [hit["path"] for hit in hits] == [name for name, _ in expected]
+        assert json.loads(done.stdout)["norm"] == "qb"
         np.testing.assert_allclose(
             [hit["score"] for hit in hits], [score for _, score in expected], atol=1e-5
         )
@@ -140,10 +148,40 @@ def test_what_makes_no_sense_is_refused(folder: Path) -> None:
         (["encode", "out.h5", "new.h5", "--querybank", "bytes.txt"], 3, "bytes.txt is not UTF-8"),
         (["encode", "out.h5", "new.h5", "--querybank", "none.txt"], 3, "none.txt does not exist"),
         (["encode", "out.h5", "new.h5", "--querybank", "bank.txt", "--beta", "0"], 2, "a beta of 0"),
+        (["encode", "out.h5", "new.h5", "--beta", "5"], 2, "--beta 5 is for a query bank, and there is none"),
+        (["encode", "out.h5", "plain.h5", "--beta", "5"], 2, "--beta 5 is for a query bank"),
     ]:
         done = run(*command)
         assert (done.exit_code, problem in done.stderr) == (code, True), done.stderr
     assert not (folder / "new.h5").exists()
+
+
+def test_pruned_videos_leave_the_bank_and_another_beta_needs_no_captions(
+    folder: Path, training_store: Path
+) -> None:
+    path = folder / "i.h5"
+    names = sorted(video.path for video in VideoIndex(path).videos())
+    before = path.read_bytes()
+    done = run("encode", "out.h5", "i.h5")
+    assert done.exit_code == 0, done.stderr
+    assert path.read_bytes() == before  # nothing to do
+    films = shutil.copytree(training_store.parent / "videos", folder / "films")
+    for name in names[:2]:
+        (films / name).unlink()
+    done = run("extract-frames", "films", "fewer.h5", "--num-frames", str(FRAMES), "--size", str(SIDE))
+    assert done.exit_code == 0, done.stderr
+    done = run("encode", "fewer.h5", "i.h5", "--prune", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["num_pruned"] == 2
+    assert sorted(video.path for video in VideoIndex(path).videos()) == names[2:]
+    check(path)
+    done = run("encode", "fewer.h5", "i.h5", "--beta", "0.1")
+    assert done.exit_code == 0, done.stderr
+    bank = stored_bank(path)
+    assert (bank.bank.beta, bank.is_stale) == (pytest.approx(0.1), False)
+    written = path.read_bytes()
+    assert run("encode", "fewer.h5", "i.h5", "--beta", "0.1").exit_code == 0
+    assert path.read_bytes() == written
 
 
 def test_damage_is_told(folder: Path) -> None:
@@ -151,15 +189,28 @@ def test_damage_is_told(folder: Path) -> None:
     content = bytearray((folder / "i.h5").read_bytes())
     settings = np.array([BETA, 1, len(index)], np.float32).tobytes()
     at = content.index(settings)
-    content[at : at + 4] = np.float32(np.nan).tobytes()
-    (folder / "beta.h5").write_bytes(content)
-    with pytest.raises(DataError, match="query bank do not fit"):
-        read_bank(VideoIndex(folder / "beta.h5"))
+    for place, value in ((at, np.nan), (at + 4, np.nan), (at + 4, np.inf), (at + 4, 0)):  # beta, top
+        changed = content.copy()
+        changed[place : place + 4] = np.float32(value).tobytes()
+        (folder / "settings.h5").write_bytes(changed)
+        with pytest.raises(DataError, match="query bank do not fit"):
+            read_bank(VideoIndex(folder / "settings.h5"))
+    bank = stored_bank(folder / "i.h5")
+    for part, match in ((bank.bank.column, "query bank do not fit"), (bank.captions, "is damaged")):
+        changed = content.copy()
+        start = changed.index(np.asarray(part).tobytes())
+        changed[start : start + 4] = np.float32(np.nan).tobytes()
+        (folder / "part.h5").write_bytes(changed)
+        with pytest.raises(DataError, match=match):
+            store_bank(folder / "part.h5", np.array(stored_bank(folder / "part.h5").captions), BETA)
     content = bytearray((folder / "i.h5").read_bytes())
     row = np.asarray(index.embeddings[0][0]).tobytes()
     content[content.index(row) : content.index(row) + 4] = np.float32(np.nan).tobytes()
     (folder / "nan.h5").write_bytes(content)
     with pytest.raises(DataError, match="no numbers"):
         search_normalised(
-            VideoIndex(folder / "nan.h5"), np.ones((1, index.meta.embed_dim), np.float32), top=3
+            VideoIndex(folder / "nan.h5"),
+            current_bank(index),
+            np.ones((1, index.meta.embed_dim), np.float32),
+            top=3,
         )

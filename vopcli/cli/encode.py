@@ -48,8 +48,12 @@ def encode(
         typer.Option(metavar="CAPTIONS.txt", help="Captions, one a line, for `vop search --norm qb`."),
     ] = None,
     beta: Annotated[
-        float, typer.Option(help="QB-Norm's beta; `vop rescore` says which did best on validation.")
-    ] = DEFAULT_BANK_BETA,
+        float | None,
+        typer.Option(
+            help="QB-Norm's beta; `vop rescore` says which did best on validation. "
+            f"Default: {DEFAULT_BANK_BETA:g} for a new bank."
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,

@@ -69,9 +69,9 @@ def search(
         hits = opened.search(text, top=top, min_score=min_score)
         found_any = found_any or bool(hits)
         if as_json:
-            documents.append(_document(text, hits))
+            documents.append(_document(opened, text, hits))
         else:
-            show(text, hits)
+            show(opened, text, hits)
     if as_json:
         console.print_json(documents if query == "-" else documents[0])
     if min_score is not None and not found_any:
@@ -82,7 +82,7 @@ def search(
 
 def _printer(
     *, is_many: bool, paths: bool, print0: bool, as_json: bool, jsonl: bool
-) -> "Callable[[str, list[Hit]], None]":
+) -> "Callable[[Index, str, list[Hit]], None]":
     """Return what prints the answer to one query.
 
     Raises:
@@ -91,9 +91,9 @@ def _printer(
     if sum((paths or print0, as_json, jsonl)) > 1:
         raise UsageError("--paths, --json and --jsonl exclude each other", hint="choose one of them")
 
-    def show(query: str, hits: "list[Hit]") -> None:
+    def show(index: "Index", query: str, hits: "list[Hit]") -> None:
         if jsonl:
-            console.print_line(json.dumps(_document(query, hits), allow_nan=False))
+            console.print_line(json.dumps(_document(index, query, hits), allow_nan=False))
         elif paths or print0:
             for hit in hits:
                 console.print_path(_shown(hit), end=b"\0" if print0 else b"\n")
@@ -142,9 +142,11 @@ def _lines() -> Iterator[str]:
             yield text
 
 
-def _document(query: str, hits: "list[Hit]") -> dict[str, object]:
+def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object]:
     return {
         "query": query,
+        "pooling": str(index.pooling),
+        "norm": index.norm.value,
         "hits": [
             {
                 "rank": rank,

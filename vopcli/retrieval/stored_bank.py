@@ -1,6 +1,6 @@
 """QB-Norm's query bank within an index: the bank's captions, a number for each video, and the gate.
 
-Axes: B captions of the bank, N videos, E joint width.
+Axes: B captions of the bank, N videos, Q queries, E joint width.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vopcli.errors import DataError
 from vopcli.retrieval.exact import Found, best_rows, dot_rows
 from vopcli.retrieval.index import BANK, VideoIndex
 from vopcli.retrieval.index_writer import rewrite_index
-from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError
+from vopcli.retrieval.metrics_similarity import CosineRows
 from vopcli.retrieval.rescore import QueryBank, build_query_bank
 
 Floats = NDArray[np.float32]
@@ -54,12 +54,12 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
     try:
         captions, column, activated, settings = (held[name] for name in _NAMES)
         beta, top, *state = settings.tolist()
-        is_sound = captions.shape[1:] == (index.meta.embed_dim,) and column.shape == activated.shape
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(
             f"{index.path} is damaged: a part of its query bank is missing", hint=_HINT
         ) from error
-    if not (is_sound and column.ndim == 1 and 0 < beta < np.inf):
+    fits = captions.shape[1:] == (index.meta.embed_dim,) and column.shape == activated.shape
+    if not (fits and column.ndim == 1 and np.isfinite(column).all() and 0 < beta < np.inf and top == _TOP):
         raise DataError(f"{index.path} is damaged: the parts of its query bank do not fit", hint=_HINT)
     bank = QueryBank(beta, int(top), len(captions), column, activated > 0)
     num_rows = sum(len(done) for done in index.done)
@@ -75,7 +75,7 @@ def store_bank(path: Path, captions: Floats, beta: float) -> None:
         beta: inverse temperature, above 0.
 
     Raises:
-        DataError: an embedding of the index is not finite.
+        DataError: an embedding is not finite, or not normalised.
         FileError: the disk is full; the index is as it was.
         BusyError: another process reads or writes it.
     """
@@ -86,7 +86,7 @@ def store_bank(path: Path, captions: Floats, beta: float) -> None:
         live = [part[done] for part, done in zip(index.embeddings, index.done, strict=True)]
         try:
             bank = build_query_bank(CosineRows(captions, np.concatenate(live)), beta=beta, top=_TOP)
-        except NotFiniteError as error:
+        except ValueError as error:
             raise DataError(
                 f"{path} is damaged: {error}", hint="`vop info FILE --verify` says more"
             ) from error
@@ -98,7 +98,10 @@ def store_bank(path: Path, captions: Floats, beta: float) -> None:
 
 
 def _state(index: VideoIndex, *, only_live: bool = False) -> list[float]:
-    """Return the number of rows and the halves of a checksum of them: whole numbers that float32 can hold."""
+    """Return the number of rows and the halves of a checksum of them: whole numbers that float32 can hold.
+
+    Of an index with unfinished or replaced rows, ``only_live`` tells the state that it is rewritten to.
+    """
     value, count = 0, 0
     for segment, done in zip(index.segments, index.done, strict=True):
         rows = segment.map("rows")
@@ -109,11 +112,11 @@ def _state(index: VideoIndex, *, only_live: bool = False) -> list[float]:
     return [float(count % (1 << 24)), float(value >> 16), float(value & 0xFFFF)]
 
 
-def search_normalised(index: VideoIndex, queries: Floats, *, top: int) -> list[Found]:
-    """Rank the videos by their scores after QB-Norm; of equal ones those whose path comes first.
+def current_bank(index: VideoIndex) -> QueryBank:
+    """Return the query bank of the videos that an index holds.
 
     Raises:
-        DataError: the index has no query bank, or one of other videos than it holds now, or is damaged.
+        DataError: the index has none, or one of other videos, or is damaged.
     """
     stored = read_bank(index)
     if stored is None:
@@ -126,8 +129,23 @@ def search_normalised(index: VideoIndex, queries: Floats, *, top: int) -> list[F
             f"{index.path}: its query bank is of other videos than it holds now",
             hint="run `vop encode` again: it ends with computing the bank anew",
         )
+    return stored.bank
+
+
+def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, top: int) -> list[Found]:
+    """Rank the videos by their scores after QB-Norm; of equal ones those whose path comes first.
+
+    Args:
+        index: the videos, all of whose rows are finished where its bank is current.
+        bank: of these videos.
+        queries: (Q, E) L2-normalised.
+        top: at most so many videos a query.
+
+    Raises:
+        DataError: an embedding is not finite.
+    """
     found = []
-    rows = np.arange(len(stored.bank.column))
+    rows = np.arange(len(bank.column))
     for query in queries:
         cosines = np.empty(len(rows), np.float32)
         begin = 0
@@ -139,7 +157,7 @@ def search_normalised(index: VideoIndex, queries: Floats, *, top: int) -> list[F
                 f"{index.path} is damaged: it holds embeddings that are no numbers",
                 hint="`vop info FILE --verify` names them; make the index anew with `vop encode --overwrite`",
             )
-        scores = stored.bank.apply(cosines).astype(np.float32)
+        scores = bank.apply(cosines).astype(np.float32)
         found.append(best_rows(rows, scores, top, index.path_of))
     return found
 

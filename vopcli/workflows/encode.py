@@ -23,7 +23,7 @@ from vopcli.workflows.background import interrupts_deferred
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
 from vopcli.workflows.encode_sources import Plan, Source, StoreSource, VideoSource, is_hdf5
-from vopcli.workflows.query_bank import bring_bank_up_to_date, read_captions_of_bank
+from vopcli.workflows.query_bank import bring_bank_up_to_date, check_beta, read_captions
 from vopcli.workflows.text_tower import keep_text_tower
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         BusyError: another process writes the index or reads it at this moment.
     """
     cache = request.cache or cache_folder()
-    captions = read_captions_of_bank(request.bank, request.bank_beta) if request.bank else []
     earlier = _read_earlier(request)
+    check_beta(request, has_index=earlier is not None)
+    captions = read_captions(request.bank) if request.bank else []
     weights = read_weights(resolve_weights(request.weights, cache=cache, progress=progress))
     fingerprint = weights.fingerprint()
     if earlier and earlier.fingerprint != fingerprint:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vopcli.config.choices import Precision
-from vopcli.config.schema import DEFAULT_BANK_BETA, DEFAULT_WEIGHTS
+from vopcli.config.schema import DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class EncodeRequest:
         prune: drop what the sources have no longer.
         overwrite: replace the index instead of extending it.
         bank: captions for QB-Norm, one a line; None keeps the index's own, if it has any.
-        bank_beta: QB-Norm's inverse temperature.
+        bank_beta: QB-Norm's inverse temperature, above 0; None: 20 for a new bank, else the bank's own.
         cache: folder of downloaded and derived weights; None for the user's.
     """
 
@@ -44,7 +44,7 @@ class EncodeRequest:
     overwrite: bool = False
     cache: Path | None = None
     bank: Path | None = None
-    bank_beta: float = DEFAULT_BANK_BETA
+    bank_beta: float | None = None
 
 
 @dataclass

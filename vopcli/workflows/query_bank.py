@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.progress import Progress
 from vopcli.retrieval.index import VideoIndex
@@ -17,16 +18,33 @@ from vopcli.workflows.search import Index
 _AT_A_TIME: Final = 64
 
 
-def read_captions_of_bank(path: Path, beta: float) -> list[str]:
+def check_beta(request: EncodeRequest, *, has_index: bool) -> None:
+    """Refuse a beta that is out of range, or for which there is no bank.
+
+    Raises:
+        UsageError: it is one of these.
+        DataError: the bank of the index is damaged.
+    """
+    if request.bank_beta is None:
+        return
+    if not 0 < request.bank_beta < np.inf:
+        raise UsageError(
+            f"a beta of {request.bank_beta:g} makes no sense", hint="give one above 0, such as 20"
+        )
+    if request.bank is None and not (has_index and read_bank(VideoIndex(request.index))):
+        raise UsageError(
+            f"--beta {request.bank_beta:g} is for a query bank, and there is none",
+            hint="give its captions with --querybank",
+        )
+
+
+def read_captions(path: Path) -> list[str]:
     """Read a caption a line, empty ones left out.
 
     Raises:
         FileError: the file cannot be read.
         DataError: it is no UTF-8, or without a caption.
-        UsageError: ``beta`` is out of range.
     """
-    if not 0 < beta < np.inf:
-        raise UsageError(f"a beta of {beta:g} makes no sense", hint="give one above 0, such as 20")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -42,7 +60,7 @@ def read_captions_of_bank(path: Path, beta: float) -> list[str]:
 
 
 def bring_bank_up_to_date(request: EncodeRequest, captions: list[str], progress: Progress) -> None:
-    """Store a new query bank, or compute the one there is anew where videos came or went.
+    """Store a new query bank, or compute the one there is anew where videos came or went, or beta changed.
 
     Raises:
         DataError: the index or its bank is damaged.
@@ -55,8 +73,11 @@ def bring_bank_up_to_date(request: EncodeRequest, captions: list[str], progress:
             for begin in range(0, len(captions), _AT_A_TIME):
                 parts.append(index.encode(captions[begin : begin + _AT_A_TIME]))
                 task.advance(len(parts[-1]))
-        store_bank(request.index, np.concatenate(parts), request.bank_beta)
+        store_bank(request.index, np.concatenate(parts), request.bank_beta or DEFAULT_BANK_BETA)
         return
     stored = read_bank(VideoIndex(request.index))
-    if stored is not None and stored.is_stale:
-        store_bank(request.index, np.array(stored.captions), stored.bank.beta)
+    if stored is None:
+        return
+    beta = request.bank_beta or stored.bank.beta
+    if stored.is_stale or np.float32(beta) != stored.bank.beta:
+        store_bank(request.index, np.array(stored.captions), beta)

@@ -18,7 +18,7 @@ from vopcli.retrieval.exact import Found, Part, search_exact
 from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.pooled_search import search_pooled
 from vopcli.retrieval.pooling import MEAN, Pooling
-from vopcli.retrieval.stored_bank import search_normalised
+from vopcli.retrieval.stored_bank import current_bank, search_normalised
 
 if TYPE_CHECKING:
     from vopcli.clip.text_numpy import NumpyTextTower
@@ -32,7 +32,8 @@ class Hit:
     """A video found.
 
     Attributes:
-        score: cosine of query and video; by another pooling than the mean, a mean of cosines with its frames.
+        score: cosine of query and video; by another pooling than the mean, a mean of cosines with its frames;
+            by QB-Norm, a cosine less the video's number where the gate is open.
         seconds: presentation time of the frame that fits the query best.
         path: the video's name, relative to the folder it was found in.
         file: where the video was when it was encoded, absolute.
@@ -45,7 +46,13 @@ class Hit:
 
 
 class Index:
-    """An index to be searched; what a query needs is loaded by the first one."""
+    """An index to be searched; what a query needs is loaded by the first one.
+
+    Attributes:
+        path: the file.
+        pooling: how the frames of a video are scored.
+        norm: what is done about videos that are near to every text.
+    """
 
     def __init__(
         self,
@@ -71,10 +78,14 @@ class Index:
 
         Raises:
             UsageError: ``norm`` with another pooling than the mean.
-            DataError: missing, not an index, of another version, or damaged.
+            DataError: missing, not an index, of another version, damaged, or without the query bank it needs.
             BusyError: being written by another process.
         """
-        self.path = path
+        if norm is NormRule.QB and pooling != MEAN:
+            raise UsageError(
+                f"QB-Norm is of videos' means, not of frames pooled by {pooling}", hint="use one of the two"
+            )
+        self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
         self._weights = weights
         self._fallbacks = fallbacks
@@ -86,12 +97,7 @@ class Index:
         ]
         self._encoder: tuple[Tokenizer, NumpyTextTower] | None = None
         self._has_warned = False
-        self._pooling = pooling
-        self._norm = norm
-        if norm is NormRule.QB and pooling != MEAN:
-            raise UsageError(
-                f"QB-Norm is of videos' means, not of frames pooled by {pooling}", hint="use one of the two"
-            )
+        self._bank = current_bank(self._videos) if norm is NormRule.QB else None
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -107,7 +113,7 @@ class Index:
     def search(
         self, query: str | list[str] | tuple[str, ...], *, top: int = 10, min_score: float | None = None
     ) -> list[Hit] | list[list[Hit]]:
-        """Rank the videos by their cosine with a text.
+        """Rank the videos by their cosine with a text, or by the rule that the index was opened with.
 
         Args:
             query: a text, or a list of them.
@@ -148,10 +154,10 @@ class Index:
         return answers
 
     def _find(self, queries: NDArray[np.float32], top: int) -> list[Found]:
-        if self._norm is NormRule.QB:
-            return search_normalised(self._videos, queries, top=top)
-        if self._pooling != MEAN:
-            return search_pooled(self._videos, queries, self._pooling, top=top)
+        if self._bank is not None:
+            return search_normalised(self._videos, self._bank, queries, top=top)
+        if self.pooling != MEAN:
+            return search_pooled(self._videos, queries, self.pooling, top=top)
         return search_exact(self._parts, queries, top=top, path_of=self._videos.path_of)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
