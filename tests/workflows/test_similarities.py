@@ -21,7 +21,7 @@ from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
 from vopcli.progress import SilentProgress
 from vopcli.retrieval.metrics_ties import TieRule
-from vopcli.retrieval.similarity_file import read_similarities
+from vopcli.retrieval.similarity_file import Similarities, read_similarities, write_similarities
 from vopcli.workflows.info import info
 from vopcli.workflows.rescore import rescore
 from vopcli.workflows.similarities import thin_out
@@ -72,8 +72,10 @@ def plain_dual_softmax(scores: NDArray[np.float64], scale: float) -> list[list[f
     return table
 
 
-def plain_qb_norm(scores: NDArray[np.float64], bank: NDArray[np.float64], beta: float) -> list[list[float]]:
-    activated = {max(range(len(row)), key=row.__getitem__) for row in bank.tolist()}
+def plain_qb_norm(
+    scores: NDArray[np.float64], bank: NDArray[np.float64], beta: float, top: int = 1
+) -> list[list[float]]:
+    activated = {video for row in bank for video in np.argsort(-row)[:top].tolist()}
     table = []
     for row in scores.tolist():
         if max(range(len(row)), key=row.__getitem__) in activated:
@@ -136,6 +138,45 @@ def test_rescored_figures_are_those_of_plain_loops(folder: Path, saved: dict[str
     assert plain["t2v"]["R@1"] == saved["t2v"]["R@1"]
 
 
+@pytest.mark.parametrize("top", [1, 2])
+def test_scale_gate_and_validation_are_those_of_the_file(tmp_path: Path, top: int) -> None:
+    random = np.random.default_rng(5)
+    owner, val_owner = np.arange(40) % 12, np.arange(30) % 10
+    scores, val = random.normal(0, 0.1, (40, 12)), random.normal(0, 0.1, (30, 10))
+    scores[np.arange(40), owner] += 0.12
+    val[np.arange(30), val_owner] += 0.12
+    bank, val_bank = random.normal(0, 0.1, (4, 12)), random.normal(0, 0.1, (4, 10))
+    scores, bank, val, val_bank = (part.astype(np.float32) for part in (scores, bank, val, val_bank))
+    document = {"target": "made up", "logit_scale": 7.0, "val": "the split val"}
+    content = Similarities(document, scores, owner, bank, val, val_owner, val_bank)
+    write_similarities(tmp_path / "s.h5", content, is_new=True)
+    _, dual, qb = rescore(tmp_path / "s.h5", top=top)["scorings"]
+    wanted = [
+        expected_t2v(plain_dual_softmax(scores.astype(float), scale), owner.tolist(), "average").mean()
+        for scale in (7.0, 100.0)
+    ]
+    assert dual["t2v"]["MnR"] == pytest.approx(wanted[0]) != pytest.approx(wanted[1])
+    assert (dual["uses_other_queries"], qb["uses_other_queries"]) == (True, False)
+    tried, figures = (
+        {
+            other: {
+                beta: expected_t2v(
+                    plain_qb_norm(part.astype(float), known.astype(float), beta, other), own, "average"
+                )
+                for beta in map(float, qb["beta_tried_on_val"])
+            }
+            for other in (1, 2)
+        }
+        for part, known, own in ((val, val_bank, val_owner.tolist()), (scores, bank, owner.tolist()))
+    )
+    assert list(qb["beta_tried_on_val"].values()) == [found.recall(1) for found in tried[top].values()]
+    assert figures[1][qb["beta"]].mean() != figures[2][qb["beta"]].mean()
+    assert qb["t2v"]["MnR"] == pytest.approx(figures[top][qb["beta"]].mean())
+    assert [found.recall(1) for found in tried[1].values()] != [
+        found.recall(1) for found in tried[2].values()
+    ]
+
+
 def test_the_command_prints_raw_numbers_first(folder: Path, saved: dict[str, Any]) -> None:
     done = run("rescore", "s.h5")
     assert done.exit_code == 0, done.stderr
@@ -176,6 +217,10 @@ def test_eval_pools_as_a_plain_loop_does(folder: Path, rule: str) -> None:
     assert result["pooling"] == rule
     found = read_similarities(folder / "p.h5")
     np.testing.assert_allclose(found.similarity[:], expected, atol=2e-6)
+    run("eval", "zero-shot", "--pooling", rule, "--split", "train", "--save-sims", "t.h5", "--bank", "0")
+    of_train = np.asarray(read_similarities(folder / "t.h5").similarity[:])
+    of_val = np.asarray(found.val_similarity[:])  # some of the same captions and videos
+    assert np.abs(of_train.reshape(-1, 1) - of_val.reshape(-1)).min(axis=0).max() < 2e-6
     owner = [names.index(answer["video"]) for answer in result["answers"]]
     ranks = expected_t2v(np.asarray(found.similarity[:]).tolist(), owner, "average").ranks
     assert result["t2v"]["ranks"] == ranks
@@ -198,6 +243,8 @@ def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
         (["zero-shot", "--save-sims", "captions.jsonl"], 3, "captions.jsonl exists already"),
         (["zero-shot", "--save-sims", "out.h5", "--overwrite"], 3, "out.h5 holds no saved scores and is not"),
         (["zero-shot", "--save-sims", "vop.yaml", "--overwrite"], 3, "vop.yaml is not an HDF5 file"),
+        (["zero-shot", "--save-sims", ".", "--overwrite"], 3, "is a folder"),
+        (["zero-shot", "--set", "training.val_share=0.01"], 3, "leaves nothing to train or to validate on"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_first(
@@ -206,6 +253,7 @@ def test_what_cannot_be_saved_is_refused_first(
     done = run("eval", "--save-sims", "s.h5", *command)
     assert (done.exit_code, problem in done.stderr) == (code, True), done.stderr
     assert not (folder / "s.h5").exists()
+    assert "measuring" not in done.stderr
 
 
 def test_a_changed_byte_is_found_and_a_file_of_another_kind_is_refused(

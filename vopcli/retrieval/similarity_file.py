@@ -185,6 +185,8 @@ def _misfit(found: Similarities) -> str:
         return "a matrix has not two axes"
     pairs = [("similarity", found.similarity, found.owner)]
     if found.has_bank:
+        if not isinstance(found.document.get("val"), str):
+            return "it does not say where its validation is from"
         pairs.append(("val_similarity", found.val_similarity, found.val_owner))
         shapes = found.bank.shape[1:], found.val_bank.shape
         if shapes != (found.similarity.shape[1:], (found.bank.shape[0], found.val_similarity.shape[1])):

@@ -28,7 +28,7 @@ from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned,
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import is_run, read_run
-from vopcli.workflows.similarities import SaveRequest, save_similarities
+from vopcli.workflows.similarities import BankSource, SaveRequest, open_bank, save_similarities
 from vopcli.workflows.tuned import build_tuned, load_tuned
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
@@ -73,6 +73,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     device = choose_device(request.device)
     dtype = DTYPES[choose_precision(config.training.precision, device)]
     data = open_captioned(config, progress, resolution=weights.shape.image_resolution, split=request.split)
+    has_bank = request.save is not None and request.save.num_bank > 0
+    bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:
         for target in targets:
@@ -88,7 +90,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
                 own_data = _with_budget(target, adapter, data, model.max_tokens, progress)
                 num_trained = sum(tensor.size for tensor in adapter.tensors.values())
             about = {"target": target, "num_trained": num_trained}
-            results.append(_measure(about, model, own_data, request, dtype))
+            results.append(_measure(about, model, own_data, bank, request, dtype))
             task.advance()
     return results
 
@@ -149,6 +151,7 @@ def _measure(
     about: dict[str, Any],
     model: VideoTextModel,
     data: CaptionedStore,
+    bank: BankSource | None,
     request: EvaluateRequest,
     dtype: torch.dtype,
 ) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def _measure(
         "answers": _answers(embedded, captions),
     }
     if request.save:
-        save_similarities(request.save, request.config, model, result, (embedded, captions), dtype)
+        save_similarities(request.save, bank, model, result, (embedded, captions), dtype)
     return result
 
 

@@ -17,7 +17,7 @@ from vopcli.hdf5 import read_format_name
 from vopcli.progress import SilentProgress
 from vopcli.retrieval.similarity_file import FORMAT, Similarities, write_similarities
 from vopcli.tuning.model import VideoTextModel
-from vopcli.workflows.captioned import Captions, open_captioned, tokenise, training_splits
+from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.workflows.measure import Embedded, embed, embed_texts
 
 
@@ -59,9 +59,37 @@ class SaveRequest:
             )
 
 
+@dataclass(frozen=True)
+class BankSource:
+    """Where QB-Norm's bank and beta come from.
+
+    Attributes:
+        data: the store of the videos.
+        train: the captions that the bank is taken from.
+        val: what beta is chosen on.
+        origin: where ``val`` comes from, in words.
+    """
+
+    data: CaptionedStore
+    train: AnnotatedSplit
+    val: AnnotatedSplit
+    origin: str
+
+
+def open_bank(config: Config, *, resolution: int) -> BankSource:
+    """Find what QB-Norm learns from, before any work is done.
+
+    Raises:
+        DataError: videos for training are missing, or too few to hold any out.
+        UsageError: there is no split ``train``.
+    """
+    data = open_captioned(config, SilentProgress(), resolution=resolution)
+    return BankSource(data, *training_splits(data, val_share=config.training.val_share))
+
+
 def save_similarities(
     request: SaveRequest,
-    config: Config,
+    bank: BankSource | None,
     model: VideoTextModel,
     result: Mapping[str, Any],
     test: tuple[Embedded, Captions],
@@ -71,7 +99,7 @@ def save_similarities(
 
     Args:
         request: where to.
-        config: names the captions.
+        bank: what QB-Norm learns from; None: nothing.
         model: that was measured.
         result: the document of ``vop eval --json``.
         test: what was measured.
@@ -79,12 +107,10 @@ def save_similarities(
 
     Raises:
         FileError: the file exists by now, or the disk is full.
-        DataError: videos for training are missing.
-        UsageError: there is no split ``train``.
     """
     embedded, captions = test
     document = {**result, "logit_scale": float(model.clip.logit_scale.detach().exp())}
-    if not request.num_bank:
+    if bank is None:
         none = np.empty((0, 0), np.float32)
         content = Similarities(
             {**document, "val": None},
@@ -96,14 +122,12 @@ def save_similarities(
             none,
         )
     else:
-        data = open_captioned(config, SilentProgress(), resolution=model.clip.shape.image_resolution)
-        train, val, origin = training_splits(data, val_share=config.training.val_share)
-        bank = tokenise(data, thin_out(train, request.num_bank), max_tokens=captions.max_tokens)
-        val_captions = tokenise(data, val, max_tokens=captions.max_tokens)
-        text = embed_texts(model, bank, dtype)
-        val_embedded = embed(model, data.store, val_captions, dtype, embedded.pooling)
+        kept = tokenise(bank.data, thin_out(bank.train, request.num_bank), max_tokens=captions.max_tokens)
+        val_captions = tokenise(bank.data, bank.val, max_tokens=captions.max_tokens)
+        text = embed_texts(model, kept, dtype)
+        val_embedded = embed(model, bank.data.store, val_captions, dtype, embedded.pooling)
         content = Similarities(
-            {**document, "val": origin},
+            {**document, "val": bank.origin},
             embedded.rows(),
             captions.owner,
             replace(embedded, text=text).rows(),
