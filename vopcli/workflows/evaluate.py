@@ -66,6 +66,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     """
     config = request.config
     targets = list(request.targets) or [newest_run(Path(config.training.output))]
+    _check_there(targets)
     if request.save:
         request.save.check(len(targets), request.split)
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
@@ -80,8 +81,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
         for target in targets:
             num_trained, own_data = 0, data
             if target == ZERO_SHOT:
-                plain = TuningConfig(variant=Variant.ZERO_SHOT)
-                built = build_tuned(weights, plain, num_frames=data.num_frames, device=device, dtype=dtype)
+                untuned = TuningConfig(variant=Variant.ZERO_SHOT)
+                built = build_tuned(weights, untuned, num_frames=data.num_frames, device=device, dtype=dtype)
                 model = built.eval()
             else:
                 adapter = read_any_adapter(Path(target))
@@ -113,6 +114,20 @@ def newest_run(output: Path) -> str:
             else "train one with `vop train`, or measure the plain backbone with `vop eval zero-shot`",
         )
     return str(found[-1].parent)
+
+
+def _check_there(targets: Sequence[str]) -> None:
+    """Refuse a name that is none before others are measured at length.
+
+    Raises:
+        DataError: there is no such file or run folder.
+    """
+    for target in targets:
+        file = Path(target) / ADAPTER_NAME if Path(target).is_dir() else Path(target)
+        if target != ZERO_SHOT and not file.exists():
+            raise DataError(
+                f"{file} does not exist", hint="name run folders such as runs/*, adapters, or zero-shot"
+            )
 
 
 def _check_frames(target: str, adapter: Adapter, data: CaptionedStore, progress: Progress) -> None:
