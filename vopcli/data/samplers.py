@@ -91,8 +91,8 @@ class Sampling:
     def plain(self) -> Sampling:
         """The same choice of frames by its plainest name: of 12 segments X-Pool's are the uniform ones.
 
-        Where a bound is a whole number, the only rounded factor is a third. Three times a rounded third is the
-        whole again (Kahan), and nine times one is off by less than half of its last bit.
+        Where a bound is a whole number, the only rounded factor is a third. Three times a rounded third is
+        the whole again (Kahan), and nine times one is off by less than half of its last bit.
         """
         is_uniform = self.rule == "xpool" and self.num_frames == FRAMES_PER_VIDEO
         return replace(self, rule="uniform") if is_uniform else self
