@@ -164,7 +164,7 @@ def test_the_log_says_how_long_the_loop_waited(training_store: Path, tmp_path: P
     assert list((tmp_path / "run").glob("events.out.tfevents*"))
 
 
-# Memory really gives out here: the process may have 1000 MiB more than it has, and each image takes 64 MiB.
+# Memory really gives out here: the process may have 2700 MiB more than it has, and each image takes 256 MiB.
 WITH_LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
@@ -176,7 +176,7 @@ from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import train
 
 def take_memory(_, given):
-    torch.empty(len(given[0]) << 24)
+    torch.empty(len(given[0]) << 26)
 
 torch.set_num_threads(1)
 store, folder = map(Path, sys.argv[1:])
@@ -185,7 +185,7 @@ free, fixed, halving = (
 )
 train(free, RunState({}), console.progress(quiet=True))  # loads what training loads
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held + (1000 << 20),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (held + (2700 << 20),) * 2)
 for job in fixed, halving:
     job.model.clip.visual.register_forward_pre_hook(take_memory)
     try:
