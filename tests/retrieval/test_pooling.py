@@ -61,6 +61,15 @@ def test_scores_and_metrics_are_those_of_plain_loops(rule: str) -> None:
     assert metrics.v2t.ranks.tolist() == v2t.ranks
 
 
+@pytest.mark.parametrize("rule", ["max", "top-2", "attention"])
+def test_more_videos_than_a_block_score_as_each_by_itself(rule: str) -> None:
+    frames, text = unit_rows(600 * 2, seed=1).reshape(600, 2, WIDTH), unit_rows(5, seed=2)
+    found = pooled_rows(text, frames, parse_pooling(rule))[slice(0, 5)]
+    for video in (0, 255, 256, 511, 512, 599):
+        alone = pooled_rows(text, frames[video : video + 1], parse_pooling(rule))[slice(0, 5)]
+        np.testing.assert_array_equal(found[:, video : video + 1], alone)
+
+
 def test_rules_agree_where_they_must() -> None:
     cosines = np.array([[0.1, 0.4, -0.2, 0.4]], np.float32)
     assert pool_scores(cosines, parse_pooling("max")) == pool_scores(cosines, parse_pooling("top-1"))
@@ -75,10 +84,11 @@ def test_rules_agree_where_they_must() -> None:
 @pytest.mark.parametrize("rule", ["max", "mean-raw", "mean"])
 def test_a_video_with_a_spoilt_frame_is_named(rule: str) -> None:
     frames = unit_rows(12, seed=1).reshape(4, 3, WIDTH)
-    frames[2, 1, 5] = np.nan
-    with pytest.raises(NotFiniteError, match="NaN or infinity") as caught:
-        pooled_rows(unit_rows(2), frames, parse_pooling(rule))
-    assert caught.value.video_indices.tolist() == [2]
+    for value in (np.nan, np.inf, -np.inf):
+        frames[2, 1, 5] = value
+        with pytest.raises(NotFiniteError, match="NaN or infinity") as caught:
+            pooled_rows(unit_rows(2), frames, parse_pooling(rule))
+        assert caught.value.video_indices.tolist() == [2]
 
 
 @given(

@@ -66,6 +66,17 @@ def test_dual_softmax_is_the_formula_on_the_whole_matrix(scale: float) -> None:
     assert not np.allclose(t2v[0:9], v2t[0:9], rtol=1e-2)
 
 
+def test_dual_softmax_of_two_captions_and_three_videos_worked_by_hand() -> None:
+    """Logits [[ln 1, ln 2, ln 4], [ln 3, ln 2, ln 1]]: their exponentials are whole numbers."""
+    logits = np.log([[1.0, 2.0, 4.0], [3.0, 2.0, 1.0]])
+    t2v = dual_softmax_t2v(logits, logit_scale=1.0)[0:2]  # columns sum to 4, 4, 5; two captions
+    wanted = [[0.0, math.log(2), 8 / 5 * math.log(4)], [3 / 2 * math.log(3), math.log(2), 0.0]]
+    np.testing.assert_allclose(t2v, wanted, atol=1e-15)
+    v2t = dual_softmax_v2t(logits, logit_scale=1.0)[0:2]  # rows sum to 7, 6; three videos
+    wanted = [[0.0, 6 / 7 * math.log(2), 12 / 7 * math.log(4)], [3 / 2 * math.log(3), math.log(2), 0.0]]
+    np.testing.assert_allclose(v2t, wanted, atol=1e-15)
+
+
 def test_dual_softmax_takes_a_video_near_to_all_out_of_the_way() -> None:
     cosine = np.array([[0.30, 0.31, 0.10], [0.10, 0.40, 0.12], [0.11, 0.33, 0.32]])
     plain = measure_similarity(cosine, np.arange(3))

@@ -34,7 +34,15 @@ def document(target: str, ranks: list[float], video_ranks: list[float]) -> dict[
         {"caption": f"caption {i}", "video": f"{i // PER_VIDEO}.mp4", "first": "0.mp4"}
         for i in range(len(ranks))
     ]
-    return {"target": target, "dataset": None, "split": "test", "ties": "average", "answers": answers, **ways}
+    return {
+        "target": target,
+        "dataset": None,
+        "split": "test",
+        "ties": "average",
+        "pooling": "mean",
+        "answers": answers,
+        **ways,
+    }
 
 
 @pytest.fixture
@@ -89,6 +97,32 @@ def test_a_baseline_is_chosen_by_name_or_file(tmp_path: Path, results: list[dict
     assert [model["model"] for model in same["models"]][2:] == [f"{both}:one", f"{both}:two"]
 
 
+def test_another_pooling_is_part_of_the_name(tmp_path: Path, results: list[dict[str, Any]]) -> None:
+    pooled = write(tmp_path / "pooled.json", {**results[1], "target": "one", "pooling": "max"})
+    found = compare_files([write(tmp_path / "one.json", results[0]), pooled])
+    assert [model["model"] for model in found["models"]] == ["one pooled by mean", "one pooled by max"]
+    assert [model["pooling"] for model in found["models"]] == ["mean", "max"]
+    assert compare_files([pooled, pooled])["models"][0]["model"] == f"{pooled}:one"
+
+
+def test_captions_that_changed_are_results_and_no_others_are_listed(
+    tmp_path: Path, results: list[dict[str, Any]]
+) -> None:
+    ranks = [2.0, 3.0, 1.0] * NUM_VIDEOS
+    changed = [1.0, 7.5, *ranks[2:]]
+    videos = results[0]["v2t"]["ranks"]
+    files = [
+        str(write(tmp_path / f"{name}.json", document(name, row, videos)))
+        for name, row in (("old", ranks), ("new", changed))
+    ]
+    done = CliRunner().invoke(app, ["compare", *files, "--show", "9"])
+    assert done.exit_code == 0, done.stderr
+    assert [line.split("\t") for line in done.stdout.splitlines()[12:]] == [
+        ["new", "better", "2", "1", "caption 0", "0.mp4"],
+        ["new", "worse", "3", "7.5", "caption 1", "0.mp4"],
+    ]
+
+
 def change_split(result: dict[str, Any]) -> None:
     result["split"] = "val"
 
@@ -117,6 +151,14 @@ def spoil_rank(result: dict[str, Any]) -> None:
     result["v2t"]["ranks"][0] = float("nan")
 
 
+def overflow_rank(result: dict[str, Any]) -> None:
+    result["t2v"]["ranks"][0] = float("inf")
+
+
+def list_pooling(result: dict[str, Any]) -> None:
+    result["pooling"] = ["mean"]
+
+
 def name_rank(result: dict[str, Any]) -> None:
     result["v2t"]["ranks"][0] = "first"
 
@@ -135,6 +177,8 @@ def count_ties(result: dict[str, Any]) -> None:
         (drop_ranks, "does not hold the ranks of a model"),
         (cut_ranks, "is damaged"),
         (spoil_rank, "is damaged"),
+        (overflow_rank, "is damaged"),
+        (list_pooling, "is damaged"),
         (name_rank, "does not hold the ranks"),
         (count_ties, "--ties clip4clip"),
     ],

@@ -11,6 +11,7 @@ _COLUMNS = (
     *("model", "figure", "value", "from", "to"),
     *("change", "from", "to", "queries better", "worse", "same"),
 )
+_CAPTION_COLUMNS = ("model", "caption is", "rank before", "rank", "caption", "video")
 
 
 def compare(
@@ -30,7 +31,7 @@ def compare(
 
     The intervals are from a paired bootstrap over the queries, where the captions of one video are drawn
     together. A change whose interval holds 0 may be chance. One seed of a training is one draw of many: the
-    intervals say nothing of the others.
+    intervals say nothing of the others. Then come the captions whose rank changed most.
     """
     from vopcli.workflows.compare_results import compare_files
 
@@ -39,8 +40,8 @@ def compare(
         console.print_json(result)
         return
     console.print_table(_COLUMNS, [row for model in result["models"] for row in _rows(model)])
-    for model in result["models"]:
-        _say_captions(model, result["baseline"])
+    if captions := [row for model in result["models"] for row in _captions(model)]:
+        console.print_table(_CAPTION_COLUMNS, captions)
     console.say(
         f"{result['num_captions']} captions, {result['num_videos']} videos; "
         f"change, better and worse against {result['baseline']}"
@@ -65,10 +66,16 @@ def _rows(model: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _say_captions(model: dict[str, Any], baseline: str) -> None:
+def _captions(model: dict[str, Any]) -> list[list[str]]:
     against = model["t2v"].get("against_baseline", {})
-    for kind, words in (("most_won", "better"), ("most_lost", "worse")):
-        for item in against.get(kind, []):
-            ranks = f"rank {item['rank_before']:,.7g} -> {item['rank']:,.7g}"
-            said = f"{model['model']} is {words} than {baseline} ({ranks})"
-            console.say(f"{said}: {item['caption']!r} of {item['video']}")
+    return [
+        [
+            model["model"],
+            word,
+            *(f"{item[rank]:.7g}" for rank in ("rank_before", "rank")),
+            item["caption"],
+            item["video"],
+        ]
+        for kind, word in (("most_won", "better"), ("most_lost", "worse"))
+        for item in against.get(kind, [])
+    ]

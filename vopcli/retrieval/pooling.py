@@ -11,7 +11,8 @@ With f_1 ... f_F the L2-normalised frame embeddings of a video, q a text's, and 
 
 The last three weigh the frames by the text. Their weighted mean is not normalised again before the product
 with q, so all but the first are means of cosines, no cosines themselves. A short video's repeats of its last
-frame count as frames, as they do in its mean.
+frame count as frames, as they do in its mean. The papers are named for their ideas: none of their figures was
+reproduced with these formulas.
 
 Axes: Q captions, G videos, F frames, E joint width.
 """
@@ -30,6 +31,9 @@ from vopcli.errors import UsageError
 from vopcli.retrieval.metrics_similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
 
 _DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames differ by about as much
+
+
+_VIDEOS_AT_A_TIME: Final = 256
 
 
 @dataclass(frozen=True)
@@ -97,24 +101,32 @@ def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:
 
 
 class _FrameRows:
-    """The scores (Q, G) of captions with videos by their frames, a block at a time."""
+    """The scores (Q, G) of captions with videos by their frames, a block at a time.
+
+    Cosines take float64, so that of a block of videos only is held: the frames can be too many for more.
+    """
 
     def __init__(self, text: Floats, frames: Floats, pooling: Pooling) -> None:
-        videos, self._length, width = frames.shape
-        try:
-            self._cosines = CosineRows(text, frames.reshape(videos * self._length, width))
-        except NotFiniteError as error:
-            bad = np.unique(error.video_indices // self._length)
-            raise NotFiniteError(str(error), text_indices=error.text_indices, video_indices=bad) from error
-        self._pooling = pooling
-        self.shape = (len(text), videos)
+        sums = np.einsum("qe->q", text), np.einsum("gfe->g", frames)  # not finite where a part of them is not
+        bad_text, bad_video = (np.flatnonzero(~np.isfinite(part)) for part in sums)
+        if len(bad_text) or len(bad_video):
+            raise NotFiniteError(
+                f"NaN or infinity in the embeddings of {len(bad_text)} captions, {len(bad_video)} videos",
+                text_indices=bad_text,
+                video_indices=bad_video,
+            )
+        self._text, self._frames, self._pooling = text, frames, pooling
+        self.shape = (len(text), len(frames))
 
     def __getitem__(self, rows: slice, /) -> NDArray[np.float32]:
-        start, stop, _ = rows.indices(self.shape[0])
-        scores = np.empty((stop - start, self.shape[1]), np.float32)
-        for part in iter_blocks((len(scores), self._cosines.shape[1]), None):
-            cosines: NDArray[Any] = self._cosines[slice(start + part.start, start + part.stop)]
-            scores[part] = pool_scores(cosines.reshape(len(cosines), -1, self._length), self._pooling)
+        text = self._text[rows]
+        scores = np.empty((len(text), self.shape[1]), np.float32)
+        for start in range(0, self.shape[1], _VIDEOS_AT_A_TIME):
+            frames = self._frames[start : start + _VIDEOS_AT_A_TIME]  # (n, F, E)
+            cosines = CosineRows(text, frames.reshape(-1, frames.shape[-1]))
+            for part in iter_blocks(cosines.shape, None):
+                block: NDArray[Any] = cosines[part].reshape(-1, *frames.shape[:2])
+                scores[part, start : start + len(frames)] = pool_scores(block, self._pooling)
         return scores
 
 
@@ -133,5 +145,6 @@ def pooled_rows(text: Floats, frames: Floats, pooling: Pooling) -> CosineRows | 
         return GivenRows(_FrameRows(text, frames, pooling))
     mean = frames.mean(axis=1, dtype=np.float32)
     if pooling.rule is PoolingRule.MEAN:
-        mean /= np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
+        with np.errstate(invalid="ignore"):  # infinity becomes NaN, which is refused below
+            mean /= np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
     return CosineRows(text, mean)

@@ -20,7 +20,13 @@ WAYS: Final = ("t2v", "v2t")
 
 @dataclass(frozen=True)
 class Measured:
-    """A model, and what was measured of it: one document of ``vop eval --json``."""
+    """A model, and what was measured of it: one document of ``vop eval --json``.
+
+    Attributes:
+        name: tells it from the others: by its target, by how frames were pooled, and by its file.
+        file: that the document is from.
+        result: the document.
+    """
 
     name: str
     file: Path
@@ -36,7 +42,8 @@ def compare_files(
 ) -> dict[str, Any]:
     """Compare each model in the files with one of them, query by query, in both directions.
 
-    Captions of one video are drawn together, so that the intervals of t2v are not too narrow.
+    Captions of one video are drawn together, so that the intervals of t2v are not too narrow. Ways to pool
+    frames may differ, and are then part of the models' names.
 
     Args:
         files: each holds one document of ``vop eval --json``, or a list of them.
@@ -61,7 +68,11 @@ def compare_files(
     groups = np.unique(np.array(videos), return_inverse=True)[1]
     documents = []
     for model in models:
-        document: dict[str, Any] = {"model": model.name, "file": str(model.file)}
+        document: dict[str, Any] = {
+            "model": model.name,
+            "file": str(model.file),
+            "pooling": model.result["pooling"],
+        }
         for way in WAYS:
             owner = groups if way == "t2v" else None
             recall = recall_intervals(model.ranks(way), groups=owner, seed=seed)
@@ -94,12 +105,15 @@ def _check(file: Path, result: Any) -> None:
     """
     try:
         answers = result["answers"]
-        is_sound = isinstance(result["target"], str) and bool(answers)
+        is_sound = all(isinstance(result[key], str) for key in ("target", "pooling")) and bool(answers)
         is_sound &= all(isinstance(answer[key], str) for answer in answers for key in ("caption", "video"))
         ways = [result[way] for way in WAYS]
         for way in ways:
             ranks = np.array(way["ranks"], np.float64)
-            is_sound &= bool((ranks >= 1).all()) and ranks.shape == np.array(way["queries"], np.int64).shape
+            is_sound &= (
+                bool((np.isfinite(ranks) & (ranks >= 1)).all())
+                and ranks.shape == np.array(way["queries"], np.int64).shape
+            )
         is_sound &= len(ways[0]["ranks"]) == len(answers)
         is_sound &= len(ways[1]["ranks"]) == len({answer["video"] for answer in answers})
         has_several = any(way["num_ranks"] != way["num_queries"] for way in ways)
@@ -115,11 +129,13 @@ def _check(file: Path, result: Any) -> None:
 
 
 def _named(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[Measured]:
-    """Name each model by its target, with its file before it where that is not enough."""
-    targets = [result["target"] for _, result in found]
+    """Name each model by its target, its pooling where these differ, and its file where all that is alike."""
+    names = [result["target"] for _, result in found]
+    if len({result["pooling"] for _, result in found}) > 1:
+        names = [f"{result['target']} pooled by {result['pooling']}" for _, result in found]
     return [
-        Measured(f"{file}:{target}" if targets.count(target) > 1 else target, file, result)
-        for (file, result), target in zip(found, targets, strict=True)
+        Measured(f"{file}:{name}" if names.count(name) > 1 else name, file, result)
+        for (file, result), name in zip(found, names, strict=True)
     ]
 
 
