@@ -9,6 +9,7 @@ import torchvision.transforms.functional as reference
 from numpy.typing import NDArray
 from PIL import Image
 
+from vopcli.config.choices import Resize
 from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 
 # Wider and taller, smaller and larger than the square, margins that halve to .5 on an even and on an odd
@@ -79,3 +80,21 @@ def test_jpeg_can_be_read_back() -> None:
     read = np.asarray(Image.open(io.BytesIO(jpeg_bytes(frame, 95))))
     np.testing.assert_allclose(read, frame, atol=2)
     assert len(jpeg_bytes(natural(64, 64), 30)) < len(jpeg_bytes(natural(64, 64), 95))
+
+
+@pytest.mark.parametrize(("height", "width"), SHAPES)
+@pytest.mark.parametrize("size", [64, 45])
+def test_the_legacy_way_is_that_of_float_tensors_without_antialiasing(
+    height: int, width: int, size: int
+) -> None:
+    frame = natural(height, width)
+    tensor = torch.from_numpy(frame).movedim(-1, 0) / 255
+    resized = reference.resize(tensor, [size], reference.InterpolationMode.BICUBIC, antialias=False)
+    expected = reference.center_crop(resized, [size]).movedim(0, -1).numpy() * 255
+
+    actual = resize_and_crop(frame, size, Resize.LEGACY_TENSOR)
+
+    assert (actual.shape, actual.dtype) == ((size, size, 3), np.uint8)
+    np.testing.assert_allclose(actual, expected.clip(0, 255), atol=0.51)
+    if min(height, width) > 2 * size:
+        assert np.abs(actual.astype(int) - resize_and_crop(frame, size)).max() > 20

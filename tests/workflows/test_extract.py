@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.extracting import contents, make_bad_video, make_videos, run
 from tests.support.videos import drawn_number, make_video
+from vopcli.config.choices import Resize
 from vopcli.data.frame_store import FrameStore
 from vopcli.data.samplers import parse_sampling
 from vopcli.data.video import read_frames
@@ -86,6 +87,20 @@ def test_jpeg_is_nearly_the_same_picture(folder: Path, store: Path, tmp_path: Pa
         difference = np.abs(jpeg.read(video).astype(int) - raw.read(other))
         assert difference.mean() < 2  # a swap of red and blue would be far more
     assert store.stat().st_size < (tmp_path / "raw.h5").stat().st_size / 4
+
+
+def test_frames_resized_the_legacy_way(folder: Path, store: Path) -> None:
+    run(folder, store, resize=Resize.LEGACY_TENSOR)
+    opened = FrameStore.open(store)
+    assert opened.recipe.resize is Resize.LEGACY_TENSOR
+    for video in opened.videos:
+        path, sampling = os.fspath(folder / video.path), parse_sampling("uniform:12")
+        expected = read_frames(path, sampling, size=32, resize=Resize.LEGACY_TENSOR)
+        np.testing.assert_array_equal(opened.read(video), expected.frames)
+        assert not np.array_equal(expected.frames, read_frames(path, sampling, size=32).frames)
+    assert counts(run(folder, store)) == {"num_unchanged": 4}
+    with pytest.raises(DataError, match="holds frames resized by legacy-tensor, not bicubic"):
+        run(folder, store, resize=Resize.BICUBIC)
 
 
 def test_frames_by_the_second(folder: Path, store: Path) -> None:

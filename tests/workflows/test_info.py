@@ -11,7 +11,7 @@ import pytest
 from tests.support.extracting import make_bad_video, make_videos, run
 from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
-from vopcli.data.recipe import RESIZE, Recipe
+from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError, FileError
 from vopcli.hdf5 import FileFormat, create_segment_file
 from vopcli.progress import SilentProgress
@@ -35,7 +35,7 @@ def test_a_frame_store(tmp_path: Path) -> None:
         "path": str(store),
         "size_bytes": store.stat().st_size,
         "disk_bytes": store.stat().st_blocks * 512,
-        "recipe": {"sampling": "uniform:20", "size": 32, "resize": RESIZE, "codec": "raw"},
+        "recipe": {"sampling": "uniform:20", "size": 32, "resize": "bicubic", "codec": "raw"},
         "segments": 1,
         "videos": 3,
         "frames": 60,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vopcli.cli import console, options
+from vopcli.config.choices import Resize
 from vopcli.data.scan import VIDEO_SUFFIXES
 from vopcli.errors import UsageError
 
@@ -57,6 +58,12 @@ def extract_frames(
     size: Annotated[
         int | None, typer.Option(min=16, max=2048, help="Side of the square frames in pixels. [default: 224]")
     ] = None,
+    resize: Annotated[
+        Resize | None,
+        typer.Option(
+            help="bicubic antialiases, as CLIP's own; legacy-tensor does not, as X-Pool. [default: bicubic]"
+        ),
+    ] = None,
     codec: Annotated[
         Codec | None,
         typer.Option(
@@ -104,6 +111,7 @@ def extract_frames(
         num_frames=num_frames or settings.num_frames,
         candidates=candidates or settings.candidates,
         size=size or settings.size,
+        resize=resize or settings.resize,
         codec=codec.value if codec else None,
         workers=workers,
         overwrite=overwrite,

@@ -65,6 +65,13 @@ class Sides(str, Enum):
     VISUAL = "visual"
 
 
+class Resize(str, Enum):
+    """How frames are brought to the size of the model."""
+
+    BICUBIC = "bicubic"
+    LEGACY_TENSOR = "legacy-tensor"
+
+
 class DatasetName(str, Enum):
     """The public benchmarks whose annotation files can be read."""
 

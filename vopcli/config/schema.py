@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vopcli.config.choices import ContextModule, DatasetName, Precision, Sides, Variant
+from vopcli.config.choices import ContextModule, DatasetName, Precision, Resize, Sides, Variant
 from vopcli.errors import ConfigError
 
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
@@ -62,6 +62,9 @@ class DataConfig:
         None, text="frames kept of each segment, for training to draw one; odd", low=1, high=99
     )
     size: int | None = setting(None, text="side of the square frames, in pixels", low=16, high=2048)
+    resize: Resize | None = setting(
+        None, text="bicubic with antialiasing, as CLIP's, or legacy-tensor without it, as X-Pool's"
+    )
 
     def contradictions(self) -> list[str]:
         """Return what cannot be meant, a line each."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from vopcli.config.choices import Resize
 from vopcli.data.samplers import WHOLE, Sampling, TimeWindow
 from vopcli.data.video import SampledFrames, count_sampled, encode_jpegs, read_frames
 from vopcli.errors import VideoError
@@ -53,6 +54,7 @@ def decode_videos(
     *,
     size: int,
     workers: int,
+    resize: Resize = Resize.BICUBIC,
     jpeg_quality: int | None = None,
 ) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
     """Decode the sampled frames of many videos, in no particular order.
@@ -63,13 +65,14 @@ def decode_videos(
         jobs: taken one by one, a few ahead of what has been returned.
         sampling: which frames to take.
         size: side of the square frames in pixels.
+        resize: how they are brought to it.
         workers: processes, one decoding thread each; 0 decodes in this process.
         jpeg_quality: return JPEG files of this quality (1 to 100) in ``jpegs``, and no ``frames``.
 
     Yields:
         Each job with its frames, or with the error that says why there are none.
     """
-    return run_jobs(jobs, _Decode(sampling, size, jpeg_quality), workers=workers)
+    return run_jobs(jobs, _Decode(sampling, size, resize, jpeg_quality), workers=workers)
 
 
 def scan_videos(
@@ -94,10 +97,13 @@ class _Decode:
 
     sampling: Sampling
     size: int
+    resize: Resize
     jpeg_quality: int | None
 
     def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> SampledFrames:
-        sampled = read_frames(job.path, self.sampling, size=self.size, window=job.window, tick=tick)
+        sampled = read_frames(
+            job.path, self.sampling, size=self.size, resize=self.resize, window=job.window, tick=tick
+        )
         return sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
 
 

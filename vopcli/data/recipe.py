@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from vopcli.config.choices import Resize
 from vopcli.data.samplers import parse_sampling
 from vopcli.errors import DataError, UsageError
 
-RESIZE: Final = "bicubic-antialias-uint8, short side, centre crop"
 CODECS: Final = ("raw", "jpeg")
 
 
@@ -23,13 +23,13 @@ class Recipe:
     Attributes:
         sampling: which frames were taken, as `vopcli.data.samplers` writes it.
         size: side of the square frames in pixels.
-        resize: how they were brought to that size.
+        resize: how their short side was brought to that size, before the middle was cut out.
         codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.
     """
 
     sampling: str
     size: int
-    resize: str = RESIZE
+    resize: Resize = Resize.BICUBIC
     codec: str = "raw"
 
     @classmethod
@@ -41,11 +41,10 @@ class Recipe:
         """
         said = attributes.get("recipe")
         if isinstance(said, dict) and set(said) == {item.name for item in fields(cls)}:
-            recipe = cls(**said)
-            texts = (recipe.sampling, recipe.resize, recipe.codec)
-            is_sound = all(isinstance(text, str) for text in texts) and recipe.codec in CODECS
-            if is_sound and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
-                with contextlib.suppress(UsageError):
+            with contextlib.suppress(UsageError, ValueError):
+                recipe = cls(**said | {"resize": Resize(said["resize"])})
+                is_sound = isinstance(recipe.sampling, str) and recipe.codec in CODECS
+                if is_sound and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
                     parse_sampling(recipe.sampling)
                     return recipe
         raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
@@ -60,12 +59,18 @@ class Recipe:
         """The recipe of the middle candidates alone, which all but training reads."""
         return replace(self, sampling=str(parse_sampling(self.sampling).middle))
 
+    def as_json(self) -> dict[str, Any]:
+        """Return its parts as values that JSON knows."""
+        return asdict(self) | {"resize": self.resize.value}
+
     def to_attributes(self) -> dict[str, Any]:
         """Return the attributes of a store made to this recipe."""
-        return {"recipe": asdict(self)}
+        return {"recipe": self.as_json()}
 
     def __str__(self) -> str:
-        return f"sampling {self.sampling}, {self.size} x {self.size} pixels, {self.codec}"
+        size = f"{self.size} x {self.size} pixels"
+        how = "" if self.resize is Resize.BICUBIC else f" ({self.resize.value})"
+        return f"sampling {self.sampling}, {size}{how}, {self.codec}"
 
 
 def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

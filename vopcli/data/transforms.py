@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vopcli.config.choices import Resize
 
-def resize_and_crop(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+
+def resize_and_crop(
+    frame: NDArray[np.uint8], size: int, resize: Resize = Resize.BICUBIC
+) -> NDArray[np.uint8]:
     """Bring the short side to ``size`` and keep the middle square.
 
     The whole frame would become ``size`` on its short side and ``int(size * long / short)`` on the long one;
@@ -20,10 +25,13 @@ def resize_and_crop(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     Args:
         frame: (height, width, 3) uint8.
         size: side of the square in pixels.
+        resize: LEGACY_TENSOR for X-Pool's pixels in place of these, see `_resize_without_antialiasing`.
 
     Returns:
         (size, size, 3) uint8.
     """
+    if resize is Resize.LEGACY_TENSOR:
+        return _resize_without_antialiasing(frame, size)
     height, width = frame.shape[:2]
     left, right = _kept(width, height, size)
     top, bottom = _kept(height, width, size)
@@ -42,6 +50,26 @@ def jpeg_bytes(frame: NDArray[np.uint8], quality: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(frame).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
+
+
+def _resize_without_antialiasing(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize and crop as torchvision did on float tensors before 0.17, and X-Pool with it.
+
+    Bicubic of a = -0.75 over four pixels, however much smaller the frame becomes. X-Pool feeds on what
+    overshoots 0 to 255; here it is cut, as frames are kept in bytes.
+    """
+    import cv2  # its cubic filter is the very same; not for the others: loading it takes time
+
+    height, width = frame.shape[:2]
+    resized_height, resized_width = (
+        size if length <= other else int(size * length / other)
+        for length, other in ((height, width), (width, height))
+    )
+    top, left = (round((length - size) / 2) for length in (resized_height, resized_width))
+    pixels: NDArray[Any] = np.asarray(frame, np.float32)
+    if min(height, width) != size:  # torchvision returns such a frame as it is
+        pixels = cv2.resize(pixels, (resized_width, resized_height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.rint(pixels[top : top + size, left : left + size]), 0, 255).astype(np.uint8)
 
 
 def _kept(length: int, other: int, size: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from vopcli.config.choices import Resize
 from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.data.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
 from vopcli.data.packets import open_video, reason, scan
@@ -95,6 +96,7 @@ def read_frames(
     sampling: Sampling,
     *,
     size: int,
+    resize: Resize = Resize.BICUBIC,
     window: TimeWindow = WHOLE,
     tick: Callable[[], None] = _no_tick,
 ) -> SampledFrames:
@@ -108,6 +110,7 @@ def read_frames(
         path: a video file.
         sampling: which frames to take.
         size: side of the square in pixels.
+        resize: how they are brought to it.
         window: the sampling sees the frames presented in it, and no others.
         tick: called now and then, to show that work goes on.
 
@@ -118,14 +121,16 @@ def read_frames(
         timeline = _timeline(video)
         chosen = _choose(video, timeline, sampling, window)
         distinct = sorted(set(chosen))
-        shelf = _Shelf(size, len(distinct))
+        shelf = _Shelf(size, resize, len(distinct))
         wanted = [video.table.order[index] for index in distinct]
         if not (video.table.is_timed and decode_timed(video, wanted, shelf.put)):
-            return _read_damaged(video, sampling, size, window)
+            return _read_damaged(video, sampling, (size, resize), window)
         return _sampled(video, sampling, shelf, timeline, chosen, len(chosen))
 
 
-def _read_damaged(video: OpenVideo, sampling: Sampling, size: int, window: TimeWindow) -> SampledFrames:
+def _read_damaged(
+    video: OpenVideo, sampling: Sampling, fit: tuple[int, Resize], window: TimeWindow
+) -> SampledFrames:
     """Decode all once to see which frames come out, then once more to take the sampled ones.
 
     Raises:
@@ -143,7 +148,7 @@ def _read_damaged(video: OpenVideo, sampling: Sampling, size: int, window: TimeW
     timeline = _timeline(video, [outcome[place][0] for place in usable])
     chosen = _choose(video, timeline, sampling, window)
     places = {usable[index]: slot for slot, index in enumerate(sorted(set(chosen)))}
-    shelf = _Shelf(size, len(places))
+    shelf = _Shelf(*fit, len(places))
     for place, frame in enumerate(decode_all(video)):
         if place in places:
             shelf.put(places[place], frame)
@@ -165,8 +170,8 @@ def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
 class _Shelf:
     """Where the converted frames of one video are put, each once, in the order of their presentation."""
 
-    def __init__(self, size: int, num_frames: int) -> None:
-        self.size = size
+    def __init__(self, size: int, resize: Resize, num_frames: int) -> None:
+        self.size, self.resize = size, resize
         self.frames = np.empty((num_frames, size, size, 3), np.uint8)
         self.converter = RgbConverter()
         self.first: VideoFrame | None = None
@@ -175,7 +180,7 @@ class _Shelf:
         """Convert one frame to RGB, upright, resized and cropped."""
         if self.first is None:
             self.first = frame
-        self.frames[slot] = resize_and_crop(self.converter.convert(frame), self.size)
+        self.frames[slot] = resize_and_crop(self.converter.convert(frame), self.size, self.resize)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -119,13 +119,16 @@ def open_captioned(
 def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> None:
     """Warn where the store was made with other settings than these: what it holds is what is used."""
     held = store.recipe
-    asked: dict[str, str | int] = {"size": data.size or held.size}
+    asked: dict[str, str | int] = {
+        "size": data.size or held.size,
+        "resize": (data.resize or held.resize).value,
+    }
     if data.sampling or data.num_frames or data.candidates:
         sampling = parse_sampling(data.sampling or "uniform", data.num_frames, data.candidates)
         asked["sampling"] = str(sampling)
         if sampling.candidates == 1:
             held = held.middle
-    if differences := other_frames(asked, asdict(held)):
+    if differences := other_frames(asked, held.as_json()):
         progress.warn(f"{store.path} holds other frames than the settings ask for: {'; '.join(differences)}")
 
 

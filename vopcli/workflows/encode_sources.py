@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.config.choices import Resize
 from vopcli.data.changes import Changes, compare, hash_file
 from vopcli.data.decode_pool import DecodeJob, decode_videos, scan_videos
 from vopcli.data.frame_store import FrameStore, StoredVideo
-from vopcli.data.recipe import RESIZE
 from vopcli.data.samplers import parse_sampling
 from vopcli.data.scan import FoundVideo, find_videos
 from vopcli.errors import DataError, VideoError
@@ -100,7 +100,7 @@ class StoreSource:
                 f"{path} has frames of {recipe.size} px, the model takes {size} px",
                 hint=f"extract them with `vop extract-frames --size {size}`, or choose other --weights",
             )
-        self.recipe = {"sampling": recipe.sampling, "size": recipe.size, "resize": recipe.resize}
+        self.recipe = {"sampling": recipe.sampling, "size": recipe.size, "resize": recipe.resize.value}
         self._to_encode: list[StoredVideo] = []
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
@@ -157,7 +157,7 @@ class VideoSource:
                 hint="`vop extract-frames --help` says what counts as a video",
             )
         self._size, self._workers = size, workers
-        self.recipe = {"sampling": str(self._sampling), "size": size, "resize": RESIZE}
+        self.recipe = {"sampling": str(self._sampling), "size": size, "resize": Resize.BICUBIC.value}
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
         """Compare by size and time, then by content; count frames where the sampling asks for it.

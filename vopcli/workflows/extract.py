@@ -216,6 +216,7 @@ class _Run:
             jobs,
             parse_sampling(self.plan.recipe.sampling),
             size=self.plan.recipe.size,
+            resize=self.plan.recipe.resize,
             workers=self.workers,
             jpeg_quality=jpeg_quality,
         )

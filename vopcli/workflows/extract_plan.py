@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vopcli.config.choices import Resize
 from vopcli.data.changes import Changes, compare
 from vopcli.data.decode_pool import DecodeJob, scan_videos
 from vopcli.data.frame_layout import frames_bytes, missing_frames
@@ -31,6 +32,7 @@ class ExtractRequest:
         num_frames: frames of a video; None as ``sampling`` says.
         candidates: frames kept of each segment, for training to draw from; None as ``sampling`` says.
         size: side of the square frames in pixels; None takes the store's own.
+        resize: how they are brought to it; None takes the store's own.
         codec: "raw" or "jpeg"; None takes the store's own.
         workers: decoding processes; 0 decodes in this one, None takes one for each usable core.
         overwrite: replace the store instead of extending it.
@@ -47,6 +49,7 @@ class ExtractRequest:
     num_frames: int | None = None
     candidates: int | None = None
     size: int | None = None
+    resize: Resize | None = None
     codec: str | None = None
     workers: int | None = None
     overwrite: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from vopcli.config.choices import Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.data.frame_rows import FRAME_FORMAT, Row
 from vopcli.data.frame_store import FrameStore
@@ -126,8 +127,8 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
         differences.append(f"frames of {found.size} x {found.size} pixels, not {asked.size} x {asked.size}")
     if request.codec and asked.codec != found.codec:
         differences.append(f"codec {found.codec}, not {asked.codec}")
-    if found.resize != asked.resize:
-        differences.append(f"frames resized by {found.resize!r}, not {asked.resize!r}")
+    if request.resize and found.resize != asked.resize:
+        differences.append(f"frames resized by {found.resize.value}, not {asked.resize.value}")
     if differences:
         raise DataError(
             f"{request.store} holds {'; '.join(differences)}",
@@ -145,7 +146,8 @@ def asked_recipe(request: ExtractRequest) -> Recipe:
     codec = request.codec or CODECS[0]
     if codec not in CODECS:
         raise UsageError(f"unknown codec {codec!r}", hint=f"choose one of {', '.join(CODECS)}")
-    return Recipe(str(sampling), request.size or DEFAULT_SIZE_PX, codec=codec)
+    resize = request.resize or Resize.BICUBIC
+    return Recipe(str(sampling), request.size or DEFAULT_SIZE_PX, resize=resize, codec=codec)
 
 
 def _check_may_be_replaced(path: Path) -> None:

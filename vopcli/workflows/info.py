@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,7 +59,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
         "path": str(path),
         "size_bytes": path.stat().st_size,
         "disk_bytes": path.stat().st_blocks * 512,
-        "recipe": asdict(store.recipe),
+        "recipe": store.recipe.as_json(),
         "segments": len(store.segments),
         "videos": len(store.videos),
         "frames": each * sum(video.num_frames for video in store.videos),
