@@ -1,4 +1,7 @@
-"""``vop encode --querybank``: put captions into an index that tell which videos are near to every text."""
+"""``vop encode --querybank``: put captions into an index that tell which videos are near to every text.
+
+Axes: B captions, E joint width.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.errors import DataError, FileError, UsageError
@@ -67,17 +71,24 @@ def bring_bank_up_to_date(request: EncodeRequest, captions: list[str], progress:
         FileError: the disk is full; the index is as it was.
     """
     if captions:
-        index = Index(request.index, weights=request.weights, cache=request.cache, progress=progress)
-        parts = []
-        with progress.task("query bank", total=len(captions), unit="captions") as task:
-            for begin in range(0, len(captions), _AT_A_TIME):
-                parts.append(index.encode(captions[begin : begin + _AT_A_TIME]))
-                task.advance(len(parts[-1]))
-        store_bank(request.index, np.concatenate(parts), request.bank_beta or DEFAULT_BANK_BETA)
-        return
-    stored = read_bank(VideoIndex(request.index))
-    if stored is None:
-        return
-    beta = request.bank_beta or stored.bank.beta
-    if stored.is_stale or np.float32(beta) != stored.bank.beta:
-        store_bank(request.index, np.array(stored.captions), beta)
+        embedded, beta = _embed(request, captions, progress), request.bank_beta or DEFAULT_BANK_BETA
+    else:
+        stored = read_bank(VideoIndex(request.index))
+        if stored is None:
+            return
+        embedded, beta = np.array(stored.captions), request.bank_beta or stored.bank.beta
+        if not stored.is_stale and np.float32(beta) == stored.bank.beta:
+            return
+    store_bank(request.index, embedded, beta)
+    progress.note(f"computed the query bank: {len(embedded)} captions, beta {beta:g}")
+
+
+def _embed(request: EncodeRequest, captions: list[str], progress: Progress) -> NDArray[np.float32]:
+    """Embed captions (B, E) with the index's own text tower, L2-normalised."""
+    index = Index(request.index, weights=request.weights, cache=request.cache, progress=progress)
+    parts = []
+    with progress.task("query bank", total=len(captions), unit="captions") as task:
+        for begin in range(0, len(captions), _AT_A_TIME):
+            parts.append(index.encode(captions[begin : begin + _AT_A_TIME]))
+            task.advance(len(parts[-1]))
+    return np.concatenate(parts)
