@@ -94,14 +94,16 @@ def test_build_is_strict(fault: str) -> None:
 
 
 class Idle:
-    num_read: int | None = 1
-
-    def __init__(self) -> None:
+    def __init__(self, *, reads_first_of_layer: int | None = None) -> None:
         self.calls: list[tuple[str, int]] = []
+        self.last = reads_first_of_layer
 
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         self.calls.append(("before", layer))
         return tokens
+
+    def num_read(self, layer: int) -> int | None:
+        return 1 if layer == self.last else None
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         self.calls.append(("after", layer))
@@ -113,7 +115,7 @@ def test_idle_hook_is_bit_identical(dtype: torch.dtype) -> None:
     shape = tiny_clip()
     clip = random_clip(shape, dtype=dtype)
     pixels, tokens = random_pixels(shape, 4), random_tokens(5)
-    around_images, around_texts = Idle(), Idle()
+    around_images, around_texts = Idle(reads_first_of_layer=2), Idle()
     assert torch.equal(clip.encode_image(pixels, around_images), clip.encode_image(pixels))
     assert torch.equal(clip.encode_text(tokens, around_texts), clip.encode_text(tokens))
     order = [(when, layer) for layer in range(3) for when in ("before", "after")]

@@ -44,11 +44,12 @@ def test_too_long_is_refused() -> None:
 class InsertAfterStart:
     """Two tokens after the start, before the positions are added; taken out again after each layer."""
 
-    num_read: int | None = None
-
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         added = torch.full_like(tokens[:, :2], 0.5 + layer)
         return torch.cat([tokens[:, :1], added, tokens[:, 1:]], dim=1)
+
+    def num_read(self, layer: int) -> int | None:
+        return None
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return torch.cat([tokens[:, :1], tokens[:, 3:]], dim=1)

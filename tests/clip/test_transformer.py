@@ -20,14 +20,15 @@ def small_transformer(*, is_causal: bool = False) -> Transformer:
 class Recorder:
     """A hook that changes nothing and remembers where it was called."""
 
-    num_read: int | None = None
-
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, tuple[int, ...]]] = []
 
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         self.calls.append(("before", layer, tuple(tokens.shape)))
         return tokens
+
+    def num_read(self, layer: int) -> int | None:
+        return None
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         self.calls.append(("after", layer, tuple(tokens.shape)))
@@ -46,13 +47,14 @@ def test_idle_hook_is_bit_identical_and_sees_every_layer() -> None:
 class JoinFrames:
     """From the third layer on, attend over all frames of a video at once."""
 
-    num_read: int | None = None
-
     def __init__(self, frames: int) -> None:
         self.frames = frames
 
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return tokens.reshape(-1, self.frames * LENGTH, WIDTH) if layer == 2 else tokens
+
+    def num_read(self, layer: int) -> int | None:
+        return None
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return tokens.reshape(-1, LENGTH, WIDTH) if layer == LAYERS - 1 else tokens
@@ -72,10 +74,11 @@ def test_hook_may_change_batch_and_length() -> None:
 class AddPrompts:
     """Put one token in front of each layer's sequence and throw its output away."""
 
-    num_read: int | None = None
-
     def before(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return torch.cat([torch.full_like(tokens[:, :1], layer), tokens], dim=1)
+
+    def num_read(self, layer: int) -> int | None:
+        return None
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return tokens[:, 1:]
@@ -163,3 +166,22 @@ def test_the_last_layer_may_compute_what_is_read_alone(num_read: int, is_causal:
     read = transformer(tokens, num_read=num_read)
     torch.testing.assert_close(read, transformer(tokens)[:, :num_read], rtol=1e-5, atol=1e-5)
     assert read.shape == (2, num_read, WIDTH)
+
+
+class Leave(Recorder):
+    """Leave out the last two tokens in the first layer, and all but three in the last."""
+
+    def num_read(self, layer: int) -> int | None:
+        return {0: -2, LAYERS - 1: 3}.get(layer)
+
+
+def test_a_hook_may_leave_tokens_out_that_are_attended_to() -> None:
+    transformer = small_transformer()
+    tokens = torch.randn(2, LENGTH, WIDTH)
+    expected = transformer.resblocks[0](tokens)[:, :-2]
+    for block in transformer.resblocks[1:]:
+        expected = block(expected)
+    found = transformer(tokens, Leave())
+    torch.testing.assert_close(found, expected[:, :3], rtol=1e-5, atol=1e-5)
+    cut = transformer(tokens[:, :-2], Leave())
+    assert not torch.allclose(found[:, :3], cut[:, :3], atol=1e-3)

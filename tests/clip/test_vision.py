@@ -54,8 +54,6 @@ def test_other_resolution_is_refused() -> None:
 class FirstLayerProbe:
     """Remembers what enters the first layer's hook and adds a token there."""
 
-    num_read: int | None = 1
-
     def __init__(self) -> None:
         self.seen: torch.Tensor | None = None
 
@@ -64,6 +62,9 @@ class FirstLayerProbe:
             self.seen = tokens
             return torch.cat([tokens[:, :1], torch.ones_like(tokens[:, :2]), tokens[:, 1:]], dim=1)
         return tokens
+
+    def num_read(self, layer: int) -> int | None:
+        return None
 
     def after(self, layer: int, tokens: torch.Tensor) -> torch.Tensor:
         return tokens

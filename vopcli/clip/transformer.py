@@ -9,7 +9,7 @@ Axes: N sequences, L tokens, D tower width, H heads, K head width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,7 @@ class LayerHook(Protocol):
     """What may step in between the layers of a tower: prompts, joint attention over frames, probes.
 
     Layers count from 0. Either method may return its tokens unchanged, or with another N or L.
-
-    Attributes:
-        num_read: leading tokens of each sequence that the tower reads after its last layer, None for any.
     """
-
-    num_read: int | None
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
         """Map the tokens (N, L, D) that are about to enter ``layer``.
@@ -37,8 +32,28 @@ class LayerHook(Protocol):
         ln_pre, text before the positional embedding.
         """
 
+    def num_read(self, layer: int) -> int | None:
+        """Return how many tokens ``layer`` is to compute of what `before` gave it: the end of a slice.
+
+        Such as 1 for the first, -8 for all but the last eight, None for all. The others are attended to.
+        """
+
     def after(self, layer: int, tokens: Tensor) -> Tensor:
         """Map the tokens (N, L, D) that ``layer`` returned."""
+
+
+class _QuickGelu(torch.autograd.Function):
+    """x * sigmoid(1.702 x) = silu(1.702 x) / 1.702, whose derivative is that of silu at 1.702 x."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor) -> Tensor:
+        scaled = tokens * 1.702
+        ctx.save_for_backward(scaled)
+        return functional.silu(scaled).mul_(1 / 1.702)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return torch.ops.aten.silu_backward(gradients[0], *ctx.saved_tensors)
 
 
 def quick_gelu(tokens: Tensor) -> Tensor:
@@ -47,7 +62,7 @@ def quick_gelu(tokens: Tensor) -> Tensor:
     Where no gradient is wanted it overwrites ``tokens``: fresh memory costs as much as the arithmetic.
     """
     if tokens.requires_grad:
-        return functional.silu(tokens * 1.702) * (1 / 1.702)
+        return _QuickGelu.apply(tokens)
     return functional.silu(tokens.mul_(1.702), inplace=True).mul_(1 / 1.702)
 
 
@@ -77,7 +92,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only the first R = ``num_read`` are asked for."""
+        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only those before ``num_read`` are asked for."""
         width = tokens.shape[-1]
         if num_read is None:
             query, key, value = self._project(tokens, slice(None))
@@ -120,7 +135,7 @@ class Block(nn.Module):
         self.mlp = FeedForward(width, activation)
 
     def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only the first R = ``num_read`` are asked for."""
+        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only those before ``num_read`` are asked for."""
         tokens = tokens[:, :num_read] + self.attn(self.ln_1(tokens), num_read)
         return tokens + self.mlp(self.ln_2(tokens))
 
@@ -147,12 +162,16 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Map (N, L, D) to (N, L, D); ``hook.before(0, .)`` is the tower's to call.
 
-        With ``num_read`` the last layer computes only the first R tokens of each sequence: (N, R, D).
+        Without a hook, the last layer computes only the first ``num_read`` tokens of each sequence, if given;
+        with one, each layer those that the hook says.
         """
         for layer, block in enumerate(self.resblocks):
             if hook is not None and layer > 0:
                 tokens = hook.before(layer, tokens)
-            wanted = num_read if layer == len(self.resblocks) - 1 else None
+            if hook is not None:
+                wanted = hook.num_read(layer)
+            else:
+                wanted = num_read if layer == len(self.resblocks) - 1 else None
             if self.recomputes and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, wanted, use_reentrant=False)
             else:

@@ -76,10 +76,9 @@ class VisionTransformer(nn.Module):
         patches = self._embed_patches(pixels)  # (N, L-1, D)
         cls_token = self.class_embedding.expand(len(patches), 1, -1)  # (N, 1, D)
         tokens = torch.cat([cls_token, patches], dim=1) + self.positional_embedding  # (N, L, D)
-        num_read: int | None = 1
         if hook is not None:
-            tokens, num_read = hook.before(0, tokens), hook.num_read
-        tokens = self.transformer(self.ln_pre(tokens), hook, num_read=num_read)
+            tokens = hook.before(0, tokens)
+        tokens = self.transformer(self.ln_pre(tokens), hook, num_read=1)
         return self.ln_post(tokens[:, 0]) @ self.proj  # (N, E)
 
     def _embed_patches(self, pixels: Tensor) -> Tensor:

@@ -39,34 +39,35 @@ class GenericPrompts(nn.Module):
 
 
 class FramePrompts(nn.Module):
-    """A LayerHook of the vision tower: prompts of several sources behind the class token of every frame."""
+    """A LayerHook of the vision tower: prompts of several sources for every frame.
 
-    num_read = 1
+    The paper writes them behind the class token. Here they stand last, which is the same, as attention in
+    this tower knows no order: so a layer can leave out what would become of them and be thrown away.
+    """
 
-    def __init__(self, sources: Sequence[PromptSource], *, layers: Sequence[int], frames: int) -> None:
+    def __init__(
+        self, sources: Sequence[PromptSource], *, depth: int, layers: Sequence[int], frames: int
+    ) -> None:
         super().__init__()
         self.sources = nn.ModuleList(cast("Sequence[nn.Module]", sources))
         self.rows = {layer: row for row, layer in enumerate(layers)}
-        self.frames = frames
+        self.depth, self.frames = depth, frames
         self.num_prompts = sum(source.num_prompts for source in sources)
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
-        """Replace the last layer's prompts by this layer's: (B * F, L, D) to (B * F, L + P, D)."""
+        """Add this layer's prompts: (B * F, L, D) to (B * F, L + P, D)."""
         if layer not in self.rows:
-            return self.without_prompts(layer, tokens)
-        cls_token, patches = tokens[:, :1], tokens[:, 1 + self._held(layer) :]
-        cls_tokens = cls_token.reshape(-1, self.frames, tokens.shape[-1])  # (B, F, D)
+            return tokens
+        cls_tokens = tokens[:, 0].view(-1, self.frames, tokens.shape[-1])  # (B, F, D)
         prompts = [source(self.rows[layer], cls_tokens).flatten(0, 1) for source in self.sources]
-        return torch.cat([cls_token, *prompts, patches], dim=1)
+        return torch.cat([tokens, *prompts], dim=1)
+
+    def num_read(self, layer: int) -> int | None:
+        """Leave out the prompts, and in the last layer all but the class token, which alone is read."""
+        if layer == self.depth - 1:
+            return 1
+        return -self.num_prompts if layer in self.rows else None
 
     def after(self, layer: int, tokens: Tensor) -> Tensor:
-        """Return the tokens unchanged: the next ``before`` drops the prompts, the tower reads the class."""
+        """Return the tokens unchanged."""
         return tokens
-
-    def without_prompts(self, layer: int, tokens: Tensor) -> Tensor:
-        """Drop what stands in the places of the prompts of the layer before ``layer``."""
-        held = self._held(layer)
-        return torch.cat([tokens[:, :1], tokens[:, 1 + held :]], dim=1) if held else tokens
-
-    def _held(self, layer: int) -> int:
-        return self.num_prompts if layer - 1 in self.rows else 0

@@ -20,8 +20,6 @@ class TextPrompts(nn.Module):
     very last position: checkpoints made with ModelScope have them.
     """
 
-    num_read = None  # each text is read at its end
-
     def __init__(
         self, *, depth: int, layers: Sequence[int], prefix: int, suffix: int = 0, width: int
     ) -> None:
@@ -43,6 +41,10 @@ class TextPrompts(nn.Module):
             return torch.cat([start, words, end], dim=1) if layer - 1 in self.rows else tokens
         prompts = self.table[self.rows[layer]].to(tokens.dtype).expand(len(tokens), -1, -1)  # (N, P, D)
         return torch.cat([start, prompts[:, : self.prefix], words, prompts[:, self.prefix :], end], dim=1)
+
+    def num_read(self, layer: int) -> int | None:
+        """Return None: the prompts stand among the words, and each text is read at its end."""
+        return None
 
     def after(self, layer: int, tokens: Tensor) -> Tensor:
         """Shift the last layer's output so that the tower reads (index of the end token) + prefix + suffix.

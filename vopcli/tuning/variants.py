@@ -90,7 +90,8 @@ def _vision_prompts(tuning: TuningConfig, shape: ClipShape, num_frames: int) -> 
     joint = tuning.variant in JOINT
     depth = tuning.split_layer if joint else shape.vision_layers
     layers = [layer for layer in tuning.prompted_layers(shape.vision_layers) if layer < depth]
-    shallow = FramePrompts(_sources(tuning, shape, len(layers), num_frames), layers=layers, frames=num_frames)
+    sources = _sources(tuning, shape, len(layers), num_frames)
+    shallow = FramePrompts(sources, depth=shape.vision_layers, layers=layers, frames=num_frames)
     if not joint:
         return shallow
     return FunctionPrompts(

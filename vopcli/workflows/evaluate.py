@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,7 +142,7 @@ def _check_frames(target: str, adapter: Adapter, data: CaptionedStore, progress:
             f"{data.store.path} holds {data.num_frames}",
             hint=f"make a store with `vop extract-frames --num-frames {adapter.num_frames}`",
         )
-    if differences := other_frames(adapter.recipe, asdict(data.store.recipe.middle)):
+    if differences := other_frames(adapter.recipe, data.store.recipe.middle.as_json()):
         progress.warn(
             f"{data.store.path} holds other frames than {target} was tuned on: {'; '.join(differences)}"
         )
