@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -299,6 +300,7 @@ def _start_worker(work: Work[object], stalled_seconds: float) -> _Worker:
     process = context.Process(
         target=_serve_jobs, args=(theirs, work, stalled_seconds), name="vop decoder", daemon=True
     )
+    resource_tracker.ensure_running()  # before: starting it, as the first worker does, lets Ctrl-C through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
