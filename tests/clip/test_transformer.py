@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from vopcli.clip.transformer import ACTIVATIONS, LayerNorm, SelfAttention, Transformer, quick_gelu
+from vopcli.clip.transformer import (
+    ACTIVATIONS,
+    MAX_PLAIN_TOKENS,
+    LayerNorm,
+    SelfAttention,
+    Transformer,
+    attend,
+    quick_gelu,
+)
 from vopcli.config.choices import Activation
 
 WIDTH, HEADS, LAYERS, LENGTH = 30, 3, 4, 7
@@ -127,6 +135,44 @@ def test_attention_by_hand(is_causal: bool) -> None:
             )
     expected = mixed @ attention.out_proj.weight.T + attention.out_proj.bias
     torch.testing.assert_close(attention(tokens)[0], expected, rtol=1e-9, atol=1e-9)
+
+
+def random_heads(num_read: int, length: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Query, key and value (2, 3, ., 5), laid out as one projection gives them."""
+    torch.manual_seed(2)
+    projected = torch.randn(2, length, 3, 3, 5).to(dtype).permute(2, 0, 3, 1, 4)
+    query, key, value = (part.detach().requires_grad_() for part in projected.unbind())
+    return [query[:, :, :num_read], key, value]
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("num_read", [1, 4, LENGTH])
+def test_attention_in_bfloat16_and_its_gradient_are_those_of_float64(num_read: int, is_causal: bool) -> None:
+    heads = random_heads(num_read, LENGTH, torch.bfloat16)
+    found = attend(*heads, is_causal=is_causal)
+    assert found.dtype == torch.bfloat16
+    exact = [part.detach().double().requires_grad_() for part in heads]
+    query, key, value = exact
+    scores = torch.einsum("nhrk,nhlk->nhrl", query, key) / math.sqrt(5)
+    if is_causal:
+        is_later = torch.arange(LENGTH) > torch.arange(num_read)[:, None]
+        scores = torch.where(is_later, -torch.inf, scores)
+    expected = torch.einsum("nhrl,nhlk->nhrk", scores.softmax(dim=-1), value)
+    torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.02)
+    weight = torch.randn(found.shape)
+    gradients = torch.autograd.grad((found * weight).sum(), heads)
+    for gradient, wanted in zip(
+        gradients, torch.autograd.grad((expected * weight).sum(), exact), strict=True
+    ):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=0.03, atol=0.03)
+
+
+def test_long_sequences_in_bfloat16_hold_no_scores() -> None:
+    """What has no scores of (R, L) needs no memory for them: only the fused kernel gives its own rounding."""
+    for length, is_fused in ((MAX_PLAIN_TOKENS, False), (MAX_PLAIN_TOKENS + 1, True)):
+        heads = random_heads(length, length, torch.bfloat16)
+        fused = functional.scaled_dot_product_attention(*heads)
+        assert torch.equal(attend(*heads, is_causal=False), fused) is is_fused
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -16,7 +16,7 @@ from tests.support.models import open_clip_frames, open_clip_texts, write_model
 from vopcli.config.choices import Precision
 from vopcli.errors import UsageError, VopError, WeightsError
 from vopcli.progress import SilentProgress
-from vopcli.workflows.load import Model, choose_device, choose_precision, load_model
+from vopcli.workflows.load import Model, choose_device, choose_precision, has_fast_bf16, load_model
 
 TEXTS = ["a dog playing with its tail", "", "Zwölf Boxkämpfer 🥊 &amp; ein Deich", "word " * 500, "a"]
 
@@ -141,11 +141,30 @@ def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
 def test_automatic_choices() -> None:
     device = choose_device("auto")
     assert device.type == ("cuda" if torch.cuda.is_available() else device.type)
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fast = "amx_bf16" in flags
-    expected = Precision.BF16 if fast else Precision.FP32
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    expected = Precision.BF16 if has_fast_bf16(cpuinfo) else Precision.FP32
     assert choose_precision("auto", torch.device("cpu")) is expected
     assert choose_precision(Precision.FP16, torch.device("cpu")) is Precision.FP16
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("GenuineIntel", "avx2 avx512f", False),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),
+    ],
+)
+def test_bfloat16_is_taken_where_it_was_measured_to_be_faster(
+    vendor: str, flags: str, *, expected: bool
+) -> None:
+    assert has_fast_bf16(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse\n") is expected
+
+
+def test_no_bfloat16_where_the_processor_is_not_known() -> None:
+    assert not has_fast_bf16("")
 
 
 class ScarceMemory:
