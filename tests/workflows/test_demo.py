@@ -128,19 +128,33 @@ def test_another_seed_is_refused(tmp_path: Path) -> None:
         make(tmp_path, seed=5)
 
 
+def test_videos_of_another_version_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, pairs=FEW[:1])
+    mark = json.loads((tmp_path / "demo.json").read_text())
+    (tmp_path / "demo.json").write_text(json.dumps({**mark, "version": mark["version"] - 1}))
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match="holds the demo set of another version") as caught:
+        make(tmp_path, pairs=FEW[:1])
+    assert "--overwrite" in caught.value.hint
+    assert contents(tmp_path) == before
+
+
 def test_overwriting_replaces_what_the_demo_made_and_nothing_else(tmp_path: Path) -> None:
     make(tmp_path, pairs=FEW[:2])
     video = sorted((tmp_path / "videos").rglob("*.mp4"))[0]
     before = video.read_bytes()
     mine = [tmp_path / "letter.txt", tmp_path / "videos" / "train" / "holiday.mp4"]
-    for path in (*mine, tmp_path / "out.h5", tmp_path / "idx.h5"):
+    made = [tmp_path / "runs" / "P-seed0" / "last.ckpt", tmp_path / "study" / "F-seed0" / "last.ckpt"]
+    mine.append(tmp_path / "runs" / "P-seed1" / "last.ckpt")
+    made += [tmp_path / name for name in ("out.h5", "idx.h5", "tuned.h5")]
+    for path in (*mine, *made):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("dear")
     others = list(plan_demo(seed=5))[::70][:2]
     assert make(tmp_path, seed=5, overwrite=True, pairs=others).num_written == 4
     assert video.read_bytes() != before
     assert all(path.read_text() == "dear" for path in mine)
-    assert not (tmp_path / "out.h5").exists()
-    assert not (tmp_path / "idx.h5").exists()
+    assert not [path for path in made if path.exists()]
 
 
 def test_a_file_in_the_place_of_the_folder_is_said(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from vopcli.config.choices import Variant
 from vopcli.data.demo_scenes import plan_demo
 from vopcli.progress import SilentProgress
-from vopcli.workflows.demo import DemoRequest, make_demo
+from vopcli.workflows.demo import STUDY, DemoRequest, make_demo
 from vopcli.workflows.demo_run import extract_demo
-from vopcli.workflows.demo_study import STUDY, run_study
+from vopcli.workflows.demo_study import run_study
 from vopcli.workflows.demo_tune import demo_config
 from vopcli.workflows.evaluate import EvaluateRequest, evaluate
 

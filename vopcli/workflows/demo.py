@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ _MARK: Final = (
     "demo.json"  # tells a demo folder, and of which seed it is, from a folder that holds something else
 )
 _MARK_BYTES: Final = 4096
+_VERSION: Final = 2  # of what the videos show: those of a folder are all of one
 
 TUNED_INDEX: Final = "tuned.h5"
 TUNED_VARIANT: Final = Variant.P
 TUNED_EPOCHS: Final = 3
+STUDY: Final = "study"  # folder of the runs of all variants, and of what they reached
 _RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
 
 COMMANDS: Final = (
@@ -116,12 +119,14 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    mark = {"format": "vop-demo", "version": 1, "seed": request.seed}
+    mark = {"format": "vop-demo", "version": _VERSION, "seed": request.seed}
     found = _read_mark(folder / _MARK)
     if found != mark and any(folder.iterdir()) and not request.overwrite:
         if found.get("format") == mark["format"]:
+            seed = found.get("seed")
+            held = "of another version" if seed == request.seed else f"of seed {seed}, not {request.seed}"
             raise UsageError(
-                f"{folder} holds the demo set of seed {found.get('seed')}, not {request.seed}",
+                f"{folder} holds the demo set {held}",
                 hint="name another folder, or replace it with --overwrite",
             )
         raise UsageError(
@@ -130,8 +135,11 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
         )
     if request.overwrite:  # only what the demo itself makes: anything else in the folder is not ours
         made = [f"{VIDEOS}/{video.name}" for video in videos]
-        for name in (_MARK, *made, CAPTIONS, SETTINGS, STORE, INDEX):
+        for name in (_MARK, *made, CAPTIONS, SETTINGS, STORE, INDEX, TUNED_INDEX):
             (folder / name).unlink(missing_ok=True)
+        for run in (folder / _RUN, folder / STUDY):
+            if run.exists():
+                shutil.rmtree(run)
     for split in {video.split for video in videos}:
         split_folder = folder / VIDEOS / split
         split_folder.mkdir(parents=True, exist_ok=True)

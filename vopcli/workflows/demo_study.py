@@ -14,10 +14,10 @@ from vopcli.config.schema import Config
 from vopcli.files import written_aside
 from vopcli.progress import Progress
 from vopcli.reports.means import mean_and_deviation
+from vopcli.workflows.demo import STUDY
 from vopcli.workflows.demo_tune import DemoScore, demo_config, score
 from vopcli.workflows.train import TrainRequest, prepare, run
 
-STUDY: Final = "study"  # folder of the runs, and of what they reached
 STUDY_NAME: Final = "study.json"
 EPOCHS: Final = 12
 SEEDS: Final = (0, 1, 2)
