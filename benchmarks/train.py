@@ -1,7 +1,8 @@
 """Time and memory of a training step of each variant, ViT-B/32 shapes, 8 videos of 12 frames, side by side.
 
 Each measurement is a process of its own, so that its peak memory is its own. Weights are random. The peer is
-plain VoP built on open_clip's layers; before anything is timed, its embeddings are compared with ours.
+plain VoP built on open_clip's layers, under autocast where that is not float32; before anything is timed, its
+embeddings are compared with ours.
 Run: python benchmarks/train.py [--rounds 2]
 """
 
@@ -28,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tests.support builds the p
 from tests.support.clip import clip_of, openai_shape, random_state
 from vopcli.clip.model import Clip
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import Variant
+from vopcli.config.choices import Precision, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.data.frame_rows import Row, Status
 from vopcli.data.frame_store import FrameStore, Recipe
@@ -39,6 +40,8 @@ from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import Job, train
 from vopcli.training.losses import contrastive_loss
 from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows.load import DTYPES
+from vopcli.workflows.tuned import hold_frozen
 
 BACKBONE = "ViT-B/32"
 VIDEOS, FRAMES, SIZE, MAX_TOKENS = 8, 12, 224, 69
@@ -46,36 +49,39 @@ STEPS = 2  # the first warms up
 PROMPTS = 8
 PEER = "VoP on open_clip"
 METHODS = [variant.value for variant in Variant if variant is not Variant.ZERO_SHOT]
+PRECISIONS = {Precision.FP32: "float32", Precision.BF16: "bfloat16"}
 
 
 def main() -> None:
-    """Compare, measure, and write the table."""
+    """Compare, measure, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        print(json.dumps(CHILDREN.get(chosen.child, measure)(chosen.child, chosen.store)))
+        name, precision = chosen.child
+        print(json.dumps(CHILDREN.get(name, measure)(name, chosen.store, DTYPES[Precision(precision)])))
         return
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder) / "out.h5")
-        run_child("check", store)
-        measured: dict[str, list[dict[str, float]]] = {name: [] for name in (*METHODS, PEER)}
+        run_child("check", Precision.FP32, store)
+        keys = [(precision, name) for precision in PRECISIONS for name in (*METHODS, PEER)]
+        measured: dict[tuple[Precision, str], list[dict[str, float]]] = {key: [] for key in keys}
         for _ in range(chosen.rounds):
-            for name, results in measured.items():
-                results.append(run_child(name, store))
-                print(name, results[-1], file=sys.stderr, flush=True)
+            for (precision, name), results in measured.items():
+                results.append(run_child(name, precision, store))
+                print(precision.value, name, results[-1], file=sys.stderr, flush=True)
     medians = {
-        name: {key: statistics.median(result[key] for result in results) for key in results[0]}
-        for name, results in measured.items()
+        key: {figure: statistics.median(result[figure] for result in results) for figure in results[0]}
+        for key, results in measured.items()
     }
     write_results("train", report(medians, chosen.rounds))
 
 
-def run_child(name: str, store: Path) -> dict[str, float]:
+def run_child(name: str, precision: Precision, store: Path) -> dict[str, float]:
     """Measure in a process of its own."""
-    words = [sys.executable, __file__, "--child", name, "--store", str(store)]
+    words = [sys.executable, __file__, "--child", name, precision.value, "--store", str(store)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -113,18 +119,19 @@ class Clock(SilentProgress):
         self.ended.append(time.perf_counter())
 
 
-def measure(name: str, store_path: Path) -> dict[str, float]:
+def measure(name: str, store_path: Path, dtype: torch.dtype) -> dict[str, float]:
     """Run the steps of a variant in vop's own loop."""
     store = FrameStore.open(store_path)
     torch.manual_seed(0)
     model = VideoTextModel(
         Clip(openai_shape(BACKBONE)), TuningConfig(variant=Variant(name)), num_frames=FRAMES
     )
+    hold_frozen(model, dtype)
     samples = Samples(store, store.videos * STEPS, np.tile(captions(), (STEPS, 1)))
     config = TrainingConfig(epochs=1, batch_size=VIDEOS, lr=1e-4)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(model, samples, config, torch.float32, Path(folder), lambda: {"t2v R@1": 0.0, **peak()})
+        job = Job(model, samples, config, dtype, Path(folder), lambda: {"t2v R@1": 0.0, **peak()})
         state = train(job, RunState({}), clock)
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     waited = [line["waiting_share"] for line in map(json.loads, lines) if line["kind"] == "train"]
@@ -132,7 +139,7 @@ def measure(name: str, store_path: Path) -> dict[str, float]:
     return {"seconds": seconds, "peak_bytes": state.best["peak_bytes"], "waiting": waited[-1]}
 
 
-def measure_peer(_: str, store_path: Path) -> dict[str, float]:
+def measure_peer(_: str, store_path: Path, dtype: torch.dtype) -> dict[str, float]:
     """Run the same steps with open_clip's layers."""
     store, peer = FrameStore.open(store_path), OpenClipVop()
     optimizer = torch.optim.AdamW([peer.video_prompts, peer.text_prompts], lr=1e-4, weight_decay=0.2)
@@ -143,7 +150,9 @@ def measure_peer(_: str, store_path: Path) -> dict[str, float]:
         store.read_batch(store.videos, frames)
         optimizer.zero_grad(set_to_none=True)
         pixels = normalise(torch.from_numpy(frames))
-        loss = contrastive_loss(peer.encode_text(tokens), peer.encode_video(pixels), peer.clip.logit_scale)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            text, video = peer.encode_text(tokens), peer.encode_video(pixels)
+        loss = contrastive_loss(text.float(), video.float(), peer.clip.logit_scale)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([peer.video_prompts, peer.text_prompts], 1.0)
         optimizer.step()
@@ -151,7 +160,7 @@ def measure_peer(_: str, store_path: Path) -> dict[str, float]:
     return {"seconds": seconds, "waiting": 0.0, **peak()}
 
 
-def check(_: str, store_path: Path) -> dict[str, float]:
+def check(_: str, store_path: Path, __: torch.dtype) -> dict[str, float]:
     """Stop if the peer does not compute what we do."""
     store, shape, peer = FrameStore.open(store_path), openai_shape(BACKBONE), OpenClipVop()
     clip = clip_of(shape, random_state(shape))
@@ -221,30 +230,36 @@ def peak() -> dict[str, float]:
     return {"peak_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kibibytes)}
 
 
-def report(medians: dict[str, dict[str, float]], rounds: int) -> str:
-    """Write the table, with ratios to ``full``."""
-    full = medians[Variant.FULL.value]
-    rows = [
-        [
-            name,
-            f"{result['seconds']:.2f}",
-            f"{full['seconds'] / result['seconds']:.2f}x",
-            f"{result['peak_bytes'] / 1e9:.2f}",
-            f"{result['peak_bytes'] / full['peak_bytes']:.2f}",
-        ]
-        for name, result in medians.items()
-    ]
-    plain, waiting = medians[Variant.VOP.value], max(result["waiting"] for result in medians.values())
-    joint, peer = medians[Variant.F.value], medians[PEER]
-    return (
-        f"# A training step with ViT-B/32\n\n8 videos of 12 frames and 8 captions, float32, random weights; "
+def report(medians: dict[tuple[Precision, str], dict[str, float]], rounds: int) -> str:
+    """Write a table for each precision, with ratios to ``full``."""
+    text = (
+        "# A training step with ViT-B/32\n\n8 videos of 12 frames and 8 captions, random weights; "
         f"{machine()}; torch {torch.__version__}, {torch.get_num_threads()} threads; medians of {rounds} "
-        "rounds, each measurement in a process of its own.\n\n"
-        + markdown_table(["variant", "s a step", "speed of full", "peak GB", "memory of full"], rows)
-        + f"\nF takes {joint['seconds'] / plain['seconds']:.2f} times as long as plain VoP, and plain VoP "
-        f"{plain['seconds'] / peer['seconds']:.2f} times as long as the same on open_clip's layers. "
-        f"The loop waited for data at most {100 * waiting:.2f} % of the time.\n"
+        "rounds, each measurement in a process of its own. In bfloat16 frozen tensors are held in it, and "
+        "trained ones in float32; open_clip's stay float32 under autocast.\n"
     )
+    for precision, title in PRECISIONS.items():
+        own = {name: result for (other, name), result in medians.items() if other is precision}
+        full, plain = own[Variant.FULL.value], own[Variant.VOP.value]["seconds"]
+        rows = [
+            [
+                name,
+                f"{result['seconds']:.2f}",
+                f"{full['seconds'] / result['seconds']:.2f}x",
+                f"{result['peak_bytes'] / 1e9:.2f}",
+                f"{result['peak_bytes'] / full['peak_bytes']:.2f}",
+            ]
+            for name, result in own.items()
+        ]
+        columns = [title, "s a step", "speed of full", "peak GB", "memory of full"]
+        joint, peer = own[Variant.F.value]["seconds"], own[PEER]["seconds"]
+        waiting = max(result["waiting"] for result in own.values())
+        text += (
+            f"\n{markdown_table(columns, rows)}\nF takes {joint / plain:.2f} times as long as plain VoP, and "
+            f"plain VoP {plain / peer:.2f} times as long as the same on open_clip's layers. The loop waited "
+            f"for data at most {100 * waiting:.2f} % of the time.\n"
+        )
+    return text
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
 from vopcli.resources import packaged_file
 from vopcli.training.checkpoint import trained_tensors
+from vopcli.training.losses import contrastive_loss
 from vopcli.tuning.adapter_file import Adapter, read_adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
 from vopcli.workflows.tuned import build_tuned, load_tuned
@@ -31,10 +32,10 @@ def weights() -> Weights:
     return read_weights(packaged_file("demo/demo-tiny.safetensors"))
 
 
-def tuned(weights: Weights, tuning: TuningConfig) -> VideoTextModel:
+def tuned(weights: Weights, tuning: TuningConfig, dtype: torch.dtype = torch.float32) -> VideoTextModel:
     """A model whose trained tensors are all moved away from where they start."""
     torch.manual_seed(3)
-    model = build_tuned(weights, tuning, num_frames=FRAMES, device=CPU, dtype=torch.float32)
+    model = build_tuned(weights, tuning, num_frames=FRAMES, device=CPU, dtype=dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -83,3 +84,30 @@ def test_what_another_variant_tuned_does_not_fit(weights: Weights, tmp_path: Pat
     write(path, weights, other, tuned(weights, TuningConfig(variant=Variant.VOP)))
     with pytest.raises(WeightsError, match="the adapter does not fit"):
         load_tuned(weights, weights.fingerprint(), read_adapter(path), device=CPU, dtype=torch.float32)
+
+
+def gradient_of(model: VideoTextModel, dtype: torch.dtype) -> torch.Tensor:
+    """All gradients of one step, as the loop computes them, in one vector."""
+    generator = torch.Generator().manual_seed(4)
+    pixels = torch.randn(5, FRAMES, 3, 48, 48, generator=generator)
+    tokens = torch.tensor([[49406, word, 49407] for word in (736, 1579, 1746, 4481, 5496)])
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        text, video = model.encode_text(tokens), model.encode_video(pixels.to(dtype))
+    loss = contrastive_loss(text, video, model.clip.logit_scale)
+    (loss * 1024.0).backward()  # as a gradient scaler does: float16 has few small numbers
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert {parameter.dtype for parameter in trained} == {torch.float32}
+    return torch.cat([parameter.grad.flatten() for parameter in trained if parameter.grad is not None])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+@pytest.mark.parametrize("variant", [variant for variant in Variant if variant is not Variant.ZERO_SHOT])
+def test_a_step_in_low_precision_goes_where_one_in_float32_does(
+    weights: Weights, variant: Variant, dtype: torch.dtype
+) -> None:
+    tuning = TuningConfig(variant=variant, split_layer=2)
+    expected = gradient_of(tuned(weights, tuning), torch.float32)
+    found = gradient_of(tuned(weights, tuning, dtype), dtype)
+    assert found.shape == expected.shape
+    assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.995
+    assert found.norm() / expected.norm() == pytest.approx(1.0, abs=0.05)

@@ -8,8 +8,10 @@ Axes: B videos, F frames, D vision width, P prompts.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from vopcli.config.choices import ContextModule
@@ -28,7 +30,10 @@ class Recurrent(nn.Module):
 
     def forward(self, cls_tokens: Tensor) -> Tensor:
         """Map (B, F, D) to (B, F, out_width)."""
-        return self.lstm(cls_tokens)[0]
+        device = cls_tokens.device.type
+        lacks_dtype = device == "cpu" and torch.get_autocast_dtype(device) == torch.float16
+        with torch.autocast(device, enabled=False) if lacks_dtype else contextlib.nullcontext():
+            return self.lstm(cls_tokens)[0]  # of which a processor has none in float16
 
 
 class Attentive(nn.Module):

@@ -52,10 +52,11 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class Study:
-    """What all variants reached, each with every seed."""
+    """What all variants reached, each with every seed, and the number format of the products."""
 
     epochs: int
     seeds: tuple[int, ...]
+    precision: str
     rows: list[StudyRow]
 
 
@@ -82,7 +83,7 @@ def run_study(
                 task.advance()
             rows.append(StudyRow(name, num_trained, scores))
             progress.note("  ".join(rows[-1].cells()))
-    study = Study(epochs, seeds, rows)
+    study = Study(epochs, seeds, prepared.precision.value, rows)
     with written_aside(folder / STUDY / STUDY_NAME) as aside:
         aside.write_text(json.dumps(dataclasses.asdict(study), indent=2), encoding="utf-8")
     return study

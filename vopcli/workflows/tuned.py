@@ -25,9 +25,13 @@ def build_tuned(
 
 
 def hold_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
-    """Hold what is not trained in ``dtype``; the norms stay float32 in float16, as OpenAI has them."""
+    """Hold what is not trained in ``dtype``; the norms stay float32 in float16, as OpenAI has them.
+
+    So does a norm of which the bias alone is trained: its weight and bias must be of one dtype.
+    """
     for module in model.clip.modules():
-        if dtype == torch.float16 and isinstance(module, LayerNorm):
+        is_trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        if isinstance(module, LayerNorm) and (dtype == torch.float16 or is_trained):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad and name != "logit_scale":
