@@ -11,11 +11,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from side_by_side import markdown_table, write_results
+from side_by_side import machine, markdown_table, write_results
 
 from vopcli.config.choices import Variant
 from vopcli.progress import SilentProgress
 from vopcli.workflows.demo_tune import demo_config
+from vopcli.workflows.load import choose_device, choose_precision
 from vopcli.workflows.train import TrainRequest, prepare, run
 
 EPOCHS = 2
@@ -73,10 +74,11 @@ def report(found: dict[tuple[Variant, float], tuple[float, float]]) -> str:
             for rate in rates
         }
         rows.append([variant.value, *(cells.get(rate, "") for rate in columns)])
+    precision = choose_precision("auto", choose_device("auto")).value
     return (
         "# Learning rates on the demo set\n\nR@1 on 86 held-out training videos, t2v / v2t in percent, "
-        f"after {EPOCHS} epochs with seed 0; the highest sum is marked.\n\n"
-        + markdown_table(["variant", *(f"{rate:g}" for rate in columns)], rows)
+        f"after {EPOCHS} epochs with seed 0; the highest sum is marked. Products in {precision}; "
+        f"{machine()}.\n\n" + markdown_table(["variant", *(f"{rate:g}" for rate in columns)], rows)
     )
 
 

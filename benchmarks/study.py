@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from side_by_side import markdown_table, write_results
+from side_by_side import machine, markdown_table, write_results
 
 from vopcli.workflows.demo import STUDY
 from vopcli.workflows.demo_study import COLUMNS, STUDY_NAME, StudyRow
@@ -28,7 +28,8 @@ def main() -> None:
         f"# All variants on the demo set\n\n144 test videos; {document['epochs']} epochs, seeds "
         f"{', '.join(map(str, document['seeds']))}: mean and sample deviation in percent. Direction: share "
         "of the videos that fit their caption better than the same with the opposite movement; a guess is "
-        "right for 50.\n\n" + markdown_table(COLUMNS, [row.cells() for row in rows]),
+        f"right for 50. Products in {document['precision']}; {machine()}.\n\n"
+        + markdown_table(COLUMNS, [row.cells() for row in rows]),
     )
 
 

@@ -25,11 +25,11 @@ LEARNING_RATES: dict[Variant, float] = {
     Variant.ADAPTER_ATTN: 1e-2,
     Variant.ADAPTER_FFN: 1e-2,
     Variant.VOP: 1e-2,
-    Variant.P: 3e-3,
+    Variant.P: 1e-2,
     Variant.C: 1e-3,
     Variant.F: 1e-2,
     Variant.P_F: 1e-2,
-    Variant.C_F: 3e-3,
+    Variant.C_F: 1e-3,
 }
 
 
