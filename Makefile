@@ -28,7 +28,7 @@ bench: .venv/ready-dev ## measure against the peers; an hour and a half on two c
 	$(PIP) --editable '.[bench]'
 	for topic in decode store encode search cold_start train; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
 
-study: .venv/ready-dev ## search learning rates and compare all variants on the demo set; two hours on two cores
+study: .venv/ready-dev ## search learning rates and compare all variants on the demo set; an hour and a half on two cores
 	$(BIN)/vop demo demo-study
 	$(BIN)/vop extract-frames demo-study/videos demo-study/out.h5 --size 48
 	$(BIN)/python benchmarks/learning_rates.py demo-study

@@ -23,7 +23,7 @@ def demo(
     ] = False,
     study: Annotated[
         bool,
-        typer.Option("--study", help="Tune all variants with three seeds and compare them: an hour or two."),
+        typer.Option("--study", help="Tune all variants with three seeds and compare them: about an hour."),
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides what the videos look like.")] = 0,
     overwrite: options.Overwrite = False,
