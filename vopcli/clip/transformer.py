@@ -120,7 +120,8 @@ class SelfAttention(nn.Module):
         if num_read is None:
             query, key, value = self._project(tokens, slice(None))
         else:
-            (query,) = self._project(tokens[:, :num_read], slice(width))
+            read = tokens[:, :num_read].contiguous()  # for a view torch copies the matrix, once a sequence
+            (query,) = self._project(read, slice(width))
             key, value = self._project(tokens, slice(width, None))
         mixed = attend(query, key, value, is_causal=self.is_causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # (N, L, D)

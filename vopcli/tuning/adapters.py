@@ -45,7 +45,8 @@ def attach_adapters(
         adapter = Adapter(width=width, hidden=hidden, scale=scale)
 
         def add(_: nn.Module, given: tuple[Any, ...], output: Tensor, adapter: nn.Module = adapter) -> Tensor:
-            return output + adapter(given[0][:, : output.shape[1]])  # the last layer may skip tokens
+            read = given[0][:, : output.shape[1]].contiguous()  # the last layer may skip tokens
+            return output + adapter(read)
 
         getattr(block, sublayer).register_forward_hook(add)
         adapters.append(adapter)
