@@ -29,7 +29,7 @@ _VERSION: Final = 2  # of what the videos show: those of a folder are all of one
 
 TUNED_INDEX: Final = "tuned.h5"
 TUNED_VARIANT: Final = Variant.P
-TUNED_EPOCHS: Final = 3
+TUNED_EPOCHS: Final = 5
 STUDY: Final = "study"  # folder of the runs of all variants, and of what they reached
 _RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
 
