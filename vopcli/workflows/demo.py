@@ -25,7 +25,7 @@ _MARK: Final = (
     "demo.json"  # tells a demo folder, and of which seed it is, from a folder that holds something else
 )
 _MARK_BYTES: Final = 4096
-_VERSION: Final = 2  # of what the videos show: those of a folder are all of one
+_VERSION: Final = 3  # of what the videos show: those of a folder are all of one
 
 TUNED_INDEX: Final = "tuned.h5"
 TUNED_VARIANT: Final = Variant.P
