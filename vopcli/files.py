@@ -26,7 +26,7 @@ def written_aside(path: Path, *, is_new: bool = False) -> Iterator[Path]:
         FileError: the folder cannot be written, the disk is full, or a file that ``is_new`` exists.
     """
     try:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
         os.close(handle)
     except OSError as error:
@@ -61,7 +61,13 @@ def _linked(aside: Path, path: Path) -> bool:
     return True
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in, unless they are there.
+
+    Raises:
+        OSError: one of them cannot be made.
+        NotADirectoryError: there is a file of its name.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:  # a file of that name, which nothing can lie below

@@ -237,7 +237,7 @@ def test_an_adapter_of_another_backbone_is_refused(folder: Path) -> None:
     write_safetensors(other, folder / "other.safetensors")
     done = vop("eval", "--weights", "other.safetensors")
     assert done.exit_code == 3
-    assert "was trained on another backbone" in done.stderr
+    assert "Error: runs/VoP-seed0/adapter.safetensors was trained on another backbone" in done.stderr
 
 
 def test_methods_counts_for_any_backbone(folder: Path) -> None:

@@ -130,12 +130,48 @@ def lstm(inputs: list[torch.Tensor], weights: Weights, name: str, ending: str) -
     return outputs
 
 
+def places(count: int, width: int) -> torch.Tensor:
+    table = torch.zeros(count, width, dtype=torch.float64)
+    for place in range(count):
+        for i in range(width):
+            angle = place / 10_000 ** (2 * (i // 2) / width)
+            table[place, i] = math.cos(angle) if i % 2 else math.sin(angle)
+    return table
+
+
+def encoder(inputs: list[torch.Tensor], weights: Weights, name: str) -> list[torch.Tensor]:
+    """Pre-norm layers with one head and ReLU, over inputs that know their place."""
+    tokens = [a + b for a, b in zip(inputs, places(len(inputs), len(inputs[0])), strict=True)]
+    for number in range(4):
+        own = f"{name}.{number}"
+        normed = [layer_norm(token, weights, f"{own}.norm1") for token in tokens]
+        mixed = attention(normed, weights, f"{own}.self_attn", heads=1, causal=False)
+        tokens = [a + b for a, b in zip(tokens, mixed, strict=True)]
+        for j, token in enumerate(tokens):
+            inner = weights[f"{own}.linear1.weight"] @ layer_norm(token, weights, f"{own}.norm2")
+            inner = (inner + weights[f"{own}.linear1.bias"]).clamp(min=0)
+            tokens[j] = token + weights[f"{own}.linear2.weight"] @ inner + weights[f"{own}.linear2.bias"]
+    return tokens
+
+
+def read_frames(cls_tokens: list[torch.Tensor], weights: Weights) -> list[torch.Tensor]:
+    """What the context module says of each frame; its tensors tell which of the three it is."""
+    if "lstm.weight_ih_l0" not in weights:
+        return encoder(cls_tokens, weights, "encoder.layers")
+    forward = lstm(cls_tokens, weights, "lstm", "")
+    if "lstm.weight_ih_l0_reverse" not in weights:
+        return forward
+    backward = lstm(cls_tokens[::-1], weights, "lstm", "_reverse")[::-1]
+    return [torch.cat(both) for both in zip(forward, backward, strict=True)]
+
+
 class VideoReference:
     """The vision side of VoP, P, C, F, P+F and C+F for one video of frames (F, 3, H, W)."""
 
     def __init__(self, weights: Weights, *, depth: int, heads: int, split: int | None) -> None:
         self.weights, self.depth, self.heads = weights, depth, heads
         self.split = depth if split is None else split
+        self.layers = list(range(depth))  # that get prompts
         self.generic: torch.Tensor | None = None  # (layers, P, D)
         self.position: torch.Tensor | None = None  # (layers, F, P, D)
         self.context: Weights | None = None  # weight_ih_l0, ..., generate.weight, generate.bias
@@ -143,15 +179,15 @@ class VideoReference:
         self.frame_embedding: torch.Tensor | None = None  # (F, D)
 
     def frame_prompts(self, k: int, cls_tokens: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-        prompts = [list(self.generic[k]) for _ in cls_tokens]
+        if k not in self.layers:
+            return [[] for _ in cls_tokens]
+        row = self.layers.index(k)
+        prompts = [list(self.generic[row]) for _ in cls_tokens]
         if self.position is not None:
             for j, own in enumerate(prompts):
-                own.extend(self.position[k][j])
+                own.extend(self.position[row][j])
         if self.context is not None:
-            forward = lstm(cls_tokens, self.context, "lstm", "")
-            backward = lstm(cls_tokens[::-1], self.context, "lstm", "_reverse")[::-1]
-            for j, own in enumerate(prompts):
-                said = torch.cat([forward[j], backward[j]])
+            for own, said in zip(prompts, read_frames(cls_tokens, self.context), strict=True):
                 made = self.context["generate.weight"] @ said + self.context["generate.bias"]
                 own.extend(made.reshape(-1, len(cls_tokens[0])))
         return prompts
@@ -182,13 +218,13 @@ class VideoReference:
         cls_tokens = [cls_token + self.frame_embedding[j] for j, (cls_token, _) in enumerate(states)]
         patches = [patch + self.frame_embedding[j] for j, (_, own) in enumerate(states) for patch in own]
         for k in range(self.split, self.depth):
-            prompts = list(self.joint[k - self.split])
+            deep = [own for own in self.layers if own >= self.split]
+            prompts = list(self.joint[deep.index(k)]) if k in deep else []
+            sequence = [*cls_tokens, *prompts, *patches]
+            if k == 0:
+                sequence = [layer_norm(token, self.weights, "visual.ln_pre") for token in sequence]
             sequence = layer(
-                [*cls_tokens, *prompts, *patches],
-                self.weights,
-                f"visual.transformer.resblocks.{k}",
-                self.heads,
-                causal=False,
+                sequence, self.weights, f"visual.transformer.resblocks.{k}", self.heads, causal=False
             )
             cls_tokens, patches = sequence[:frames], sequence[frames + len(prompts) :]
         return [(cls_tokens[j], patches[j * per_frame : (j + 1) * per_frame]) for j in range(frames)]

@@ -105,11 +105,17 @@ def model_of(variant: Variant, *, seed: int = 0) -> VideoTextModel:
     return VideoTextModel(clip, tuning, num_frames=FRAMES)
 
 
-def job_of(store: Path, folder: Path, variant: Variant = Variant.P_F, **changes: object) -> Job:
+def job_of(
+    store: Path,
+    folder: Path,
+    variant: Variant = Variant.P_F,
+    dtype: torch.dtype = torch.float32,
+    **changes: object,
+) -> Job:
     """A short training job with a validation that costs nothing."""
     settings = {"epochs": 3, "batch_size": 6, "lr": 3e-3, **changes}
     model = model_of(variant)
     config = TrainingConfig(**settings)  # type: ignore[arg-type]
     samples = samples_of(store)
     folder.mkdir(parents=True, exist_ok=True)
-    return Job(model, samples, config, torch.float32, folder, lambda: {"t2v R@1": 50.0})
+    return Job(model, samples, config, dtype, folder, lambda: {"t2v R@1": 50.0})

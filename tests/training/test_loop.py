@@ -12,7 +12,7 @@ import torch
 
 from tests.support.training import job_of, model_of
 from vopcli.config.choices import Variant
-from vopcli.errors import DataError
+from vopcli.errors import DataError, FileError
 from vopcli.progress import SilentProgress
 from vopcli.training import loop
 from vopcli.training.checkpoint import RunState, load_checkpoint, trained_tensors
@@ -65,7 +65,7 @@ def test_parts_of_a_batch_learn_what_the_whole_does(training_store: Path, tmp_pa
         torch.testing.assert_close(trained_tensors(parts.model)[name], tensor, rtol=0, atol=2e-4)
 
 
-@pytest.mark.parametrize("changes", [{}, {"augment": True, "micro_batch": 4}, {"checkpointing": True}])
+@pytest.mark.parametrize("changes", [{}, {"augment": True, "micro_batch": 4}])
 @pytest.mark.parametrize("stop_after", [2, 4, 7])
 def test_a_killed_run_ends_with_the_same_bits(
     training_store: Path,
@@ -128,8 +128,9 @@ def test_a_loss_that_is_not_finite_names_the_batch(training_store: Path, tmp_pat
     assert "lower the learning rate" in caught.value.hint
 
 
-def test_the_best_epoch_is_kept(training_store: Path, tmp_path: Path) -> None:
-    scores = iter([10.0, 30.0, 20.0])
+@pytest.mark.parametrize("last_score", [20.0, 30.0])  # of equals the first
+def test_the_best_epoch_is_kept(training_store: Path, tmp_path: Path, last_score: float) -> None:
+    scores = iter([10.0, 30.0, last_score])
     job = job_of(training_store, tmp_path / "run")
     job = dataclasses.replace(job, validate=lambda: {"t2v R@1": next(scores)})
     state = train(job, RunState({}), SilentProgress())
@@ -154,6 +155,39 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
         load_checkpoint(path, {}, model_of(Variant.VOP))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        torch.zeros(3),
+        {"version": 1, "tensors": 3, "settings": {}},
+        {"version": 1, "tensors": {}, "settings": [1]},
+    ],
+    ids=["a tensor", "tensors", "settings"],
+)
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, document: object) -> None:
+    torch.save(document, tmp_path / "last.ckpt")
+    with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+        load_checkpoint(tmp_path / "last.ckpt", {}, model_of(Variant.VOP))
+
+
+def test_a_checkpoint_that_cannot_be_written_whole_leaves_the_former(
+    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(training_store, tmp_path, epochs=1)
+    train(job, RunState({}), SilentProgress())
+    before = (tmp_path / "last.ckpt").read_bytes()
+
+    def fill_the_disk(document: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise RuntimeError("basic_ios::clear: iostream error")  # all that torch says of it
+
+    monkeypatch.setattr(torch, "save", fill_the_disk)
+    with pytest.raises(FileError, match=r"last\.ckpt cannot be used: it could not be written whole"):
+        train(job, RunState({}), SilentProgress())
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+    assert not list(tmp_path.glob(".last.ckpt*"))
 
 
 def test_the_log_says_how_long_the_loop_waited(training_store: Path, tmp_path: Path) -> None:

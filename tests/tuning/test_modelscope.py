@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.support.clip import random_state, tiny_clip
 from tests.support.reference import VideoReference, text_embedding
+from vopcli.cli.app import app
 from vopcli.clip.weights import Weights
 from vopcli.config.choices import Variant
 from vopcli.errors import WeightsError
-from vopcli.tuning.adapter_file import read_adapter, write_adapter
+from vopcli.tuning.adapter_file import read_adapter
 from vopcli.tuning.modelscope import read_any_adapter, read_modelscope
 from vopcli.workflows.tuned import load_tuned
 
@@ -71,7 +73,13 @@ def test_texts_and_videos_come_out_as_that_code_computes_them(tmp_path: Path) ->
 def test_it_becomes_a_small_adapter_file(tmp_path: Path) -> None:
     checkpoint(tmp_path / "vop.pth")
     adapter = read_any_adapter(tmp_path / "vop.pth")
-    write_adapter(tmp_path / "small.safetensors", adapter)
+    paths = [str(tmp_path / name) for name in ("vop.pth", "small.safetensors")]
+    done = CliRunner().invoke(app, ["weights", "convert", *paths])
+    assert done.exit_code == 0, done.output
+    shown = dict(line.split("\t") for line in done.stdout.splitlines() if "\t" in line)
+    count = f"{sum(tensor.size for tensor in adapter.tensors.values()):,}"
+    assert (shown["kind"], shown["variant"], shown["num_parameters"]) == ("vop-adapter", "VoP", count)
+    assert shown["backbone"] == adapter.fingerprint
     again = read_any_adapter(tmp_path / "small.safetensors")
     assert again.sha256 == adapter.sha256 == read_adapter(tmp_path / "small.safetensors").sha256
     assert again.fingerprint == adapter.fingerprint

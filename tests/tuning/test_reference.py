@@ -9,7 +9,7 @@ from torch import nn
 from tests.support.reference import VideoReference, text_embedding
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import Activation, Variant
+from vopcli.config.choices import Activation, ContextModule, Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.tuning.model import VideoTextModel
 
@@ -43,15 +43,17 @@ def build(variant: Variant, **changes: object) -> VideoTextModel:
     return model
 
 
-def reference_of(model: VideoTextModel, variant: Variant) -> VideoReference:
+def reference_of(model: VideoTextModel) -> VideoReference:
+    variant = model.tuning.variant
     weights = {name: tensor.detach() for name, tensor in model.clip.state_dict().items()}
-    split = TUNING.split_layer if variant in JOINT else None
+    split = model.tuning.split_layer if variant in JOINT else None
     reference = VideoReference(weights, depth=SHAPE.vision_layers, heads=SHAPE.vision_heads, split=split)
+    reference.layers = model.tuning.prompted_layers(SHAPE.vision_layers)
     tensors = dict(model.named_parameters())
     shallow = "vision_prompts.shallow.sources" if variant in JOINT else "vision_prompts.sources"
-    reference.generic = tensors[f"{shallow}.0.table"]
+    reference.generic = tensors.get(f"{shallow}.0.table")
     if variant in {Variant.P, Variant.P_F}:
-        reference.position = tensors[f"{shallow}.1.table"]
+        reference.position = tensors.get(f"{shallow}.1.table")
     if variant in {Variant.C, Variant.C_F}:
         prefix = f"{shallow}.1."
         own = {
@@ -64,10 +66,20 @@ def reference_of(model: VideoTextModel, variant: Variant) -> VideoReference:
     return reference
 
 
-@pytest.mark.parametrize("variant", PROMPTED)
-def test_videos_agree_with_the_plain_loops(variant: Variant) -> None:
-    model = build(variant)
-    reference = reference_of(model, variant)
+@pytest.mark.parametrize(
+    ("variant", "changes"),
+    [
+        *((variant, {}) for variant in PROMPTED),
+        *((Variant.C, {"context_module": kind}) for kind in (ContextModule.LSTM, ContextModule.TRANSFORMER)),
+        *((variant, {"layers": layers}) for variant in PROMPTED for layers in ("1,3", "2,4")),
+        *((variant, {"layers": "4"}) for variant in sorted(JOINT)),
+        *((variant, {"split_layer": 0}) for variant in sorted(JOINT)),
+    ],
+    ids=str,
+)
+def test_videos_agree_with_the_plain_loops(variant: Variant, changes: dict[str, object]) -> None:
+    model = build(variant, sides=Sides.VISUAL, **changes)  # which has more layers than the text tower
+    reference = reference_of(model)
     side = SHAPE.image_resolution
     videos = torch.randn(VIDEOS, FRAMES, 3, side, side, dtype=torch.float64)
     with torch.no_grad():

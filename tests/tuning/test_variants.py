@@ -192,9 +192,15 @@ def test_p_with_all_rows_alike_is_plain_vop() -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", PROMPTED)
-def test_only_plain_vop_forgets_the_order_of_frames(variant: Variant) -> None:
-    model = build(variant)
+@pytest.mark.parametrize(
+    ("variant", "module"),
+    [
+        *((variant, ContextModule.BILSTM) for variant in PROMPTED),
+        *((Variant.C, one) for one in ContextModule),
+    ],
+)
+def test_only_plain_vop_forgets_the_order_of_frames(variant: Variant, module: ContextModule) -> None:
+    model = build(variant, context_module=module)
     frames = videos().double()
     with torch.no_grad():
         forward, backward = model.encode_video(frames), model.encode_video(frames.flip(1))
@@ -246,11 +252,11 @@ def test_gradients_agree_with_finite_differences(variant: Variant) -> None:
             model.clip.encode_text(texts(), model._text_hook)
             @ model.clip.encode_image(frames.flatten(0, 1), model._vision_hook).T
         )
-        return similarity.pow(2).mean()
+        return similarity.pow(2).mean().log()
 
     value = loss() + 0 * model.clip.logit_scale
     value.backward()
-    step = 1e-6
+    step = 1e-7  # a longer one may carry an adapter's ReLU over its kink
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -262,10 +268,10 @@ def test_gradients_agree_with_finite_differences(variant: Variant) -> None:
             parameter.sub_(direction, alpha=2 * step)
             below = loss()
             parameter.add_(direction, alpha=step)
-            expected = (above - below) / (2 * step)
-            found = (parameter.grad * direction).sum()
-            scale = max(1.0, abs(float(expected)))
-            assert abs(float(found - expected)) < 1e-4 * scale, name
+            expected = float(above - below) / (2 * step)
+            found = float((parameter.grad * direction).sum())
+            assert abs(expected) > 1e-5, f"{name}: too little to tell from no gradient"
+            assert found == pytest.approx(expected, rel=1e-3), name
 
 
 @pytest.mark.parametrize("variant", sorted(JOINT | {Variant.P, Variant.C, Variant.VOP}))
@@ -288,13 +294,25 @@ def test_layers_that_are_not_there_are_refused(layers: str, match: str) -> None:
         TuningConfig(layers=layers).prompted_layers(4)
 
 
-@pytest.mark.parametrize("variant", PROMPTED)
-def test_some_layers_may_stay_without_prompts(variant: Variant) -> None:
-    model = fresh(variant, layers="1,3")
-    with torch.no_grad():
-        found = model.encode_video(videos())
-        assert torch.isfinite(found).all()
-        assert torch.isfinite(model.encode_text(texts())).all()
+@pytest.mark.parametrize(
+    ("variant", "layers", "num_vision"),
+    [
+        (Variant.VOP, "1,3", 2 * 3),
+        (Variant.P, "1,3", 2 * (1 + 2 * FRAMES)),
+        (Variant.F, "1,3", 2 * 3 + FRAMES),
+        (Variant.F, "1", 3 + FRAMES),
+        (Variant.P_F, "1,3", 1 + 2 * FRAMES + 3 + FRAMES),
+    ],
+)
+def test_layers_without_prompts_train_none(variant: Variant, layers: str, num_vision: int) -> None:
+    model = fresh(variant, layers=layers)
+    assert num_trained(model.vision_prompts) == num_vision * SHAPE.vision_width
+    assert num_trained(model.text_prompts) == len(layers.split(",")) * 3 * SHAPE.text_width
+
+
+@pytest.mark.parametrize("changes", [{"split_layer": 0}, {"layers": "3"}])
+def test_no_context_is_read_where_no_shallow_layer_has_prompts(changes: dict[str, object]) -> None:
+    assert not any("reader" in name for name, _ in fresh(Variant.C_F, **changes).named_parameters())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -145,6 +146,18 @@ def test_automatic_choices() -> None:
     expected = Precision.BF16 if has_fast_bf16(cpuinfo) else Precision.FP32
     assert choose_precision("auto", torch.device("cpu")) is expected
     assert choose_precision(Precision.FP16, torch.device("cpu")) is Precision.FP16
+
+
+@pytest.mark.parametrize(("capability", "expected"), [(7, Precision.FP16), (8, Precision.BF16)])
+def test_a_gpu_that_only_imitates_bfloat16_gets_float16(
+    capability: int, expected: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_supported(including_emulation: bool = True) -> bool:
+        return capability >= 8 or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    assert choose_precision("auto", torch.device("cuda:0")) is expected
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def evaluate(
     max_tokens: options.MaxTokens = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
+    precision: options.PrecisionSetting = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     html: options.Html = None,
@@ -62,7 +63,7 @@ def evaluate(
         "allow_missing": allow_missing,
         "max_tokens": max_tokens,
     }
-    given = {"backbone": {"weights": weights}, "data": data}
+    given = {"backbone": {"weights": weights}, "data": data, "training": {"precision": precision}}
     settings = override(load_config(config, preset=preset), given, assignments or ())
     save = SaveRequest(save_sims, bank, overwrite) if save_sims else None
     request = EvaluateRequest(settings, targets or [], split, ties, device, save, parse_pooling(pooling))

@@ -21,6 +21,10 @@ Device = Annotated[
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", help="auto: bf16 or fp16 where the machine is good at it.")
 ]
+PrecisionSetting = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="Number format of the frozen weights and the products. Default: auto."),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Decoding processes; one a usable core unless given.")
 ]

@@ -56,8 +56,9 @@ def search(
 
     Prints score (cosine), time of the best frame, and file: a table on a terminal, tab-separated values
     otherwise. With - each query is answered as soon as it is read, and its answers begin with the query as a
-    column of their own; empty lines are skipped. A query of more than 77 tokens is cut. With another pooling
-    than mean, scores are means of cosines with frames, and each search reads all frames of the index.
+    column of their own; empty lines are skipped. A query that is longer than the model's context (77 tokens,
+    less where prompts take some) is cut. With another pooling than mean, scores are means of cosines with
+    frames, and each search reads all frames of the index.
     """
     show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
     if query != "-" and not query.strip():

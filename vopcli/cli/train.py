@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import ContextModule, Precision, Sides, Variant
+from vopcli.config.choices import ContextModule, Sides, Variant
 from vopcli.config.published import said
 from vopcli.config.schema import Config
-from vopcli.errors import ConfigError, UsageError
+from vopcli.errors import EXIT_INTERRUPTED, ConfigError, UsageError
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def train(
     ] = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
-    precision: Annotated[Precision | None, typer.Option(help="Number format of the frozen weights.")] = None,
+    precision: options.PrecisionSetting = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
@@ -119,12 +119,19 @@ def train(
     }
     from vopcli.config.load import load_config, override
 
+    if resume and overwrite:
+        raise UsageError(
+            "--resume goes on with a run, --overwrite starts it anew: not both", hint="leave one out"
+        )
     base = override(load_config(config, preset=preset), {}, assignments or ())
     runs = _runs(base, given, variant, seeds)
-    from vopcli.workflows.train import TrainRequest
+    from vopcli.workflows.train import TrainRequest, check
 
     requests = [TrainRequest(one, device, resume=resume, overwrite=overwrite) for one in runs]
-    _do(requests, console.progress(quiet=quiet), dry_run=dry_run, as_json=as_json)
+    progress = console.progress(quiet=quiet)
+    if not dry_run:
+        check(requests, progress)
+    _do(requests, progress, dry_run=dry_run, as_json=as_json)
 
 
 def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
@@ -154,14 +161,16 @@ def _run(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
     try:
         return run(prepare(request, progress), progress)
     except KeyboardInterrupt:
-        console.say("Add --resume to go on from the last checkpoint.")
-        raise
+        console.say(
+            "Interrupted. What was finished is kept; the same command with --resume goes on from there."
+        )
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _runs(
     base: Config, given: dict[str, dict[str, Any]], variants: str | None, seeds: str | None
 ) -> list[Config]:
-    """Return the settings of each run that was asked for.
+    """Return the settings of each run that was asked for; one that is named twice is one run.
 
     Raises:
         UsageError: a variant or seed that is none.
@@ -180,6 +189,7 @@ def _runs(
         sections = {**given, "tuning": {**given["tuning"], "variant": name}}
         sections["training"] = {**given["training"], "seed": number}
         runs.append(override(base, sections))
+    runs = list(dict.fromkeys(runs))
     if not runs:
         raise ConfigError("no variant is named", hint=f"known are {_VARIANTS}")
     return runs

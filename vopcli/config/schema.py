@@ -108,7 +108,8 @@ class TuningConfig:
             found.update(range(int(first), int(last or first) + 1))
         if not found or min(found) < 1 or max(found) > depth:
             raise ConfigError(
-                f"tuning.layers {self.layers!r} does not lie within 1-{depth}", hint="count from 1"
+                f"tuning.layers {self.layers!r} does not lie within 1-{depth}, the layers of a tower",
+                hint="count from 1; where the towers differ, --sides names the one that gets prompts",
             )
         return [layer - 1 for layer in sorted(found)]
 

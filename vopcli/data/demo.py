@@ -23,8 +23,8 @@ NUM_FRAMES: Final = 36  # 12 segments of 3: their middles are the same frames fo
 _OVERSAMPLING: Final = 4  # edges are smoothed by drawing 4 x 4 points a pixel
 _CODEC_OPTIONS: Final = {"preset": "veryfast", "crf": "20", "threads": "1"}
 # Films are hazy, and still pictures clear. What was trained on stills and then sees films that look the same
-# leaves prompts of the vision tower nothing to do but to tell directions, which a mean over frames forgets:
-# those of plain VoP then gained nothing beside its text prompts. Through the haze they do, as on real footage.
+# leaves the vision tower's prompts nothing to do but to tell directions, which a mean over frames forgets:
+# those of plain VoP gained nothing beside its text prompts. Through haze they do, as on real footage.
 _HAZE_CLARITY: Final = 0.5
 _HAZE_LEVEL: Final = 100.0  # of 255; what shines through adds to it
 _BT601: Final = 6  # the colour matrix of small pictures, said in the file so that no player has to guess

@@ -18,6 +18,7 @@ from vopcli.config.choices import ContextModule
 
 _TRANSFORMER_LAYERS = 4  # as in the paper's ablation
 _HEAD_WIDTH = 64  # as in CLIP
+_LONGEST_WAVE = 10_000.0  # in places, of the sines that tell them apart
 
 
 class Recurrent(nn.Module):
@@ -37,7 +38,10 @@ class Recurrent(nn.Module):
 
 
 class Attentive(nn.Module):
-    """A small transformer over the frames."""
+    """A small transformer over the frames, whose places are added as sines, since attention knows no order.
+
+    The paper does not say how its own tells them apart: this is ours, and trains nothing.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,7 +53,14 @@ class Attentive(nn.Module):
 
     def forward(self, cls_tokens: Tensor) -> Tensor:
         """Map (B, F, D) to (B, F, out_width)."""
-        return self.encoder(cls_tokens)
+        return self.encoder(cls_tokens + place_sines(*cls_tokens.shape[1:]).to(cls_tokens))
+
+
+def place_sines(length: int, width: int) -> Tensor:
+    """Return the sines and cosines of places (Vaswani et al., section 3.5): (length, width) float32."""
+    rates = _LONGEST_WAVE ** (-torch.arange(0, width, 2) / width)  # (width / 2,) radians a place
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
 
 
 READERS: dict[ContextModule, Callable[[int], Recurrent | Attentive]] = {

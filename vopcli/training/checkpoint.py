@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import warnings
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class RunState:
         best: metrics of the best epoch so far, empty before the first.
         best_tensors: what was trained, as it was then.
         log_bytes: length of the log when this was written; what a killed run logged after it is cut off.
+        seconds: what the training took so far, of all the sessions that it was done in.
         settings: what the run was started with; a run goes on only with the same.
     """
 
@@ -40,6 +42,7 @@ class RunState:
     best: dict[str, Any] = field(default_factory=dict)
     best_tensors: dict[str, Tensor] = field(default_factory=dict)
     log_bytes: int = 0
+    seconds: float = 0.0
 
 
 def trained_tensors(model: VideoTextModel) -> dict[str, Tensor]:
@@ -66,10 +69,17 @@ def load_trained(model: VideoTextModel, tensors: dict[str, Tensor]) -> None:
 
 
 def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:
-    """Write the run's state and what it has trained so far."""
+    """Write the run's state and what it has trained so far.
+
+    Raises:
+        FileError: the file cannot be written whole; the former one is kept.
+    """
     document = {"version": VERSION, "tensors": trained_tensors(model), **vars(state)}
     with written_aside(path) as aside:
-        torch.save(document, aside)
+        try:
+            torch.save(document, aside)
+        except RuntimeError as error:  # torch's writer has no other for a disk that is full
+            raise FileError(path, OSError(errno.EIO, "it could not be written whole")) from error
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel) -> RunState:
@@ -100,6 +110,14 @@ def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel)
         load_trained(model, tensors)
     except OSError as error:
         raise FileError(path, error) from error
-    except (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
         raise DataError(f"{path} is damaged: {error}", hint="start the run anew with --overwrite") from error
     return state

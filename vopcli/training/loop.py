@@ -26,6 +26,7 @@ from vopcli.training.checkpoint import RunState, save_checkpoint, trained_tensor
 from vopcli.training.losses import backward_in_parts
 from vopcli.training.optim import build_optimizer, build_schedule
 from vopcli.training.run_log import RunLog
+from vopcli.tuning.memory import is_out_of_memory
 from vopcli.tuning.model import VideoTextModel
 
 CHECKPOINT_NAME = "last.ckpt"
@@ -92,11 +93,6 @@ class BatchTooLargeError(VopError):
     exit_code = 3
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device or the machine had no memory left; torch has no error of its own for the latter."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def train(job: Job, state: RunState, progress: Progress) -> RunState:
     """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
 
@@ -133,6 +129,7 @@ class _Loop:
             self.scaler.load_state_dict(state.scaler)
         self.trained = [item for item in job.model.parameters() if item.requires_grad]
         self.saved = time.perf_counter()
+        self.began = self.saved - state.seconds
         self.encode_text, self.encode_video = job.model.encode_text, job.model.encode_video
         if config.compile:
             self.encode_text, self.encode_video = (
@@ -160,13 +157,12 @@ class _Loop:
                 window.waited_seconds += reader.waited_seconds
                 reader.waited_seconds = 0.0
                 values: dict[str, float] = {}
-                if time.perf_counter() - window.began >= LOG_SECONDS:
+                is_last = self.state.step == (epoch + 1) * job.steps_per_epoch
+                if is_last or time.perf_counter() - window.began >= LOG_SECONDS:
                     values, window = window.values(self._lr), Window()
                     log.write(self.state.step, "train", {"epoch": epoch, **values})
                 self._save_now_and_then(log)
                 yield values
-        if window.steps:
-            log.write(self.state.step, "train", {"epoch": epoch, **window.values(self._lr)})
 
     def step(self, batch: Batch) -> float:
         """Learn from one batch and return its loss.
@@ -189,8 +185,10 @@ class _Loop:
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        with torch.no_grad():
-            self.job.model.clip.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        logit_scale = self.job.model.clip.logit_scale
+        if logit_scale.requires_grad:
+            with torch.no_grad():
+                logit_scale.clamp_(max=MAX_LOGIT_SCALE)
         self.state.step += 1
         return value
 
@@ -266,6 +264,7 @@ class _Loop:
     def _save(self, log: RunLog) -> None:
         self.state.optimizer, self.state.scaler = self.optimizer.state_dict(), self.scaler.state_dict()
         self.state.log_bytes = log.num_bytes
+        self.state.seconds = time.perf_counter() - self.began
         save_checkpoint(self.job.folder / CHECKPOINT_NAME, self.state, self.job.model)
         self.saved = time.perf_counter()
 

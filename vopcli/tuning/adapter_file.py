@@ -35,6 +35,7 @@ class Adapter:
         recipe: how the frames it was trained on, or the middle candidates of these, were sampled and resized.
         tensors: by the names of the model's parameters.
         max_tokens: longest caption it was trained on, longer ones were cut; None: not known.
+        source: what messages call it: the file it was read from.
     """
 
     tuning: TuningConfig
@@ -43,6 +44,7 @@ class Adapter:
     recipe: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
     max_tokens: int | None = None
+    source: str = "the adapter"
 
     @property
     def sha256(self) -> str:
@@ -110,6 +112,7 @@ def read_adapter(path: Path) -> Adapter:
             recipe,
             tensors,
             None if max_tokens is None else int(max_tokens),
+            str(file),
         )
     except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(f"{file} is damaged: {error}", hint=_HINT) from error

@@ -92,6 +92,7 @@ def read_modelscope(path: Path) -> Adapter:
             "text_prompts.table": np.array(text, np.float32),
             "vision_prompts.sources.0.table": np.array(video[:, 0], np.float32),
         },
+        source=str(path),
     )
 
 

@@ -34,14 +34,31 @@ def build_parts(tuning: TuningConfig, clip: Clip, *, num_frames: int) -> Parts:
     Raises:
         ConfigError: the sizes contradict each other or the backbone's.
     """
-    problems = list(_problems(tuning, clip.shape))
-    if problems:
-        raise ConfigError("; ".join(problems), hint="change them in vop.yaml or by their options")
+    check_sizes(tuning, clip.shape)
     clip.requires_grad_(requires_grad=False)
     for name in selected_tensors(tuning.variant, clip.shape):
         clip.get_parameter(name).requires_grad_()
     build = PARTS.get(tuning.variant)
     return build(tuning, clip, num_frames) if build else {}
+
+
+def check_sizes(tuning: TuningConfig, shape: ClipShape) -> None:
+    """Refuse sizes that no model of ``shape`` can have.
+
+    Raises:
+        ConfigError: they contradict each other or the backbone's.
+    """
+    if problems := list(_problems(tuning, shape)):
+        raise ConfigError("; ".join(problems), hint="change them in vop.yaml or by their options")
+    if PARTS.get(tuning.variant) is _prompts:
+        for depth in _prompted_depths(tuning, shape):
+            tuning.prompted_layers(depth)
+
+
+def _prompted_depths(tuning: TuningConfig, shape: ClipShape) -> list[int]:
+    """Return how many layers each tower has that gets prompts."""
+    depths = {Sides.TEXT: shape.text_layers, Sides.VISUAL: shape.vision_layers}
+    return [depth for side, depth in depths.items() if tuning.sides in {side, Sides.BOTH}]
 
 
 def _problems(tuning: TuningConfig, shape: ClipShape) -> Iterator[str]:
@@ -89,8 +106,9 @@ def _prompts(tuning: TuningConfig, clip: Clip, num_frames: int) -> Parts:
 def _vision_prompts(tuning: TuningConfig, shape: ClipShape, num_frames: int) -> nn.Module:
     joint = tuning.variant in JOINT
     depth = tuning.split_layer if joint else shape.vision_layers
-    layers = [layer for layer in tuning.prompted_layers(shape.vision_layers) if layer < depth]
-    sources = _sources(tuning, shape, len(layers), num_frames)
+    prompted = tuning.prompted_layers(shape.vision_layers)
+    layers = [layer for layer in prompted if layer < depth]
+    sources = _sources(tuning, shape, len(layers), num_frames) if layers else []
     shallow = FramePrompts(sources, depth=shape.vision_layers, layers=layers, frames=num_frames)
     if not joint:
         return shallow
@@ -98,6 +116,7 @@ def _vision_prompts(tuning: TuningConfig, shape: ClipShape, num_frames: int) -> 
         shallow,
         depth=shape.vision_layers,
         split_layer=depth,
+        layers=[layer for layer in prompted if layer >= depth],
         prompts=tuning.prompt_length,
         width=shape.vision_width,
     )

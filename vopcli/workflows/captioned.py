@@ -13,7 +13,7 @@ from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.schema import Config, DataConfig
 from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
 from vopcli.data.annotations.registry import splits_below
-from vopcli.data.annotations.select import require_complete
+from vopcli.data.annotations.select import overlaps, require_complete
 from vopcli.data.frame_store import FrameStore, StoredVideo
 from vopcli.data.recipe import other_frames
 from vopcli.data.samplers import WHOLE, parse_sampling
@@ -81,7 +81,8 @@ def open_captioned(
 
     Args:
         config: names them.
-        progress: told where the store holds other frames than the settings ask for.
+        progress: told where the store holds other frames than the settings ask for, and of videos that are
+            in two splits.
         resolution: side of the frames that the model takes, in pixels.
         split: the one that will be used; None: those for training.
 
@@ -113,6 +114,9 @@ def open_captioned(
         )
     _compare_frames(config.data, store, progress)
     annotations = _annotations(config.data, store, split)
+    for earlier, later, note in overlaps(annotations):
+        if split in {None, earlier, later}:
+            progress.warn(f"{annotations.name}: {note}")
     return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
 
 

@@ -13,7 +13,7 @@ from vopcli.config.choices import Variant
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
 from vopcli.data.demo_scenes import OPPOSITES
-from vopcli.progress import Progress
+from vopcli.progress import Progress, SilentProgress
 from vopcli.workflows.captioned import Captions, tokenise
 from vopcli.workflows.demo import CAPTIONS, SETTINGS, STORE
 from vopcli.workflows.load import DTYPES
@@ -83,12 +83,13 @@ def demo_config(folder: Path, variant: Variant, *, epochs: int, seed: int = 0) -
 def score(prepared: Prepared) -> DemoScore:
     """Measure a model, as it is now, on the demo's test videos."""
     model, data = prepared.model.eval(), prepared.data
-    dtype = DTYPES[prepared.precision]
+    dtype, quiet = DTYPES[prepared.precision], SilentProgress()
     captions = tokenise(data, data.annotations.split(TEST), max_tokens=model.max_tokens)
-    embedded = embed(model, data.store, captions, dtype)
+    embedded = embed(model, data.store, captions, dtype, progress=quiet)
     opposite = tuple(_opposite(text) for text in captions.texts)
     tokens, _ = Tokenizer().tokenize(opposite, max_tokens=model.max_tokens)
-    against = embed(model, data.store, replace(captions, texts=opposite, tokens=tokens), dtype)
+    swapped = replace(captions, texts=opposite, tokens=tokens)
+    against = embed(model, data.store, swapped, dtype, progress=quiet)
     metrics = measure(embedded, captions)
     return DemoScore(
         metrics.t2v.recall_percent[1], metrics.v2t.recall_percent[1], _direction(captions, embedded, against)

@@ -13,6 +13,7 @@ from vopcli.config.choices import Sides, Variant
 from vopcli.config.load import build_config
 from vopcli.config.schema import TuningConfig
 from vopcli.data.recipe import other_frames
+from vopcli.data.samplers import parse_sampling
 from vopcli.errors import DataError
 from vopcli.progress import Progress
 from vopcli.retrieval.index_meta import IndexMeta
@@ -76,7 +77,8 @@ def check_adapter(
     """Check that the adapter is the index's, and say where its frames were made in another way.
 
     Raises:
-        DataError: the index was made with another adapter, or the adapter on another backbone.
+        DataError: the index was made with another adapter, or the adapter on another backbone or another
+            number of frames.
     """
     if earlier and earlier.adapter.get("sha256") != meta.adapter.get("sha256"):
         held = f"with an adapter ({earlier.variant})" if earlier.adapter else "without an adapter"
@@ -90,6 +92,12 @@ def check_adapter(
         raise DataError(
             f"{request.adapter} was trained on another backbone than {request.weights}",
             hint="name the weights it was trained on with --weights",
+        )
+    num_frames = parse_sampling(str(meta.recipe["sampling"])).num_stored
+    if num_frames not in {None, adapter.num_frames}:
+        raise DataError(
+            f"{request.adapter} was tuned on {adapter.num_frames} frames a video, these have {num_frames}",
+            hint=f"take as many frames, with --num-frames {adapter.num_frames}, or another adapter",
         )
     if differences := other_frames(adapter.recipe, meta.recipe):
         progress.warn(

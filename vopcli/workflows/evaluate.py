@@ -91,7 +91,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
                 own_data = _with_budget(target, adapter, data, model.max_tokens, progress)
                 num_trained = sum(tensor.size for tensor in adapter.tensors.values())
             about = {"target": target, "num_trained": num_trained}
-            results.append(_measure(about, model, own_data, bank, request, dtype))
+            results.append(_measure(about, model, own_data, bank, request, dtype, progress))
             task.advance()
     return results
 
@@ -169,9 +169,10 @@ def _measure(
     bank: BankSource | None,
     request: EvaluateRequest,
     dtype: torch.dtype,
+    progress: Progress,
 ) -> dict[str, Any]:
     captions = tokenise(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
-    embedded = embed(model, data.store, captions, dtype, request.pooling)
+    embedded = embed(model, data.store, captions, dtype, progress=progress, pooling=request.pooling)
     metrics = measure(embedded, captions, request.ties)
     result = {
         **about,
@@ -180,7 +181,7 @@ def _measure(
         "answers": _answers(embedded, captions),
     }
     if request.save:
-        save_similarities(request.save, bank, model, result, (embedded, captions), dtype)
+        save_similarities(request.save, bank, model, result, (embedded, captions), dtype, progress)
     return result
 
 

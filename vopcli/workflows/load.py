@@ -22,10 +22,11 @@ from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
 from vopcli.data.transforms import resize_and_crop
-from vopcli.errors import UsageError, VopError
+from vopcli.errors import UsageError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.tuning.adapter_file import Adapter
+from vopcli.tuning.memory import in_batches
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.tuned import load_tuned
@@ -37,7 +38,6 @@ DTYPES: Final = {
     Precision.BF16: torch.bfloat16,
     Precision.FP16: torch.float16,
 }
-_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 class Model:
@@ -91,15 +91,17 @@ class Model:
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"need a list of strings, got {type(texts).__name__}")
-        self._tokenizer = self._tokenizer or Tokenizer()
+        tokenizer = self._tokenizer = self._tokenizer or Tokenizer()
         out = np.empty((len(texts), self.shape.embed_dim), np.float32)
-        for begin in range(0, len(texts), _TEXTS):
-            ids, _ = self._tokenizer.tokenize(
-                texts[begin : begin + _TEXTS], max_tokens=self.module.max_tokens
-            )
+
+        def encode(batch: slice) -> None:
+            ids, _ = tokenizer.tokenize(texts[batch], max_tokens=self.module.max_tokens)
             with torch.inference_mode():
-                tokens = torch.from_numpy(ids).to(self.device)
-                out[begin : begin + _TEXTS] = _to_numpy(self.module.encode_text(tokens))
+                out[batch] = _to_numpy(self.module.encode_text(torch.from_numpy(ids).to(self.device)))
+
+        in_batches(
+            encode, len(texts), batch_size=_TEXTS, device=self.device, progress=self._progress, unit="text"
+        )
         return out
 
     def encode_video(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -148,33 +150,23 @@ class Model:
         With an adapter the frames are those of whole videos, one after the other.
 
         Raises:
-            VopError: there is not enough memory even for one frame.
+            VopError: there is not enough memory even for one frame, or with an adapter for one video.
             RuntimeError: the model failed in another way.
-            MemoryError: never; it is turned into a VopError.
         """
         out = np.empty((len(frames), self.shape.embed_dim), np.float32)
-        done = 0
-        unit = self.num_frames or 1
-        while done < len(frames):
-            chunk = frames[done : done + max(self.batch_size // unit, 1) * unit]
-            try:
-                out[done : done + len(chunk)] = self._forward(chunk)
-                done += len(chunk)
-            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-                if not _is_out_of_memory(error):
-                    raise
-                if len(chunk) <= unit:
-                    held = "video" if self.num_frames else "frame"
-                    raise VopError(
-                        f"{self.device} has not enough memory for a single {held}", hint="use --device cpu"
-                    ) from error
-                self.batch_size = (len(chunk) + 1) // 2
-            else:
-                continue
-            # outside the handler, where the error would still hold the memory of the failed batch
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self._progress.warn(f"memory ran out: going on with batches of {self.batch_size} frames")
+
+        def encode(batch: slice) -> None:
+            out[batch] = self._forward(frames[batch])
+
+        self.batch_size = in_batches(
+            encode,
+            len(frames),
+            batch_size=self.batch_size,
+            device=self.device,
+            progress=self._progress,
+            unit="frame",
+            at_least=self.num_frames or 1,
+        )
         return out
 
     def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -248,7 +240,7 @@ def choose_precision(name: str | Precision, device: torch.device) -> Precision:
         return precision
     if device.type == "cuda":
         with torch.cuda.device(device):
-            is_good = torch.cuda.is_bf16_supported()
+            is_good = torch.cuda.is_bf16_supported(including_emulation=False)
             return Precision.BF16 if is_good else Precision.FP16
     if device.type == "mps":
         return Precision.FP16
@@ -275,12 +267,6 @@ def _cpuinfo() -> str:
         return Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(word in str(error).lower() for word in _OUT_OF_MEMORY)
 
 
 def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:

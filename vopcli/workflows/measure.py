@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from vopcli.clip.vision import normalise
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
+from vopcli.progress import Progress
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns
 from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError
 from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.pooling import MEAN, Pooling, pooled_rows
+from vopcli.tuning.memory import in_batches
 from vopcli.tuning.model import VideoTextModel, pool_frames
 from vopcli.workflows.captioned import Captions
 
@@ -56,36 +58,57 @@ def embed(
     store: FrameStore,
     captions: Captions,
     dtype: torch.dtype,
+    *,
+    progress: Progress,
     pooling: Pooling = MEAN,
 ) -> Embedded:
-    """Embed the captions and videos of a split; products are computed in ``dtype``."""
+    """Embed the captions and videos of a split; products are computed in ``dtype``.
+
+    Raises:
+        VopError: there is not enough memory even for one video.
+    """
     device = next(model.parameters()).device
     video = np.empty((len(captions.videos), model.clip.shape.embed_dim), np.float32)
     all_frames = None
     if pooling != MEAN:
         all_frames = np.empty((len(video), captions.videos[0].num_frames, video.shape[1]), np.float32)
     size = store.recipe.size
+
+    def encode(batch: slice) -> None:
+        part = captions.videos[batch]
+        frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
+        store.read_batch(part, frames)
+        pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
+        embedded = model.encode_frames(pixels)  # (B, F, E)
+        video[batch] = pool_frames(embedded).cpu().numpy()
+        if all_frames is not None:
+            all_frames[batch] = embedded.cpu().numpy()
+
     with _inference(device, dtype):
-        for start in range(0, len(video), VIDEOS_AT_A_TIME):
-            part = captions.videos[start : start + VIDEOS_AT_A_TIME]
-            frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
-            store.read_batch(part, frames)
-            pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
-            embedded = model.encode_frames(pixels)  # (B, F, E)
-            video[start : start + len(part)] = pool_frames(embedded).cpu().numpy()
-            if all_frames is not None:
-                all_frames[start : start + len(part)] = embedded.cpu().numpy()
-    return Embedded(embed_texts(model, captions, dtype), video, all_frames, pooling)
+        in_batches(
+            encode, len(video), batch_size=VIDEOS_AT_A_TIME, device=device, progress=progress, unit="video"
+        )
+    return Embedded(embed_texts(model, captions, dtype, progress=progress), video, all_frames, pooling)
 
 
-def embed_texts(model: VideoTextModel, captions: Captions, dtype: torch.dtype) -> NDArray[np.float32]:
-    """Embed captions (Q, E), L2-normalised; products are computed in ``dtype``."""
+def embed_texts(
+    model: VideoTextModel, captions: Captions, dtype: torch.dtype, *, progress: Progress
+) -> NDArray[np.float32]:
+    """Embed captions (Q, E), L2-normalised; products are computed in ``dtype``.
+
+    Raises:
+        VopError: there is not enough memory even for one caption.
+    """
     device = next(model.parameters()).device
     text = np.empty((len(captions.texts), model.clip.shape.embed_dim), np.float32)
+
+    def encode(batch: slice) -> None:
+        text[batch] = model.encode_text(torch.from_numpy(captions.tokens[batch]).to(device)).cpu().numpy()
+
     with _inference(device, dtype):
-        for start in range(0, len(text), TEXTS_AT_A_TIME):
-            tokens = torch.from_numpy(captions.tokens[start : start + TEXTS_AT_A_TIME]).to(device)
-            text[start : start + len(tokens)] = model.encode_text(tokens).cpu().numpy()
+        in_batches(
+            encode, len(text), batch_size=TEXTS_AT_A_TIME, device=device, progress=progress, unit="caption"
+        )
     return text
 
 

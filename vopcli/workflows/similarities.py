@@ -14,7 +14,7 @@ from vopcli.config.schema import Config
 from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit
 from vopcli.errors import DataError, UsageError
 from vopcli.hdf5 import read_format_name
-from vopcli.progress import SilentProgress
+from vopcli.progress import Progress, SilentProgress
 from vopcli.retrieval.similarity_file import FORMAT, Similarities, write_similarities
 from vopcli.tuning.model import VideoTextModel
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
@@ -94,6 +94,7 @@ def save_similarities(
     result: Mapping[str, Any],
     test: tuple[Embedded, Captions],
     dtype: torch.dtype,
+    progress: Progress,
 ) -> None:
     """Write the scores of a test, of the bank with the test's videos, and of both with those of validation.
 
@@ -104,6 +105,7 @@ def save_similarities(
         result: the document of ``vop eval --json``.
         test: what was measured.
         dtype: what products are computed in.
+        progress: told where memory gave out.
 
     Raises:
         FileError: the file exists by now, or the disk is full.
@@ -124,8 +126,10 @@ def save_similarities(
     else:
         kept = tokenise(bank.data, thin_out(bank.train, request.num_bank), max_tokens=captions.max_tokens)
         val_captions = tokenise(bank.data, bank.val, max_tokens=captions.max_tokens)
-        text = embed_texts(model, kept, dtype)
-        val_embedded = embed(model, bank.data.store, val_captions, dtype, embedded.pooling)
+        text = embed_texts(model, kept, dtype, progress=progress)
+        val_embedded = embed(
+            model, bank.data.store, val_captions, dtype, progress=progress, pooling=embedded.pooling
+        )
         content = Similarities(
             {**document, "val": bank.origin},
             embedded.rows(),

@@ -8,6 +8,7 @@ import math
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +18,14 @@ import torch
 import yaml
 
 from vopcli import __version__
+from vopcli.clip.shape import ClipShape
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision, Variant
 from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import Report, found_ratio, listing
-from vopcli.errors import DataError
-from vopcli.files import written_aside
+from vopcli.errors import DataError, FileError
+from vopcli.files import make_folder, written_aside
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples
@@ -32,6 +34,7 @@ from vopcli.training.loop import CHECKPOINT_NAME, Job, train
 from vopcli.training.optim import LEARNING_RATES
 from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain, write_adapter
 from vopcli.tuning.model import VideoTextModel
+from vopcli.tuning.variants import check_sizes
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import embed, measure
@@ -110,12 +113,30 @@ class Prepared:
     def lr(self) -> float:
         """The peak learning rate."""
         config = self.request.config
-        return config.training.lr or LEARNING_RATES.get(config.tuning.variant, 0.0)
+        given = config.training.lr
+        return LEARNING_RATES.get(config.tuning.variant, 0.0) if given is None else given
 
     @property
     def reports(self) -> list[Report]:
         """What was left out of the splits that are used: one report where validation is a part of train."""
         return list({one.report.split: one.report for one in (self.train, self.val)}.values())
+
+
+def check(requests: Sequence[TrainRequest], progress: Progress) -> None:
+    """Refuse what would stop one of several runs, before the first one takes its time.
+
+    Raises:
+        ConfigError: sizes contradict each other or the backbone's.
+        DataError: a run folder is there and neither resume nor overwrite was asked for, or no weights are.
+    """
+    for request in requests:
+        _check_folder(request)
+    shapes: dict[str, ClipShape] = {}
+    for config in (request.config for request in requests):
+        name = config.backbone.weights
+        if name not in shapes:
+            shapes[name] = read_weights(resolve_weights(name, cache=cache_folder(), progress=progress)).shape
+        check_sizes(config.tuning, shapes[name])
 
 
 def prepare(request: TrainRequest, progress: Progress) -> Prepared:
@@ -168,7 +189,7 @@ def plan(prepared: Prepared) -> TrainPlan:
         val_source=prepared.val_source,
         steps_per_epoch=steps,
         num_steps=steps * config.training.epochs if trained else 0,
-        negatives_per_step=config.training.batch_size - 1,
+        negatives_per_step=min(config.training.batch_size, len(prepared.train.texts)) - 1,
         num_trained=trained,
         lr=prepared.lr,
         device=str(prepared.device),
@@ -187,7 +208,7 @@ def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
 
     Raises:
         DataError: the run folder is there and neither resume nor overwrite was asked for, or it cannot be
-            resumed; or the loss is not finite.
+            resumed or written; or the loss is not finite.
     """
     began = time.monotonic()
     request = prepared.request
@@ -201,30 +222,33 @@ def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
     with written_aside(folder / CONFIG_NAME) as aside:
         aside.write_text(yaml.safe_dump(plain(request.config), sort_keys=False), encoding="utf-8")
     if any(item.requires_grad for item in prepared.model.parameters()):
-        state = train(_job(prepared, folder), state, progress)
+        state = train(_job(prepared, folder, progress), state, progress)
     else:
-        state.best = {"epoch": 0, **_validate(prepared)}
+        state.best = {"epoch": 0, **_validate(prepared, progress)}
+        state.seconds = time.monotonic() - began
     last = trained_tensors(prepared.model)
     _write_adapter(prepared, folder / ADAPTER_NAME, state.best_tensors)
     _write_adapter(prepared, folder / "last.safetensors", last)
     load_trained(prepared.model, state.best_tensors)
-    summary = _summary(prepared, state, seconds=time.monotonic() - began)
+    summary = _summary(prepared, state)
     with written_aside(folder / SUMMARY_NAME) as aside:
         aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
     return summary
 
 
-def _job(prepared: Prepared, folder: Path) -> Job:
+def _job(prepared: Prepared, folder: Path, progress: Progress) -> Job:
     config = replace(prepared.request.config.training, lr=prepared.lr)
     captions = prepared.train
     videos = [captions.videos[i] for i in captions.owner]
     samples = Samples(prepared.data.store, videos, captions.tokens)
     dtype = DTYPES[prepared.precision]
-    return Job(prepared.model, samples, config, dtype, folder, lambda: _validate(prepared))
+    return Job(prepared.model, samples, config, dtype, folder, lambda: _validate(prepared, progress))
 
 
-def _validate(prepared: Prepared) -> dict[str, float]:
-    embedded = embed(prepared.model, prepared.data.store, prepared.val, DTYPES[prepared.precision])
+def _validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
+    embedded = embed(
+        prepared.model, prepared.data.store, prepared.val, DTYPES[prepared.precision], progress=progress
+    )
     metrics = measure(embedded, prepared.val)
     return {
         f"{name} {figure}": value
@@ -237,17 +261,30 @@ def _validate(prepared: Prepared) -> dict[str, float]:
     }
 
 
-def _open_folder(request: TrainRequest) -> Path:
-    folder = request.folder
-    has_run = any((folder / name).exists() for name in (CHECKPOINT_NAME, SUMMARY_NAME, CONFIG_NAME))
-    if has_run and request.overwrite:
-        shutil.rmtree(folder)
-    elif has_run and not request.resume:
+def _has_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (CHECKPOINT_NAME, SUMMARY_NAME, CONFIG_NAME))
+
+
+def _check_folder(request: TrainRequest) -> None:
+    if _has_run(request.folder) and not (request.overwrite or request.resume):
         raise DataError(
-            f"{folder} holds a run already",
+            f"{request.folder} holds a run already",
             hint="--resume goes on with it, --overwrite starts anew, --output names another folder",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _open_folder(request: TrainRequest) -> Path:
+    folder = request.folder
+    _check_folder(request)
+    try:
+        if request.overwrite and _has_run(folder):
+            if folder.is_symlink():
+                folder.unlink()  # what it leads to is not ours
+            else:
+                shutil.rmtree(folder)
+        make_folder(folder)
+    except OSError as error:
+        raise FileError(folder, error) from error
     return folder
 
 
@@ -281,13 +318,13 @@ def _write_adapter(prepared: Prepared, path: Path, tensors: dict[str, torch.Tens
     write_adapter(path, adapter)
 
 
-def _summary(prepared: Prepared, state: RunState, *, seconds: float) -> dict[str, Any]:
+def _summary(prepared: Prepared, state: RunState) -> dict[str, Any]:
     config = prepared.request.config
     return {
         **dataclasses.asdict(plan(prepared)),
         "seed": config.training.seed,
         "selected": {"rule": SELECTION_RULE, "on": prepared.val_source, **state.best},
-        "seconds": seconds,
+        "seconds": state.seconds,
         "num_frames": prepared.data.num_frames,
         "sampling": prepared.data.store.recipe.sampling,
         "num_cut_captions": prepared.train.num_cut,

@@ -48,7 +48,7 @@ def load_tuned(
     """
     if adapter.fingerprint != fingerprint:
         raise WeightsError(
-            f"the adapter was trained on another backbone than {weights.name}",
+            f"{adapter.source} was trained on another backbone than {weights.name}",
             hint="name the weights it was trained on with --weights",
         )
     model = build_tuned(
@@ -62,7 +62,7 @@ def load_tuned(
         load_trained(model, {name: torch.from_numpy(tensor) for name, tensor in adapter.tensors.items()})
     except ValueError as error:
         raise WeightsError(
-            f"the adapter does not fit {weights.name}: {error}", hint="make it anew"
+            f"{adapter.source} does not fit {weights.name}: {error}", hint="make it anew"
         ) from error
     model.requires_grad_(requires_grad=False)
     hold_frozen(model, dtype)

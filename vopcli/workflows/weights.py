@@ -91,7 +91,15 @@ def convert_weights(request: ConvertRequest, progress: Progress) -> dict[str, An
     if is_modelscope(path):
         adapter = read_modelscope(path)
         write_adapter(target, adapter)
-        return {"path": str(target), "kind": "vop-adapter", "variant": adapter.tuning.variant.value}
+        sizes = [tensor.size for tensor in adapter.tensors.values()]
+        return {
+            "path": str(target),
+            "kind": "vop-adapter",
+            "variant": adapter.tuning.variant.value,
+            "num_parameters": sum(sizes),
+            "dtypes": {"float32": sum(sizes)},
+            "backbone": adapter.fingerprint,
+        }
     weights = read_weights(path, activation=request.activation)
     write_safetensors(weights, target)
     return describe(read_weights(target))

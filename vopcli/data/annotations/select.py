@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from vopcli.data.annotations.records import (
@@ -16,16 +17,23 @@ from vopcli.data.annotations.records import (
 from vopcli.errors import DataError
 
 
+def overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
+    """Yield two splits that share videos, the earlier first, and a note that names these."""
+    for (earlier, one), (later, other) in itertools.combinations(annotations.splits.items(), 2):
+        shared = sorted({video.key for video in one.videos} & {video.key for video in other.videos})
+        if shared:
+            yield (
+                earlier,
+                later,
+                f"{len(shared)} videos are in {earlier!r} and in {later!r}: {listing(shared)}",
+            )
+
+
 def note_overlap(annotations: Annotations) -> Annotations:
     """Note the videos that an earlier split has too: what was trained on is no test."""
-    noted: dict[str, AnnotatedSplit] = {}
-    for name, split in annotations.splits.items():
-        notes = []
-        for earlier, other in noted.items():
-            shared = sorted({one.key for one in split.videos} & {one.key for one in other.videos})
-            if shared:
-                notes.append(f"{len(shared)} videos are in {earlier!r} and in {name!r}: {listing(shared)}")
-        noted[name] = with_notes(split, *notes)
+    noted = dict(annotations.splits)
+    for _, later, note in overlaps(annotations):
+        noted[later] = with_notes(noted[later], note)
     return replace(annotations, splits=noted)
 
 

@@ -1,0 +1,238 @@
+"""Run folders, several runs in one command, and what is refused before any of them takes its time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from tests.support.training import make_captioned_folder
+from vopcli.cli.app import app
+from vopcli.clip import transformer
+from vopcli.data.frame_store import FrameStore
+from vopcli.tuning.adapter_file import read_adapter, write_adapter
+from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows import train as workflow
+
+RUNNER = CliRunner()
+SHORT = ("--variant", "VoP", "--epochs", "1")
+
+
+@pytest.fixture
+def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return make_captioned_folder(tmp_path, training_store)
+
+
+def vop(*arguments: str) -> Result:
+    return RUNNER.invoke(app, list(arguments))
+
+
+def refused(done: Result, code: int, problem: str, hint: str) -> None:
+    assert done.exit_code == code, done.stderr
+    assert done.stderr.splitlines()[-2].startswith(f"Error: {problem}"), done.stderr
+    assert hint in done.stderr.splitlines()[-1]
+
+
+def test_the_adapter_is_that_of_the_best_epoch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([10.0, 30.0, 20.0, 1.0, 1.0])
+    kept = []
+
+    def validate(prepared: workflow.Prepared, progress: object) -> dict[str, float]:
+        kept.append(prepared.model.get_parameter("text_prompts.table").detach().clone().numpy())
+        return {"t2v R@1": next(scores)}
+
+    monkeypatch.setattr(workflow, "_validate", validate)
+    done = vop("train", "--variant", "VoP", "--epochs", "3", "--lr", "0.01")
+    assert done.exit_code == 0, done.stderr
+    run = folder / "runs/VoP-seed0"
+    assert "epoch 2 is the best" in done.stdout
+    assert json.loads((run / "summary.json").read_text())["selected"]["epoch"] == 1
+    for name, epoch in (("adapter.safetensors", 1), ("last.safetensors", 2)):
+        np.testing.assert_array_equal(read_adapter(run / name).tensors["text_prompts.table"], kept[epoch])
+    assert not np.array_equal(kept[1], kept[2])
+
+
+def test_the_model_is_left_as_the_adapter_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vopcli.config.load import load_config
+    from vopcli.progress import SilentProgress
+
+    scores = iter([30.0, 20.0])
+    monkeypatch.setattr(workflow, "_validate", lambda prepared, progress: {"t2v R@1": next(scores)})
+    prepared = workflow.prepare(workflow.TrainRequest(load_config()), SilentProgress())
+    workflow.run(prepared, SilentProgress())
+    adapter = read_adapter(folder / "runs/P+F-seed0")
+    for name, tensor in adapter.tensors.items():
+        np.testing.assert_array_equal(prepared.model.get_parameter(name).detach().numpy(), tensor)
+
+
+def test_checkpointing_recomputes_and_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    recomputed = []
+    original = transformer.checkpoint
+
+    def count(*given: object, **options: object) -> object:
+        recomputed.append(given[0])
+        return original(*given, **options)
+
+    monkeypatch.setattr(transformer, "checkpoint", count)
+    assert vop("train", *SHORT, "--checkpointing", "--output", "less").exit_code == 0
+    assert len(set(recomputed)) == 3 + 2  # layers of the two towers
+    found, expected = (read_adapter(Path(name) / "VoP-seed0").sha256 for name in ("less", "runs"))
+    assert found == expected
+
+
+def test_what_stops_a_later_run_stops_the_first(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    both = ("--variant", "P,VoP", "--epochs", "1")
+    refused(vop("train", *both), 3, "runs/VoP-seed0 holds a run already", "--resume")
+    assert not (folder / "runs/P-seed0").exists()
+    wrong = ("--variant", "F,P+F", "--set", "tuning.specific_length=3", "--epochs", "1")
+    refused(vop("train", *wrong), 2, "tuning.specific_length 3 leaves none of 3 prompts", "vop.yaml")
+    refused(vop("train", "--variant", "F,P", "--layers", "4"), 2, "tuning.layers '4' does not", "--sides")
+    assert not (folder / "runs/F-seed0").exists()
+    done = vop("train", *both, "--resume")
+    assert done.exit_code == 0, done.stderr
+    assert (folder / "runs/P-seed0/summary.json").exists()
+
+
+def test_a_run_that_is_named_twice_is_one(folder: Path) -> None:
+    done = vop("train", "--variant", "VoP,vop", "--seeds", "5,5", "--epochs", "1")
+    assert done.exit_code == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert [path.name for path in (folder / "runs").iterdir()] == ["VoP-seed5"]
+
+
+def test_resume_and_overwrite_contradict_each_other(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    before = (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns
+    refused(
+        vop("train", *SHORT, "--resume", "--overwrite"), 2, "--resume goes on with a run", "leave one out"
+    )
+    assert (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns == before
+
+
+def test_an_interrupted_run_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "train", interrupt)
+    done = vop("train", *SHORT)
+    assert done.exit_code == 130
+    (line,) = [line for line in done.stderr.splitlines() if "nterrupted" in line]
+    assert "the same command with --resume goes on from there" in line
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert vop("train", *SHORT, "--resume").exit_code == 0
+
+
+@pytest.mark.parametrize("output", ["captions.jsonl", "captions.jsonl/below"])
+def test_an_output_that_is_no_folder_is_named(folder: Path, output: str) -> None:
+    done = vop("train", *SHORT, "--output", output)
+    refused(done, 3, f"{output}/VoP-seed0 lies below something that is not a folder", "check the path")
+
+
+def test_overwriting_a_link_leaves_what_it_leads_to(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    run = folder / "runs/VoP-seed0"
+    run.rename(folder / "elsewhere")
+    run.symlink_to(folder / "elsewhere")
+    before = (folder / "elsewhere/summary.json").stat().st_mtime_ns
+    done = vop("train", *SHORT, "--overwrite")
+    assert done.exit_code == 0, done.stderr
+    assert not run.is_symlink()
+    assert (folder / "elsewhere/summary.json").stat().st_mtime_ns == before
+
+
+def test_a_rate_of_zero_is_not_the_default(folder: Path) -> None:
+    plan = json.loads(vop("train", "--variant", "VoP", "--lr", "0", "--dry-run", "--json").stdout)
+    assert plan["lr"] == 0.0
+
+
+def test_negatives_are_those_that_there_are(folder: Path) -> None:
+    plan = json.loads(vop("train", "--batch-size", "32", "--dry-run", "--json").stdout)
+    assert plan["negatives_per_step"] == plan["num_train_captions"] - 1
+
+
+def test_videos_in_two_splits_are_told(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+    tested = next(line["video"] for line in lines if line["split"] == "test")
+    shared = json.dumps({"video": tested, "caption": "once more", "split": "train"})
+    (folder / "captions.jsonl").write_text("\n".join([*map(json.dumps, lines), shared]))
+    for command in (("train", *SHORT), ("eval",)):
+        done = vop(*command)
+        assert done.exit_code == 0, done.stderr
+        told = f"Warning: captions.jsonl: 1 videos are in 'train' and in 'test': {tested}\n"
+        assert done.stderr.count(told) == 1
+
+
+def test_eval_takes_a_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = VideoTextModel.encode_video
+    monkeypatch.setattr(
+        VideoTextModel,
+        "encode_frames",
+        lambda model, pixels, plain=VideoTextModel.encode_frames: (
+            seen.append(pixels.dtype),
+            plain(model, pixels),
+        )[1],
+    )
+    for name in ("fp32", "bf16"):
+        assert vop("eval", "zero-shot", "--precision", name).exit_code == 0
+    assert seen == [torch.float32, torch.bfloat16]
+    assert original is VideoTextModel.encode_video
+
+
+def test_an_adapter_that_gives_no_numbers_is_refused(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    adapter = read_adapter(Path("runs/VoP-seed0"))
+    tensors = {name: np.full_like(tensor, np.nan) for name, tensor in adapter.tensors.items()}
+    write_adapter(Path("nan.safetensors"), dataclasses.replace(adapter, tensors=tensors))
+    refused(
+        vop("eval", "nan.safetensors"),
+        3,
+        "the model gives no finite embedding for 'number 7",
+        "--precision fp32",
+    )
+
+
+def test_another_number_of_frames_than_the_adapters_is_refused_at_once(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    videos = FrameStore.open(folder / "out.h5").videos[0].root
+    extract = ("--num-frames", "2", "--size", "16", "--workers", "1")
+    assert vop("extract-frames", videos, "two.h5", *extract).exit_code == 0
+    refused(
+        vop("eval", "--frames", "two.h5"),
+        3,
+        "runs/VoP-seed0 was tuned on 3 frames a video, two.h5 holds 2",
+        "--num-frames 3",
+    )
+    done = vop("encode", "two.h5", "i.h5", "--adapter", "runs/VoP-seed0", "--weights", "tiny.safetensors")
+    refused(done, 3, "runs/VoP-seed0 was tuned on 3 frames a video, these have 2", "--num-frames 3")
+    assert not (folder / "i.h5").exists()
+
+
+@pytest.mark.parametrize("arguments", [("train", *SHORT), ("eval", "zero-shot")])
+def test_memory_that_gives_out_while_measuring_costs_time_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    original = VideoTextModel.encode_frames
+
+    def scarce(model: VideoTextModel, pixels: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled() and len(pixels) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(model, pixels)
+
+    expected = vop(*arguments)
+    monkeypatch.setattr(VideoTextModel, "encode_frames", scarce)
+    done = vop(*arguments, *(("--overwrite",) if arguments[0] == "train" else ()))
+    assert done.exit_code == 0, done.stderr
+    assert "Warning: memory ran out: going on with batches of 1 videos" in done.stderr
+    assert done.stdout == expected.stdout

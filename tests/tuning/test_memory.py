@@ -1,0 +1,64 @@
+"""Batches are halved where memory gives out, and nothing is left out or done twice."""
+
+import pytest
+import torch
+
+from vopcli.errors import VopError
+from vopcli.progress import SilentProgress
+from vopcli.tuning.memory import in_batches, is_out_of_memory
+
+CPU = torch.device("cpu")
+
+
+class Warnings(SilentProgress):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+class Scarce:
+    """Work that takes so many items at most."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.done: list[int] = []
+
+    def __call__(self, batch: slice) -> None:
+        if batch.stop - batch.start > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.done += range(batch.start, batch.stop)
+
+
+@pytest.mark.parametrize("total", [0, 1, 10, 23])
+@pytest.mark.parametrize(("at_least", "most"), [(1, 1), (1, 3), (1, 100), (3, 3), (3, 7)])
+def test_everything_is_done_once_and_in_order(total: int, at_least: int, most: int) -> None:
+    work, said = Scarce(most), Warnings()
+    fits = in_batches(work, total, batch_size=16, device=CPU, progress=said, unit="video", at_least=at_least)
+    assert work.done == list(range(total))
+    assert fits % at_least == 0
+    assert bool(said.warnings) is (total > most)
+    assert all(line.startswith("memory ran out: going on with batches of ") for line in said.warnings)
+    if total > most:
+        assert said.warnings[-1].endswith(f" {fits} videos")
+
+
+@pytest.mark.parametrize(("at_least", "what"), [(1, "a single frame"), (4, "4 frames")])
+def test_what_does_not_fit_at_all_is_an_error(at_least: int, what: str) -> None:
+    with pytest.raises(VopError, match=f"cpu has not enough memory for {what}") as caught:
+        in_batches(
+            Scarce(0), 16, batch_size=8, device=CPU, progress=Warnings(), unit="frame", at_least=at_least
+        )
+    assert caught.value.hint == "close other programs"
+
+
+def test_another_error_is_let_through() -> None:
+    def fail(batch: slice) -> None:
+        raise RuntimeError(f"shapes differ in {batch}")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_batches(fail, 3, batch_size=2, device=CPU, progress=Warnings(), unit="frame")
+    assert not is_out_of_memory(ValueError("out of memory"))
