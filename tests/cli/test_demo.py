@@ -60,9 +60,9 @@ def test_a_finished_folder_is_described_again(tmp_path: Path) -> None:
         "  vop extract-frames videos/ out.h5",
         "  vop encode out.h5 idx.h5",
         '  vop search "a red circle" --index idx.h5',
-        "  vop train --variant P --epochs 5",
-        "  vop eval zero-shot runs/P-seed0",
-        "  vop encode out.h5 tuned.h5 --adapter runs/P-seed0",
+        "  vop train --variant C --epochs 12",
+        "  vop eval zero-shot runs/C-seed0",
+        "  vop encode out.h5 tuned.h5 --adapter runs/C-seed0",
         '  vop search "a red circle goes to the right" --index tuned.h5',
     ]
     document = json.loads(vop(str(folder), "--seed", "3", "--json").stdout)

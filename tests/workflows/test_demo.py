@@ -70,9 +70,9 @@ def test_the_folder_holds_videos_captions_and_settings(
         "vop extract-frames videos/ out.h5",
         "vop encode out.h5 idx.h5",
         'vop search "a red circle" --index idx.h5',
-        "vop train --variant P --epochs 5",
-        "vop eval zero-shot runs/P-seed0",
-        "vop encode out.h5 tuned.h5 --adapter runs/P-seed0",
+        "vop train --variant C --epochs 12",
+        "vop eval zero-shot runs/C-seed0",
+        "vop encode out.h5 tuned.h5 --adapter runs/C-seed0",
         'vop search "a red circle goes to the right" --index tuned.h5',
     )
 
@@ -144,7 +144,7 @@ def test_overwriting_replaces_what_the_demo_made_and_nothing_else(tmp_path: Path
     video = sorted((tmp_path / "videos").rglob("*.mp4"))[0]
     before = video.read_bytes()
     mine = [tmp_path / "letter.txt", tmp_path / "videos" / "train" / "holiday.mp4"]
-    made = [tmp_path / "runs" / "P-seed0" / "last.ckpt", tmp_path / "study" / "F-seed0" / "last.ckpt"]
+    made = [tmp_path / "runs" / "C-seed0" / "last.ckpt", tmp_path / "study" / "F-seed0" / "last.ckpt"]
     mine.append(tmp_path / "runs" / "P-seed1" / "last.ckpt")
     made += [tmp_path / name for name in ("out.h5", "idx.h5", "tuned.h5")]
     for path in (*mine, *made):

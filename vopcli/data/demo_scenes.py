@@ -43,8 +43,8 @@ SMALL_RADII: Final = (0.24, 0.30)
 LARGE_RADII: Final = (0.42, 0.50)
 _MEDIUM_RADII: Final = (0.26, 0.34)
 # A film grows from smaller to larger than still pictures show. At the ends of theirs "large" and "small"
-# would differ by 0.18 in cosine, where "right" and "left" do by 0.27 at those of a journey: too little for
-# F, whose text prompts then merged the two words before its video prompts told the films apart.
+# would differ by 0.18 in cosine (without haze), where "right" and "left" do by 0.27 at those of a journey:
+# too little for F, whose text prompts merged the two words before its video prompts told the films apart.
 _SMALLEST_RADII: Final = (0.16, 0.21)
 _LARGEST_RADII: Final = (0.50, 0.60)
 _FAR: Final = (0.45, 0.54)  # how far from the centre a journey starts and ends; nothing is cut off

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ADAM_EPS = 1e-6  # X-Pool's; the paper names none
 # Peak learning rates. The paper searched within 1e-6..1e-2 for each method and printed none. Those of what
 # is added to the backbone are searched on the demo set (benchmarks/learning_rates.py). Those of the
-# backbone's own tensors depend on the backbone: full has X-Pool's, the other three are not searched.
+# backbone's own tensors depend on the backbone, and demo-tiny's (workflows/demo_study.py) would harm
+# OpenAI's: full has X-Pool's, the other three are not searched for it.
 LEARNING_RATES: dict[Variant, float] = {
     Variant.FULL: 1e-6,
     Variant.BIAS: 1e-3,

@@ -28,8 +28,8 @@ _MARK_BYTES: Final = 4096
 _VERSION: Final = 3  # of what the videos show: those of a folder are all of one
 
 TUNED_INDEX: Final = "tuned.h5"
-TUNED_VARIANT: Final = Variant.P
-TUNED_EPOCHS: Final = 5
+TUNED_VARIANT: Final = Variant.C
+TUNED_EPOCHS: Final = 12
 STUDY: Final = "study"  # folder of the runs of all variants, and of what they reached
 _RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
 
