@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.clip import transformer
 from vopcli.data.frame_store import FrameStore
+from vopcli.training.run_log import open_log
 from vopcli.tuning.adapter_file import read_adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
+from vopcli.workflows import evaluate as evaluation
 from vopcli.workflows import train as workflow
 
 RUNNER = CliRunner()
@@ -193,10 +196,12 @@ def test_eval_takes_a_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_an_adapter_that_gives_no_numbers_is_refused(folder: Path) -> None:
     assert vop("train", *SHORT).exit_code == 0
     adapter = read_adapter(Path("runs/VoP-seed0"))
-    tensors = {name: np.full_like(tensor, np.nan) for name, tensor in adapter.tensors.items()}
-    write_adapter(Path("nan.safetensors"), dataclasses.replace(adapter, tensors=tensors))
+    for file, value in (("nan.safetensors", np.nan), ("large.safetensors", 1e30)):
+        tensors = {name: np.full_like(tensor, value) for name, tensor in adapter.tensors.items()}
+        write_adapter(Path(file), dataclasses.replace(adapter, tensors=tensors))
+    refused(vop("eval", "nan.safetensors"), 3, "nan.safetensors is damaged: it holds numbers", "copied")
     refused(
-        vop("eval", "nan.safetensors"),
+        vop("eval", "large.safetensors"),
         3,
         "the model gives no finite embedding for 'number 7",
         "--precision fp32",
@@ -236,3 +241,88 @@ def test_memory_that_gives_out_while_measuring_costs_time_alone(
     assert done.exit_code == 0, done.stderr
     assert "Warning: memory ran out: going on with batches of 1 videos" in done.stderr
     assert done.stdout == expected.stdout
+
+
+def test_a_flipped_bit_of_an_adapter_is_seen(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    file = folder / "runs/VoP-seed0/adapter.safetensors"
+    assert vop("info", str(file), "--verify").exit_code == 0
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    for command in ("eval",), ("info", "runs/VoP-seed0", "--verify"):
+        refused(vop(*command), 3, "runs/VoP-seed0/adapter.safetensors is damaged: its checksum", "copied")
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_seen(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    file = folder / "runs/VoP-seed0/last.ckpt"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"data/0") + 200] ^= 1
+    file.write_bytes(content)
+    refused(
+        vop("train", *SHORT, "--resume"), 3, "runs/VoP-seed0/last.ckpt is damaged, or was cut off", "anew"
+    )
+
+
+def test_a_run_that_is_not_finished_is_told_from_no_run(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    for name in ("adapter.safetensors", "summary.json", "last.ckpt"):
+        (folder / "runs/VoP-seed0" / name).unlink()
+    for command in ("eval", "info"):
+        refused(vop(command, "runs/VoP-seed0"), 3, "runs/VoP-seed0 is a run that is not finished", "--resume")
+    done = vop("train", *SHORT, "--resume")
+    assert done.exit_code == 0
+    assert "runs/VoP-seed0 has no checkpoint yet: starting at step 0" in done.stderr
+
+
+def test_a_folder_in_which_a_run_is_going_on_is_refused(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    with open_log(folder / "runs/VoP-seed0"):
+        for how in ("--resume", "--overwrite"):
+            done = vop("train", *SHORT, how)
+            refused(done, 3, "runs/VoP-seed0 is in use by another process", "wait")
+    assert (folder / "runs/VoP-seed0/summary.json").exists()
+
+
+def test_what_eval_cannot_use_is_said_before_it_measures(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    Path("bad.safetensors").write_bytes(b"no adapter")
+    monkeypatch.setattr(evaluation, "embed", lambda *_, **__: pytest.fail("it measures"))
+    assert vop("eval", "zero-shot", "bad.safetensors").exit_code == 3
+    done = vop("eval", "--html", "captions.jsonl/page.html")
+    refused(done, 3, "captions.jsonl/page.html lies below something that is not a folder", "check the path")
+
+
+def test_quiet_is_quiet(folder: Path) -> None:
+    done = vop("eval", "zero-shot", "--pooling", "max", "-q")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_dry_run_says_that_the_folder_is_taken(folder: Path) -> None:
+    assert vop("train", *SHORT).exit_code == 0
+    done = vop("train", *SHORT, "--dry-run")
+    assert done.exit_code == 0
+    assert "Warning: runs/VoP-seed0 holds a run already" in done.stderr
+    assert re.search(r"estimated memory\t[\d,]+ MB\n", done.stdout)
+
+
+@pytest.mark.parametrize("option", ["--variant", "--seeds"])
+def test_an_empty_list_is_not_the_default(folder: Path, option: str) -> None:
+    assert vop("train", option, "").exit_code == 2
+
+
+@pytest.mark.parametrize("layers", ["1-999999999999", "9" * 5000, "3-1", "1-" + "9" * 5000])
+def test_layers_without_end_are_refused(folder: Path, layers: str) -> None:
+    done = vop("train", "--variant", "P", "--dry-run", "--layers", layers)
+    refused(done, 2, "tuning.layers ", "count from 1")
+    assert len(done.stderr) < 400
+
+
+def test_captions_without_a_split_are_told(folder: Path) -> None:
+    text = (folder / "captions.jsonl").read_text().replace('"split"', '"Split"')
+    (folder / "captions.jsonl").write_text(text)
+    done = vop("train", *SHORT)
+    assert "captions.jsonl: 20 of 20 lines name no split: taken as 'train'" in done.stderr

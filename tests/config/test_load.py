@@ -1,5 +1,6 @@
 """Settings files: what they may say, and that all their problems are told at once."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,17 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_a_named_file_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"gone\.yaml does not exist"):
         load_config(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("place", ["training: *i", "training: {epochs: *i}", "tuning: {variant: *i}", "*i"])
+def test_aliases_that_grow_without_end_are_shown_in_part(tmp_path: Path, place: str) -> None:
+    levels = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    levels += [
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]"
+        for before, name in itertools.pairwise("abcdefghi")
+    ]
+    ending = f"? {place}\n: 1" if place == "*i" else place
+    (tmp_path / "vop.yaml").write_text("\n".join([*levels, ending]))
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "vop.yaml")
+    assert len(str(caught.value)) < 3000

@@ -1,8 +1,10 @@
 """The loop: it learns, goes on after a kill to the same bits, and stops at a loss that is not finite."""
 
 import dataclasses
+import itertools
 import json
 import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from vopcli.errors import DataError, FileError
 from vopcli.progress import SilentProgress
 from vopcli.training import loop
 from vopcli.training.checkpoint import RunState, load_checkpoint, trained_tensors
-from vopcli.training.loop import train
+from vopcli.training.loop import Job, train
 from vopcli.training.run_log import LOG_NAME
 
 
@@ -91,6 +93,40 @@ def test_a_killed_run_ends_with_the_same_bits(
     for name, tensor in trained_tensors(straight.model).items():
         assert torch.equal(trained_tensors(resumed.model)[name], tensor), name
     assert [line["step"] for line in log_of(tmp_path / "killed", "val")] == [4, 8, 12]
+
+
+def press_ctrl_c(job: Job, *, step: int) -> None:
+    """Have Ctrl-C pressed in the midst of a step, counted from 1."""
+    steps = itertools.count(1)
+
+    def press(*_: object) -> None:
+        if next(steps) == step:
+            signal.raise_signal(signal.SIGINT)
+
+    job.model.clip.token_embedding.register_forward_pre_hook(press)
+
+
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_an_interrupted_run_keeps_every_step(training_store: Path, tmp_path: Path, step: int) -> None:
+    straight = job_of(training_store, tmp_path / "straight")
+    train(straight, RunState({}), SilentProgress())
+    stopped = job_of(training_store, tmp_path / "stopped")
+    press_ctrl_c(stopped, step=step)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, RunState({}), SilentProgress())
+    resumed = job_of(training_store, tmp_path / "stopped")
+    state = load_checkpoint(tmp_path / "stopped" / "last.ckpt", {}, resumed.model)
+    assert state.step == step  # the one in which it was pressed was finished
+    train(resumed, state, SilentProgress())
+    for name, tensor in trained_tensors(straight.model).items():
+        assert torch.equal(trained_tensors(resumed.model)[name], tensor), name
+    assert [line["step"] for line in log_of(tmp_path / "stopped", "val")] == [4, 8, 12]
+
+
+def test_a_log_that_cannot_be_written_is_named(training_store: Path, tmp_path: Path) -> None:
+    (tmp_path / LOG_NAME).mkdir()
+    with pytest.raises(FileError, match=rf"{LOG_NAME} is a folder"):
+        train(job_of(training_store, tmp_path), RunState({}), SilentProgress())
 
 
 @pytest.mark.parametrize("stop_after", [2, 5])

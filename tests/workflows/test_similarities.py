@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +266,11 @@ def test_a_changed_byte_is_found_and_a_file_of_another_kind_is_refused(
     (folder / "flipped.h5").write_bytes(content)
     problems = info(folder / "flipped.h5", SilentProgress(), verify=True).problems
     assert problems == ["the checksum does not fit what is stored as bank"]
-    content[content.index(block[-8:]) : content.index(block[-8:]) + 8] = b"\xff" * 8  # NaN
-    (folder / "nan.h5").write_bytes(content)
+    with pytest.raises(DataError, match=r"flipped\.h5 is damaged: the checksum does not fit what .* bank"):
+        rescore(folder / "flipped.h5")
+    saved = read_similarities(folder / "s.h5")
+    nan = replace(saved, bank=np.full(saved.bank.shape, np.nan, np.float32))
+    write_similarities(folder / "nan.h5", nan, is_new=True)
     with pytest.raises(DataError, match=r"nan\.h5 is damaged: NaN or infinity"):
         rescore(folder / "nan.h5")
     with pytest.raises(DataError, match="vop-frames file, not a vop-similarities file"):

@@ -71,21 +71,21 @@ def evaluate(
         check_place(html, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
     results = measure(request, progress)
-    if html:
-        store = Path(request.config.data.frames or "")
-        write_page(html, eval_page(results, store, num_queries=queries))
-        progress.note(f"wrote {html}")
     if save_sims:
         progress.note(f"wrote {save_sims}")
     if as_json:
         console.print_json(results if len(results) > 1 else results[0])
-        return
-    columns = ("model", "trained", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in FIGURES))
-    console.print_table(columns, [_row(result) for result in results])
-    for result in results:
-        console.say(_note(result))
-        if published := result["published"]:
-            console.say(f"{result['dataset']}, {result['variant']}, {said(published)}")
+    else:
+        columns = ("model", "trained", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in FIGURES))
+        console.print_table(columns, [_row(result) for result in results])
+        for result in results:
+            progress.note(_note(result))
+            if published := result["published"]:
+                progress.note(f"{result['dataset']}, {result['variant']}, {said(published)}")
+    if html:
+        store = Path(request.config.data.frames or "")
+        write_page(html, eval_page(results, store, num_queries=queries))
+        progress.note(f"wrote {html}")
 
 
 def _note(result: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from vopcli.cli import console, options
 from vopcli.config.choices import ContextModule, Sides, Variant
 from vopcli.config.published import said
 from vopcli.config.schema import Config
-from vopcli.errors import EXIT_INTERRUPTED, ConfigError, UsageError
+from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
@@ -150,8 +150,12 @@ def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as
 
 
 def _plan(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
-    from vopcli.workflows.train import plan, prepare
+    from vopcli.workflows.train import check, plan, prepare
 
+    try:
+        check([request], progress)
+    except DataError as error:  # the folder is taken: what the run would do is to be said all the same
+        progress.warn(str(error))
     return dataclasses.asdict(plan(prepare(request, progress)))
 
 
@@ -178,12 +182,12 @@ def _runs(
     """
     from vopcli.config.load import override
 
-    names = [part for part in variants.split(",") if part.strip()] if variants else [base.tuning.variant]
-    numbers = [part for part in seeds.split(",") if part.strip()] if seeds else [base.training.seed]
+    names = [base.tuning.variant] if variants is None else options.names(variants) or []
     try:
-        chosen = [(name, int(number)) for name in names for number in numbers]
+        numbers = [base.training.seed] if seeds is None else [int(one) for one in seeds.split(",")]
     except ValueError:
-        raise UsageError(f"{seeds!r} are no seeds", hint="such as --seeds 0,1,2") from None
+        raise UsageError(f"{seeds!r} is no list of seeds", hint="such as --seeds 0,1,2") from None
+    chosen = [(name, number) for name in names for number in numbers]
     runs = []
     for name, number in chosen:
         sections = {**given, "tuning": {**given["tuning"], "variant": name}}
@@ -197,20 +201,25 @@ def _runs(
 
 def _show_plan(plan: dict[str, Any]) -> None:
     rows = [
-        [name.replace("_", " ").removeprefix("num "), str(value)]
-        for name, value in plan.items()
-        if name != "published" and value is not None
+        _plan_row(name, value) for name, value in plan.items() if name != "published" and value is not None
     ]
     if figures := plan["published"]:
         rows.append(["published", said(figures)])
     console.print_table(("setting", "value"), rows)
 
 
+def _plan_row(name: str, value: Any) -> list[str]:
+    said = name.replace("_", " ").removeprefix("num ")
+    if name.endswith("_bytes"):
+        return [said.replace("bytes", "memory"), f"{value / 1e6:,.0f} MB"]
+    return [said, str(value)]
+
+
 def _show_summary(summary: dict[str, Any]) -> None:
     best = summary["selected"]
     figures = [f"{name} {best[name]:.1f}" for name in ("t2v R@1", "t2v R@5", "v2t R@1") if name in best]
-    console.print_line(
-        f"{summary['folder']}: epoch {best['epoch'] + 1} is the best on {best['on']}: {', '.join(figures)}"
-    )
+    what = f"epoch {best['epoch'] + 1} is the best" if summary["num_trained"] else "untrained"
+    folder = console.printable(summary["folder"])
+    console.print_line(f"{folder}: {what} on {best['on']}: {', '.join(figures)}")
     if published := summary["published"]:
         console.say(f"{summary['dataset']}, {summary['variant']}, {said(published)}")

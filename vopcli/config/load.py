@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +86,8 @@ def _on_preset(preset: str, document: Any, named: Path) -> Any:
     named_data = merged["data"] if isinstance(merged["data"], dict) else {}
     if (other := named_data.get("dataset", dataset)) != dataset:
         raise ConfigError(
-            f"{named} is for {other}, the preset for {dataset}", hint="leave data.dataset out of the file"
+            f"{named} is for {_plain_text(other)}, the preset for {dataset}",
+            hint="leave data.dataset out of the file",
         )
     return merged
 
@@ -171,7 +173,7 @@ def _parse(path: Path) -> Any:
 def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
     if not isinstance(document, dict):
         problems.append(
-            f"{prefix.rstrip('.') or 'the file'} must be a list of `key: value`, not {document!r}"
+            f"{prefix.rstrip('.') or 'the file'} must be a list of `key: value`, not {_shown(document)}"
         )
         return kind()
     known = {item.name: item for item in fields(kind)}
@@ -179,7 +181,7 @@ def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
     values = {}
     for key, value in document.items():
         if key not in known:
-            problems.append(f"unknown key {prefix}{key}{_nearest(str(key), list(known))}")
+            problems.append(f"unknown key {prefix}{_plain_text(key)}{_nearest(key, list(known))}")
         elif is_dataclass(hints[key]):
             values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.", problems)
         else:
@@ -189,8 +191,19 @@ def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
     return built
 
 
-def _nearest(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, 2)
+def _shown(value: Any) -> str:
+    """Show a value, and of a large one a part: aliases make a few bytes of YAML as long as one likes."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return short.repr(value)
+
+
+def _plain_text(value: Any) -> str:
+    return value[:80] if isinstance(value, str) else _shown(value)
+
+
+def _nearest(key: Any, known: list[str]) -> str:
+    near = difflib.get_close_matches(_plain_text(key), known, 2)
     return f" (did you mean {' or '.join(near)}?)" if near else f" (known: {', '.join(known)})"
 
 
@@ -209,7 +222,9 @@ def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems:
     try:
         return kind(value)
     except ValueError:
-        problems.append(f"{name} cannot be {value!r}{_nearest(str(value), [str(one.value) for one in kind])}")
+        problems.append(
+            f"{name} cannot be {_shown(value)}{_nearest(value, [str(one.value) for one in kind])}"
+        )
         return item.default
 
 
@@ -217,8 +232,8 @@ def _problems(item: Field[Any], allowed: tuple[type, ...], value: Any) -> Iterat
     kinds = (*allowed, int) if float in allowed else allowed
     if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, kinds):
         names = " or ".join(_TYPE_NAMES[kind] for kind in allowed if kind is not types.NoneType)
-        yield f"must be {names}, not {value!r}"
+        yield f"must be {names}, not {_shown(value)}"
         return
     low, high = item.metadata["low"], item.metadata["high"]
     if value is not None and low is not None and not low <= value <= high:
-        yield f"must be from {low} to {high}, not {value!r}"
+        yield f"must be from {low} to {high}, not {_shown(value)}"

@@ -11,6 +11,7 @@ from vopcli.errors import ConfigError
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
 DEFAULT_NUM_FRAMES: Final = 12
 DEFAULT_SIZE_PX: Final = 224
+_MOST_DIGITS: Final = 9  # of a layer's number
 DEFAULT_BANK_BETA: Final = 20.0  # what the authors of QB-Norm set
 
 
@@ -98,20 +99,21 @@ class TuningConfig:
         """
         if self.layers == "all":
             return list(range(depth))
-        found: set[int] = set()
+        found: list[int] = []
         for part in self.layers.split(","):
             first, _, last = part.strip().partition("-")
             if not (first.isdecimal() and (last or first).isdecimal()):
                 raise ConfigError(
-                    f"tuning.layers {self.layers!r} is no list of layers", hint="such as 1-6 or 1,3,5"
+                    f"tuning.layers {self.layers[:80]!r} is no list of layers", hint="such as 1-6 or 1,3,5"
                 )
-            found.update(range(int(first), int(last or first) + 1))
-        if not found or min(found) < 1 or max(found) > depth:
-            raise ConfigError(
-                f"tuning.layers {self.layers!r} does not lie within 1-{depth}, the layers of a tower",
-                hint="count from 1; where the towers differ, --sides names the one that gets prompts",
-            )
-        return [layer - 1 for layer in sorted(found)]
+            ends = [int(end) if len(end) < _MOST_DIGITS else 0 for end in (first, last or first)]
+            if not 1 <= ends[0] <= ends[1] <= depth:
+                raise ConfigError(
+                    f"tuning.layers {self.layers[:80]!r} does not lie within 1-{depth}, a tower's layers",
+                    hint="count from 1; where the towers differ, --sides names the one that gets prompts",
+                )
+            found += range(ends[0], ends[1] + 1)
+        return [layer - 1 for layer in sorted(set(found))]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import pickle
+import shutil
 import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,14 @@ from vopcli.files import written_aside
 from vopcli.tuning.model import VideoTextModel
 
 VERSION = 1
+_FULL_BYTES = 1 << 24  # what a full disk may still have free: less than a checkpoint that failed to fit
+
+
+class DamagedCheckpointError(DataError):
+    """A file that is no checkpoint, or not a whole one; what torch says of it would mislead."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is damaged, or was cut off", hint="start the run anew with --overwrite")
 
 
 @dataclass
@@ -79,7 +90,9 @@ def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:
         try:
             torch.save(document, aside)
         except RuntimeError as error:  # torch's writer has no other for a disk that is full
-            raise FileError(path, OSError(errno.EIO, "it could not be written whole")) from error
+            is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+            reason = OSError(errno.ENOSPC if is_full else errno.EIO, "it could not be written whole")
+            raise FileError(path, reason) from error
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel) -> RunState:
@@ -87,9 +100,13 @@ def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel)
 
     Raises:
         FileError: the file cannot be read.
-        DataError: it is damaged, or the run was started with other settings.
+        DamagedCheckpointError: it is damaged.
+        DataError: the run was started with other settings, or by another version.
     """
     try:
+        with zipfile.ZipFile(path) as container:
+            if container.testzip() is not None:  # torch itself does not look at checksums
+                raise DamagedCheckpointError(path)
         with warnings.catch_warnings():  # about what no checkpoint of ours holds: the error says enough
             warnings.simplefilter("ignore")
             document = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  (tensors only)
@@ -117,7 +134,10 @@ def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel)
         TypeError,
         AttributeError,
         EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
         pickle.UnpicklingError,
     ) as error:
-        raise DataError(f"{path} is damaged: {error}", hint="start the run anew with --overwrite") from error
+        raise DamagedCheckpointError(path) from error
     return state

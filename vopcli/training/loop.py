@@ -19,10 +19,11 @@ from torch import Tensor
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
 from vopcli.errors import DataError, VopError
+from vopcli.interrupts import interrupts_deferred
 from vopcli.progress import Progress
 from vopcli.training.augment import augment
 from vopcli.training.batches import Batch, BatchReader, Samples, epoch_candidates, epoch_order
-from vopcli.training.checkpoint import RunState, save_checkpoint, trained_tensors
+from vopcli.training.checkpoint import DamagedCheckpointError, RunState, save_checkpoint, trained_tensors
 from vopcli.training.losses import backward_in_parts
 from vopcli.training.optim import build_optimizer, build_schedule
 from vopcli.training.run_log import RunLog
@@ -97,8 +98,12 @@ def train(job: Job, state: RunState, progress: Progress) -> RunState:
     """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
 
     Raises:
-        DataError: the loss or its gradient is not finite; the videos of the batch are named.
+        DataError: the loss or its gradient is not finite; the videos of the batch are named. Or the state is
+            none of this run's.
         BatchTooLargeError: a batch does not fit the device.
+        FileError: the run folder cannot be written.
+        BusyError: another process trains in the run folder.
+        KeyboardInterrupt: after what is done was kept.
     """
     loop = _Loop(job, state, progress)
     total = job.config.epochs * job.steps_per_epoch
@@ -106,12 +111,17 @@ def train(job: Job, state: RunState, progress: Progress) -> RunState:
         RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes) as log,
         progress.task("training", total=total - state.step, unit="steps") as task,
     ):
-        for epoch in range(state.epochs, job.config.epochs):
-            for values in loop.epoch(epoch, log):
-                if values:
-                    progress.note(_line(epoch, state.step, total, values))
-                task.advance()
-            loop.finish_epoch(epoch, log)
+        try:
+            for epoch in range(state.epochs, job.config.epochs):
+                for values in loop.epoch(epoch, log):
+                    if values:
+                        progress.note(_line(epoch, state.step, total, values))
+                    task.advance()
+                loop.finish_epoch(epoch, log)
+        except KeyboardInterrupt:  # which comes between steps
+            with interrupts_deferred():
+                loop.save(log)
+            raise
     return state
 
 
@@ -125,8 +135,11 @@ class _Loop:
         self.schedule = build_schedule(self.optimizer, config, num_steps=total)
         self.scaler = torch.amp.GradScaler(job.device.type, enabled=job.dtype == torch.float16)
         if state.optimizer:
-            self.optimizer.load_state_dict(state.optimizer)
-            self.scaler.load_state_dict(state.scaler)
+            try:
+                self.optimizer.load_state_dict(state.optimizer)
+                self.scaler.load_state_dict(state.scaler)
+            except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+                raise DamagedCheckpointError(job.folder / CHECKPOINT_NAME) from error
         self.trained = [item for item in job.model.parameters() if item.requires_grad]
         self.saved = time.perf_counter()
         self.began = self.saved - state.seconds
@@ -151,7 +164,8 @@ class _Loop:
             job.samples, order, candidates=drawn, batch_size=config.batch_size, pin=pin
         ) as reader:
             for batch in reader:
-                window.loss += self.step(batch)
+                with interrupts_deferred():
+                    window.loss += self.step(batch)
                 window.steps += 1
                 window.videos += len(batch.names)
                 window.waited_seconds += reader.waited_seconds
@@ -248,20 +262,22 @@ class _Loop:
         """Measure the model, keep it if it is the best so far, and write the checkpoint."""
         self.job.model.eval()
         values = self.job.validate()
-        log.write(self.state.step, "val", {"epoch": epoch, **values})
         total = self.job.config.epochs * self.job.steps_per_epoch
-        self.progress.note(_line(epoch, self.state.step, total, values))
-        if not self.state.best or values["t2v R@1"] > self.state.best["t2v R@1"]:
-            self.state.best = {"epoch": epoch, **values}
-            self.state.best_tensors = trained_tensors(self.job.model)
-        self.state.epochs = epoch + 1
-        self._save(log)
+        with interrupts_deferred():
+            log.write(self.state.step, "val", {"epoch": epoch, **values})
+            self.progress.note(_line(epoch, self.state.step, total, values))
+            if not self.state.best or values["t2v R@1"] > self.state.best["t2v R@1"]:
+                self.state.best = {"epoch": epoch, **values}
+                self.state.best_tensors = trained_tensors(self.job.model)
+            self.state.epochs = epoch + 1
+            self.save(log)
 
     def _save_now_and_then(self, log: RunLog) -> None:
         if time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
-            self._save(log)
+            self.save(log)
 
-    def _save(self, log: RunLog) -> None:
+    def save(self, log: RunLog) -> None:
+        """Write the checkpoint."""
         self.state.optimizer, self.state.scaler = self.optimizer.state_dict(), self.scaler.state_dict()
         self.state.log_bytes = log.num_bytes
         self.state.seconds = time.perf_counter() - self.began

@@ -51,7 +51,7 @@ def build_schedule(
     warmup_steps = int(config.warmup * num_steps)
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(1, num_steps - warmup_steps),
+        t_initial=max(2, num_steps - warmup_steps),  # of a cosine over one step timm warns
         warmup_t=warmup_steps,
         warmup_prefix=True,
         t_in_epochs=False,

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from vopcli.errors import BusyError, FileError
 
 LOG_NAME = "metrics.jsonl"
+
+
+def open_log(folder: Path) -> BinaryIO:
+    """Open the log of a run folder at its end; as long as it is open nobody else can.
+
+    Raises:
+        BusyError: another process has it open.
+        FileError: it cannot be opened.
+    """
+    path = folder / LOG_NAME
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise FileError(path, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BusyError(
+            f"{folder} is in use by another process", hint="wait until it ends, or name another --output"
+        ) from error
+    return file
 
 
 class RunLog:
     """Write the numbers of a run as they come; a context manager."""
 
     def __init__(self, folder: Path, *, step: int, keep_bytes: int) -> None:
-        """Go on at ``step``, after the first ``keep_bytes`` of the log: what follows is computed again."""
+        """Go on at ``step``, after the first ``keep_bytes`` of the log: what follows is computed again.
+
+        Raises:
+            BusyError: another process writes the log.
+            FileError: the folder cannot be written.
+        """
         from tensorboardX import SummaryWriter
 
-        self._file = (folder / LOG_NAME).open("ab")
-        self._file.truncate(keep_bytes)
-        self._board = SummaryWriter(str(folder), purge_step=step)
+        self._path = folder / LOG_NAME
+        self._file = open_log(folder)
+        try:
+            self._file.truncate(keep_bytes)
+            self._board = SummaryWriter(str(folder), purge_step=step)
+        except OSError as error:
+            raise FileError(self._path, error) from error
 
     def __enter__(self) -> RunLog:
         return self
@@ -28,10 +62,17 @@ class RunLog:
         self._board.close()
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """Write ``values`` of ``step``; ``kind`` is "train" or "val"."""
+        """Write ``values`` of ``step``; ``kind`` is "train" or "val".
+
+        Raises:
+            FileError: the log cannot be written.
+        """
         line = json.dumps({"step": step, "kind": kind, **values}, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise FileError(self._path, error) from error
         for name, value in values.items():
             if isinstance(value, (int, float)):
                 self._board.add_scalar(f"{kind}/{name}", value, step)

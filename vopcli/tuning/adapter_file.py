@@ -66,6 +66,7 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
         "backbone": adapter.fingerprint,
         "recipe": json.dumps(adapter.recipe),
         "max_tokens": json.dumps(adapter.max_tokens),
+        "sha256": adapter.sha256,
     }
     write_safetensors_file(path, adapter.tensors, metadata)
 
@@ -105,7 +106,7 @@ def read_adapter(path: Path) -> Adapter:
         recipe = dict(json.loads(metadata["recipe"]))
         tensors = {name: np.array(tensor) for name, tensor in content.tensors.items()}
         max_tokens = json.loads(metadata.get("max_tokens", "null"))
-        return Adapter(
+        adapter = Adapter(
             tuning,
             int(metadata["num_frames"]),
             metadata["backbone"],
@@ -114,8 +115,13 @@ def read_adapter(path: Path) -> Adapter:
             None if max_tokens is None else int(max_tokens),
             str(file),
         )
+        if metadata.get("sha256", adapter.sha256) != adapter.sha256:
+            raise WeightsError(f"{file} is damaged: its checksum does not fit what it holds", hint=_HINT)
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise WeightsError(f"{file} is damaged: it holds numbers that are not finite", hint=_HINT)
     except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(f"{file} is damaged: {error}", hint=_HINT) from error
+    return adapter
 
 
 def plain(config: Any) -> dict[str, Any]:

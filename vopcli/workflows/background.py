@@ -1,10 +1,9 @@
-"""Threads of their own for an iterator that runs ahead and a writer that keeps up; Ctrl-C kept waiting."""
+"""Threads of their own for an iterator that runs ahead and a writer that keeps up."""
 
 from __future__ import annotations
 
 import contextlib
 import queue
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -16,23 +15,6 @@ _AHEAD: Final = 2  # items made ahead of their use
 _WAITING: Final = 8  # lists of items waiting to be written
 _POLL_SECONDS: Final = 0.1
 _FAREWELL_SECONDS: Final = 5.0
-
-
-@contextlib.contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait until the block ends: torch, interrupted while it is imported, aborts the process."""
-    if threading.current_thread() is not threading.main_thread():  # signals never interrupt another one
-        yield
-        return
-    came: list[int] = []
-    # not by blocking the signal: it would go to another thread, and from there to this one all the same
-    earlier = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-        if came:
-            signal.raise_signal(signal.SIGINT)
 
 
 class Prefetched(Generic[Item]):

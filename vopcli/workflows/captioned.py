@@ -114,6 +114,8 @@ def open_captioned(
         )
     _compare_frames(config.data, store, progress)
     annotations = _annotations(config.data, store, split)
+    for note in annotations.notes if config.data.captions else ():  # of benchmarks `vop data check` tells
+        progress.note(f"{annotations.name}: {note}")
     for earlier, later, note in overlaps(annotations):
         if split in {None, earlier, later}:
             progress.warn(f"{annotations.name}: {note}")

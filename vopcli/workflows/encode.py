@@ -12,6 +12,7 @@ from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.errors import DataError, UsageError
 from vopcli.hdf5 import read_format_name
+from vopcli.interrupts import interrupts_deferred
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.index import FORMAT, VideoIndex
@@ -19,7 +20,6 @@ from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.modelscope import read_any_adapter
-from vopcli.workflows.background import interrupts_deferred
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
 from vopcli.workflows.encode_sources import Plan, Source, StoreSource, VideoSource, is_hdf5

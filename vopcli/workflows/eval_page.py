@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vopcli import __version__
 from vopcli.data.frame_store import FrameStore
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, FileError, UsageError
 from vopcli.files import written_aside
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
@@ -27,6 +29,7 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: the file has not the name of a page: it may be one of another kind, and is not replaced.
         DataError: the file is there, or a folder in its place.
+        FileError: its folder cannot be written or made.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder", hint="name a file, such as page.html")
@@ -34,6 +37,11 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{path} is no name of a page", hint="one ends in .html")
     if path.exists() and not overwrite:
         raise DataError(f"{path} exists already", hint="name another file or use --overwrite")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise FileError(path, OSError(errno.ENOTDIR, "not a folder"))
+    if not os.access(folder, os.W_OK):
+        raise FileError(path, OSError(errno.EACCES, "permission denied"))
 
 
 def write_page(path: Path, page: Page) -> None:

@@ -27,9 +27,9 @@ from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
-from vopcli.workflows.runs import is_run, read_run
+from vopcli.workflows.runs import check_finished, is_run, read_run
 from vopcli.workflows.similarities import BankSource, SaveRequest, open_bank, save_similarities
-from vopcli.workflows.tuned import build_tuned, load_tuned
+from vopcli.workflows.tuned import build_tuned, check_backbone, load_tuned
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 
@@ -76,6 +76,11 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     data = open_captioned(config, progress, resolution=weights.shape.image_resolution, split=request.split)
     has_bank = request.save is not None and request.save.num_bank > 0
     bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
+    for target in targets:
+        if target != ZERO_SHOT:  # before any is measured, which takes long
+            adapter = read_any_adapter(Path(target))
+            check_backbone(weights, fingerprint, adapter)
+            _check_frames(target, adapter, data, progress)
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:
         for target in targets:
@@ -86,7 +91,6 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
                 model = built.eval()
             else:
                 adapter = read_any_adapter(Path(target))
-                _check_frames(target, adapter, data, progress)
                 model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
                 own_data = _with_budget(target, adapter, data, model.max_tokens, progress)
                 num_trained = sum(tensor.size for tensor in adapter.tensors.values())
@@ -125,6 +129,7 @@ def _check_there(targets: Sequence[str]) -> None:
     for target in targets:
         file = Path(target) / ADAPTER_NAME if Path(target).is_dir() else Path(target)
         if target != ZERO_SHOT and not file.exists():
+            check_finished(Path(target))
             raise DataError(
                 f"{file} does not exist", hint="name run folders such as runs/*, adapters, or zero-shot"
             )

@@ -11,6 +11,7 @@ from vopcli.errors import DataError, FileError, WeightsError
 from vopcli.hdf5 import is_hdf5, read_format_name
 from vopcli.progress import Progress
 from vopcli.tuning.adapter_file import is_adapter, plain, read_adapter
+from vopcli.workflows.runs import check_finished
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
             what = f"of the unknown format {name}" if name else "of another program"
             raise DataError(f"{path} is an HDF5 file {what}", hint="name a frame store, an index, or weights")
         return describe(path, progress, verify)
+    check_finished(path)
     return _adapter(path) if is_adapter(path) else _weights(path)
 
 
@@ -91,7 +93,7 @@ def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: F
 
 
 def _adapter(path: Path) -> FileInfo:
-    # Reading an adapter, as reading weights, checks it: there is no more to verify.
+    # Reading an adapter compares its checksum: there is no more to verify.
     adapter = read_adapter(path)
     description = {
         "kind": "vop-adapter",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vopcli.errors import DataError
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_similarity
@@ -16,7 +16,9 @@ from vopcli.retrieval.rescore import (
     measure_dual_softmax,
     measure_qb_norm,
 )
-from vopcli.retrieval.similarity_file import Similarities, read_similarities
+from vopcli.retrieval.similarity_file import Similarities, read_similarities, verify
+
+_HINT: Final = "make it anew with `vop eval --save-sims`"
 
 
 def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> dict[str, Any]:
@@ -33,6 +35,8 @@ def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> dic
     Raises:
         DataError: the file is missing or damaged, or a score is no number.
     """
+    if problems := verify(path):
+        raise DataError(f"{path} is damaged: {'; '.join(problems)}", hint=_HINT)
     saved = read_similarities(path)
     try:
         plain = measure_similarity(saved.similarity, saved.owner, ties=ties)
@@ -42,9 +46,7 @@ def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> dic
         if saved.has_bank:
             scorings.append(_qb_norm(saved, ties, top))
     except NotFiniteError as error:
-        raise DataError(
-            f"{path} is damaged: {error}", hint="make it anew with `vop eval --save-sims`"
-        ) from error
+        raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
     left_out = ("t2v", "v2t", "ties", "answers", "logit_scale")
     about = {name: value for name, value in saved.document.items() if name not in left_out}
     return {

@@ -52,6 +52,19 @@ def is_run(path: Path) -> bool:
     return (path / SUMMARY_NAME).is_file()
 
 
+def check_finished(folder: Path) -> None:
+    """Refuse the folder of a run that was begun and has not ended.
+
+    Raises:
+        DataError: it is one.
+    """
+    if (folder / CONFIG_NAME).is_file() and not is_run(folder):
+        raise DataError(
+            f"{folder} is a run that is not finished",
+            hint="go on with it: `vop train` with the same settings and --resume",
+        )
+
+
 def read_run(folder: Path) -> Run:
     """Read a run folder; a record whose last line is cut off lacks that line.
 

@@ -32,6 +32,7 @@ from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState, load_checkpoint, load_trained, trained_tensors
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train
 from vopcli.training.optim import LEARNING_RATES
+from vopcli.training.run_log import open_log
 from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain, write_adapter
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.variants import check_sizes
@@ -219,6 +220,8 @@ def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
     if request.resume and checkpoint.exists():
         state = load_checkpoint(checkpoint, settings, prepared.model)
         progress.note(f"going on with {folder} after step {state.step}")
+    elif request.resume and _has_run(folder):
+        progress.note(f"{folder} has no checkpoint yet: starting at step 0")
     with written_aside(folder / CONFIG_NAME) as aside:
         aside.write_text(yaml.safe_dump(plain(request.config), sort_keys=False), encoding="utf-8")
     if any(item.requires_grad for item in prepared.model.parameters()):
@@ -281,7 +284,8 @@ def _open_folder(request: TrainRequest) -> Path:
             if folder.is_symlink():
                 folder.unlink()  # what it leads to is not ours
             else:
-                shutil.rmtree(folder)
+                with open_log(folder):  # nobody else trains there
+                    shutil.rmtree(folder)
         make_folder(folder)
     except OSError as error:
         raise FileError(folder, error) from error

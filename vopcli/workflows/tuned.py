@@ -38,6 +38,19 @@ def hold_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
                 parameter.data = parameter.data.to(dtype)
 
 
+def check_backbone(weights: Weights, fingerprint: str, adapter: Adapter) -> None:
+    """Refuse an adapter that was trained on another backbone than ``weights``.
+
+    Raises:
+        WeightsError: it was.
+    """
+    if adapter.fingerprint != fingerprint:
+        raise WeightsError(
+            f"{adapter.source} was trained on another backbone than {weights.name}",
+            hint="name the weights it was trained on with --weights",
+        )
+
+
 def load_tuned(
     weights: Weights, fingerprint: str, adapter: Adapter, *, device: torch.device, dtype: torch.dtype
 ) -> VideoTextModel:
@@ -46,11 +59,7 @@ def load_tuned(
     Raises:
         WeightsError: the adapter was trained on another backbone, or does not fit it.
     """
-    if adapter.fingerprint != fingerprint:
-        raise WeightsError(
-            f"{adapter.source} was trained on another backbone than {weights.name}",
-            hint="name the weights it was trained on with --weights",
-        )
+    check_backbone(weights, fingerprint, adapter)
     model = build_tuned(
         weights,
         adapter.tuning,
