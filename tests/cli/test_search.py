@@ -181,6 +181,8 @@ def test_nothing_good_enough(folder: Path) -> None:
     assert (result.exit_code, result.stdout) == (5, "")
     assert "no video scores 0.99 or more" in result.stderr
     assert vop("a dog", "--index", "idx.h5", "--min-score", "-1").exit_code == 0
+    result = vop("a dog", "--index", "idx.h5", "--min-score", "nan")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "Error: --min-score is no number")
     result = vop("a dog", "--index", "idx.h5", "--min-score", "0.99", "--json")
     assert result.exit_code == 5
     assert json.loads(result.stdout)["hits"] == []

@@ -127,6 +127,7 @@ def test_other_arguments_of_another_kind(model: Model) -> None:
 def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="run does not exist"):
         load_model(weights, adapter="run")
+    assert load_model(weights, device="CPU").device == torch.device("cpu")
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         load_model(weights, device="gpu")
     with pytest.raises(UsageError, match="no device 'cuda:99'"):

@@ -10,6 +10,7 @@ from typing import Any
 from vopcli.progress import Progress, SilentProgress, Task
 
 _PLAIN_SECONDS = 10.0  # where no bar can be drawn, a line of progress at most this often
+_WHOLE_CELL = 24  # letters of a table's cell that is not broken
 
 
 def printable(text: str) -> str:
@@ -56,8 +57,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        # where space is short, headers of several words break, and long cells; short names stay whole
+        is_short = " " not in column and all(len(row[number]) <= _WHOLE_CELL for row in cells)
+        table.add_column(column, overflow="fold", no_wrap=is_short)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))  # Text: a "[red]" in a file name is no markup
     Console(file=sys.stdout).print(table)
@@ -128,8 +131,9 @@ class BarTask:
 
     def advance(self, amount: int = 1) -> None:
         """Move the bar."""
-        rate = self._bars.tasks[0].speed or 0.0
-        self._bars.update(self._id, advance=amount, rate=rate)
+        self._bars.update(self._id, advance=amount)
+        task = self._bars.tasks[0]
+        self._bars.update(self._id, rate=task.speed or task.completed / max(task.elapsed or 0.0, 1e-3))
 
     def fail(self, item: str, reason: str) -> None:
         """Count a failure, and say it above the bar."""

@@ -10,7 +10,10 @@ from vopcli.errors import DataError
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A frame store, an index, or weights.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A frame store, index, adapter, run, saved scores, or weights."),
+    ],
     *,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read all of it and compare checksums; exit code 3 on damage.")
@@ -18,7 +21,7 @@ def info(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Say what a frame store, an index, or a file of weights holds, and check it."""
+    """Say what a frame store, an index, an adapter, a run, saved scores, or weights hold, and check it."""
     from vopcli.workflows.info import info as describe
 
     found = describe(file, console.progress(quiet=quiet), verify=verify)
@@ -29,7 +32,7 @@ def info(
     if found.problems:
         shown = "; ".join(found.problems[:10]) + ("; ..." if len(found.problems) > 10 else "")
         raise DataError(f"{file} is damaged: {shown}", hint="copy it again, or make it anew with --overwrite")
-    if verify:
+    if verify and not quiet:
         console.say(f"{file} is sound")
 
 

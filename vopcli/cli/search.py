@@ -1,6 +1,7 @@
 """``vop search``: rank the videos of an index for a text."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ def search(
     less where prompts take some) is cut. With another pooling than mean, scores are means of cosines with
     frames, and each search reads all frames of the index.
     """
+    if min_score is not None and math.isnan(min_score):
+        raise UsageError("--min-score is no number", hint="such as --min-score 0.25")
     show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
     if query != "-" and not query.strip():
         raise UsageError("the query is empty", hint='say what to look for, such as "a dog on a beach"')

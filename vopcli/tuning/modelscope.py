@@ -25,6 +25,8 @@ VIDEO_PROMPTS: Final = "visual_prompt_learner.visual_prompts"  # (K, 1, P, D)
 TEXT_PROMPTS: Final = "text_prompt_learner.text_prompts"  # (K, P, D): the prefix, then the suffix
 _BACKBONE: Final = "clip."
 _COPIES: Final = {"image_encoder.": "clip.visual.", "text_encoder.": "clip."}  # the same tensors once more
+_HINT: Final = "name adapter.safetensors, a run folder, or ModelScope's .pth"
+_TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin", ".ckpt")
 _RECIPE: Final = {"sampling": f"uniform:{DEFAULT_NUM_FRAMES}"}
 
 
@@ -37,6 +39,8 @@ def read_any_adapter(path: Path) -> Adapter:
     """
     if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
         return read_adapter(path)
+    if path.exists() and path.suffix not in _TORCH_SUFFIXES:
+        raise WeightsError(f"{path} is no adapter file", hint=_HINT)
     return read_modelscope(path)
 
 
@@ -64,7 +68,7 @@ def read_modelscope(path: Path) -> Adapter:
     if not {VIDEO_PROMPTS, TEXT_PROMPTS} <= set(tensors):
         raise WeightsError(
             f"{path} holds no adapter of vop and no VoP checkpoint of ModelScope",
-            hint="name adapter.safetensors, a run folder, or ModelScope's .pth",
+            hint=_HINT,
         )
     _check_copies(path, tensors)
     backbone = {

@@ -203,7 +203,7 @@ def training_splits(data: CaptionedStore, *, val_share: float) -> tuple[Annotate
     if not 0 < num_held < len(ordered):
         raise DataError(
             f"{val_share:g} of {len(ordered)} training videos leaves nothing to train or to validate on",
-            hint="add videos, or a split named val",
+            hint="add videos, or a split named val, or hold out more with --set training.val_share",
         )
     held = {video.key for video in ordered[:num_held]}
     parts = [

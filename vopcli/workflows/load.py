@@ -213,6 +213,7 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: not known, or not on this machine.
     """
+    name = name.lower()
     has_mps = torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
