@@ -40,6 +40,13 @@ def test_gradients_are_clipped(training_store: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(clipped, free * (0.01 / free.norm()), rtol=1e-4, atol=1e-9)
 
 
+def test_gradients_are_clipped_after_the_loss_scale_is_taken_out(
+    training_store: Path, tmp_path: Path
+) -> None:
+    found = gradient(job_of(training_store, tmp_path, dtype=torch.float16, clip_norm=0.01, **ONE_STEP))
+    assert found.norm() == pytest.approx(0.01, rel=1e-3)
+
+
 @pytest.mark.parametrize(("variant", "expected"), [(Variant.FULL, math.log(100.0)), (Variant.VOP, 5.0)])
 def test_a_logit_scale_is_kept_below_100_where_it_is_trained(
     training_store: Path, tmp_path: Path, variant: Variant, expected: float
