@@ -119,22 +119,19 @@ def train(
     }
     from vopcli.config.load import load_config, override
 
-    if resume and overwrite:
-        raise UsageError(
-            "--resume goes on with a run, --overwrite starts it anew: not both", hint="leave one out"
-        )
     base = override(load_config(config, preset=preset), {}, assignments or ())
     runs = _runs(base, given, variant, seeds)
-    from vopcli.workflows.train import TrainRequest, check
+    from vopcli.workflows.train import TrainRequest
 
     requests = [TrainRequest(one, device, resume=resume, overwrite=overwrite) for one in runs]
-    progress = console.progress(quiet=quiet)
-    if not dry_run:
-        check(requests, progress)
-    _do(requests, progress, dry_run=dry_run, as_json=as_json)
+    _do(requests, console.progress(quiet=quiet), dry_run=dry_run, as_json=as_json)
 
 
 def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
+    from vopcli.workflows.train import check
+
+    if not dry_run:
+        check(requests, progress)
     results = []
     for request in requests:
         result = _plan(request, progress) if dry_run else _run(request, progress)

@@ -24,7 +24,7 @@ from vopcli.config.choices import Precision, Variant
 from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import Report, found_ratio, listing
-from vopcli.errors import DataError, FileError
+from vopcli.errors import DataError, FileError, UsageError
 from vopcli.files import make_folder, written_aside
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
@@ -127,10 +127,15 @@ def check(requests: Sequence[TrainRequest], progress: Progress) -> None:
     """Refuse what would stop one of several runs, before the first one takes its time.
 
     Raises:
+        UsageError: a run is to be gone on with and to be started anew.
         ConfigError: sizes contradict each other or the backbone's.
         DataError: a run folder is there and neither resume nor overwrite was asked for, or no weights are.
     """
     for request in requests:
+        if request.resume and request.overwrite:
+            raise UsageError(
+                "--resume goes on with a run, --overwrite starts it anew: not both", hint="leave one out"
+            )
         _check_folder(request)
     shapes: dict[str, ClipShape] = {}
     for config in (request.config for request in requests):
