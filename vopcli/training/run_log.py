@@ -26,11 +26,14 @@ def open_log(folder: Path) -> BinaryIO:
         raise FileError(path, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         file.close()
         raise BusyError(
             f"{folder} is in use by another process", hint="wait until it ends, or name another --output"
         ) from error
+    except OSError as error:  # a file system without locks
+        file.close()
+        raise FileError(path, error) from error
     return file
 
 
