@@ -31,6 +31,17 @@ def candidates_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("candidates"), candidates=3)
 
 
+@pytest.fixture
+def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: settings, captions with a split test, a store, and a model."""
+    from tests.support.training import make_captioned_folder
+
+    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return make_captioned_folder(tmp_path, training_store)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden files be written anew."""
     parser.addoption("--update-golden", action="store_true", help="rewrite the files in tests/golden")

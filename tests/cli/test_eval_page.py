@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from tests.support.pages import Outline
-from tests.support.training import FRAMES, make_captioned_folder
+from tests.support.training import FRAMES
 from vopcli.cli.app import app
 
 EVIL = "<script>alert(1)</script> & a 'red' thing"
-
-
-@pytest.fixture
-def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return make_captioned_folder(tmp_path, training_store)
 
 
 def test_a_page_shows_what_was_measured(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import vopcli
 from tests.support.clip import random_state
 from tests.support.peers import open_clip_model
-from tests.support.training import FRAMES, MODEL, make_captioned_folder
+from tests.support.training import FRAMES, MODEL
 from vopcli.cli.app import app
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
@@ -23,15 +23,6 @@ from vopcli.data.frame_store import FrameStore
 from vopcli.tuning.adapter_file import read_adapter
 
 RUNNER = CliRunner()
-
-
-@pytest.fixture
-def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: settings, captions with a split test, a store, and a model."""
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return make_captioned_folder(tmp_path, training_store)
 
 
 def vop(*arguments: str) -> Result:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.clip import transformer
 from vopcli.data.frame_store import FrameStore
@@ -24,14 +23,6 @@ from vopcli.workflows import train as workflow
 
 RUNNER = CliRunner()
 SHORT = ("--variant", "VoP", "--epochs", "1")
-
-
-@pytest.fixture
-def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return make_captioned_folder(tmp_path, training_store)
 
 
 def vop(*arguments: str) -> Result:

@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 
 import vopcli
 from tests.support.ranking import expected_t2v, expected_v2t
-from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.data.annotations.records import AnnotatedSplit, CaptionedVideo, Report
 from vopcli.data.frame_store import FrameStore
@@ -30,14 +29,6 @@ from vopcli.workflows.similarities import thin_out
 
 def run(*command: str) -> Result:
     return CliRunner().invoke(app, list(command))
-
-
-@pytest.fixture
-def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return make_captioned_folder(tmp_path, training_store)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     has_bank = request.save is not None and request.save.num_bank > 0
     bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
     for target in targets:
-        if target != ZERO_SHOT:  # before any is measured, which takes long
+        if target != ZERO_SHOT:  # before any is measured, which takes long; several of `full` are not held
             adapter = read_any_adapter(Path(target))
             check_backbone(weights, fingerprint, adapter)
             _check_frames(target, adapter, data, progress)
