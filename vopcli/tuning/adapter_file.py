@@ -56,6 +56,19 @@ class Adapter:
         return digest.hexdigest()
 
 
+def check_backbone(adapter: Adapter, fingerprint: str, weights: str) -> None:
+    """Refuse an adapter of another backbone than ``weights``, whose fingerprint is given.
+
+    Raises:
+        WeightsError: it was.
+    """
+    if adapter.fingerprint != fingerprint:
+        raise WeightsError(
+            f"{adapter.source} was trained on another backbone than {weights}",
+            hint="name the weights it was trained on with --weights",
+        )
+
+
 def write_adapter(path: Path, adapter: Adapter) -> None:
     """Write ``adapter`` to ``path``: the old file or the whole new one."""
     metadata = {

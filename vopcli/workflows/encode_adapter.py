@@ -17,7 +17,7 @@ from vopcli.data.samplers import parse_sampling
 from vopcli.errors import DataError
 from vopcli.progress import Progress
 from vopcli.retrieval.index_meta import IndexMeta
-from vopcli.tuning.adapter_file import Adapter, plain
+from vopcli.tuning.adapter_file import Adapter, check_backbone, plain
 from vopcli.workflows.encode_request import EncodeRequest
 
 _BACKBONE = "clip."
@@ -88,11 +88,7 @@ def check_adapter(
         )
     if adapter is None:
         return
-    if adapter.fingerprint != meta.fingerprint:
-        raise DataError(
-            f"{request.adapter} was trained on another backbone than {request.weights}",
-            hint="name the weights it was trained on with --weights",
-        )
+    check_backbone(adapter, meta.fingerprint, request.weights)
     num_frames = parse_sampling(str(meta.recipe["sampling"])).num_stored
     if num_frames not in {None, adapter.num_frames}:
         raise DataError(

@@ -21,7 +21,7 @@ from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.pooling import MEAN, Pooling
-from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain
+from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, check_backbone, plain
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
@@ -29,7 +29,7 @@ from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import check_finished, is_run, read_run
 from vopcli.workflows.similarities import BankSource, SaveRequest, open_bank, save_similarities
-from vopcli.workflows.tuned import build_tuned, check_backbone, load_tuned
+from vopcli.workflows.tuned import build_tuned, load_tuned
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 
@@ -79,7 +79,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     for target in targets:
         if target != ZERO_SHOT:  # before any is measured, which takes long; several of `full` are not held
             adapter = read_any_adapter(Path(target))
-            check_backbone(weights, fingerprint, adapter)
+            check_backbone(adapter, fingerprint, weights.name)
             _check_frames(target, adapter, data, progress)
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:

@@ -137,6 +137,8 @@ def check(requests: Sequence[TrainRequest], progress: Progress) -> None:
                 "--resume goes on with a run, --overwrite starts it anew: not both", hint="leave one out"
             )
         _check_folder(request)
+    if len(requests) == 1:
+        return  # `prepare` refuses the rest as early, and weights are long to read
     shapes: dict[str, ClipShape] = {}
     for config in (request.config for request in requests):
         name = config.backbone.weights

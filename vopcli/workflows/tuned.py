@@ -10,7 +10,7 @@ from vopcli.clip.weights import Weights
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
 from vopcli.training.checkpoint import load_trained
-from vopcli.tuning.adapter_file import Adapter
+from vopcli.tuning.adapter_file import Adapter, check_backbone
 from vopcli.tuning.model import VideoTextModel
 
 
@@ -38,19 +38,6 @@ def hold_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
                 parameter.data = parameter.data.to(dtype)
 
 
-def check_backbone(weights: Weights, fingerprint: str, adapter: Adapter) -> None:
-    """Refuse an adapter that was trained on another backbone than ``weights``.
-
-    Raises:
-        WeightsError: it was.
-    """
-    if adapter.fingerprint != fingerprint:
-        raise WeightsError(
-            f"{adapter.source} was trained on another backbone than {weights.name}",
-            hint="name the weights it was trained on with --weights",
-        )
-
-
 def load_tuned(
     weights: Weights, fingerprint: str, adapter: Adapter, *, device: torch.device, dtype: torch.dtype
 ) -> VideoTextModel:
@@ -59,7 +46,7 @@ def load_tuned(
     Raises:
         WeightsError: the adapter was trained on another backbone, or does not fit it.
     """
-    check_backbone(weights, fingerprint, adapter)
+    check_backbone(adapter, fingerprint, weights.name)
     model = build_tuned(
         weights,
         adapter.tuning,
