@@ -39,7 +39,9 @@ def read_any_adapter(path: Path) -> Adapter:
     """
     if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
         return read_adapter(path)
-    if path.exists() and path.suffix not in _TORCH_SUFFIXES:
+    if not path.exists():
+        raise WeightsError(f"{path} does not exist", hint=_HINT)
+    if path.suffix not in _TORCH_SUFFIXES:
         raise WeightsError(f"{path} is no adapter file", hint=_HINT)
     return read_modelscope(path)
 
