@@ -10,7 +10,6 @@ Axes: Q queries, N rows of a matrix, E joint width.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
+from vopcli.resources import usable_cores
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -235,13 +235,6 @@ def search_exact(
     with ThreadPoolExecutor(num_threads) as pool:
         search = _search_few if len(queries) <= _FEW_QUERIES else _search_many
         return search(gallery, queries, top, pool, num_threads)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _search_few(

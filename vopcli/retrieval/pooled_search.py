@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.retrieval.exact import Found, best_rows, dot_rows, usable_cores
+from vopcli.resources import usable_cores
+from vopcli.retrieval.exact import Found, best_rows, dot_rows
 from vopcli.retrieval.index import FrameBlock, VideoIndex
 from vopcli.retrieval.pooling import Pooling, pool_scores
 

@@ -19,8 +19,7 @@ from torch import Tensor
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
 from vopcli.errors import DataError, VopError
-from vopcli.interrupts import interrupts_deferred
-from vopcli.progress import Progress
+from vopcli.progress import Progress, interrupts_deferred
 from vopcli.training.augment import augment
 from vopcli.training.batches import Batch, BatchReader, Samples, epoch_candidates, epoch_order
 from vopcli.training.checkpoint import DamagedCheckpointError, RunState, save_checkpoint, trained_tensors

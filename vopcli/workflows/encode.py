@@ -12,8 +12,7 @@ from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.errors import DataError, UsageError
 from vopcli.hdf5 import read_format_name
-from vopcli.interrupts import interrupts_deferred
-from vopcli.progress import Progress
+from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
 from vopcli.retrieval.index import FORMAT, VideoIndex
 from vopcli.retrieval.index_meta import IndexMeta
@@ -201,7 +200,7 @@ def _open_source(
     if not request.sources:
         raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
     if not stores:
-        from vopcli.retrieval.exact import usable_cores
+        from vopcli.resources import usable_cores
 
         held = str(earlier.recipe.get("sampling")) if earlier else tuned_on
         sampling = request.sampling or held

@@ -17,7 +17,7 @@ from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, parse_sampling
 from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos
 from vopcli.errors import DataError, UsageError, VideoError
 from vopcli.progress import Progress
-from vopcli.retrieval.exact import usable_cores
+from vopcli.resources import usable_cores
 
 
 @dataclass(frozen=True)

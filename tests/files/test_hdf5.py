@@ -185,7 +185,7 @@ def check_all_but_last_values(path: Path, count: int, num_whole: int) -> None:
 WRITE_FOREVER = """
 import sys
 from pathlib import Path
-from tests.test_hdf5 import FORMAT, SegmentWriter, add
+from tests.files.test_hdf5 import FORMAT, SegmentWriter, add
 path = Path(sys.argv[1])
 for number in range(int(sys.argv[2]), 10_000):
     with SegmentWriter(path, FORMAT) as writer:
