@@ -21,8 +21,8 @@ import numpy as np
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
 from tests.support.clip import openai_shape, random_state
-from vopcli.clip.safetensors import write_safetensors_file
 from vopcli.clip.weights import read_weights
+from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import SilentProgress
 from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index

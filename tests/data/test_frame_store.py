@@ -18,7 +18,7 @@ from vopcli.data.frame_store import FrameStore
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
 from vopcli.data.recipe import Recipe
 from vopcli.errors import BusyError, DataError, FileError
-from vopcli.hdf5 import SegmentFile, create_segment_file
+from vopcli.files.hdf5 import SegmentFile, create_segment_file
 
 SIZE, FRAMES = 32, 5
 RAW = Recipe("uniform:5", SIZE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import FileError
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:

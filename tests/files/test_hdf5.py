@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from vopcli import overlay
 from vopcli.errors import BusyError, DataError, FileError
-from vopcli.hdf5 import (
+from vopcli.files import journal as overlay
+from vopcli.files.hdf5 import (
     FileFormat,
     SegmentFile,
     SegmentWriter,

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos
 from vopcli.errors import BusyError, DataError
-from vopcli.hdf5 import SegmentFile
+from vopcli.files.hdf5 import SegmentFile
 from vopcli.progress import SilentProgress
 from vopcli.retrieval.index import FORMAT, VideoIndex
 from vopcli.retrieval.index_check import describe, verify

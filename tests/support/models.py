@@ -11,8 +11,8 @@ from open_clip.model import CLIP as OpenClip  # noqa: N811
 from PIL import Image
 
 from tests.support.clip import random_state, tiny_clip
-from vopcli.clip.safetensors import write_safetensors_file
 from vopcli.clip.shape import ClipShape
+from vopcli.files.safetensors import write_safetensors_file
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 STD = np.array([0.26862954, 0.26130258, 0.27577711])

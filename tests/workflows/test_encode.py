@@ -22,7 +22,7 @@ from vopcli.config.choices import Precision
 from vopcli.data.frame_store import FrameStore
 from vopcli.data.samplers import TimeWindow
 from vopcli.errors import BusyError, DataError, UsageError
-from vopcli.hdf5 import read_format_name
+from vopcli.files.hdf5 import read_format_name
 from vopcli.progress import SilentProgress, interrupts_deferred
 from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.index_check import describe, verify

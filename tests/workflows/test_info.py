@@ -13,7 +13,7 @@ from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
 from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError, FileError
-from vopcli.hdf5 import FileFormat, create_segment_file
+from vopcli.files.hdf5 import FileFormat, create_segment_file
 from vopcli.progress import SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.workflows.info import info

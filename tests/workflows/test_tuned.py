@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vopcli.clip.safetensors import read_safetensors
 from vopcli.clip.weights import Weights, read_weights
 from vopcli.config.choices import ContextModule, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
+from vopcli.files.safetensors import read_safetensors
 from vopcli.resources import packaged_file
 from vopcli.training.checkpoint import trained_tensors
 from vopcli.training.losses import contrastive_loss

@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.safetensors import widen_bfloat16
 from vopcli.errors import WeightsError
+from vopcli.files.safetensors import widen_bfloat16
 
 MAX_PICKLE_BYTES = 1 << 26  # OpenAI's are below one megabyte
 MAX_SWELLING = 20  # a zip may unpack to this many times its size; weights hardly compress

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from vopcli.clip.archive import TorchZip, read_torchscript
 from vopcli.clip.model_config import read_json
 from vopcli.clip.pickled import read_pickled
-from vopcli.clip.safetensors import read_safetensors
 from vopcli.errors import WeightsError
+from vopcli.files.safetensors import read_safetensors
 
 FOLDER_FILES = (  # the first that is there is read: safetensors before pickles
     "model.safetensors",

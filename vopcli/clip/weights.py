@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from vopcli.clip import catalog, names
 from vopcli.clip.containers import Container, read_container
 from vopcli.clip.model_config import Declared, read_hugging_face_config, read_open_clip_config
-from vopcli.clip.safetensors import write_safetensors_file
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
+from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
 from vopcli.resources import packaged_file
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.data.demo_scenes import DemoVideo, Scene
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 
 HEIGHT_PX: Final = 96
 WIDTH_PX: Final = 128

@@ -9,7 +9,7 @@ from typing import Final
 from vopcli.data.frame_rows import Row, Status
 from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError
-from vopcli.hdf5 import Segment
+from vopcli.files.hdf5 import Segment
 
 JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, then the mean of what came
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.data.samplers import WHOLE, TimeWindow
-from vopcli.hdf5 import FileFormat, Segment
+from vopcli.files.hdf5 import FileFormat, Segment
 
 ROW: Final = np.dtype(
     [

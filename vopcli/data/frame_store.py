@@ -18,7 +18,7 @@ from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, latest, unpack_row
 from vopcli.data.recipe import Recipe
 from vopcli.data.samplers import WHOLE, TimeWindow
 from vopcli.errors import DataError
-from vopcli.hdf5 import SegmentFile
+from vopcli.files.hdf5 import SegmentFile
 from vopcli.progress import Progress, SilentProgress
 
 

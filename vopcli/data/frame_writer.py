@@ -24,7 +24,7 @@ from vopcli.data.frame_layout import (
 from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
 from vopcli.data.frame_store import frames_crc32
 from vopcli.data.recipe import Recipe
-from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file
+from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
 
 _ROOM: Final = 1.1
 

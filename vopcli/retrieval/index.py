@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.hdf5 import FileFormat, Segment, SegmentFile, unpack_string
+from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile, unpack_string
 from vopcli.retrieval.index_meta import DAMAGE_HINT, IndexMeta
 
 PENDING: Final = 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import FileError
-from vopcli.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
+from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
 from vopcli.retrieval.index import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
 from vopcli.retrieval.index_meta import IndexMeta
 

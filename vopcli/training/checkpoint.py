@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vopcli.errors import DataError, FileError
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 from vopcli.tuning.model import VideoTextModel
 
 VERSION = 1

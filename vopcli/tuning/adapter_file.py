@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.safetensors import read_safetensors, write_safetensors_file
 from vopcli.config.load import build_config
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError, FileError, WeightsError
+from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 
 ADAPTER_NAME: Final = "adapter.safetensors"
 FORMAT: Final = "vop-adapter"

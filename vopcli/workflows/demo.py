@@ -13,7 +13,7 @@ from vopcli.config.choices import Variant
 from vopcli.data.demo import draw_video, write_video
 from vopcli.data.demo_scenes import DemoVideo, plan_demo
 from vopcli.errors import FileError, UsageError
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress
 
 VIDEOS: Final = "videos"

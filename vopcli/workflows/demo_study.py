@@ -11,7 +11,7 @@ from typing import Final
 
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import Config
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress
 from vopcli.reports.means import mean_and_deviation
 from vopcli.workflows.demo import STUDY

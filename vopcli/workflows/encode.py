@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.errors import DataError, UsageError
-from vopcli.hdf5 import read_format_name
+from vopcli.files.hdf5 import read_format_name
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
 from vopcli.retrieval.index import FORMAT, VideoIndex

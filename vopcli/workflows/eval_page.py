@@ -11,7 +11,7 @@ from typing import Any
 from vopcli import __version__
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError, FileError, UsageError
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Page, render

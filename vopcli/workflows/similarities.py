@@ -13,7 +13,7 @@ import torch
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit
 from vopcli.errors import DataError, UsageError
-from vopcli.hdf5 import read_format_name
+from vopcli.files.hdf5 import read_format_name
 from vopcli.progress import Progress, SilentProgress
 from vopcli.retrieval.similarity_file import FORMAT, Similarities, write_similarities
 from vopcli.tuning.model import VideoTextModel

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vopcli.clip.safetensors import read_safetensors, write_safetensors_file
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.text_numpy import NumpyTextTower, text_tensors
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
+from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:

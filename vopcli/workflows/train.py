@@ -25,7 +25,7 @@ from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import Report, found_ratio, listing
 from vopcli.errors import DataError, FileError, UsageError
-from vopcli.files import make_folder, written_aside
+from vopcli.files.atomic import make_folder, written_aside
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples

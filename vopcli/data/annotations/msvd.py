@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.annotations.pickled import read_plain_pickle
 from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split
 from vopcli.data.annotations.sources import annotation_file, caption_map, locate, read_caption_map, read_ids
+from vopcli.files.plain_pickle import read_plain_pickle
 
 SPLITS: Final = (TRAIN, VAL, TEST)
 JSON_FILE: Final = "captions_msvd.json"

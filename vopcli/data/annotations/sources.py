@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.data.annotations.records import listing
-from vopcli.errors import DataError, FileError
+from vopcli.errors import DataError
+from vopcli.files.atomic import read_bytes
 
 _FOLDERS: Final = ("", "annotations")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -46,18 +47,6 @@ def annotation_file(root: Path, *names: str) -> Path:
 
 def _places(root: Path, name: str) -> Iterator[Path]:
     return (root / folder / name for folder in _FOLDERS)
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file.
-
-    Raises:
-        FileError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileError(path, error) from error
 
 
 def read_text(path: Path) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.data.annotations.sources import read_bytes, shown
+from vopcli.data.annotations.sources import shown
 from vopcli.errors import DataError
+from vopcli.files.atomic import read_bytes
 
 _DEPTH: Final = 3  # a dictionary of lists of lists of words
 _MEND: Final = "get the file again, and only from where you trust"

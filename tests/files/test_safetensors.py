@@ -11,8 +11,8 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from vopcli.clip.safetensors import read_safetensors, write_safetensors_file
 from vopcli.errors import FileError, WeightsError
+from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 
 ARRAYS: dict[str, Any] = {
     "b.half": np.arange(7, dtype=np.float16),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import WeightsError
-from vopcli.files import written_aside
+from vopcli.files.atomic import written_aside
 
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 CHUNK_BYTES = 1 << 24

@@ -3,7 +3,7 @@
 Each run that adds something adds one segment: a group of datasets that is laid out whole (contiguous, space
 taken) and flushed before the first value is written. From then on values go straight to their place in the
 file, past the HDF5 library, so its bookkeeping never changes while work is under way; and the layout itself
-takes effect all at once (`vopcli.overlay`). So a process killed at any moment leaves a file that opens, and a
+takes effect all at once (`vopcli.files.journal`). So a process killed at any moment leaves a file that opens, and a
 reader maps the datasets into memory.
 """
 
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
-from vopcli.files import written_aside
-from vopcli.overlay import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locked, recover, settle
+from vopcli.files.atomic import written_aside
+from vopcli.files.journal import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locked, recover, settle
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SEGMENTS: Final = "segments"

@@ -1,0 +1,1 @@
+"""File formats, without knowledge of their contents."""
