@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ranking import Expected, expected_t2v, expected_v2t
+from vopcli.config.choices import TieRule
 from vopcli.retrieval.metrics import (
     DirectionMetrics,
     RetrievalMetrics,
@@ -18,7 +19,6 @@ from vopcli.retrieval.metrics import (
     measure_embeddings,
     measure_similarity,
 )
-from vopcli.retrieval.metrics_ties import TieRule
 
 RULES = [rule.value for rule in TieRule]
 TIED = np.array([[0.9, 0.2, 0.1, 0.0], [0.5, 0.5, 0.3, 0.1], [0.4, 0.7, 0.4, 0.4], [0.1, 0.8, 0.6, 0.2]])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.support.indexes import WIDTH, unit_rows
+from vopcli.config.choices import TieRule
 from vopcli.data.annotations.records import Report
-from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.pooling import MEAN, parse_pooling
 from vopcli.workflows.captioned import Captions
 from vopcli.workflows.measure import Embedded, measure, rank_first

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from vopcli.cli import console, options
+from vopcli.config.choices import TieRule
 from vopcli.config.published import said
 from vopcli.reports.tables import FIGURES
-from vopcli.retrieval.metrics_ties import TieRule
 
 
 def evaluate(

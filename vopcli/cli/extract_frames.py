@@ -1,22 +1,14 @@
 """`vop extract-frames`: decode videos once."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import Resize
+from vopcli.config.choices import Codec, Resize
 from vopcli.data.scan import VIDEO_SUFFIXES
 from vopcli.errors import UsageError
-
-
-class Codec(str, Enum):
-    """How frames are kept."""
-
-    RAW = "raw"
-    JPEG = "jpeg"
 
 
 def extract_frames(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import reprlib
@@ -237,3 +238,15 @@ def _problems(item: Field[Any], allowed: tuple[type, ...], value: Any) -> Iterat
     low, high = item.metadata["low"], item.metadata["high"]
     if value is not None and low is not None and not low <= value <= high:
         yield f"must be from {low} to {high}, not {_shown(value)}"
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return a configuration as values that JSON and YAML know."""
+    values = dataclasses.asdict(config)
+    return _plain(values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.value if isinstance(value, Enum) else value

@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.config.choices import TieRule
 from vopcli.retrieval.metrics_counts import Counts, count_ranks
 from vopcli.retrieval.metrics_similarity import CosineRows, Floats, GivenRows, Ints, Rows
-from vopcli.retrieval.metrics_ties import TieRule
 
 DEPTHS: Final = (1, 5, 10)
 DEEPER: Final = (50, 100)  # given where the gallery has as many candidates

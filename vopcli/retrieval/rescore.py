@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.config.choices import TieRule
 from vopcli.retrieval.metrics import DEPTHS, DirectionMetrics, RetrievalMetrics, measure_similarity
 from vopcli.retrieval.metrics_similarity import Floats, GivenRows, Ints, Rows, iter_blocks
-from vopcli.retrieval.metrics_ties import TieRule
 
 Doubles = NDArray[np.float64]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.load import build_config
+from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError, FileError, WeightsError
 from vopcli.files.safetensors import read_safetensors, write_safetensors_file
@@ -135,15 +133,3 @@ def read_adapter(path: Path) -> Adapter:
     except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(f"{file} is damaged: {error}", hint=_HINT) from error
     return adapter
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """Return a configuration as values that JSON and YAML know."""
-    values = dataclasses.asdict(config)
-    return _plain(values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.value if isinstance(value, Enum) else value

@@ -10,7 +10,8 @@ from typing import Any, Final
 import torch
 
 from vopcli.clip.weights import read_weights, resolve_weights
-from vopcli.config.choices import Variant
+from vopcli.config.choices import TieRule, Variant
+from vopcli.config.load import plain
 from vopcli.config.published import published_figures
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.data.annotations.records import TEST
@@ -19,9 +20,8 @@ from vopcli.errors import DataError, UsageError
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
-from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.pooling import MEAN, Pooling
-from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, check_backbone, plain
+from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, check_backbone
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise

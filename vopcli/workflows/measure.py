@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from vopcli.clip.vision import normalise
+from vopcli.config.choices import TieRule
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
 from vopcli.progress import Progress
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns
 from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError
-from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.pooling import MEAN, Pooling, pooled_rows
 from vopcli.tuning.memory import in_batches
 from vopcli.tuning.model import VideoTextModel, pool_frames

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from vopcli.config.choices import TieRule
 from vopcli.errors import DataError
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_similarity
 from vopcli.retrieval.metrics_similarity import NotFiniteError
-from vopcli.retrieval.metrics_ties import TieRule
 from vopcli.retrieval.rescore import (
     QB_NORM,
     build_query_bank,

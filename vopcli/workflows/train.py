@@ -21,6 +21,7 @@ from vopcli import __version__
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision, Variant
+from vopcli.config.load import plain
 from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
 from vopcli.data.annotations.records import Report, found_ratio, listing
@@ -33,7 +34,7 @@ from vopcli.training.checkpoint import RunState, load_checkpoint, load_trained, 
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train
 from vopcli.training.optim import LEARNING_RATES
 from vopcli.training.run_log import open_log
-from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, plain, write_adapter
+from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.variants import check_sizes
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
