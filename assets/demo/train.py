@@ -31,7 +31,7 @@ from vopcli.clip.weights import Weights, write_safetensors
 from vopcli.config.choices import Activation
 from vopcli.data.demo import HEIGHT_PX, draw_background, draw_scene
 from vopcli.data.demo_scenes import COLOURS, LARGE_RADII, SHAPES, SMALL_RADII, Scene, random_scene
-from vopcli.data.transforms import resize_and_crop
+from vopcli.video.preprocess import resize_and_crop
 
 SHAPE: Final = ClipShape(
     embed_dim=128,

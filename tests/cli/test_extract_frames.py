@@ -12,7 +12,7 @@ from tests.support.extracting import MPEG4, contents, make_bad_video, make_video
 from tests.support.videos import BAD, GOOD, drawn_number, make_video
 from vopcli.cli.app import app
 from vopcli.data.frame_store import FrameStore
-from vopcli.data.scan import VIDEO_SUFFIXES
+from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 SMALL = ("--size", "32", "--workers", "1", "--quiet")
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vopcli.data.demo import FRAME_RATE, HEIGHT_PX, NUM_FRAMES, WIDTH_PX, draw_video, write_video
 from vopcli.data.demo_scenes import COLOURS, OPPOSITES, SHAPES, DemoVideo, plan_demo
-from vopcli.data.samplers import uniform_indices
 from vopcli.errors import FileError
+from vopcli.video.sampling import uniform_indices
 
 PAIRS = list(plan_demo(seed=0))
 VIDEOS = [video for pair in PAIRS for video in pair]

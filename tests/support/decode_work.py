@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from vopcli.data.decode_pool import DecodeJob
+from vopcli.video.pool import DecodeJob
 
 
 def misbehave(job: DecodeJob, tick: Callable[[], None]) -> str:
@@ -35,8 +35,8 @@ def misbehave(job: DecodeJob, tick: Callable[[], None]) -> str:
 
 def loaded_modules(job: DecodeJob, tick: Callable[[], None]) -> list[str]:
     """Decode one video and tell which of the heavy modules this process has loaded."""
-    from vopcli.data.samplers import Sampling
-    from vopcli.data.video import read_frames
+    from vopcli.video.sampling import Sampling
+    from vopcli.video.video import read_frames
 
     read_frames(job.path, Sampling("uniform", 2), size=32, tick=tick)
     return sorted({"torch", "cv2", "h5py", "typer", "av", "PIL"} & set(sys.modules))

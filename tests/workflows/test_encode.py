@@ -20,13 +20,13 @@ from tests.support.models import open_clip_frames, write_model
 from tests.support.videos import make_video
 from vopcli.config.choices import Precision
 from vopcli.data.frame_store import FrameStore
-from vopcli.data.samplers import TimeWindow
 from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
 from vopcli.progress import SilentProgress, interrupts_deferred
 from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.index_check import describe, verify
 from vopcli.retrieval.index_writer import IndexWriter
+from vopcli.video.sampling import TimeWindow
 from vopcli.workflows.encode import encode
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
 from vopcli.workflows.extract import ExtractRequest, extract

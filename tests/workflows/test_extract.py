@@ -11,9 +11,9 @@ from tests.support.extracting import contents, make_bad_video, make_videos, run
 from tests.support.videos import drawn_number, make_video
 from vopcli.config.choices import Resize
 from vopcli.data.frame_store import FrameStore
-from vopcli.data.samplers import parse_sampling
-from vopcli.data.video import read_frames
 from vopcli.errors import BusyError, DataError, FileError, UsageError, VideoError
+from vopcli.video.sampling import parse_sampling
+from vopcli.video.video import read_frames
 
 NAMES = ["0.avi", "2.avi", "sub/1.avi", "sub/3.avi"]
 
@@ -164,7 +164,7 @@ def test_touched_videos_are_not_decoded_and_not_hashed_again(
     monkeypatch.setattr("vopcli.workflows.extract.decode_videos", None)
     assert counts(run(folder, store)) == {"num_unchanged": 4}
     assert contents(store) == before
-    monkeypatch.setattr("vopcli.data.changes.hash_file", None)
+    monkeypatch.setattr("vopcli.video.diff.hash_file", None)
     assert counts(run(folder, store)) == {"num_unchanged": 4}
 
 
@@ -312,7 +312,7 @@ def test_strict_stops_at_the_first_and_keeps_what_is_done(folder: Path, store: P
 def test_a_video_that_changes_while_it_is_read_is_not_stored(
     folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vopcli.data import decode_pool
+    from vopcli.video import pool as decode_pool
 
     def rewriting(path: str, *rest: object, **more: object) -> object:
         sampled = read_frames(path, *rest, **more)  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ import pytest
 from tests.support.extracting import contents, run
 from tests.support.videos import drawn_number, make_video
 from vopcli.data.frame_store import FrameStore
-from vopcli.data.samplers import TimeWindow, uniform_indices
 from vopcli.errors import DataError, UsageError
 from vopcli.progress import SilentProgress
+from vopcli.video.sampling import TimeWindow, uniform_indices
 from vopcli.workflows.info import info
 
 LENGTHS = {"long.mp4": 70, "middling.mp4": 17, "short.mp4": 3, "still.mp4": 1}

@@ -247,7 +247,7 @@ import json, os, sys
 from pathlib import Path
 from tests.support.extracting import run
 from vopcli.errors import VopError
-from vopcli.data.decode_pool import decode_videos
+from vopcli.video.pool import decode_videos
 import cv2
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -11,9 +11,9 @@ import pytest
 from tests.support.extracting import contents, run
 from tests.support.videos import drawn_number, make_video
 from vopcli.data.frame_store import FrameStore
-from vopcli.data.samplers import WHOLE, TimeWindow
 from vopcli.errors import VideoError
 from vopcli.progress import SilentProgress
+from vopcli.video.sampling import WHOLE, TimeWindow
 from vopcli.workflows.info import info
 
 FIRST_SECOND = TimeWindow(0.0, 1.0)

@@ -72,7 +72,7 @@ def encode(
 
         weights = load_config().backbone.weights
     if num_frames is not None:
-        from vopcli.data.samplers import parse_sampling
+        from vopcli.video.sampling import parse_sampling
 
         sampling = str(parse_sampling(sampling or "uniform", num_frames))
     request = EncodeRequest(

@@ -7,8 +7,8 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import Codec, Resize
-from vopcli.data.scan import VIDEO_SUFFIXES
 from vopcli.errors import UsageError
+from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 
 def extract_frames(

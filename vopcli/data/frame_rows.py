@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.samplers import WHOLE, TimeWindow
 from vopcli.files.hdf5 import FileFormat, Segment
+from vopcli.video.sampling import WHOLE, TimeWindow
 
 ROW: Final = np.dtype(
     [

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.config.choices import Resize
-from vopcli.data.samplers import parse_sampling
 from vopcli.errors import DataError, UsageError
+from vopcli.video.sampling import parse_sampling
 
 CODECS: Final = ("raw", "jpeg")
 
@@ -21,7 +21,7 @@ class Recipe:
     """How the frames of a store were made: the same for all of them.
 
     Attributes:
-        sampling: which frames were taken, as `vopcli.data.samplers` writes it.
+        sampling: which frames were taken, as `vopcli.video.sampling` writes it.
         size: side of the square frames in pixels.
         resize: how their short side was brought to that size, before the middle was cut out.
         codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.

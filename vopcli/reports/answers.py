@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 from vopcli.reports.tables import Result
+from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
 
 _RULE: Final = (
     "Shown are the captions on which the models differ most, by the ratio of the worst to the best rank of "

@@ -13,11 +13,11 @@ from vopcli.config.choices import Sides, Variant
 from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TuningConfig
 from vopcli.data.recipe import other_frames
-from vopcli.data.samplers import parse_sampling
 from vopcli.errors import DataError
 from vopcli.progress import Progress
 from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.tuning.adapter_file import Adapter, check_backbone
+from vopcli.video.sampling import parse_sampling
 from vopcli.workflows.encode_request import EncodeRequest
 
 _BACKBONE = "clip."

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Resize
-from vopcli.data.changes import Changes, compare, hash_file
-from vopcli.data.decode_pool import DecodeJob, decode_videos, scan_videos
 from vopcli.data.frame_store import FrameStore, StoredVideo
-from vopcli.data.samplers import parse_sampling
-from vopcli.data.scan import FoundVideo, find_videos
 from vopcli.errors import DataError, VideoError
 from vopcli.progress import Progress
 from vopcli.retrieval.index import IndexedVideo
 from vopcli.retrieval.index_writer import NewVideo
+from vopcli.video.diff import Changes, compare, hash_file
+from vopcli.video.find_videos import FoundVideo, find_videos
+from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
+from vopcli.video.sampling import parse_sampling
 
 _DEFAULT_SAMPLING: Final = "uniform"
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"

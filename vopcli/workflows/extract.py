@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from vopcli.data.changes import hash_file
-from vopcli.data.decode_pool import DecodeJob, decode_videos
 from vopcli.data.frame_rows import Row, Status
 from vopcli.data.frame_writer import FrameStoreWriter
-from vopcli.data.samplers import parse_sampling
-from vopcli.data.video import SampledFrames
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
 from vopcli.progress import Progress, SilentProgress, Task
+from vopcli.video.diff import hash_file
+from vopcli.video.pool import DecodeJob, decode_videos
+from vopcli.video.sampling import parse_sampling
+from vopcli.video.video import SampledFrames
 from vopcli.workflows.extract_plan import ExtractRequest, Plan, find, make_plan, num_workers, reason
 from vopcli.workflows.extract_store import asked_recipe, check_room, opened, read_known
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vopcli.config.choices import Resize
-from vopcli.data.changes import Changes, compare
-from vopcli.data.decode_pool import DecodeJob, scan_videos
 from vopcli.data.frame_layout import frames_bytes, missing_frames
 from vopcli.data.frame_rows import Row, Status
 from vopcli.data.recipe import Recipe
-from vopcli.data.samplers import WHOLE, Sampling, TimeWindow, parse_sampling
-from vopcli.data.scan import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos
 from vopcli.errors import DataError, UsageError, VideoError
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
+from vopcli.video.diff import Changes, compare
+from vopcli.video.find_videos import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos
+from vopcli.video.pool import DecodeJob, scan_videos
+from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, parse_sampling
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from vopcli.clip.vision import normalise
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
-from vopcli.data.transforms import resize_and_crop
 from vopcli.errors import UsageError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
@@ -29,6 +28,7 @@ from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.memory import in_batches
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
+from vopcli.video.preprocess import resize_and_crop
 from vopcli.workflows.tuned import load_tuned
 
 _BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}

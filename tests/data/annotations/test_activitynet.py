@@ -13,8 +13,8 @@ from vopcli.data.annotations.registry import (
     read_dataset,
     skip_list,
 )
-from vopcli.data.samplers import TimeWindow
 from vopcli.errors import DataError
+from vopcli.video.sampling import TimeWindow
 
 ACTIVITYNET = DatasetName.ACTIVITYNET
 

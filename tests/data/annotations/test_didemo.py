@@ -14,8 +14,8 @@ from vopcli.data.annotations.registry import (
     skip_list,
 )
 from vopcli.data.annotations.video_files import VideoFiles
-from vopcli.data.samplers import TimeWindow
 from vopcli.errors import DataError
+from vopcli.video.sampling import TimeWindow
 
 DIDEMO = DatasetName.DIDEMO
 FIRST = TimeWindow(0.0, 31.0)

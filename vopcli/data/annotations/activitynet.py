@@ -9,7 +9,7 @@ from typing import Any, Final
 from vopcli.data.annotations.records import TEST, TRAIN, AnnotatedSplit, build_split, listing
 from vopcli.data.annotations.sources import ShapeError, annotation_file, read_json, shown, unique_ids
 from vopcli.data.annotations.video_files import VideoFiles
-from vopcli.data.samplers import TimeWindow
+from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, TEST)
 DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # DGL leaves it out of the test as broken

@@ -15,7 +15,7 @@ from vopcli.data.annotations.records import (
 )
 from vopcli.data.annotations.sources import ShapeError, annotation_file, read_ids, read_json, shown
 from vopcli.data.annotations.video_files import VideoFiles, stem
-from vopcli.data.samplers import TimeWindow
+from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, VAL, TEST)
 WINDOW: Final = TimeWindow(0.0, 31.0)  # the annotators saw videos that were cut to 30 seconds

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vopcli.data.samplers import TimeWindow
 from vopcli.errors import DataError, UsageError
+from vopcli.video.sampling import TimeWindow
 
 TRAIN: Final = "train"
 VAL: Final = "val"

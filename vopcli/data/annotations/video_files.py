@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from vopcli.data.scan import VIDEO_SUFFIXES
 from vopcli.errors import DataError, FileError
+from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 
 class VideoFiles:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vopcli.data.samplers import (
+from vopcli.video.sampling import (
     WHOLE,
     Sampling,
     TimeWindow,

@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vopcli.data.packets import (
+from vopcli.video.packets import (
     SEEKABLE_CODECS,
     SKIPPING_CODECS,
     PacketTable,

@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.decode_work import misbehave
 from tests.support.videos import drawn_number, make_video
-from vopcli.data.decode_pool import DecodeJob, decode_videos, run_jobs, scan_videos
-from vopcli.data.samplers import Sampling, parse_sampling
-from vopcli.data.video import SampledFrames, read_frames
 from vopcli.errors import VideoError
+from vopcli.video.pool import DecodeJob, decode_videos, run_jobs, scan_videos
+from vopcli.video.sampling import Sampling, parse_sampling
+from vopcli.video.video import SampledFrames, read_frames
 
 UNIFORM = Sampling("uniform", 4)
 
@@ -145,7 +145,7 @@ def test_few_jobs_are_taken_ahead() -> None:
 def test_workers_load_no_torch(folder: Path) -> None:
     script = f"""
         from tests.support.decode_work import loaded_modules
-        from vopcli.data.decode_pool import DecodeJob, run_jobs
+        from vopcli.video.pool import DecodeJob, run_jobs
         if __name__ == "__main__":
             jobs = [DecodeJob(0, {str(folder / "20.mp4")!r})]
             print(next(iter(run_jobs(jobs, loaded_modules, workers=1)))[1])
@@ -164,7 +164,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> N
     script = """
         import multiprocessing
         from tests.support.decode_work import misbehave
-        from vopcli.data.decode_pool import DecodeJob, run_jobs
+        from vopcli.video.pool import DecodeJob, run_jobs
         if __name__ == "__main__":
             jobs = [DecodeJob(key, path) for key, path in enumerate(["a", "b", "stall", "stall"])]
             results = run_jobs(jobs, misbehave, workers=2)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vopcli.data.scan import LIST_SUFFIXES, VIDEO_SUFFIXES, FoundVideo, find_videos
 from vopcli.errors import DataError, FileError
+from vopcli.video.find_videos import LIST_SUFFIXES, VIDEO_SUFFIXES, FoundVideo, find_videos
 
 
 def touch(path: Path, content: bytes = b"x") -> Path:
@@ -159,7 +159,7 @@ def test_what_cannot_be_looked_at_is_reported(tmp_path: Path) -> None:
 SCAN_AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from vopcli.data.scan import find_videos
+from vopcli.video.find_videos import find_videos
 from vopcli.errors import VopError
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
-from vopcli.data.scan import FoundVideo
 from vopcli.errors import DataError
+from vopcli.video.find_videos import FoundVideo
 
 _BLOCK_BYTES: Final = 1 << 20
 

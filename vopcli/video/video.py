@@ -14,13 +14,13 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Resize
-from vopcli.data.colour import RgbConverter, clockwise_degrees, display_matrix
-from vopcli.data.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
-from vopcli.data.packets import open_video, reason, scan
-from vopcli.data.samplers import WHOLE, Sampling, TimeWindow
-from vopcli.data.timeline import Timeline
-from vopcli.data.transforms import jpeg_bytes, resize_and_crop
 from vopcli.errors import VideoError
+from vopcli.video.colour import RgbConverter, clockwise_degrees, display_matrix
+from vopcli.video.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
+from vopcli.video.packets import open_video, reason, scan
+from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
+from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
+from vopcli.video.timestamps import Timeline
 
 # Of a video of which fewer frames than this share can be decoded, nothing is kept: it is noise, not a video.
 LEAST_DECODABLE_RATIO: Final = 0.05

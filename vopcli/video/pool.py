@@ -20,9 +20,9 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from vopcli.config.choices import Resize
-from vopcli.data.samplers import WHOLE, Sampling, TimeWindow
-from vopcli.data.video import SampledFrames, count_sampled, encode_jpegs, read_frames
 from vopcli.errors import VideoError
+from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
+from vopcli.video.video import SampledFrames, count_sampled, encode_jpegs, read_frames
 
 # A decoder that has not taken a packet for this long will not come back.
 STALLED_SECONDS: Final = 120.0

@@ -21,13 +21,13 @@ from tests.support.videos import (
     flip_bits,
     make_video,
 )
-from vopcli.data import packets
-from vopcli.data import video as video_module
-from vopcli.data.decoder import OpenVideo
-from vopcli.data.packets import VideoPacket
-from vopcli.data.samplers import Sampling, TimeWindow, parse_sampling
-from vopcli.data.video import SampledFrames, count_sampled, probe, read_frames
 from vopcli.errors import VideoError
+from vopcli.video import packets
+from vopcli.video import video as video_module
+from vopcli.video.decoder import OpenVideo
+from vopcli.video.packets import VideoPacket
+from vopcli.video.sampling import Sampling, TimeWindow, parse_sampling
+from vopcli.video.video import SampledFrames, count_sampled, probe, read_frames
 
 SIZE = 64
 # Frames are counted as they come out of the decoder: there is nothing else to tell them by.

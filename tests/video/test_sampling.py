@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vopcli.data.samplers import (
+from vopcli.errors import UsageError
+from vopcli.video.sampling import (
     Kept,
     Sampling,
     TimeWindow,
@@ -18,7 +19,6 @@ from vopcli.data.samplers import (
     uniform_indices,
     xpool_indices,
 )
-from vopcli.errors import UsageError
 
 # The lists of benchmarks.md, section 2.1: X-Pool's own, for 12 frames.
 XPOOL_GOLDENS = pytest.mark.parametrize(

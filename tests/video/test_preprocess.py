@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vopcli.config.choices import Resize
-from vopcli.data.transforms import jpeg_bytes, resize_and_crop
+from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
 
 # Wider and taller, smaller and larger than the square, margins that halve to .5 on an even and on an odd
 # number, and a side that needs no resizing.

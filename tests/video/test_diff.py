@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vopcli.data.changes import Changes, compare, hash_file
-from vopcli.data.scan import find_videos
 from vopcli.errors import DataError
+from vopcli.video.diff import Changes, compare, hash_file
+from vopcli.video.find_videos import find_videos
 
 
 @dataclass(frozen=True)
