@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from tests.support.models import write_model
 from tests.support.videos import make_video
 from vopcli.cli.app import app
-from vopcli.retrieval.index import VideoIndex
-from vopcli.retrieval.index_check import describe
+from vopcli.index.check import describe
+from vopcli.index.reader import VideoIndex
 
 RUNNER = CliRunner()
 

@@ -19,8 +19,8 @@ from tests.support.models import write_model
 from vopcli.cli.app import app
 from vopcli.cli.search import _time
 from vopcli.clip.weights import read_weights
-from vopcli.retrieval.index_meta import IndexMeta
-from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.index.meta import IndexMeta
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.workflows.search import open_index
 
 WIDTH = tiny_clip().embed_dim

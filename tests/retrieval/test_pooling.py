@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos, unit_rows
 from tests.support.ranking import expected_t2v, expected_v2t
 from vopcli.errors import DataError, UsageError
-from vopcli.retrieval.index import VideoIndex
-from vopcli.retrieval.index_writer import IndexWriter, create_index
+from vopcli.index.reader import VideoIndex
+from vopcli.index.writer import IndexWriter, create_index
 from vopcli.retrieval.metrics import measure_similarity
 from vopcli.retrieval.metrics_similarity import NotFiniteError
 from vopcli.retrieval.pooled_search import search_pooled

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.retrieval.index_meta import IndexMeta
-from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.index.meta import IndexMeta
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 
 WIDTH = 40  # as that of ``tests.support.clip.tiny_clip``
 META = IndexMeta("some.safetensors", "ab" * 32, {"sampling": "uniform:3", "size": 35}, WIDTH)

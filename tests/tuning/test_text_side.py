@@ -12,7 +12,7 @@ from tests.tuning.test_reference import FRAMES, SHAPE, TUNING
 from vopcli.clip.model import Clip
 from vopcli.clip.text_numpy import NumpyTextTower, TextTuning, text_tensors
 from vopcli.config.choices import Sides, Variant
-from vopcli.retrieval.index_meta import IndexMeta
+from vopcli.index.meta import IndexMeta
 from vopcli.training.checkpoint import trained_tensors
 from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.model import VideoTextModel

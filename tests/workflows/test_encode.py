@@ -22,10 +22,10 @@ from vopcli.config.choices import Precision
 from vopcli.data.frame_store import FrameStore
 from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
+from vopcli.index.check import describe, verify
+from vopcli.index.reader import VideoIndex
+from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
-from vopcli.retrieval.index import VideoIndex
-from vopcli.retrieval.index_check import describe, verify
-from vopcli.retrieval.index_writer import IndexWriter
 from vopcli.video.sampling import TimeWindow
 from vopcli.workflows.encode import encode
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary

@@ -15,8 +15,8 @@ from tests.support.training import FRAMES, SIDE, make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentWriter
-from vopcli.retrieval.index import FORMAT, VideoIndex
-from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
+from vopcli.index.reader import FORMAT, VideoIndex
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
 from vopcli.retrieval.stored_bank import StoredBank, current_bank, read_bank, search_normalised, store_bank
 from vopcli.workflows.search import open_index
 

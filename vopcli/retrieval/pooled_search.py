@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
+from vopcli.index.reader import FrameBlock, VideoIndex
 from vopcli.resources import usable_cores
 from vopcli.retrieval.exact import Found, best_rows, dot_rows
-from vopcli.retrieval.index import FrameBlock, VideoIndex
 from vopcli.retrieval.pooling import Pooling, pool_scores
 
 Floats = NDArray[np.float32]

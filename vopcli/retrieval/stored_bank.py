@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
+from vopcli.index.reader import BANK, VideoIndex
+from vopcli.index.writer import rewrite_index
 from vopcli.retrieval.exact import Found, best_rows, dot_rows
-from vopcli.retrieval.index import BANK, VideoIndex
-from vopcli.retrieval.index_writer import rewrite_index
 from vopcli.retrieval.metrics_similarity import CosineRows
 from vopcli.retrieval.rescore import QueryBank, build_query_bank
 

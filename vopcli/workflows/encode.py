@@ -12,11 +12,11 @@ from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
+from vopcli.index.meta import IndexMeta
+from vopcli.index.reader import FORMAT, VideoIndex
+from vopcli.index.writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
-from vopcli.retrieval.index import FORMAT, VideoIndex
-from vopcli.retrieval.index_meta import IndexMeta
-from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side

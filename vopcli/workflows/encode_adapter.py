@@ -14,8 +14,8 @@ from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TuningConfig
 from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError
+from vopcli.index.meta import IndexMeta
 from vopcli.progress import Progress
-from vopcli.retrieval.index_meta import IndexMeta
 from vopcli.tuning.adapter_file import Adapter, check_backbone
 from vopcli.video.sampling import parse_sampling
 from vopcli.workflows.encode_request import EncodeRequest

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from vopcli.config.choices import Resize
 from vopcli.data.frame_store import FrameStore, StoredVideo
 from vopcli.errors import DataError, VideoError
+from vopcli.index.reader import IndexedVideo
+from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
-from vopcli.retrieval.index import IndexedVideo
-from vopcli.retrieval.index_writer import NewVideo
 from vopcli.video.diff import Changes, compare, hash_file
 from vopcli.video.find_videos import FoundVideo, find_videos
 from vopcli.video.pool import DecodeJob, decode_videos, scan_videos

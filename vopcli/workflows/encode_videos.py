@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.index.writer import EncodedVideo, IndexWriter
 from vopcli.progress import Progress, Task
-from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter
 from vopcli.workflows.background import BackgroundWriter, Prefetched
 from vopcli.workflows.encode_request import EncodeSummary
 from vopcli.workflows.encode_sources import Job, Plan, Source

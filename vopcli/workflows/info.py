@@ -79,8 +79,8 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
 
 
 def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    from vopcli.retrieval import index_check
-    from vopcli.retrieval.index import VideoIndex
+    from vopcli.index import check as index_check
+    from vopcli.index.reader import VideoIndex
     from vopcli.retrieval.stored_bank import describe_bank
 
     description = index_check.describe(path) | {"querybank": describe_bank(VideoIndex(path))}

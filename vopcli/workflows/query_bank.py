@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.errors import DataError, FileError, UsageError
+from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
-from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.stored_bank import read_bank, store_bank
 from vopcli.workflows.encode_request import EncodeRequest
 from vopcli.workflows.search import Index

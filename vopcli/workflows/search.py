@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import NormRule
 from vopcli.errors import ConfigError, DataError, UsageError
+from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.exact import Found, Part, search_exact
-from vopcli.retrieval.index import VideoIndex
 from vopcli.retrieval.pooled_search import search_pooled
 from vopcli.retrieval.pooling import MEAN, Pooling
 from vopcli.retrieval.stored_bank import current_bank, search_normalised

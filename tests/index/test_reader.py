@@ -17,10 +17,10 @@ import pytest
 from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos
 from vopcli.errors import BusyError, DataError
 from vopcli.files.hdf5 import SegmentFile
+from vopcli.index.check import describe, verify
+from vopcli.index.reader import FORMAT, VideoIndex
+from vopcli.index.writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 from vopcli.progress import SilentProgress
-from vopcli.retrieval.index import FORMAT, VideoIndex
-from vopcli.retrieval.index_check import describe, verify
-from vopcli.retrieval.index_writer import EncodedVideo, IndexWriter, create_index, rewrite_index
 
 NAMES = ["a.mp4", "deep/er/ü b.mkv", "line\nbreak.mp4", os.fsdecode(b"not-utf8-\xff.mp4"), "[red]x[/red].mp4"]
 
@@ -148,7 +148,7 @@ def test_only_one_writer_and_no_reader_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "i.h5"
     make_index(path, NAMES)
     with IndexWriter(path):
-        code = "import sys; from pathlib import Path; from vopcli.retrieval.index import VideoIndex as V; "
+        code = "import sys; from pathlib import Path; from vopcli.index.reader import VideoIndex as V; "
         done = subprocess.run(
             [sys.executable, "-c", code + "V(Path(sys.argv[1]))", str(path)],
             capture_output=True,
@@ -227,7 +227,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     script = f"""
         from pathlib import Path
         from tests.support.indexes import encoded_video, new_videos
-        from vopcli.retrieval.index_writer import IndexWriter
+        from vopcli.index.writer import IndexWriter
 
         names = [f"{{number:04d}}.mp4" for number in range(3000)]
         with IndexWriter(Path({str(path)!r})) as writer:

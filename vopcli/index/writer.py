@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vopcli.errors import FileError
 from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
-from vopcli.retrieval.index import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
-from vopcli.retrieval.index_meta import IndexMeta
+from vopcli.index.meta import IndexMeta
+from vopcli.index.reader import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
 
 _COPIED_ROWS: Final = 4096  # at a time, so that rewriting a large index takes little memory
 

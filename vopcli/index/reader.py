@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile, unpack_string
-from vopcli.retrieval.index_meta import DAMAGE_HINT, IndexMeta
+from vopcli.index.meta import DAMAGE_HINT, IndexMeta
 
 PENDING: Final = 0
 DONE: Final = 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from vopcli.errors import DataError
+from vopcli.index.reader import FORMAT, PENDING, REPLACED, VideoIndex
 from vopcli.progress import Progress
-from vopcli.retrieval.index import FORMAT, PENDING, REPLACED, VideoIndex
 
 
 def describe(path: Path) -> dict[str, Any]:

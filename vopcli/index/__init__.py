@@ -1,0 +1,1 @@
+"""The index file: embeddings of videos, and everything a query needs."""
