@@ -13,10 +13,10 @@ from pathlib import Path
 
 from side_by_side import machine, markdown_table, write_results
 
+from vopcli.clip.device import choose_device, choose_precision
 from vopcli.config.choices import Variant
 from vopcli.progress import SilentProgress
 from vopcli.workflows.demo_tune import demo_config
-from vopcli.workflows.load import choose_device, choose_precision
 from vopcli.workflows.train import TrainRequest, prepare, run
 
 EPOCHS = 2

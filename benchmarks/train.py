@@ -27,6 +27,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests.support builds the peer
 
 from tests.support.clip import clip_of, openai_shape, random_state
+from vopcli.clip.device import DTYPES
 from vopcli.clip.model import Clip
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import Precision, Variant
@@ -40,7 +41,6 @@ from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import Job, train
 from vopcli.training.losses import contrastive_loss
 from vopcli.tuning.model import VideoTextModel
-from vopcli.workflows.load import DTYPES
 from vopcli.workflows.tuned import hold_frozen
 
 BACKBONE = "ViT-B/32"

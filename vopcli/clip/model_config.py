@@ -10,15 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from vopcli.clip.vision import MEAN, STD
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
 
 MAX_CONFIG_BYTES = 1 << 22
-# of red, green and blue in 0..1, over CLIP's training images
-MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)

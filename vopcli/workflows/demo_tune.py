@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from vopcli.clip.device import DTYPES
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Variant
 from vopcli.config.load import load_config
@@ -16,7 +17,6 @@ from vopcli.data.demo_scenes import OPPOSITES
 from vopcli.progress import Progress, SilentProgress
 from vopcli.workflows.captioned import Captions, tokenise
 from vopcli.workflows.demo import CAPTIONS, SETTINGS, STORE
-from vopcli.workflows.load import DTYPES
 from vopcli.workflows.measure import Embedded, embed, measure
 from vopcli.workflows.train import Prepared, TrainRequest, prepare, run
 

@@ -87,7 +87,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
 
 def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
     with interrupts_deferred():
-        from vopcli.workflows.load import choose_device, choose_precision
+        from vopcli.clip.device import choose_device, choose_precision
 
     device = choose_device(request.device)
     return device, choose_precision(request.precision, device)

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from vopcli import __version__
+from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision, Variant
@@ -38,7 +39,6 @@ from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.variants import check_sizes
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
-from vopcli.workflows.load import DTYPES, choose_device, choose_precision
 from vopcli.workflows.measure import embed, measure
 from vopcli.workflows.runs import CONFIG_NAME, SUMMARY_NAME
 from vopcli.workflows.tuned import build_tuned
