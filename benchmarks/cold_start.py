@@ -21,11 +21,11 @@ import numpy as np
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
 from tests.support.clip import openai_shape, random_state
-from vopcli.clip.weights import read_weights
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.progress import SilentProgress
+from vopcli.weights.reader import read_weights
 from vopcli.workflows.text_tower import keep_text_tower
 
 NUM_VIDEOS, NUM_FRAMES, WIDTH = 10_000, 2, 512

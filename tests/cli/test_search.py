@@ -18,9 +18,9 @@ from tests.support.indexes import unit_rows
 from tests.support.models import write_model
 from vopcli.cli.app import app
 from vopcli.cli.search import _time
-from vopcli.clip.weights import read_weights
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.weights.reader import read_weights
 from vopcli.workflows.search import open_index
 
 WIDTH = tiny_clip().embed_dim

@@ -17,10 +17,10 @@ from tests.support.training import FRAMES, MODEL
 from vopcli.cli.app import app
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
-from vopcli.clip.weights import Weights, write_safetensors
 from vopcli.config.choices import Variant
 from vopcli.data.frame_store import FrameStore
 from vopcli.tuning.adapter_file import read_adapter
+from vopcli.weights.reader import Weights, write_safetensors
 
 RUNNER = CliRunner()
 

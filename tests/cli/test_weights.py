@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.http_server import serve
 from tests.support.weights_files import TINY, make_tensors, write_hugging_face, write_torchscript
 from vopcli.cli.app import main
-from vopcli.clip import catalog
+from vopcli.weights import catalog
 
 MIX = make_tensors(openai_mix=True)
 
@@ -61,7 +61,7 @@ def test_get_fetches_from_a_mirror_once(vop: Vop, tmp_path: Path, monkeypatch: p
     digest = hashlib.sha256(content).hexdigest()
     entry = catalog.CatalogEntry("ViT-B/32", "ViT-B-32.pt", digest, len(content))
     monkeypatch.setattr(catalog, "ENTRIES", (entry,))
-    monkeypatch.setattr("vopcli.workflows.weights.ENTRIES", (entry,))
+    monkeypatch.setattr("vopcli.weights.library.ENTRIES", (entry,))
     with serve(content) as server:
         out, err = vop("weights", "get", "vit-b-32", "--url", server.url)
         assert out == f"{tmp_path / 'cache' / 'ViT-B-32.pt'}\n"

@@ -12,9 +12,10 @@ from tests.support.clip import (
     random_tokens,
     tiny_clip,
 )
-from vopcli.clip.model import Clip, build_clip
-from vopcli.clip.weights import Weights
+from vopcli.clip.model import Clip
 from vopcli.config.choices import Activation
+from vopcli.weights.build import build_clip
+from vopcli.weights.reader import Weights
 
 NUM_TENSORS = {"ViT-B/32": 302, "ViT-B/16": 302, "ViT-L/14": 446, "ViT-L/14@336px": 446}
 NUM_PARAMETERS = {

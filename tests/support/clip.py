@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vopcli.clip.model import Clip, build_clip
+from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
-from vopcli.clip.weights import Weights
 from vopcli.config.choices import Activation
+from vopcli.weights.build import build_clip
+from vopcli.weights.reader import Weights
 
 VOCAB_SIZE = 49408
 

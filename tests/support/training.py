@@ -13,7 +13,6 @@ import torch
 from tests.support.clip import random_state
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
-from vopcli.clip.weights import Weights, write_safetensors
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.data.demo import draw_video, write_video
@@ -23,6 +22,7 @@ from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.loop import Job
 from vopcli.tuning.model import VideoTextModel
+from vopcli.weights.reader import Weights, write_safetensors
 from vopcli.workflows.extract import extract
 from vopcli.workflows.extract_plan import ExtractRequest
 

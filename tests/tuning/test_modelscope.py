@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from tests.support.clip import random_state, tiny_clip
 from tests.support.reference import VideoReference, text_embedding
 from vopcli.cli.app import app
-from vopcli.clip.weights import Weights
 from vopcli.config.choices import Variant
 from vopcli.errors import WeightsError
 from vopcli.tuning.adapter_file import read_adapter
 from vopcli.tuning.modelscope import read_any_adapter, read_modelscope
+from vopcli.weights.reader import Weights
 from vopcli.workflows.tuned import load_tuned
 
 SHAPE = dataclasses.replace(

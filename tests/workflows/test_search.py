@@ -14,11 +14,11 @@ import vopcli
 from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import open_clip_texts, write_model
-from vopcli.clip.weights import read_weights
 from vopcli.errors import DataError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.progress import SilentProgress
+from vopcli.weights.reader import read_weights
 from vopcli.workflows.load import load_model
 from vopcli.workflows.search import Hit, Index, open_index
 

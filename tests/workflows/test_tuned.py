@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from vopcli.clip.weights import Weights, read_weights
 from vopcli.config.choices import ContextModule, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
@@ -15,6 +14,7 @@ from vopcli.training.checkpoint import trained_tensors
 from vopcli.training.losses import contrastive_loss
 from vopcli.tuning.adapter_file import Adapter, read_adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
+from vopcli.weights.reader import Weights, read_weights
 from vopcli.workflows.tuned import build_tuned, load_tuned
 
 FRAMES = 3

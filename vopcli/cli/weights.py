@@ -29,7 +29,7 @@ Source = Annotated[
 @app.command("list")
 def list_(*, as_json: options.Json = False) -> None:
     """List the models known by name: file, size, SHA-256, and whether it is here."""
-    from vopcli.workflows.weights import list_models
+    from vopcli.weights.library import list_models
 
     models = list_models(cache_folder())
     if as_json:
@@ -58,8 +58,8 @@ def get(
     as_json: options.Json = False,
 ) -> None:
     """Download a model, or go on with a download that broke off; print where it is."""
-    from vopcli.clip.catalog import BASE_URL
-    from vopcli.workflows.weights import get_model
+    from vopcli.weights.catalog import BASE_URL
+    from vopcli.weights.library import get_model
 
     progress = console.progress(quiet=quiet)
     path = get_model(name, cache=cache_folder(), progress=progress, base_url=url or BASE_URL)
@@ -80,7 +80,7 @@ def convert(
     as_json: options.Json = False,
 ) -> None:
     """Write any supported weights as one safetensors file that needs no configuration beside it."""
-    from vopcli.workflows.weights import ConvertRequest, convert_weights
+    from vopcli.weights.library import ConvertRequest, convert_weights
 
     request = ConvertRequest(source, target, cache_folder(), activation=activation, overwrite=overwrite)
     _show(convert_weights(request, console.progress(quiet=quiet)), as_json=as_json)
@@ -89,7 +89,7 @@ def convert(
 @app.command()
 def show(source: Source, *, activation: ActivationOption = None, as_json: options.Json = False) -> None:
     """Show what a file of weights is: kind, sizes, number types, activation and fingerprint."""
-    from vopcli.workflows.weights import show_weights
+    from vopcli.weights.library import show_weights
 
     _show(show_weights(source, cache=cache_folder(), activation=activation), as_json=as_json)
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.containers import read_container
 from vopcli.clip.shape import ClipShape
-from vopcli.clip.weights import Weights
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
 from vopcli.errors import FileError, WeightsError
 from vopcli.tuning.adapter_file import Adapter, is_adapter, read_adapter
+from vopcli.weights.formats import read_container
+from vopcli.weights.reader import Weights
 
 VIDEO_PROMPTS: Final = "visual_prompt_learner.visual_prompts"  # (K, 1, P, D)
 TEXT_PROMPTS: Final = "text_prompt_learner.text_prompts"  # (K, P, D): the prefix, then the suffix

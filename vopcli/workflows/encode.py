@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
@@ -19,6 +18,7 @@ from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
 from vopcli.tuning.adapter_file import Adapter
 from vopcli.tuning.modelscope import read_any_adapter
+from vopcli.weights.reader import Weights, read_weights, resolve_weights
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
 from vopcli.workflows.encode_sources import Plan, Source, StoreSource, VideoSource, is_hdf5
@@ -241,6 +241,6 @@ def _make_index(
 def _lasting_name(weights: str) -> str:
     """Return a path of weights in absolute form: a search may run in another folder."""
     path = Path(weights).expanduser()
-    from vopcli.clip.catalog import find
+    from vopcli.weights.catalog import find
 
     return weights if find(weights) is not None or not path.exists() else str(path.absolute())

@@ -10,7 +10,6 @@ from typing import Any, Final
 import torch
 
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
-from vopcli.clip.weights import read_weights, resolve_weights
 from vopcli.config.choices import TieRule, Variant
 from vopcli.config.load import plain
 from vopcli.config.published import published_figures
@@ -25,6 +24,7 @@ from vopcli.retrieval.pooling import MEAN, Pooling
 from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, check_backbone
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
+from vopcli.weights.reader import read_weights, resolve_weights
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import check_finished, is_run, read_run

@@ -113,8 +113,8 @@ def _adapter(path: Path) -> FileInfo:
 
 
 def _weights(path: Path) -> FileInfo:
-    from vopcli.clip.weights import read_weights
-    from vopcli.workflows.weights import describe
+    from vopcli.weights.library import describe
+    from vopcli.weights.reader import read_weights
 
     try:
         description = describe(read_weights(path))

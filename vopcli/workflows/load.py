@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vopcli.clip.device import _BATCH_FRAMES, DTYPES, choose_device, choose_precision
-from vopcli.clip.model import build_clip
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
-from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
 from vopcli.progress import Progress, SilentProgress
@@ -29,6 +27,8 @@ from vopcli.tuning.memory import in_batches
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.video.preprocess import resize_and_crop
+from vopcli.weights.build import build_clip
+from vopcli.weights.reader import Weights, read_weights, resolve_weights
 from vopcli.workflows.tuned import load_tuned
 
 _TEXTS: Final = 256  # in a batch

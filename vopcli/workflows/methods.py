@@ -6,16 +6,16 @@ from typing import Any, Final
 
 import torch
 
-from vopcli.clip.catalog import find
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
-from vopcli.clip.weights import read_weights, resolve_weights
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import UsageError
 from vopcli.progress import SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.tuning.model import VideoTextModel
+from vopcli.weights.catalog import find
+from vopcli.weights.reader import read_weights, resolve_weights
 
 # variant -> what trains, and the paper's figure in its Table 1
 DESCRIPTIONS: Final[dict[Variant, tuple[str, str]]] = {

@@ -18,7 +18,7 @@ from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
-    from vopcli.clip.weights import Weights
+    from vopcli.weights.reader import Weights
 
 _SHAPE = "shape"
 
@@ -74,7 +74,7 @@ def load_text_tower(
 
 
 def _load(weights: str, fingerprint: str, cache: Path, progress: Progress) -> NumpyTextTower:
-    from vopcli.clip.weights import read_weights, resolve_weights
+    from vopcli.weights.reader import read_weights, resolve_weights
 
     found = read_weights(resolve_weights(weights, cache=cache, progress=progress))
     if found.fingerprint() != fingerprint:

@@ -20,7 +20,6 @@ import yaml
 from vopcli import __version__
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
-from vopcli.clip.weights import Weights, read_weights, resolve_weights
 from vopcli.config.choices import Precision, Variant
 from vopcli.config.load import plain
 from vopcli.config.published import Figures, published_figures
@@ -38,6 +37,7 @@ from vopcli.training.run_log import open_log
 from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.variants import check_sizes
+from vopcli.weights.reader import Weights, read_weights, resolve_weights
 from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.workflows.measure import embed, measure
 from vopcli.workflows.runs import CONFIG_NAME, SUMMARY_NAME

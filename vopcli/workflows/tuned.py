@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from vopcli.clip.model import build_clip
 from vopcli.clip.transformer import LayerNorm
-from vopcli.clip.weights import Weights
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
 from vopcli.training.checkpoint import load_trained
 from vopcli.tuning.adapter_file import Adapter, check_backbone
 from vopcli.tuning.model import VideoTextModel
+from vopcli.weights.build import build_clip
+from vopcli.weights.reader import Weights
 
 
 def build_tuned(

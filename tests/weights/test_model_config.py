@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vopcli.clip.model_config import Declared, read_hugging_face_config, read_json, read_open_clip_config
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
+from vopcli.weights.model_config import Declared, read_hugging_face_config, read_json, read_open_clip_config
 
 open_clip = pytest.importorskip("open_clip")
 CONFIGS = Path(open_clip.__file__).parent / "model_configs"

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vopcli.clip.catalog import BASE_URL, ENTRIES, find, names
-from vopcli.clip.weights import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.tuning.adapter_file import write_adapter
 from vopcli.tuning.modelscope import is_modelscope, read_modelscope
+from vopcli.weights.catalog import BASE_URL, ENTRIES, find, names
+from vopcli.weights.reader import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class KnownModel:
 
 def list_models(cache: Path) -> list[KnownModel]:
     """Return the models known by name and whether each is in ``cache``: ready, partial, missing or wrong."""
-    from vopcli.clip.download import is_verified, sha256
+    from vopcli.weights.download import is_verified, sha256
 
     models = []
     for entry in ENTRIES:

@@ -8,11 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vopcli.clip.archive import TorchZip, read_torchscript
-from vopcli.clip.model_config import read_json
-from vopcli.clip.pickled import read_pickled
 from vopcli.errors import WeightsError
 from vopcli.files.safetensors import read_safetensors
+from vopcli.weights.model_config import read_json
+from vopcli.weights.state_dict import read_pickled
+from vopcli.weights.torchscript import TorchZip, read_torchscript
 
 FOLDER_FILES = (  # the first that is there is read: safetensors before pickles
     "model.safetensors",

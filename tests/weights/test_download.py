@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.http_server import Answer, Server, serve
-from vopcli.clip.catalog import CatalogEntry
-from vopcli.clip.download import PROGRESS_BYTES, Source, fetch
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import SilentProgress
+from vopcli.weights.catalog import CatalogEntry
+from vopcli.weights.download import PROGRESS_BYTES, Source, fetch
 
 CONTENT = os.urandom(700_001)
 ENTRY = CatalogEntry("ViT-B/32", "ViT-B-32.pt", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
@@ -331,8 +331,8 @@ CHILD = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from vopcli.clip.catalog import CatalogEntry
-from vopcli.clip.download import Source, fetch
+from vopcli.weights.catalog import CatalogEntry
+from vopcli.weights.download import Source, fetch
 from vopcli.progress import SilentProgress
 class Loud(SilentProgress):
     def note(self, message): print(message, flush=True)

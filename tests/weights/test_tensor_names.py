@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.support.weights_files import TINY, as_numpy, write_hugging_face
-from vopcli.clip.names import drop_buffers, from_hugging_face, refuse_other_models
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
+from vopcli.weights.tensor_names import drop_buffers, from_hugging_face, refuse_other_models
 
 
 @pytest.mark.parametrize("activation", list(Activation))

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.support.weights_files import as_numpy, make_tensors, write_torchscript
-from vopcli.clip.archive import TorchZip, read_torchscript
-from vopcli.clip.weights import read_weights
 from vopcli.errors import WeightsError
+from vopcli.weights.reader import read_weights
+from vopcli.weights.torchscript import TorchZip, read_torchscript
 
 P = pickle
 

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vopcli.clip.catalog import BASE_URL, CatalogEntry
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import Progress
+from vopcli.weights.catalog import BASE_URL, CatalogEntry
 
 CHUNK_BYTES: Final = 1 << 18
 TIMEOUT_SECONDS: Final = 30.0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
-from vopcli.clip.archive import FAULTS, DamageError
 from vopcli.errors import WeightsError
+from vopcli.weights.torchscript import FAULTS, DamageError
 
 if TYPE_CHECKING:
     from torch import Tensor

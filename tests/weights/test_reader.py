@@ -23,10 +23,10 @@ from tests.support.weights_files import (
     write_open_clip,
     write_torchscript,
 )
-from vopcli.clip.weights import Weights, read_weights, resolve_weights, write_safetensors
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import SilentProgress
+from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
 
 MIX = make_tensors(openai_mix=True)
 PLAIN = make_tensors()
@@ -368,7 +368,8 @@ def test_hugging_face_pixels_of_another_scale(tmp_path: Path, file: str, wrap: C
 
 
 def test_pixels_are_scaled_as_the_vision_tower_does() -> None:
-    from vopcli.clip import model_config, vision
+    from vopcli.clip import vision
+    from vopcli.weights import model_config
 
     assert (model_config.MEAN, model_config.STD) == (vision.PIXEL_MEAN, vision.PIXEL_STD)
 
@@ -451,7 +452,7 @@ def test_search_needs_no_torch_to_read(tmp_path: Path) -> None:
     write_torchscript(tmp_path / "m.pt", MIX)
     write_safetensors(read_weights(tmp_path / "m.pt"), tmp_path / "m.safetensors")
     program = (
-        "import sys; from pathlib import Path; from vopcli.clip.weights import read_weights\n"
+        "import sys; from pathlib import Path; from vopcli.weights.reader import read_weights\n"
         "for path in sys.argv[1:]: print(read_weights(Path(path)).fingerprint())\n"
         "print(sorted({'torch', 'safetensors', 'urllib.request', 'typer', 'h5py'} & set(sys.modules)))"
     )

@@ -6,10 +6,10 @@ import re
 import pytest
 
 from tests.clip.test_shape import OPENAI
-from vopcli.clip import catalog
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
+from vopcli.weights import catalog
 
 HALF = re.compile(r"(visual\.conv1|.*\.attn\.|.*\.mlp\.|visual\.proj|text_projection)")
 

@@ -16,15 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip import catalog, names
-from vopcli.clip.containers import Container, read_container
-from vopcli.clip.model_config import Declared, read_hugging_face_config, read_open_clip_config
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
 from vopcli.resources import packaged_file
+from vopcli.weights import catalog
+from vopcli.weights import tensor_names as names
+from vopcli.weights.formats import Container, read_container
+from vopcli.weights.model_config import Declared, read_hugging_face_config, read_open_clip_config
 
 DEMO_NAME: Final = "demo-tiny"
 CHUNK_ITEMS: Final = 1 << 20
@@ -124,7 +125,7 @@ def resolve_weights(
         return path
     entry = catalog.find(name_or_path)
     if entry is not None:
-        from vopcli.clip.download import Source, fetch  # the network's modules take time to import
+        from vopcli.weights.download import Source, fetch  # the network's modules take time to import
 
         return fetch(entry, cache, progress, source=Source(base_url), download=download)
     path = Path(name_or_path).expanduser()

@@ -1,0 +1,1 @@
+"""Every file format of CLIP weights: catalog, download, reading, conversion."""

@@ -1,0 +1,50 @@
+"""The whole CLIP model, and how it is built from weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vopcli.clip.model import Clip
+from vopcli.clip.transformer import LayerNorm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vopcli.weights.reader import Weights
+
+
+def build_clip(weights: Weights, *, device: torch.device | str, dtype: torch.dtype) -> Clip:
+    """Build a frozen model for inference; the arrays of ``weights`` are copied once and never written to.
+
+    LayerNorms stay in float32 in a float16 model, as OpenAI has it; the logit scale always does.
+
+    Args:
+        weights: tensors by OpenAI's names.
+        device: where the model is to run.
+        dtype: float32, bfloat16 or float16.
+
+    Raises:
+        RuntimeError: the tensors are not exactly those of ``weights.shape``.
+    """
+    with torch.device("meta"):  # shapes only: nothing is allocated or drawn that the weights replace
+        clip = Clip(weights.shape)
+    wide = {"logit_scale"}
+    if dtype == torch.float16:
+        norms = [name for name, module in clip.named_modules() if isinstance(module, LayerNorm)]
+        wide |= {f"{norm}.{kind}" for norm in norms for kind in ("weight", "bias")}
+    state = {
+        name: _copy(array).to(device, torch.float32 if name in wide else dtype)
+        for name, array in weights.tensors.items()
+    }
+    clip.load_state_dict(state, strict=True, assign=True)
+    return clip.requires_grad_(requires_grad=False).eval()
+
+
+def _copy(array: NDArray[Any]) -> Tensor:
+    """Copy an array, which may be a read-only map of a file, into a float32 tensor of its own."""
+    tensor = torch.empty(array.shape, dtype=torch.float32)
+    tensor.numpy()[...] = array
+    return tensor
