@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
@@ -17,6 +18,10 @@ HEAD_WIDTH = 64  # of all of OpenAI's models, which do not store the number of h
 MAX_LAYERS = 1000  # a damaged file must not make us list a billion tensors
 
 Shape = tuple[int, ...]
+
+# of red, green and blue in 0..1, over CLIP's training images
+PIXEL_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)

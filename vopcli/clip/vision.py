@@ -5,13 +5,11 @@ Axes: N images, L tokens with the class token first, D tower width, E joint widt
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vopcli.clip.shape import ClipShape
+from vopcli.clip.shape import PIXEL_MEAN, PIXEL_STD, ClipShape
 from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
 
 
@@ -91,10 +89,3 @@ class VisionTransformer(nn.Module):
             -1, self.grid**2, weight.shape[1]
         )  # (N, L-1, 3 * patch^2)
         return functional.linear(flat, weight)
-
-
-# of red, green and blue in 0..1, over CLIP's training images
-MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
-
-
-STD: Final = (0.26862954, 0.26130258, 0.27577711)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vopcli.clip.vision import MEAN, STD
+from vopcli.clip.shape import PIXEL_MEAN, PIXEL_STD
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
 
@@ -159,7 +159,7 @@ def _check_pixels(path: Path, mean: str, std: str, section: str = "") -> None:
     config = read_json(path) or {}
     if section:
         config = _section(path, config, section)
-    for name, ours in ((mean, MEAN), (std, STD)):
+    for name, ours in ((mean, PIXEL_MEAN), (std, PIXEL_STD)):
         theirs = config.get(name)
         if theirs is None:
             continue
