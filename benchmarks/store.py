@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
-from vopcli.data.frame_rows import Row, Status
-from vopcli.data.frame_store import FrameStore
-from vopcli.data.frame_writer import FrameStoreWriter, create_store
-from vopcli.data.recipe import Recipe
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import Row, Status
+from vopcli.frames.store import FrameStore
+from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import read_frames
 

@@ -32,9 +32,9 @@ from vopcli.clip.model import Clip
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import Precision, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
-from vopcli.data.frame_rows import Row, Status
-from vopcli.data.frame_store import FrameStore, Recipe
-from vopcli.data.frame_writer import FrameStoreWriter, create_store
+from vopcli.frames.rows import Row, Status
+from vopcli.frames.store import FrameStore, Recipe
+from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState

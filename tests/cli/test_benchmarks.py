@@ -15,7 +15,7 @@ from tests.support.videos import drawn_number
 from vopcli.cli.app import app
 from vopcli.config.choices import DatasetName
 from vopcli.config.published import RESULTS, SOURCE
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.store import FrameStore
 
 RUNNER = CliRunner()
 SETTINGS = "data: {{root: {root}, frames: out.h5, size: 48}}\nbackbone: {{weights: demo-tiny}}\n"

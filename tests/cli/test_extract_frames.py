@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tests.support.extracting import MPEG4, contents, make_bad_video, make_videos, vop
 from tests.support.videos import BAD, GOOD, drawn_number, make_video
 from vopcli.cli.app import app
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.store import FrameStore
 from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 SMALL = ("--size", "32", "--workers", "1", "--quiet")

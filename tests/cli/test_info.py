@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.extracting import make_bad_video, make_videos, run, vop
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.store import FrameStore
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vopcli.cli.app import app
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
 from vopcli.config.choices import Variant
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.store import FrameStore
 from vopcli.tuning.adapter_file import read_adapter
 from vopcli.weights.reader import Weights, write_safetensors
 

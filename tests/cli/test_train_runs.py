@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from vopcli.cli.app import app
 from vopcli.clip import transformer
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.store import FrameStore
 from vopcli.training.run_log import open_log
 from vopcli.tuning.adapter_file import read_adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel

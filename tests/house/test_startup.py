@@ -24,7 +24,7 @@ def test_import_loads_nothing_heavy(module: str) -> None:
     "module",
     [
         "vopcli.workflows.search",
-        "vopcli.workflows.extract",
+        "vopcli.frames.extract",
         "vopcli.workflows.info",
         "vopcli.workflows.report",
     ],

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.videos import BAD, make_video
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.extract import ExtractSummary, extract
+from vopcli.frames.plan import ExtractRequest
+from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
-from vopcli.workflows.extract import ExtractSummary, extract
-from vopcli.workflows.extract_plan import ExtractRequest
 
 REPOSITORY = Path(__file__).parents[2]
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "5", "-g", "12")

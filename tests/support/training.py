@@ -17,14 +17,14 @@ from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.data.demo import draw_video, write_video
 from vopcli.data.demo_scenes import plan_demo
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.extract import extract
+from vopcli.frames.plan import ExtractRequest
+from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.loop import Job
 from vopcli.tuning.model import VideoTextModel
 from vopcli.weights.reader import Weights, write_safetensors
-from vopcli.workflows.extract import extract
-from vopcli.workflows.extract_plan import ExtractRequest
 
 FRAMES, SIDE, VIDEOS = 3, 16, 10
 SHAPE = ClipShape(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tests.support.extracting import make_bad_video, make_videos, run
-from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status
-from vopcli.data.frame_writer import FrameStoreWriter, create_store
-from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError, FileError
 from vopcli.files.hdf5 import FileFormat, create_segment_file
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import FRAME_FORMAT, Row, Status
+from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.workflows.info import info

@@ -18,8 +18,8 @@ from tests.support.ranking import expected_t2v, expected_v2t
 from vopcli.cli.app import app
 from vopcli.config.choices import TieRule
 from vopcli.data.annotations.records import AnnotatedSplit, CaptionedVideo, Report
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
+from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
 from vopcli.retrieval.similarity_file import Similarities, read_similarities, write_similarities
 from vopcli.workflows.info import info

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vopcli.data.frame_store import FrameStore, StoredVideo
+from vopcli.frames.store import FrameStore, StoredVideo
 
 READ_AHEAD = 2  # batches; more would only hold memory
 POLL_SECONDS = 0.1

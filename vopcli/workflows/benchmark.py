@@ -21,10 +21,10 @@ from vopcli.data.annotations.registry import (
 )
 from vopcli.data.annotations.sources import read_ids
 from vopcli.data.annotations.video_files import VideoFiles
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import UsageError
+from vopcli.frames.plan import ExtractRequest, find
+from vopcli.frames.store import FrameStore
 from vopcli.progress import Progress
-from vopcli.workflows.extract_plan import ExtractRequest, find
 
 
 def named_benchmark(data: DataConfig) -> tuple[DatasetName, Path]:

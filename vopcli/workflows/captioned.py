@@ -14,9 +14,9 @@ from vopcli.config.schema import Config, DataConfig
 from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
 from vopcli.data.annotations.registry import splits_below
 from vopcli.data.annotations.select import overlaps, require_complete
-from vopcli.data.frame_store import FrameStore, StoredVideo
-from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError, UsageError
+from vopcli.frames.recipe import other_frames
+from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
 from vopcli.video.sampling import WHOLE, parse_sampling
 from vopcli.workflows.benchmark import named_benchmark, read_stored

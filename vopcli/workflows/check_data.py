@@ -10,8 +10,8 @@ from typing import Any
 from vopcli.config.schema import DataConfig
 from vopcli.data.annotations.records import Annotations
 from vopcli.data.annotations.registry import BENCHMARKS
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import UsageError
+from vopcli.frames.store import FrameStore
 from vopcli.workflows.benchmark import find_below_root, read_benchmark, read_stored
 
 

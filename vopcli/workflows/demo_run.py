@@ -10,6 +10,8 @@ from typing import Final
 from vopcli.config.load import load_config
 from vopcli.data.demo_scenes import COLOURS, SHAPES
 from vopcli.errors import DataError
+from vopcli.frames.extract import extract
+from vopcli.frames.plan import ExtractRequest
 from vopcli.progress import Progress
 from vopcli.workflows.demo import (
     INDEX,
@@ -23,8 +25,6 @@ from vopcli.workflows.demo import (
 from vopcli.workflows.demo_tune import DemoTuning, tune_demo
 from vopcli.workflows.encode import encode
 from vopcli.workflows.encode_request import EncodeRequest
-from vopcli.workflows.extract import extract
-from vopcli.workflows.extract_plan import ExtractRequest
 from vopcli.workflows.search import Hit, Index
 
 SHOWN_QUERIES: Final = ("a red circle", "a blue star", "a small green triangle", "a white square at the top")

@@ -12,8 +12,8 @@ from vopcli.clip.text_numpy import TextTuning
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TuningConfig
-from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError
+from vopcli.frames.recipe import other_frames
 from vopcli.index.meta import IndexMeta
 from vopcli.progress import Progress
 from vopcli.tuning.adapter_file import Adapter, check_backbone

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Resize
-from vopcli.data.frame_store import FrameStore, StoredVideo
 from vopcli.errors import DataError, VideoError
+from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.reader import IndexedVideo
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vopcli import __version__
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.files.atomic import written_aside
+from vopcli.frames.store import FrameStore
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Page, render

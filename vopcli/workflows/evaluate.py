@@ -15,8 +15,8 @@ from vopcli.config.load import plain
 from vopcli.config.published import published_figures
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.data.annotations.records import TEST
-from vopcli.data.recipe import other_frames
 from vopcli.errors import DataError, UsageError
+from vopcli.frames.recipe import other_frames
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics

@@ -52,7 +52,7 @@ def info(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
 
 
 def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    from vopcli.data.frame_store import FrameStore
+    from vopcli.frames.store import FrameStore
     from vopcli.video.sampling import WHOLE
 
     store = FrameStore.open(path)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import TieRule
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError
+from vopcli.frames.store import FrameStore
 from vopcli.progress import Progress
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.extracting import REPOSITORY, contents, make_videos, run, start, vop
 from tests.support.videos import make_video
-from vopcli.data.frame_store import FrameStore
+from vopcli.frames.store import FrameStore
 
 COUNT = 16
 OPTIONS = ("--size", "32", "--workers", "2", "--quiet")

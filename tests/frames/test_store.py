@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, cut_text
-from vopcli.data.frame_store import FrameStore
-from vopcli.data.frame_writer import FrameStoreWriter, create_store
-from vopcli.data.recipe import Recipe
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files.hdf5 import SegmentFile, create_segment_file
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import FRAME_FORMAT, Row, Status, cut_text
+from vopcli.frames.store import FrameStore
+from vopcli.frames.writer import FrameStoreWriter, create_store
 
 SIZE, FRAMES = 32, 5
 RAW = Recipe("uniform:5", SIZE)

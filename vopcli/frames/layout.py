@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.frame_rows import Row, Status
-from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import Segment
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import Row, Status
 
 JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, then the mean of what came
 

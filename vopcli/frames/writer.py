@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.frame_layout import (
+from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
+from vopcli.frames.layout import (
     JPEG_PIXEL_BYTES,
     check_shapes,
     frame_slots,
@@ -21,10 +22,9 @@ from vopcli.data.frame_layout import (
     row_fits,
     used_frames,
 )
-from vopcli.data.frame_rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
-from vopcli.data.frame_store import frames_crc32
-from vopcli.data.recipe import Recipe
-from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
+from vopcli.frames.store import frames_crc32
 
 _ROOM: Final = 1.1
 

@@ -12,15 +12,15 @@ from typing import Final
 
 from vopcli.config.choices import Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
-from vopcli.data.frame_rows import FRAME_FORMAT, Row
-from vopcli.data.frame_store import FrameStore
-from vopcli.data.frame_writer import FrameStoreWriter, create_store
-from vopcli.data.recipe import CODECS, Recipe
 from vopcli.errors import BusyError, DataError, FileError, UsageError
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import held
+from vopcli.frames.plan import ExtractRequest
+from vopcli.frames.recipe import CODECS, Recipe
+from vopcli.frames.rows import FRAME_FORMAT, Row
+from vopcli.frames.store import FrameStore
+from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.video.sampling import parse_sampling
-from vopcli.workflows.extract_plan import ExtractRequest
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 

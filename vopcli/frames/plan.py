@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vopcli.config.choices import Resize
-from vopcli.data.frame_layout import frames_bytes, missing_frames
-from vopcli.data.frame_rows import Row, Status
-from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError, UsageError, VideoError
+from vopcli.frames.layout import frames_bytes, missing_frames
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
 from vopcli.video.diff import Changes, compare

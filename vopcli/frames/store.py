@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.frame_layout import check_shapes, frame_slots, row_fits, used_frames
-from vopcli.data.frame_rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
-from vopcli.data.recipe import Recipe
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentFile
+from vopcli.frames.layout import check_shapes, frame_slots, row_fits, used_frames
+from vopcli.frames.recipe import Recipe
+from vopcli.frames.rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
 from vopcli.progress import Progress, SilentProgress
 from vopcli.video.sampling import WHOLE, TimeWindow
 

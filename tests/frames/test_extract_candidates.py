@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.extracting import contents, run
 from tests.support.videos import drawn_number, make_video
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import DataError, UsageError
+from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
 from vopcli.video.sampling import TimeWindow, uniform_indices
 from vopcli.workflows.info import info

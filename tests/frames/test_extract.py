@@ -10,8 +10,8 @@ import pytest
 from tests.support.extracting import contents, make_bad_video, make_videos, run
 from tests.support.videos import drawn_number, make_video
 from vopcli.config.choices import Resize
-from vopcli.data.frame_store import FrameStore
 from vopcli.errors import BusyError, DataError, FileError, UsageError, VideoError
+from vopcli.frames.store import FrameStore
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import read_frames
 
@@ -161,7 +161,7 @@ def test_touched_videos_are_not_decoded_and_not_hashed_again(
     run(folder, store)
     before = contents(store)
     os.utime(folder / "0.avi", ns=(10**18, 10**18))
-    monkeypatch.setattr("vopcli.workflows.extract.decode_videos", None)
+    monkeypatch.setattr("vopcli.frames.extract.decode_videos", None)
     assert counts(run(folder, store)) == {"num_unchanged": 4}
     assert contents(store) == before
     monkeypatch.setattr("vopcli.video.diff.hash_file", None)
@@ -172,7 +172,7 @@ def test_renamed_videos_keep_their_frames(folder: Path, store: Path, monkeypatch
     run(folder, store)
     before = contents(store)
     (folder / "0.avi").rename(folder / "sub" / "zero.avi")
-    monkeypatch.setattr("vopcli.workflows.extract.decode_videos", None)
+    monkeypatch.setattr("vopcli.frames.extract.decode_videos", None)
     assert counts(run(folder, store)) == {"num_unchanged": 3, "num_renamed": 1}
     after = contents(store)
     assert after.pop("sub/zero.avi") == before.pop("0.avi")
@@ -188,7 +188,7 @@ def test_two_videos_that_swap_names(folder: Path, store: Path, monkeypatch: pyte
     (folder / "0.avi").rename(folder / "x")
     (folder / "2.avi").rename(folder / "0.avi")
     (folder / "x").rename(folder / "2.avi")
-    monkeypatch.setattr("vopcli.workflows.extract.decode_videos", None)
+    monkeypatch.setattr("vopcli.frames.extract.decode_videos", None)
     assert "num_changed" not in counts(run(folder, store))
     after = contents(store)
     assert (after["0.avi"], after["2.avi"]) == (before["2.avi"], before["0.avi"])
@@ -390,7 +390,7 @@ def test_a_damaged_store_is_refused_and_may_be_overwritten(folder: Path, store: 
 
 
 def test_a_store_in_use_is_not_overwritten(folder: Path, store: Path) -> None:
-    from vopcli.data.frame_writer import FrameStoreWriter
+    from vopcli.frames.writer import FrameStoreWriter
 
     run(folder, store)
     with FrameStoreWriter(store):

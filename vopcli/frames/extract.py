@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from vopcli.data.frame_rows import Row, Status
-from vopcli.data.frame_writer import FrameStoreWriter
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
+from vopcli.frames.open_store import asked_recipe, check_room, opened, read_known
+from vopcli.frames.plan import ExtractRequest, Plan, find, make_plan, num_workers, reason
+from vopcli.frames.rows import Row, Status
+from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
 from vopcli.video.diff import hash_file
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import SampledFrames
-from vopcli.workflows.extract_plan import ExtractRequest, Plan, find, make_plan, num_workers, reason
-from vopcli.workflows.extract_store import asked_recipe, check_room, opened, read_known
 
 _JPEG_QUALITY: Final = 95
 
