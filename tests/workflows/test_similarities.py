@@ -17,7 +17,7 @@ import vopcli
 from tests.support.ranking import expected_t2v, expected_v2t
 from vopcli.cli.app import app
 from vopcli.config.choices import TieRule
-from vopcli.data.annotations.records import AnnotatedSplit, CaptionedVideo, Report
+from vopcli.datasets.records import AnnotatedSplit, CaptionedVideo, Report
 from vopcli.errors import DataError
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress

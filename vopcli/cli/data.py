@@ -37,7 +37,7 @@ def check(
     4 if a video is missing. Names of missing videos go to stderr, ten of a split, and notes; with --json all.
     """
     from vopcli.config.load import load_config, override
-    from vopcli.workflows.check_data import check_data
+    from vopcli.datasets.check import check_data
 
     given = {"data": {"dataset": dataset, "root": root, "captions": captions, "frames": frames}}
     settings = override(load_config(config, preset=preset), given, assignments or ())
@@ -57,7 +57,7 @@ def _row(name: str, split: dict[str, Any]) -> list[str]:
 
 
 def _say_notes(result: dict[str, Any]) -> None:
-    from vopcli.data.annotations.records import listing
+    from vopcli.datasets.records import listing
 
     kinds = {
         "without_file": "missing",

@@ -84,9 +84,9 @@ def extract_frames(
     Bytes of names that are not UTF-8 stand in JSON as \udc80 to \udcff.
     """
     from vopcli.config.load import load_config, override
+    from vopcli.datasets.benchmark import on_benchmark
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
-    from vopcli.workflows.benchmark import on_benchmark
 
     *sources, store = paths
     given = {"data": {"dataset": dataset, "root": root}}

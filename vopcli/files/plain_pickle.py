@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.data.annotations.sources import shown
+from vopcli.datasets.reading import shown
 from vopcli.errors import DataError
 from vopcli.files.atomic import read_bytes
 

@@ -14,8 +14,8 @@ from vopcli.config.choices import Variant
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
 from vopcli.data.demo_scenes import OPPOSITES
+from vopcli.datasets.splits import Captions, tokenise
 from vopcli.progress import Progress, SilentProgress
-from vopcli.workflows.captioned import Captions, tokenise
 from vopcli.workflows.demo import CAPTIONS, SETTINGS, STORE
 from vopcli.workflows.measure import Embedded, embed, measure
 from vopcli.workflows.train import Prepared, TrainRequest, prepare, run

@@ -14,7 +14,8 @@ from vopcli.config.choices import TieRule, Variant
 from vopcli.config.load import plain
 from vopcli.config.published import published_figures
 from vopcli.config.schema import Config, TuningConfig
-from vopcli.data.annotations.records import TEST
+from vopcli.datasets.records import TEST
+from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
 from vopcli.progress import Progress
@@ -25,7 +26,6 @@ from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, check_backbone
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.weights.reader import read_weights, resolve_weights
-from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import check_finished, is_run, read_run
 from vopcli.workflows.similarities import BankSource, SaveRequest, open_bank, save_similarities

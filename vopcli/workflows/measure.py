@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import TieRule
+from vopcli.datasets.splits import Captions
 from vopcli.errors import DataError
 from vopcli.frames.store import FrameStore
 from vopcli.progress import Progress
@@ -24,7 +25,6 @@ from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFinite
 from vopcli.retrieval.pooling import MEAN, Pooling, pooled_rows
 from vopcli.tuning.memory import in_batches
 from vopcli.tuning.model import VideoTextModel, pool_frames
-from vopcli.workflows.captioned import Captions
 
 VIDEOS_AT_A_TIME = 16
 TEXTS_AT_A_TIME = 256

@@ -24,7 +24,8 @@ from vopcli.config.choices import Precision, Variant
 from vopcli.config.load import plain
 from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
-from vopcli.data.annotations.records import Report, found_ratio, listing
+from vopcli.datasets.records import Report, found_ratio, listing
+from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.files.atomic import make_folder, written_aside
 from vopcli.progress import Progress
@@ -38,7 +39,6 @@ from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.tuning.model import VideoTextModel
 from vopcli.tuning.variants import check_sizes
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
-from vopcli.workflows.captioned import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.workflows.measure import embed, measure
 from vopcli.workflows.runs import CONFIG_NAME, SUMMARY_NAME
 from vopcli.workflows.tuned import build_tuned

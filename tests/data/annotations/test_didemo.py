@@ -6,14 +6,14 @@ import pytest
 
 from tests.support.annotations import write_didemo, write_json, write_list, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.records import Annotations, CaptionedVideo
 from vopcli.data.annotations.registry import (
     find_dataset_files,
     index_dataset_files,
     read_dataset,
     skip_list,
 )
-from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.datasets.records import Annotations, CaptionedVideo
+from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import DataError
 from vopcli.video.sampling import TimeWindow
 

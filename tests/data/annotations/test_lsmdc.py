@@ -14,13 +14,13 @@ from tests.support.annotations import (
     write_videos,
 )
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.records import CaptionedVideo
 from vopcli.data.annotations.registry import (
     find_dataset_files,
     index_dataset_files,
     read_dataset,
     skip_list,
 )
+from vopcli.datasets.records import CaptionedVideo
 from vopcli.errors import DataError
 
 LSMDC = DatasetName.LSMDC

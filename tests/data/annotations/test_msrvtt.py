@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.annotations import msrvtt_document, write_list, write_msrvtt, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.records import CaptionedVideo
 from vopcli.data.annotations.registry import find_dataset_files, index_dataset_files, read_dataset
+from vopcli.datasets.records import CaptionedVideo
 from vopcli.errors import DataError
 
 NINE_K = DatasetName.MSRVTT_9K

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.data.annotations.records import TEST, TRAIN, AnnotatedSplit, build_split, listing
-from vopcli.data.annotations.sources import ShapeError, annotation_file, read_json, shown, unique_ids
-from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.datasets.reading import ShapeError, annotation_file, read_json, shown, unique_ids
+from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, listing
+from vopcli.datasets.video_files import VideoFiles
 from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, TEST)

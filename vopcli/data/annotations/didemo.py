@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.annotations.records import (
-    TEST,
-    TRAIN,
-    VAL,
-    AnnotatedSplit,
-    build_split,
-    listing,
-)
-from vopcli.data.annotations.sources import ShapeError, annotation_file, read_ids, read_json, shown
-from vopcli.data.annotations.video_files import VideoFiles, stem
+from vopcli.datasets.reading import ShapeError, annotation_file, read_ids, read_json, shown
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, listing
+from vopcli.datasets.video_files import VideoFiles, stem
 from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, VAL, TEST)

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, listing
-from vopcli.data.annotations.sources import Problems, annotation_file, decode_line, unique_ids
+from vopcli.datasets.reading import Problems, annotation_file, decode_line, unique_ids
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, listing
 from vopcli.files.atomic import read_bytes
 
 SPLITS: Final = (TRAIN, VAL, TEST)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.annotations.records import TEST, TRAIN, AnnotatedSplit, build_split, count_note
-from vopcli.data.annotations.sources import (
+from vopcli.datasets.reading import (
     Problems,
     ShapeError,
     annotation_file,
@@ -16,6 +15,7 @@ from vopcli.data.annotations.sources import (
     shown,
     unique_ids,
 )
+from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, count_note
 
 SPLITS: Final = (TRAIN, TEST)
 CAPTIONS_FILE: Final = "MSRVTT_data.json"

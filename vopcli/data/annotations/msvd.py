@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split
-from vopcli.data.annotations.sources import annotation_file, caption_map, locate, read_caption_map, read_ids
+from vopcli.datasets.reading import annotation_file, caption_map, locate, read_caption_map, read_ids
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split
 from vopcli.files.plain_pickle import read_plain_pickle
 
 SPLITS: Final = (TRAIN, VAL, TEST)

@@ -10,10 +10,10 @@ from typing import Final
 
 from vopcli.config.choices import DatasetName
 from vopcli.data.annotations import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
-from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations
-from vopcli.data.annotations.select import find_files, keep_last_caption, note_overlap, skip_videos
-from vopcli.data.annotations.sources import locate
-from vopcli.data.annotations.video_files import VideoFiles, find_video_files
+from vopcli.datasets.filter import find_files, keep_last_caption, note_overlap, skip_videos
+from vopcli.datasets.reading import locate
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations
+from vopcli.datasets.video_files import VideoFiles, find_video_files
 from vopcli.errors import UsageError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.data.annotations.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, count_note
-from vopcli.data.annotations.sources import annotation_file, read_caption_map, read_ids
+from vopcli.datasets.reading import annotation_file, read_caption_map, read_ids
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, count_note
 
 SPLITS: Final = (TRAIN, VAL, TEST)
 OPTIONAL_LISTS: Final = {VAL: "val_list.txt"}  # releases without it validate on the test videos

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.schema import DataConfig
-from vopcli.data.annotations.records import Annotations
 from vopcli.data.annotations.registry import BENCHMARKS
+from vopcli.datasets.benchmark import find_below_root, read_benchmark, read_stored
+from vopcli.datasets.records import Annotations
 from vopcli.errors import UsageError
 from vopcli.frames.store import FrameStore
-from vopcli.workflows.benchmark import find_below_root, read_benchmark, read_stored
 
 
 def check_data(

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from vopcli.config.choices import DatasetName
 from vopcli.config.schema import DataConfig
-from vopcli.data.annotations.captions import match_captions, read_captions
-from vopcli.data.annotations.records import Annotations, listing
 from vopcli.data.annotations.registry import (
     BENCHMARKS,
     find_dataset_files,
@@ -19,8 +17,10 @@ from vopcli.data.annotations.registry import (
     read_dataset,
     skip_list,
 )
-from vopcli.data.annotations.sources import read_ids
-from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.datasets.captions import match_captions, read_captions
+from vopcli.datasets.reading import read_ids
+from vopcli.datasets.records import Annotations, listing
+from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import UsageError
 from vopcli.frames.plan import ExtractRequest, find
 from vopcli.frames.store import FrameStore

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vopcli.data.annotations.captions import CaptionLine, match_captions, read_captions
-from vopcli.data.annotations.records import Annotations, CaptionedVideo
+from vopcli.datasets.captions import CaptionLine, match_captions, read_captions
+from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError, FileError
 
 KEYS = ["cat/one.mp4", "cat/two.mp4", "dog/one.mp4", "three.b.mkv", "three.mp4"]

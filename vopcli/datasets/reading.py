@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.data.annotations.records import listing
+from vopcli.datasets.records import listing
 from vopcli.errors import DataError
 from vopcli.files.atomic import read_bytes
 

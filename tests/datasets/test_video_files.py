@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.annotations import write_videos
-from vopcli.data.annotations.video_files import VideoFiles, find_video_files, stem, suffix
+from vopcli.datasets.video_files import VideoFiles, find_video_files, stem, suffix
 from vopcli.errors import DataError, FileError
 
 

@@ -15,17 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.data.annotations.records import (
-    TRAIN,
-    AnnotatedSplit,
-    Annotations,
-    Report,
-    build_split,
-    listing,
-)
-from vopcli.data.annotations.select import note_overlap
-from vopcli.data.annotations.sources import Problems, iter_table, numbered_lines, read_text, shown
-from vopcli.data.annotations.video_files import VideoFiles
+from vopcli.datasets.filter import note_overlap
+from vopcli.datasets.reading import Problems, iter_table, numbered_lines, read_text, shown
+from vopcli.datasets.records import TRAIN, AnnotatedSplit, Annotations, Report, build_split, listing
+from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import DataError
 
 _COLUMNS: Final = ("video", "caption")

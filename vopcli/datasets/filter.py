@@ -6,14 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from vopcli.data.annotations.records import (
-    AnnotatedSplit,
-    Annotations,
-    CaptionedVideo,
-    Report,
-    listing,
-    with_notes,
-)
+from vopcli.datasets.records import AnnotatedSplit, Annotations, CaptionedVideo, Report, listing, with_notes
 from vopcli.errors import DataError
 
 

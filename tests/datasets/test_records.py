@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from vopcli.data.annotations.records import Annotations, CaptionedVideo, TimeWindow, build_split, listing
-from vopcli.data.annotations.select import find_files, keep_last_caption, require_complete, skip_videos
+from vopcli.datasets.filter import find_files, keep_last_caption, require_complete, skip_videos
+from vopcli.datasets.records import Annotations, CaptionedVideo, TimeWindow, build_split, listing
 from vopcli.errors import DataError, UsageError
 
 CAPTIONS = {"a": ["one", "two"], "b": ["three"], "c": ["four"], "unlisted": ["five"], "empty": []}

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.schema import Config, DataConfig
-from vopcli.data.annotations.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
 from vopcli.data.annotations.registry import splits_below
-from vopcli.data.annotations.select import overlaps, require_complete
+from vopcli.datasets.benchmark import named_benchmark, read_stored
+from vopcli.datasets.filter import overlaps, require_complete
+from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
 from vopcli.video.sampling import WHOLE, parse_sampling
-from vopcli.workflows.benchmark import named_benchmark, read_stored
 
 
 @dataclass(frozen=True)

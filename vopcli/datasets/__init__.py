@@ -1,0 +1,1 @@
+"""Captions and splits of videos, one's own or a benchmark's."""
