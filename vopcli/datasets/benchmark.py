@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vopcli.config.choices import DatasetName
 from vopcli.config.schema import DataConfig
-from vopcli.data.annotations.registry import (
+from vopcli.datasets.benchmarks.registry import (
     BENCHMARKS,
     find_dataset_files,
     index_dataset_files,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.schema import DataConfig
-from vopcli.data.annotations.registry import BENCHMARKS
 from vopcli.datasets.benchmark import find_below_root, read_benchmark, read_stored
+from vopcli.datasets.benchmarks.registry import BENCHMARKS
 from vopcli.datasets.records import Annotations
 from vopcli.errors import UsageError
 from vopcli.frames.store import FrameStore

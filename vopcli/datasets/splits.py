@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.schema import Config, DataConfig
-from vopcli.data.annotations.registry import splits_below
 from vopcli.datasets.benchmark import named_benchmark, read_stored
+from vopcli.datasets.benchmarks.registry import splits_below
 from vopcli.datasets.filter import overlaps, require_complete
 from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
 from vopcli.errors import DataError, UsageError

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.annotations import msrvtt_document, write_list, write_msrvtt, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.registry import find_dataset_files, index_dataset_files, read_dataset
+from vopcli.datasets.benchmarks.registry import find_dataset_files, index_dataset_files, read_dataset
 from vopcli.datasets.records import CaptionedVideo
 from vopcli.errors import DataError
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.annotations import write_didemo, write_json, write_list, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.registry import (
+from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
     index_dataset_files,
     read_dataset,

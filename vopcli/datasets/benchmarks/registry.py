@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
+from vopcli.datasets.benchmarks import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
 from vopcli.datasets.filter import find_files, keep_last_caption, note_overlap, skip_videos
 from vopcli.datasets.reading import locate
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations

@@ -14,7 +14,7 @@ from tests.support.annotations import (
     write_videos,
 )
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.registry import (
+from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
     index_dataset_files,
     read_dataset,

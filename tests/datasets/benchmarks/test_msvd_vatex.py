@@ -18,7 +18,7 @@ from tests.support.annotations import (
     write_vatex,
 )
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.registry import read_dataset
+from vopcli.datasets.benchmarks.registry import read_dataset
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError
 from vopcli.files.plain_pickle import read_plain_pickle

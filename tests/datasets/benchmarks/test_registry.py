@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.annotations import write_vatex, write_videos
 from vopcli.config.choices import DatasetName
-from vopcli.data.annotations.registry import (
+from vopcli.datasets.benchmarks.registry import (
     BENCHMARKS,
     find_dataset_files,
     index_dataset_files,
@@ -79,7 +79,7 @@ def test_a_store_with_two_suffixes_of_one_video() -> None:
 
 
 def test_reading_loads_nothing_heavy() -> None:
-    code = "import vopcli.data.annotations.registry, vopcli.datasets.captions, sys; print(*sys.modules)"
+    code = "import vopcli.datasets.benchmarks.registry, vopcli.datasets.captions, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "vopcli.datasets.captions" in loaded

@@ -1,0 +1,1 @@
+"""One reader for each public benchmark's annotation files."""
