@@ -8,7 +8,7 @@ from pathlib import Path
 
 from side_by_side import machine, markdown_table, write_results
 
-from vopcli.workflows.demo import STUDY
+from vopcli.datasets.demo.folder import STUDY
 from vopcli.workflows.demo_study import COLUMNS, STUDY_NAME, StudyRow
 from vopcli.workflows.demo_tune import DemoScore
 

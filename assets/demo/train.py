@@ -28,8 +28,8 @@ from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import Activation
-from vopcli.data.demo import HEIGHT_PX, draw_background, draw_scene
-from vopcli.data.demo_scenes import COLOURS, LARGE_RADII, SHAPES, SMALL_RADII, Scene, random_scene
+from vopcli.datasets.demo.drawing import HEIGHT_PX, draw_background, draw_scene
+from vopcli.datasets.demo.scenes import COLOURS, LARGE_RADII, SHAPES, SMALL_RADII, Scene, random_scene
 from vopcli.video.preprocess import resize_and_crop
 from vopcli.weights.reader import Weights, write_safetensors
 

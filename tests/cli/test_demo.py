@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from vopcli.cli.app import app
-from vopcli.data.demo_scenes import plan_demo
+from vopcli.datasets.demo.folder import DemoRequest, make_demo
+from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.progress import SilentProgress
-from vopcli.workflows.demo import DemoRequest, make_demo
 
 
 def vop(*arguments: str) -> Result:

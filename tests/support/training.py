@@ -15,8 +15,8 @@ from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
-from vopcli.data.demo import draw_video, write_video
-from vopcli.data.demo_scenes import plan_demo
+from vopcli.datasets.demo.drawing import draw_video, write_video
+from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.frames.extract import extract
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.store import FrameStore

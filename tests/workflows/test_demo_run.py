@@ -15,11 +15,11 @@ from safetensors import safe_open
 from vopcli.clip.text_numpy import NumpyTextTower, text_tensors
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Activation
-from vopcli.data.demo_scenes import COLOURS, SHAPES, plan_demo
+from vopcli.datasets.demo.folder import DemoRequest, make_demo
+from vopcli.datasets.demo.scenes import COLOURS, SHAPES, plan_demo
 from vopcli.progress import SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.weights.reader import read_weights
-from vopcli.workflows.demo import DemoRequest, make_demo
 from vopcli.workflows.demo_run import SHOWN_QUERIES, run_demo
 
 WEIGHTS = packaged_file("demo/demo-tiny.safetensors")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vopcli.config.choices import Variant
-from vopcli.data.demo_scenes import plan_demo
+from vopcli.datasets.demo.folder import SETTINGS, STUDY, DemoRequest, make_demo
+from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.progress import SilentProgress
-from vopcli.workflows.demo import SETTINGS, STUDY, DemoRequest, make_demo
 from vopcli.workflows.demo_run import extract_demo
 from vopcli.workflows.demo_study import run_study
 from vopcli.workflows.demo_tune import demo_config

@@ -11,7 +11,7 @@ from vopcli.cli import console, options
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
-    from vopcli.workflows.demo import DemoSummary
+    from vopcli.datasets.demo.folder import DemoSummary
     from vopcli.workflows.demo_run import Answer, DemoRun, TunedRun
 
 
@@ -36,7 +36,7 @@ def demo(
     a vop.yaml that names demo-tiny, a tiny CLIP made for them: nothing is downloaded. What an interrupted
     run has written is kept when it is run again.
     """
-    from vopcli.workflows.demo import DemoRequest, make_demo
+    from vopcli.datasets.demo.folder import DemoRequest, make_demo
 
     progress = console.progress(quiet=quiet)
     summary = make_demo(DemoRequest(folder, seed=seed, overwrite=overwrite), progress=progress)

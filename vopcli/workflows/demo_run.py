@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.config.load import load_config
-from vopcli.data.demo_scenes import COLOURS, SHAPES
-from vopcli.errors import DataError
-from vopcli.frames.extract import extract
-from vopcli.frames.plan import ExtractRequest
-from vopcli.progress import Progress
-from vopcli.workflows.demo import (
+from vopcli.datasets.demo.folder import (
     INDEX,
     SETTINGS,
     STORE,
@@ -22,6 +17,11 @@ from vopcli.workflows.demo import (
     TUNED_VARIANT,
     VIDEOS,
 )
+from vopcli.datasets.demo.scenes import COLOURS, SHAPES
+from vopcli.errors import DataError
+from vopcli.frames.extract import extract
+from vopcli.frames.plan import ExtractRequest
+from vopcli.progress import Progress
 from vopcli.workflows.demo_tune import DemoTuning, tune_demo
 from vopcli.workflows.encode import encode
 from vopcli.workflows.encode_request import EncodeRequest

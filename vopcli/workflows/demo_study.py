@@ -11,10 +11,10 @@ from typing import Final
 
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import Config
+from vopcli.datasets.demo.folder import STUDY
 from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress
 from vopcli.reports.means import mean_and_deviation
-from vopcli.workflows.demo import STUDY
 from vopcli.workflows.demo_tune import DemoScore, demo_config, score
 from vopcli.workflows.train import TrainRequest, prepare, run
 

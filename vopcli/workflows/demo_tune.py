@@ -13,10 +13,10 @@ from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Variant
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
-from vopcli.data.demo_scenes import OPPOSITES
+from vopcli.datasets.demo.folder import CAPTIONS, SETTINGS, STORE
+from vopcli.datasets.demo.scenes import OPPOSITES
 from vopcli.datasets.splits import Captions, tokenise
 from vopcli.progress import Progress, SilentProgress
-from vopcli.workflows.demo import CAPTIONS, SETTINGS, STORE
 from vopcli.workflows.measure import Embedded, embed, measure
 from vopcli.workflows.train import Prepared, TrainRequest, prepare, run
 

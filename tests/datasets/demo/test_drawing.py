@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vopcli.data.demo import FRAME_RATE, HEIGHT_PX, NUM_FRAMES, WIDTH_PX, draw_video, write_video
-from vopcli.data.demo_scenes import COLOURS, OPPOSITES, SHAPES, DemoVideo, plan_demo
+from vopcli.datasets.demo.drawing import FRAME_RATE, HEIGHT_PX, NUM_FRAMES, WIDTH_PX, draw_video, write_video
+from vopcli.datasets.demo.scenes import COLOURS, OPPOSITES, SHAPES, DemoVideo, plan_demo
 from vopcli.errors import FileError
 from vopcli.video.sampling import uniform_indices
 

@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from vopcli.config.load import load_config
-from vopcli.data.demo_scenes import DemoVideo, plan_demo
+from vopcli.datasets.demo.folder import DemoRequest, DemoSummary, make_demo
+from vopcli.datasets.demo.scenes import DemoVideo, plan_demo
 from vopcli.errors import FileError, UsageError
 from vopcli.progress import SilentProgress
-from vopcli.workflows.demo import DemoRequest, DemoSummary, make_demo
 
 FEW = list(plan_demo(seed=0))[::70]  # 5 pairs, of both splits
 

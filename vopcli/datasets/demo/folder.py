@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.config.choices import Variant
-from vopcli.data.demo import draw_video, write_video
-from vopcli.data.demo_scenes import DemoVideo, plan_demo
+from vopcli.datasets.demo.drawing import draw_video, write_video
+from vopcli.datasets.demo.scenes import DemoVideo, plan_demo
 from vopcli.errors import FileError, UsageError
 from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.data.demo_scenes import DemoVideo, Scene
+from vopcli.datasets.demo.scenes import DemoVideo, Scene
 from vopcli.files.atomic import written_aside
 
 HEIGHT_PX: Final = 96

@@ -1,0 +1,1 @@
+"""The demo set: small captioned videos of moving shapes."""
