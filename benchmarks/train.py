@@ -35,13 +35,13 @@ from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.store import FrameStore, Recipe
 from vopcli.frames.writer import FrameStoreWriter, create_store
+from vopcli.methods.build import hold_frozen
+from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import Job, train
 from vopcli.training.losses import contrastive_loss
-from vopcli.tuning.model import VideoTextModel
-from vopcli.workflows.tuned import hold_frozen
 
 BACKBONE = "ViT-B/32"
 VIDEOS, FRAMES, SIZE, MAX_TOKENS = 8, 12, 224, 69

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vopcli.workflows.load import Model, load_model
+    from vopcli.methods.encoder import Model, load_model
     from vopcli.workflows.search import Index, open_index
 
 __version__ = "0.1.0"
@@ -13,8 +13,8 @@ __all__ = ["Index", "Model", "__version__", "load_model", "open_index"]
 
 _HOMES = {
     "Index": "vopcli.workflows.search",
-    "Model": "vopcli.workflows.load",
-    "load_model": "vopcli.workflows.load",
+    "Model": "vopcli.methods.encoder",
+    "load_model": "vopcli.methods.encoder",
     "open_index": "vopcli.workflows.search",
 }
 

@@ -19,7 +19,7 @@ from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
 from vopcli.config.choices import Variant
 from vopcli.frames.store import FrameStore
-from vopcli.tuning.adapter_file import read_adapter
+from vopcli.methods.adapter_file import read_adapter
 from vopcli.weights.reader import Weights, write_safetensors
 
 RUNNER = CliRunner()

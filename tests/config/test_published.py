@@ -5,8 +5,9 @@ from statistics import mean
 import pytest
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
-from vopcli.config.published import CONTEXT_MODULES, RESULTS, TRAINED_MILLIONS, published_figures
+from vopcli.config.published import CONTEXT_MODULES, RESULTS, published_figures
 from vopcli.config.schema import TuningConfig
+from vopcli.methods.registry import TRAINED_MILLIONS
 
 
 def test_main_table_has_each_method_once_and_whole() -> None:

@@ -20,10 +20,10 @@ from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.frames.extract import extract
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.store import FrameStore
+from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.loop import Job
-from vopcli.tuning.model import VideoTextModel
 from vopcli.weights.reader import Weights, write_safetensors
 
 FRAMES, SIDE, VIDEOS = 3, 16, 10

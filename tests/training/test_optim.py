@@ -8,10 +8,11 @@ import torch
 from tests.support.training import job_of, model_of
 from vopcli.config.choices import Variant
 from vopcli.config.schema import TrainingConfig
+from vopcli.methods.registry import LEARNING_RATES
 from vopcli.progress import SilentProgress
 from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import train
-from vopcli.training.optim import LEARNING_RATES, build_optimizer, build_schedule
+from vopcli.training.optim import build_optimizer, build_schedule
 
 
 def rate(step: int, *, num_steps: int, warmup: float = 0.1) -> float:

@@ -10,8 +10,9 @@ from torch import nn
 from tests.support.training import job_of
 from vopcli.clip import transformer
 from vopcli.config.choices import Variant
+from vopcli.methods.model import trained_tensors
 from vopcli.progress import SilentProgress
-from vopcli.training.checkpoint import RunState, trained_tensors
+from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import Job, train
 
 ONE_STEP = {"epochs": 1, "batch_size": 20}  # all samples at once

@@ -17,9 +17,9 @@ from tests.support.models import open_clip_texts, write_model
 from vopcli.errors import DataError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.methods.encoder import load_model
 from vopcli.progress import SilentProgress
 from vopcli.weights.reader import read_weights
-from vopcli.workflows.load import load_model
 from vopcli.workflows.search import Hit, Index, open_index
 
 WIDTH = tiny_clip().embed_dim

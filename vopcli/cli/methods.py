@@ -20,7 +20,7 @@ def methods(
     The last column is the figure that the paper prints for ViT-B/32 and 12 frames. It leaves some tensors out
     of the count; for C+F it differs from what the described design gives.
     """
-    from vopcli.workflows.methods import list_methods
+    from vopcli.methods.counts import list_methods
 
     found = list_methods(weights, num_frames=num_frames)
     if as_json:

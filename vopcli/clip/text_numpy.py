@@ -101,7 +101,7 @@ class NumpyTextTower:
         return self._tuning.prefix + self._tuning.suffix
 
     def _prompt(self, layer: int, tokens: Floats) -> Floats:
-        """Replace the last layer's prompts by this one's, as `vopcli.prompts.text` does."""
+        """Replace the last layer's prompts by this one's, as `vopcli.methods.text_prompts` does."""
         rows, prefix, suffix = self._tuning.layers, self._tuning.prefix, self._tuning.suffix
         had, has = layer - 1 in rows, layer in rows
         if not (had or has):
@@ -126,7 +126,7 @@ class NumpyTextTower:
         return tokens + self._feed_forward(normed, f"{block}.mlp") + self._adapt(layer, "mlp", normed)
 
     def _adapt(self, layer: int, sublayer: str, tokens: Floats) -> Floats | np.float32:
-        """Compute what an adapter adds beside a sublayer, as `vopcli.tuning.adapters` does."""
+        """Compute what an adapter adds beside a sublayer, as `vopcli.methods.adapters` does."""
         if self._tuning.sublayer != sublayer:
             return np.float32(0)
         name = f"text_adapters.{layer}"

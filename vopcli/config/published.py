@@ -10,6 +10,7 @@ from typing import Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
+from vopcli.methods.registry import USED_SETTINGS
 
 Figures = Mapping[str, Mapping[str, float]]  # by direction, then as in the JSON of `vop eval`
 
@@ -65,39 +66,6 @@ CONTEXT_MODULES: Final[Mapping[tuple[DatasetName, ContextModule], float]] = {
 ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
     (DatasetName.MSRVTT_9K, Sides.TEXT): 36.5,
     (DatasetName.MSRVTT_9K, Sides.VISUAL): 36.3,
-}
-
-# Table 1, in millions. The paper leaves raw parameters out of its count, such as attention's input
-# projections, so `vop methods` counts more for full, bias, partial and F.
-TRAINED_MILLIONS: Final[Mapping[Variant, float]] = {
-    Variant.FULL: 119.8,
-    Variant.BIAS: 0.1,
-    Variant.PROJ: 0.7,
-    Variant.PARTIAL: 7.7,
-    Variant.ADAPTER_ATTN: 2.0,
-    Variant.ADAPTER_FFN: 2.0,
-    Variant.VOP: 0.1,
-    Variant.P: 0.5,
-    Variant.C: 14.3,
-    Variant.F: 0.1,
-    Variant.P_F: 0.4,
-    Variant.C_F: 14.1,
-}
-
-
-_PROMPTS: Final = frozenset({"prompt_length", "sides", "layers", "text_suffix"})
-_SPECIFIC: Final = _PROMPTS | {"specific_length"}
-_ADAPTER: Final = frozenset({"adapter_width", "adapter_scale"})
-# of the section tuning, what each variant looks at besides its name
-USED_SETTINGS: Final[Mapping[Variant, frozenset[str]]] = {
-    Variant.ADAPTER_ATTN: _ADAPTER,
-    Variant.ADAPTER_FFN: _ADAPTER,
-    Variant.VOP: _PROMPTS,
-    Variant.P: _SPECIFIC,
-    Variant.C: _SPECIFIC | {"context_module"},
-    Variant.F: _PROMPTS | {"split_layer"},
-    Variant.P_F: _SPECIFIC | {"split_layer"},
-    Variant.C_F: _SPECIFIC | {"split_layer", "context_module"},
 }
 
 

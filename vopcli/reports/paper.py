@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
-from vopcli.config.published import SOURCE, TRAINED_MILLIONS, published_figures
+from vopcli.config.published import SOURCE, published_figures
 from vopcli.config.schema import TuningConfig
+from vopcli.methods.registry import TRAINED_MILLIONS
 from vopcli.reports.groups import Group
 from vopcli.reports.html import Figure
 from vopcli.reports.plots import Chart, Line, Point, line_chart, scatter

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vopcli.errors import DataError, FileError
 from vopcli.files.atomic import written_aside
-from vopcli.tuning.model import VideoTextModel
+from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 
 VERSION = 1
 _FULL_BYTES = 1 << 24  # what a full disk may still have free: less than a checkpoint that failed to fit
@@ -54,29 +54,6 @@ class RunState:
     best_tensors: dict[str, Tensor] = field(default_factory=dict)
     log_bytes: int = 0
     seconds: float = 0.0
-
-
-def trained_tensors(model: VideoTextModel) -> dict[str, Tensor]:
-    """Return copies on the CPU of what the variant trains, by the name it has in an adapter file."""
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def load_trained(model: VideoTextModel, tensors: dict[str, Tensor]) -> None:
-    """Put ``tensors`` back where :func:`trained_tensors` took them from.
-
-    Raises:
-        ValueError: they are not exactly what the variant trains.
-    """
-    parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
-    if {name: item.shape for name, item in parameters.items()} != {k: v.shape for k, v in tensors.items()}:
-        raise ValueError("the tensors are not those that the variant trains")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
 
 
 def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:

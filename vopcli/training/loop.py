@@ -19,15 +19,15 @@ from torch import Tensor
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
 from vopcli.errors import DataError, VopError
+from vopcli.methods.memory import is_out_of_memory
+from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.training.augment import augment
 from vopcli.training.batches import Batch, BatchReader, Samples, epoch_candidates, epoch_order
-from vopcli.training.checkpoint import DamagedCheckpointError, RunState, save_checkpoint, trained_tensors
+from vopcli.training.checkpoint import DamagedCheckpointError, RunState, save_checkpoint
 from vopcli.training.losses import backward_in_parts
 from vopcli.training.optim import build_optimizer, build_schedule
 from vopcli.training.run_log import RunLog
-from vopcli.tuning.memory import is_out_of_memory
-from vopcli.tuning.model import VideoTextModel
 
 CHECKPOINT_NAME = "last.ckpt"
 CHECKPOINT_SECONDS = 300.0

@@ -71,3 +71,12 @@ def find(name: str) -> CatalogEntry | None:
 
 def _plain(name: str) -> str:
     return name.lower().replace("/", "-").replace("@", "-").removesuffix("px")
+
+
+# embed, resolution, patch, vision layers / width / heads, context, vocabulary, text layers / width / heads
+_OPENAI: Final = {
+    "ViT-B/32": (512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8),
+    "ViT-B/16": (512, 224, 16, 12, 768, 12, 77, 49408, 12, 512, 8),
+    "ViT-L/14": (768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
+    "ViT-L/14@336px": (768, 336, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
+}

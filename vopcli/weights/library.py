@@ -8,10 +8,10 @@ from typing import Any
 
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
+from vopcli.methods.adapter_file import write_adapter
+from vopcli.methods.modelscope import is_modelscope, read_modelscope
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
-from vopcli.tuning.adapter_file import write_adapter
-from vopcli.tuning.modelscope import is_modelscope, read_modelscope
 from vopcli.weights.catalog import BASE_URL, ENTRIES, find, names
 from vopcli.weights.reader import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
 

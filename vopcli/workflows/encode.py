@@ -14,10 +14,10 @@ from vopcli.files.hdf5 import read_format_name
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index, rewrite_index
+from vopcli.methods.adapter_file import Adapter
+from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
-from vopcli.tuning.adapter_file import Adapter
-from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
@@ -28,7 +28,7 @@ from vopcli.workflows.text_tower import keep_text_tower
 if TYPE_CHECKING:
     import torch
 
-    from vopcli.workflows.load import Model
+    from vopcli.methods.encoder import Model
 
 _COPIED_VIDEOS: Final = 256  # at a time
 
@@ -99,7 +99,7 @@ def _load_model(
     place: tuple[torch.device, Precision],
     progress: Progress,
 ) -> Model:
-    from vopcli.workflows.load import Model
+    from vopcli.methods.encoder import Model
 
     weights, fingerprint, adapter = backbone
     device, precision = place

@@ -15,8 +15,8 @@ from vopcli.config.schema import TuningConfig
 from vopcli.errors import DataError
 from vopcli.frames.recipe import other_frames
 from vopcli.index.meta import IndexMeta
+from vopcli.methods.adapter_file import Adapter, check_backbone
 from vopcli.progress import Progress
-from vopcli.tuning.adapter_file import Adapter, check_backbone
 from vopcli.video.sampling import parse_sampling
 from vopcli.workflows.encode_request import EncodeRequest
 

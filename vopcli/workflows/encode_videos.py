@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.index.writer import EncodedVideo, IndexWriter
+from vopcli.methods.encoder import Model, mean_embedding
 from vopcli.progress import Progress, Task
 from vopcli.workflows.background import BackgroundWriter, Prefetched
 from vopcli.workflows.encode_request import EncodeSummary
 from vopcli.workflows.encode_sources import Job, Plan, Source
-from vopcli.workflows.load import Model, mean_embedding
 
 
 def encode_videos(

@@ -18,18 +18,18 @@ from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
+from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, check_backbone
+from vopcli.methods.build import build_tuned, load_tuned
+from vopcli.methods.model import VideoTextModel
+from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.retrieval.pooling import MEAN, Pooling
-from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, check_backbone
-from vopcli.tuning.model import VideoTextModel
-from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.weights.reader import read_weights, resolve_weights
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import check_finished, is_run, read_run
 from vopcli.workflows.similarities import BankSource, SaveRequest, open_bank, save_similarities
-from vopcli.workflows.tuned import build_tuned, load_tuned
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from vopcli.config.load import plain
 from vopcli.errors import DataError, FileError, WeightsError
 from vopcli.files.hdf5 import is_hdf5, read_format_name
+from vopcli.methods.adapter_file import is_adapter, read_adapter
 from vopcli.progress import Progress
-from vopcli.tuning.adapter_file import is_adapter, read_adapter
 from vopcli.workflows.runs import check_finished
 
 

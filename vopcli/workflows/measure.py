@@ -18,13 +18,13 @@ from vopcli.config.choices import TieRule
 from vopcli.datasets.splits import Captions
 from vopcli.errors import DataError
 from vopcli.frames.store import FrameStore
+from vopcli.methods.memory import in_batches
+from vopcli.methods.model import VideoTextModel, pool_frames
 from vopcli.progress import Progress
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns
 from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError
 from vopcli.retrieval.pooling import MEAN, Pooling, pooled_rows
-from vopcli.tuning.memory import in_batches
-from vopcli.tuning.model import VideoTextModel, pool_frames
 
 VIDEOS_AT_A_TIME = 16
 TEXTS_AT_A_TIME = 256

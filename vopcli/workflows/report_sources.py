@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.load import build_config, plain
-from vopcli.config.published import USED_SETTINGS
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import ConfigError, DataError, UsageError
+from vopcli.methods.registry import USED_SETTINGS
 from vopcli.reports.groups import Measured
 from vopcli.reports.tables import FIGURES, WAY_TITLES
 from vopcli.workflows.eval_results import read_results

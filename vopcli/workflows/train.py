@@ -28,20 +28,20 @@ from vopcli.datasets.records import Report, found_ratio, listing
 from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.files.atomic import make_folder, written_aside
+from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
+from vopcli.methods.build import build_tuned
+from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
+from vopcli.methods.registry import LEARNING_RATES
+from vopcli.methods.variants import check_sizes
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples
-from vopcli.training.checkpoint import RunState, load_checkpoint, load_trained, trained_tensors
+from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train
-from vopcli.training.optim import LEARNING_RATES
 from vopcli.training.run_log import open_log
-from vopcli.tuning.adapter_file import ADAPTER_NAME, Adapter, write_adapter
-from vopcli.tuning.model import VideoTextModel
-from vopcli.tuning.variants import check_sizes
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 from vopcli.workflows.measure import embed, measure
 from vopcli.workflows.runs import CONFIG_NAME, SUMMARY_NAME
-from vopcli.workflows.tuned import build_tuned
 
 SELECTION_RULE: Final = "the epoch with the highest t2v R@1 on the validation set, the first of equals"
 

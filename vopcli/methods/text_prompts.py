@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vopcli.prompts.generic import PROMPT_STD
+from vopcli.methods.frame_prompts import PROMPT_STD
 
 
 class TextPrompts(nn.Module):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vopcli.prompts.generic import PROMPT_STD, FramePrompts
+from vopcli.methods.frame_prompts import PROMPT_STD, FramePrompts
 
 
 class FunctionPrompts(nn.Module):

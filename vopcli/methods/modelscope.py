@@ -17,7 +17,7 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
 from vopcli.errors import FileError, WeightsError
-from vopcli.tuning.adapter_file import Adapter, is_adapter, read_adapter
+from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter
 from vopcli.weights.formats import read_container
 from vopcli.weights.reader import Weights
 

@@ -13,8 +13,8 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, ContextModule, Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError
-from vopcli.tuning.model import CPU_VIDEOS, VideoTextModel
-from vopcli.tuning.variants import PARTS
+from vopcli.methods.model import CPU_VIDEOS, VideoTextModel
+from vopcli.methods.variants import PARTS
 
 B32 = ClipShape(512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8, Activation.QUICK_GELU)
 B16 = dataclasses.replace(B32, patch_size=16)

@@ -13,9 +13,8 @@ from vopcli.clip.model import Clip
 from vopcli.clip.text_numpy import NumpyTextTower, TextTuning, text_tensors
 from vopcli.config.choices import Sides, Variant
 from vopcli.index.meta import IndexMeta
-from vopcli.training.checkpoint import trained_tensors
-from vopcli.tuning.adapter_file import Adapter
-from vopcli.tuning.model import VideoTextModel
+from vopcli.methods.adapter_file import Adapter
+from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.workflows.encode_adapter import adapter_meta, text_side, text_tuning
 
 CASES = [(variant, {}) for variant in Variant] + [

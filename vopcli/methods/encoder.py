@@ -20,16 +20,16 @@ from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
+from vopcli.methods.adapter_file import Adapter
+from vopcli.methods.build import load_tuned
+from vopcli.methods.memory import in_batches
+from vopcli.methods.model import VideoTextModel
+from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.tuning.adapter_file import Adapter
-from vopcli.tuning.memory import in_batches
-from vopcli.tuning.model import VideoTextModel
-from vopcli.tuning.modelscope import read_any_adapter
 from vopcli.video.preprocess import resize_and_crop
 from vopcli.weights.build import build_clip
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
-from vopcli.workflows.tuned import load_tuned
 
 _TEXTS: Final = 256  # in a batch
 

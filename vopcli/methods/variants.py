@@ -11,13 +11,13 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError
-from vopcli.prompts.context import ContextPrompts
-from vopcli.prompts.function import FunctionPrompts
-from vopcli.prompts.generic import FramePrompts, GenericPrompts, PromptSource
-from vopcli.prompts.position import PositionPrompts
-from vopcli.prompts.text import TextPrompts
-from vopcli.tuning.adapters import attach_adapters
-from vopcli.tuning.select import selected_tensors
+from vopcli.methods.adapters import attach_adapters
+from vopcli.methods.context_prompts import ContextPrompts
+from vopcli.methods.frame_prompts import FramePrompts, GenericPrompts, PromptSource
+from vopcli.methods.function_prompts import FunctionPrompts
+from vopcli.methods.position_prompts import PositionPrompts
+from vopcli.methods.text_prompts import TextPrompts
+from vopcli.methods.trainable import selected_tensors
 
 PART_NAMES = ("text_prompts", "vision_prompts", "text_adapters", "vision_adapters")
 JOINT = {Variant.F, Variant.P_F, Variant.C_F}  # deep layers attend over all frames

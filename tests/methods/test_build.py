@@ -9,13 +9,12 @@ from vopcli.config.choices import ContextModule, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
 from vopcli.files.safetensors import read_safetensors
+from vopcli.methods.adapter_file import Adapter, read_adapter, write_adapter
+from vopcli.methods.build import build_tuned, load_tuned
+from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.resources import packaged_file
-from vopcli.training.checkpoint import trained_tensors
 from vopcli.training.losses import contrastive_loss
-from vopcli.tuning.adapter_file import Adapter, read_adapter, write_adapter
-from vopcli.tuning.model import VideoTextModel
 from vopcli.weights.reader import Weights, read_weights
-from vopcli.workflows.tuned import build_tuned, load_tuned
 
 FRAMES = 3
 CPU = torch.device("cpu")

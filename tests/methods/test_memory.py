@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vopcli.errors import VopError
+from vopcli.methods.memory import in_batches, is_out_of_memory
 from vopcli.progress import SilentProgress
-from vopcli.tuning.memory import in_batches, is_out_of_memory
 
 CPU = torch.device("cpu")
 

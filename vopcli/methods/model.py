@@ -14,8 +14,8 @@ from torch.nn import functional
 from vopcli.clip.model import Clip
 from vopcli.clip.transformer import LayerHook
 from vopcli.config.schema import TuningConfig
-from vopcli.prompts.text import TextPrompts
-from vopcli.tuning.variants import PART_NAMES, build_parts
+from vopcli.methods.text_prompts import TextPrompts
+from vopcli.methods.variants import PART_NAMES, build_parts
 
 # Videos that a processor computes at a time. More leave its caches, and their tensors are so large that the
 # system gives and takes back the memory of each: a training step of 32 videos takes half as long again.
@@ -83,3 +83,26 @@ class VideoTextModel(nn.Module):
 def pool_frames(embedded: Tensor) -> Tensor:
     """Map a video's frame embeddings (B, F, E) to its own (B, E): their mean, L2-normalised again."""
     return functional.normalize(embedded.mean(dim=1), dim=-1)
+
+
+def trained_tensors(model: VideoTextModel) -> dict[str, Tensor]:
+    """Return copies on the CPU of what the variant trains, by the name it has in an adapter file."""
+    return {
+        name: parameter.detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trained(model: VideoTextModel, tensors: dict[str, Tensor]) -> None:
+    """Put ``tensors`` back where :func:`trained_tensors` took them from.
+
+    Raises:
+        ValueError: they are not exactly what the variant trains.
+    """
+    parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
+    if {name: item.shape for name, item in parameters.items()} != {k: v.shape for k, v in tensors.items()}:
+        raise ValueError("the tensors are not those that the variant trains")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])

@@ -12,10 +12,10 @@ from tests.support.reference import VideoReference, text_embedding
 from vopcli.cli.app import app
 from vopcli.config.choices import Variant
 from vopcli.errors import WeightsError
-from vopcli.tuning.adapter_file import read_adapter
-from vopcli.tuning.modelscope import read_any_adapter, read_modelscope
+from vopcli.methods.adapter_file import read_adapter
+from vopcli.methods.build import load_tuned
+from vopcli.methods.modelscope import read_any_adapter, read_modelscope
 from vopcli.weights.reader import Weights
-from vopcli.workflows.tuned import load_tuned
 
 SHAPE = dataclasses.replace(
     tiny_clip(), image_resolution=14, vocab_size=40, context_length=16, vision_heads=1, text_heads=1

@@ -7,9 +7,8 @@ import torch
 from vopcli.clip.transformer import LayerNorm
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import WeightsError
-from vopcli.training.checkpoint import load_trained
-from vopcli.tuning.adapter_file import Adapter, check_backbone
-from vopcli.tuning.model import VideoTextModel
+from vopcli.methods.adapter_file import Adapter, check_backbone
+from vopcli.methods.model import VideoTextModel, load_trained
 from vopcli.weights.build import build_clip
 from vopcli.weights.reader import Weights
 

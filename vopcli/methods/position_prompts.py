@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vopcli.prompts.generic import PROMPT_STD
+from vopcli.methods.frame_prompts import PROMPT_STD
 
 
 class PositionPrompts(nn.Module):

@@ -17,8 +17,8 @@ from tests.support.models import open_clip_frames, open_clip_texts, write_model
 from vopcli.clip.device import choose_device, choose_precision, has_fast_bf16
 from vopcli.config.choices import Precision
 from vopcli.errors import UsageError, VopError, WeightsError
+from vopcli.methods.encoder import Model, load_model
 from vopcli.progress import SilentProgress
-from vopcli.workflows.load import Model, load_model
 
 TEXTS = ["a dog playing with its tail", "", "Zwölf Boxkämpfer 🥊 &amp; ein Deich", "word " * 500, "a"]
 

@@ -11,7 +11,7 @@ from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, ContextModule, Sides, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.tuning.model import VideoTextModel
+from vopcli.methods.model import VideoTextModel
 
 # odd sizes, so that no two axes can be taken for each other: 3 heads of 4, 9 patches, 5 frames, 4 layers
 SHAPE = ClipShape(

@@ -1,0 +1,1 @@
+"""The tuning methods: prompts, adapters, and what each variant trains."""
