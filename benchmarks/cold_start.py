@@ -25,8 +25,8 @@ from vopcli.files.safetensors import write_safetensors_file
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.progress import SilentProgress
+from vopcli.search.text_tower import keep_text_tower
 from vopcli.weights.reader import read_weights
-from vopcli.workflows.text_tower import keep_text_tower
 
 NUM_VIDEOS, NUM_FRAMES, WIDTH = 10_000, 2, 512
 QUERY = "a dog playing with its tail"

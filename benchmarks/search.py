@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
 from vopcli.resources import usable_cores
-from vopcli.retrieval.exact import Part, search_exact
+from vopcli.search.exact import Part, search_exact
 
 WIDTH, TOP = 512, 10
 BLOCK = 16384

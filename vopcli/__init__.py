@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vopcli.methods.encoder import Model, load_model
-    from vopcli.workflows.search import Index, open_index
+    from vopcli.search.search import Index, open_index
 
 __version__ = "0.1.0"
 __all__ = ["Index", "Model", "__version__", "load_model", "open_index"]
 
 _HOMES = {
-    "Index": "vopcli.workflows.search",
+    "Index": "vopcli.search.search",
     "Model": "vopcli.methods.encoder",
     "load_model": "vopcli.methods.encoder",
-    "open_index": "vopcli.workflows.search",
+    "open_index": "vopcli.search.search",
 }
 
 

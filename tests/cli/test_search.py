@@ -20,8 +20,8 @@ from vopcli.cli.app import app
 from vopcli.cli.search import _time
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.search.search import open_index
 from vopcli.weights.reader import read_weights
-from vopcli.workflows.search import open_index
 
 WIDTH = tiny_clip().embed_dim
 NAMES = ["plain.mp4", "tab\there.mp4", "new\nline.mp4", os.fsdecode(b"bytes-\xff.mp4"), "[red]ü[/red].mp4"]

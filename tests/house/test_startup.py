@@ -23,7 +23,7 @@ def test_import_loads_nothing_heavy(module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "vopcli.workflows.search",
+        "vopcli.search.search",
         "vopcli.frames.extract",
         "vopcli.workflows.info",
         "vopcli.workflows.report",

@@ -15,7 +15,7 @@ from vopcli.config.choices import Sides, Variant
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.model import VideoTextModel, trained_tensors
-from vopcli.workflows.encode_adapter import adapter_meta, text_side, text_tuning
+from vopcli.search.text_tuning import adapter_meta, text_side, text_tuning
 
 CASES = [(variant, {}) for variant in Variant] + [
     (Variant.VOP, {"sides": Sides.VISUAL}),

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from vopcli.retrieval.metrics import measure_similarity
-from vopcli.retrieval.metrics_similarity import CosineRows, NotFiniteError
 from vopcli.retrieval.rescore import (
     BETAS,
-    build_query_bank,
     choose_beta,
     dual_softmax_t2v,
     dual_softmax_v2t,
     measure_dual_softmax,
     measure_qb_norm,
 )
+from vopcli.search.qb_norm import build_query_bank
+from vopcli.search.similarity import CosineRows, NotFiniteError
 
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
 

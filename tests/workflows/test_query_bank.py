@@ -17,8 +17,8 @@ from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentWriter
 from vopcli.index.reader import FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
-from vopcli.retrieval.stored_bank import StoredBank, current_bank, read_bank, search_normalised, store_bank
-from vopcli.workflows.search import open_index
+from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised, store_bank
+from vopcli.search.search import open_index
 
 BANK = [f"number {i}, a {'red' if i % 2 else 'blue'} thing" for i in range(5)]
 BETA = 5.0

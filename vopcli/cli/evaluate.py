@@ -49,7 +49,7 @@ def evaluate(
 ) -> None:
     """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
     from vopcli.config.load import load_config, override
-    from vopcli.retrieval.pooling import parse_pooling
+    from vopcli.search.pooling import parse_pooling
     from vopcli.workflows.eval_page import check_place, eval_page, write_page
     from vopcli.workflows.evaluate import EvaluateRequest
     from vopcli.workflows.evaluate import evaluate as measure

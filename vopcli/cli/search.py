@@ -15,7 +15,7 @@ from vopcli.config.choices import NormRule
 from vopcli.errors import EXIT_NOTHING_FOUND, UsageError
 
 if TYPE_CHECKING:
-    from vopcli.workflows.search import Hit, Index
+    from vopcli.search.search import Hit, Index
 
 
 def search(
@@ -112,8 +112,8 @@ def _open(index: Path | None, weights: str | None, pooling: str, norm: NormRule)
     # while they wait, would only take time, a lot of it where the machine is busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
-    from vopcli.retrieval.pooling import parse_pooling
-    from vopcli.workflows.search import Index
+    from vopcli.search.pooling import parse_pooling
+    from vopcli.search.search import Index
 
     if index is None:
         from vopcli.config.load import load_config

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import TieRule
 from vopcli.retrieval.metrics_counts import Counts, count_ranks
-from vopcli.retrieval.metrics_similarity import CosineRows, Floats, GivenRows, Ints, Rows
+from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, Rows
 
 DEPTHS: Final = (1, 5, 10)
 DEEPER: Final = (50, 100)  # given where the gallery has as many candidates

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.retrieval.metrics_similarity import CosineRows, Floats, GivenRows, Ints, iter_blocks
+from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, iter_blocks
 
 
 @dataclass(frozen=True, eq=False)

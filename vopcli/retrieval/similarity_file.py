@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError
 from vopcli.files.atomic import written_aside
 from vopcli.files.hdf5 import FileFormat, SegmentFile, SegmentWriter, create_segment_file
-from vopcli.retrieval.metrics_similarity import Ints, Rows, iter_blocks
+from vopcli.search.similarity import Ints, Rows, iter_blocks
 
 MATRICES: Final = ("similarity", "bank", "val_similarity", "val_bank")
 FORMAT: Final = FileFormat(

@@ -18,12 +18,12 @@ from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
+from vopcli.search.text_tower import keep_text_tower
+from vopcli.search.text_tuning import adapter_meta, check_adapter, text_side
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
-from vopcli.workflows.encode_adapter import adapter_meta, check_adapter, text_side
 from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
 from vopcli.workflows.encode_sources import Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.workflows.query_bank import bring_bank_up_to_date, check_beta, read_captions
-from vopcli.workflows.text_tower import keep_text_tower
 
 if TYPE_CHECKING:
     import torch

@@ -25,7 +25,7 @@ from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.retrieval.metrics import RetrievalMetrics
-from vopcli.retrieval.pooling import MEAN, Pooling
+from vopcli.search.pooling import MEAN, Pooling
 from vopcli.weights.reader import read_weights, resolve_weights
 from vopcli.workflows.measure import Embedded, embed, measure, rank_first
 from vopcli.workflows.runs import check_finished, is_run, read_run

@@ -81,7 +81,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
 def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
     from vopcli.index import check as index_check
     from vopcli.index.reader import VideoIndex
-    from vopcli.retrieval.stored_bank import describe_bank
+    from vopcli.search.query_bank import describe_bank
 
     description = index_check.describe(path) | {"querybank": describe_bank(VideoIndex(path))}
     return FileInfo(description, index_check.verify(path, progress) if verify else [])

@@ -23,8 +23,8 @@ from vopcli.methods.model import VideoTextModel, pool_frames
 from vopcli.progress import Progress
 from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns
-from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError
-from vopcli.retrieval.pooling import MEAN, Pooling, pooled_rows
+from vopcli.search.pooling import MEAN, Pooling, pooled_rows
+from vopcli.search.similarity import CosineRows, GivenRows, NotFiniteError
 
 VIDEOS_AT_A_TIME = 16
 TEXTS_AT_A_TIME = 256

@@ -15,9 +15,9 @@ from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
-from vopcli.retrieval.stored_bank import read_bank, store_bank
+from vopcli.search.query_bank import read_bank, store_bank
+from vopcli.search.search import Index
 from vopcli.workflows.encode_request import EncodeRequest
-from vopcli.workflows.search import Index
 
 _AT_A_TIME: Final = 64
 

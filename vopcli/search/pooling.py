@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import PoolingRule
 from vopcli.errors import UsageError
-from vopcli.retrieval.metrics_similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
+from vopcli.search.similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
 
 _DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames differ by about as much
 

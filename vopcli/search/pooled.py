@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError
 from vopcli.index.reader import FrameBlock, VideoIndex
 from vopcli.resources import usable_cores
-from vopcli.retrieval.exact import Found, best_rows, dot_rows
-from vopcli.retrieval.pooling import Pooling, pool_scores
+from vopcli.search.exact import Found, best_rows, dot_rows
+from vopcli.search.pooling import Pooling, pool_scores
 
 Floats = NDArray[np.float32]
 

@@ -17,9 +17,9 @@ from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.retrieval.metrics import measure_similarity
-from vopcli.retrieval.metrics_similarity import NotFiniteError
-from vopcli.retrieval.pooled_search import search_pooled
-from vopcli.retrieval.pooling import parse_pooling, pool_scores, pooled_rows
+from vopcli.search.pooled import search_pooled
+from vopcli.search.pooling import parse_pooling, pool_scores, pooled_rows
+from vopcli.search.similarity import NotFiniteError
 
 RULES = ["mean", "mean-raw", "max", "top-1", "top-2", "top-99", "attention:0.05", "attention"]
 

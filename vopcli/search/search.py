@@ -15,10 +15,10 @@ from vopcli.errors import ConfigError, DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.retrieval.exact import Found, Part, search_exact
-from vopcli.retrieval.pooled_search import search_pooled
-from vopcli.retrieval.pooling import MEAN, Pooling
-from vopcli.retrieval.stored_bank import current_bank, search_normalised
+from vopcli.search.exact import Found, Part, search_exact
+from vopcli.search.pooled import search_pooled
+from vopcli.search.pooling import MEAN, Pooling
+from vopcli.search.query_bank import current_bank, search_normalised
 
 if TYPE_CHECKING:
     from vopcli.clip.text_numpy import NumpyTextTower
@@ -185,7 +185,7 @@ class Index:
     def _load(self) -> tuple[Tokenizer, NumpyTextTower]:
         if self._encoder is None:
             from vopcli.clip.tokenizer import Tokenizer
-            from vopcli.workflows.text_tower import load_text_tower
+            from vopcli.search.text_tower import load_text_tower
 
             meta = self._videos.meta
             backbone = load_text_tower(
@@ -206,7 +206,7 @@ class Index:
         """
         if not self._videos.meta.adapter:
             return backbone
-        from vopcli.workflows.encode_adapter import text_tuning
+        from vopcli.search.text_tuning import text_tuning
 
         try:
             return backbone.tuned(self._videos.text_tensors, text_tuning(self._videos.meta, backbone.shape))

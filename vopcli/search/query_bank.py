@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError
 from vopcli.index.reader import BANK, VideoIndex
 from vopcli.index.writer import rewrite_index
-from vopcli.retrieval.exact import Found, best_rows, dot_rows
-from vopcli.retrieval.metrics_similarity import CosineRows
-from vopcli.retrieval.rescore import QueryBank, build_query_bank
+from vopcli.search.exact import Found, best_rows, dot_rows
+from vopcli.search.qb_norm import QueryBank, build_query_bank
+from vopcli.search.similarity import CosineRows
 
 Floats = NDArray[np.float32]
 _NAMES: Final = ("captions", "column", "activated", "settings")

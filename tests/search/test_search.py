@@ -19,8 +19,8 @@ from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.methods.encoder import load_model
 from vopcli.progress import SilentProgress
+from vopcli.search.search import Hit, Index, open_index
 from vopcli.weights.reader import read_weights
-from vopcli.workflows.search import Hit, Index, open_index
 
 WIDTH = tiny_clip().embed_dim
 NUM_VIDEOS = 500

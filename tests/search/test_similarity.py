@@ -13,7 +13,7 @@ import pytest
 
 from vopcli.retrieval.metrics import measure_embeddings, measure_similarity
 from vopcli.retrieval.metrics_counts import first_columns
-from vopcli.retrieval.metrics_similarity import CosineRows, GivenRows, NotFiniteError, iter_blocks
+from vopcli.search.similarity import CosineRows, GivenRows, NotFiniteError, iter_blocks
 
 
 def unit(seed: int, rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:

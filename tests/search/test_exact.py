@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.support.indexes import unit_rows
 from vopcli.errors import DataError
-from vopcli.retrieval.exact import Found, Part, search_exact
+from vopcli.search.exact import Found, Part, search_exact
 
 
 def all_live(rows: NDArray[np.float32]) -> Part:
@@ -146,7 +146,7 @@ def test_gallery_larger_than_the_memory_it_may_take(tmp_path: Path) -> None:
     script = """
         import resource, sys
         import numpy as np
-        from vopcli.retrieval.exact import Part, search_exact
+        from vopcli.search.exact import Part, search_exact
 
         rows = np.memmap(sys.argv[1], np.float32, "r", shape=(100_000, 256)).view(np.ndarray)
         queries = np.random.default_rng(1).standard_normal((2_000, 256)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Search an index by text; loads no torch."""
