@@ -64,8 +64,8 @@ def encode(
     adds what is new or has changed, and goes on where an earlier run was stopped. A query bank that the
     index has is computed anew for the videos it then holds.
     """
-    from vopcli.workflows.encode import encode as encode_videos
-    from vopcli.workflows.encode_request import EncodeRequest
+    from vopcli.encoding.encode import encode as encode_videos
+    from vopcli.encoding.request import EncodeRequest
 
     if weights is None:
         from vopcli.config.load import load_config

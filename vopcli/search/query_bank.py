@@ -6,20 +6,16 @@ Axes: B captions of the bank, N videos, Q queries, E joint width.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.index.reader import BANK, VideoIndex
-from vopcli.index.writer import rewrite_index
+from vopcli.index.reader import VideoIndex
 from vopcli.search.exact import Found, best_rows, dot_rows
-from vopcli.search.qb_norm import QueryBank, build_query_bank
-from vopcli.search.similarity import CosineRows
+from vopcli.search.qb_norm import QueryBank
 
 Floats = NDArray[np.float32]
 _NAMES: Final = ("captions", "column", "activated", "settings")
@@ -64,37 +60,6 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
     bank = QueryBank(beta, int(top), len(captions), column, activated > 0)
     num_rows = sum(len(done) for done in index.done)
     return StoredBank(captions, bank, len(column) != num_rows or state != _state(index))
-
-
-def store_bank(path: Path, captions: Floats, beta: float) -> None:
-    """Compute a query bank for the videos of an index, and write the index anew with it, as one segment.
-
-    Args:
-        path: the index.
-        captions: (B, E) float32, L2-normalised.
-        beta: inverse temperature, above 0.
-
-    Raises:
-        DataError: an embedding is not finite, or not normalised.
-        FileError: the disk is full; the index is as it was.
-        BusyError: another process reads or writes it.
-    """
-    index = VideoIndex(path)
-    rows = list(index.rows())
-    column, activated = np.zeros((2, len(rows)), np.float32)
-    if rows:
-        live = [part[done] for part, done in zip(index.embeddings, index.done, strict=True)]
-        try:
-            bank = build_query_bank(CosineRows(captions, np.concatenate(live)), beta=beta, top=_TOP)
-        except ValueError as error:
-            raise DataError(
-                f"{path} is damaged: {error}", hint="`vop info FILE --verify` says more"
-            ) from error
-        column, activated = bank.column, bank.is_activated.astype(np.float32)
-    settings = np.array([beta, _TOP, *_state(index, only_live=True)], np.float32)
-    parts: Sequence[Floats] = (captions, column, activated, settings)
-    tensors = {f"{BANK}{name}": part for name, part in zip(_NAMES, parts, strict=True)}
-    rewrite_index(path, rows, tensors)
 
 
 def _state(index: VideoIndex, *, only_live: bool = False) -> list[float]:

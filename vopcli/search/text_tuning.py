@@ -12,13 +12,13 @@ from vopcli.clip.text_numpy import TextTuning
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TuningConfig
+from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError
 from vopcli.frames.recipe import other_frames
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter, check_backbone
 from vopcli.progress import Progress
 from vopcli.video.sampling import parse_sampling
-from vopcli.workflows.encode_request import EncodeRequest
 
 _BACKBONE = "clip."
 _TEXT_PARTS = ("text_prompts.", "text_adapters.")

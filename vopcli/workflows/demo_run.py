@@ -18,14 +18,14 @@ from vopcli.datasets.demo.folder import (
     VIDEOS,
 )
 from vopcli.datasets.demo.scenes import COLOURS, SHAPES
+from vopcli.encoding.encode import encode
+from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError
 from vopcli.frames.extract import extract
 from vopcli.frames.plan import ExtractRequest
 from vopcli.progress import Progress
 from vopcli.search.search import Hit, Index
 from vopcli.workflows.demo_tune import DemoTuning, tune_demo
-from vopcli.workflows.encode import encode
-from vopcli.workflows.encode_request import EncodeRequest
 
 SHOWN_QUERIES: Final = ("a red circle", "a blue star", "a small green triangle", "a white square at the top")
 DIRECTION_QUERIES: Final = ("a red circle goes to the right", "a red circle goes to the left")

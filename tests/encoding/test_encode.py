@@ -19,6 +19,8 @@ from tests.support.clip import tiny_clip
 from tests.support.models import open_clip_frames, write_model
 from tests.support.videos import make_video
 from vopcli.config.choices import Precision
+from vopcli.encoding.encode import encode
+from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
 from vopcli.frames.extract import ExtractRequest, extract
@@ -28,8 +30,6 @@ from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
 from vopcli.video.sampling import TimeWindow
-from vopcli.workflows.encode import encode
-from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
 
 SIZE = tiny_clip().image_resolution
 SHORT = "short ü.mp4"  # of 2 frames, where the others have 30

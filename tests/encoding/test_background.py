@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from vopcli.workflows.background import BackgroundWriter
+from vopcli.encoding.background import BackgroundWriter
 
 
 def test_everything_is_written_in_order_before_the_block_ends() -> None:

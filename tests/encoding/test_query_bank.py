@@ -13,11 +13,12 @@ from typer.testing import CliRunner, Result
 
 from tests.support.training import FRAMES, SIDE, make_captioned_folder
 from vopcli.cli.app import app
+from vopcli.encoding.query_bank import store_bank
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentWriter
 from vopcli.index.reader import FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
-from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised, store_bank
+from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised
 from vopcli.search.search import open_index
 
 BANK = [f"number {i}, a {'red' if i % 2 else 'blue'} thing" for i in range(5)]

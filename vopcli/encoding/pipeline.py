@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.encoding.background import BackgroundWriter, Prefetched
+from vopcli.encoding.request import EncodeSummary
+from vopcli.encoding.sources import Job, Plan, Source
 from vopcli.index.writer import EncodedVideo, IndexWriter
 from vopcli.methods.encoder import Model, mean_embedding
 from vopcli.progress import Progress, Task
-from vopcli.workflows.background import BackgroundWriter, Prefetched
-from vopcli.workflows.encode_request import EncodeSummary
-from vopcli.workflows.encode_sources import Job, Plan, Source
 
 
 def encode_videos(

@@ -5,6 +5,7 @@ Axes: B captions, E joint width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.schema import DEFAULT_BANK_BETA
+from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, FileError, UsageError
-from vopcli.index.reader import VideoIndex
+from vopcli.index.reader import BANK, VideoIndex
+from vopcli.index.writer import rewrite_index
 from vopcli.progress import Progress
-from vopcli.search.query_bank import read_bank, store_bank
+from vopcli.search.qb_norm import build_query_bank
+from vopcli.search.query_bank import _NAMES, _TOP, Floats, _state, read_bank
 from vopcli.search.search import Index
-from vopcli.workflows.encode_request import EncodeRequest
+from vopcli.search.similarity import CosineRows
 
 _AT_A_TIME: Final = 64
 
@@ -92,3 +96,34 @@ def _embed(request: EncodeRequest, captions: list[str], progress: Progress) -> N
             parts.append(index.encode(captions[begin : begin + _AT_A_TIME]))
             task.advance(len(parts[-1]))
     return np.concatenate(parts)
+
+
+def store_bank(path: Path, captions: Floats, beta: float) -> None:
+    """Compute a query bank for the videos of an index, and write the index anew with it, as one segment.
+
+    Args:
+        path: the index.
+        captions: (B, E) float32, L2-normalised.
+        beta: inverse temperature, above 0.
+
+    Raises:
+        DataError: an embedding is not finite, or not normalised.
+        FileError: the disk is full; the index is as it was.
+        BusyError: another process reads or writes it.
+    """
+    index = VideoIndex(path)
+    rows = list(index.rows())
+    column, activated = np.zeros((2, len(rows)), np.float32)
+    if rows:
+        live = [part[done] for part, done in zip(index.embeddings, index.done, strict=True)]
+        try:
+            bank = build_query_bank(CosineRows(captions, np.concatenate(live)), beta=beta, top=_TOP)
+        except ValueError as error:
+            raise DataError(
+                f"{path} is damaged: {error}", hint="`vop info FILE --verify` says more"
+            ) from error
+        column, activated = bank.column, bank.is_activated.astype(np.float32)
+    settings = np.array([beta, _TOP, *_state(index, only_live=True)], np.float32)
+    parts: Sequence[Floats] = (captions, column, activated, settings)
+    tensors = {f"{BANK}{name}": part for name, part in zip(_NAMES, parts, strict=True)}
+    rewrite_index(path, rows, tensors)

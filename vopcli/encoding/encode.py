@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Precision
+from vopcli.encoding.query_bank import bring_bank_up_to_date, check_beta, read_captions
+from vopcli.encoding.request import EncodeRequest, EncodeSummary
+from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
 from vopcli.index.meta import IndexMeta
@@ -21,9 +24,6 @@ from vopcli.resources import cache_folder
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.search.text_tuning import adapter_meta, check_adapter, text_side
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
-from vopcli.workflows.encode_request import EncodeRequest, EncodeSummary
-from vopcli.workflows.encode_sources import Plan, Source, StoreSource, VideoSource, is_hdf5
-from vopcli.workflows.query_bank import bring_bank_up_to_date, check_beta, read_captions
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,7 @@ def _bring_up_to_date(
     _copy(writer, plan)
     summary.num_copied = len(plan.to_copy)
     if model is not None:
-        from vopcli.workflows.encode_videos import encode_videos
+        from vopcli.encoding.pipeline import encode_videos
 
         summary.device, summary.precision = str(model.device), model.precision.value
         encode_videos(model, writer, source, plan, summary, progress)

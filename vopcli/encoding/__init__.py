@@ -1,0 +1,1 @@
+"""Encode videos with a model and write them to an index."""
