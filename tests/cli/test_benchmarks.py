@@ -14,7 +14,7 @@ from tests.support.benchmarks import FPS, Release, write_benchmark
 from tests.support.videos import drawn_number
 from vopcli.cli.app import app
 from vopcli.config.choices import DatasetName
-from vopcli.config.published import RESULTS, SOURCE
+from vopcli.evaluation.published import RESULTS, SOURCE
 from vopcli.frames.store import FrameStore
 
 RUNNER = CliRunner()

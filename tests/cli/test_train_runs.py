@@ -14,11 +14,11 @@ from typer.testing import CliRunner, Result
 
 from vopcli.cli.app import app
 from vopcli.clip import transformer
+from vopcli.evaluation import evaluate as evaluation
 from vopcli.frames.store import FrameStore
 from vopcli.methods.adapter_file import read_adapter, write_adapter
 from vopcli.methods.model import VideoTextModel
 from vopcli.training.run_log import open_log
-from vopcli.workflows import evaluate as evaluation
 from vopcli.workflows import train as workflow
 
 RUNNER = CliRunner()

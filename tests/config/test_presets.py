@@ -7,9 +7,9 @@ import pytest
 
 from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.load import load_config, override, preset_names
-from vopcli.config.published import RESULTS
 from vopcli.config.schema import Config, TrainingConfig, TuningConfig
 from vopcli.errors import ConfigError
+from vopcli.evaluation.published import RESULTS
 
 FOLDER = Path(__file__).parents[2] / "vopcli" / "config" / "presets"
 

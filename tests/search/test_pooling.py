@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos, unit_rows
 from tests.support.ranking import expected_t2v, expected_v2t
 from vopcli.errors import DataError, UsageError
+from vopcli.evaluation.metrics import measure_similarity
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
-from vopcli.retrieval.metrics import measure_similarity
 from vopcli.search.pooled import search_pooled
 from vopcli.search.pooling import parse_pooling, pool_scores, pooled_rows
 from vopcli.search.similarity import NotFiniteError

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from vopcli.retrieval.metrics import measure_embeddings, measure_similarity
-from vopcli.retrieval.metrics_counts import first_columns
+from vopcli.evaluation.metrics import measure_embeddings, measure_similarity
+from vopcli.evaluation.ranks import first_columns
 from vopcli.search.similarity import CosineRows, GivenRows, NotFiniteError, iter_blocks
 
 

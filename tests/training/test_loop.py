@@ -15,12 +15,12 @@ import torch
 from tests.support.training import job_of, model_of
 from vopcli.config.choices import Variant
 from vopcli.errors import DataError, FileError
+from vopcli.evaluation.runs import LOG_NAME
 from vopcli.methods.model import trained_tensors
 from vopcli.progress import SilentProgress
 from vopcli.training import loop
 from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import Job, train
-from vopcli.training.run_log import LOG_NAME
 
 
 class Killed(BaseException):

@@ -10,11 +10,11 @@ import pytest
 from vopcli.config.choices import Variant
 from vopcli.datasets.demo.folder import SETTINGS, STUDY, DemoRequest, make_demo
 from vopcli.datasets.demo.scenes import plan_demo
+from vopcli.evaluation.evaluate import EvaluateRequest, evaluate
 from vopcli.progress import SilentProgress
 from vopcli.workflows.demo_run import extract_demo
 from vopcli.workflows.demo_study import run_study
 from vopcli.workflows.demo_tune import demo_config
-from vopcli.workflows.evaluate import EvaluateRequest, evaluate
 
 QUIET = SilentProgress()
 

@@ -33,7 +33,7 @@ def compare(
     together. A change whose interval holds 0 may be chance. One seed of a training is one draw of many: the
     intervals say nothing of the others. Then come the captions whose rank changed most.
     """
-    from vopcli.workflows.compare_results import compare_files
+    from vopcli.evaluation.compare import compare_files
 
     result = compare_files(files, baseline=baseline, num_shown=show, seed=seed)
     if as_json:

@@ -7,7 +7,7 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import TieRule
-from vopcli.config.published import said
+from vopcli.evaluation.published import said
 from vopcli.reports.tables import FIGURES
 
 
@@ -49,11 +49,11 @@ def evaluate(
 ) -> None:
     """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
     from vopcli.config.load import load_config, override
+    from vopcli.evaluation.evaluate import EvaluateRequest
+    from vopcli.evaluation.evaluate import evaluate as measure
+    from vopcli.evaluation.save_scores import SaveRequest
     from vopcli.search.pooling import parse_pooling
     from vopcli.workflows.eval_page import check_place, eval_page, write_page
-    from vopcli.workflows.evaluate import EvaluateRequest
-    from vopcli.workflows.evaluate import evaluate as measure
-    from vopcli.workflows.similarities import SaveRequest
 
     data: dict[str, Any] = {
         "frames": frames,

@@ -25,7 +25,7 @@ def rescore(
     search could do. QB-Norm looks at a bank of training captions, and its beta is chosen on the validation
     split; it is for t2v alone.
     """
-    from vopcli.workflows.rescore import rescore as measure
+    from vopcli.evaluation.rescore import rescore as measure
 
     result = measure(file, ties=ties, top=gate_top)
     if as_json:

@@ -7,9 +7,9 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import ContextModule, Sides, Variant
-from vopcli.config.published import said
 from vopcli.config.schema import Config
 from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError
+from vopcli.evaluation.published import said
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:

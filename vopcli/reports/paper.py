@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
-from vopcli.config.published import SOURCE, published_figures
 from vopcli.config.schema import TuningConfig
+from vopcli.evaluation.published import SOURCE, published_figures
 from vopcli.methods.registry import TRAINED_MILLIONS
 from vopcli.reports.groups import Group
 from vopcli.reports.html import Figure

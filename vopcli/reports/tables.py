@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
-from vopcli.config.published import said
+from vopcli.evaluation.published import said
 
 FIGURES: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")
 FIGURES_NOTE: Final = (

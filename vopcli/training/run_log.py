@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vopcli.errors import BusyError, FileError
-
-LOG_NAME = "metrics.jsonl"
+from vopcli.evaluation.runs import LOG_NAME
 
 
 def open_log(folder: Path) -> BinaryIO:

@@ -16,8 +16,8 @@ from vopcli.config.schema import Config
 from vopcli.datasets.demo.folder import CAPTIONS, SETTINGS, STORE
 from vopcli.datasets.demo.scenes import OPPOSITES
 from vopcli.datasets.splits import Captions, tokenise
+from vopcli.evaluation.embed import Embedded, embed, measure
 from vopcli.progress import Progress, SilentProgress
-from vopcli.workflows.measure import Embedded, embed, measure
 from vopcli.workflows.train import Prepared, TrainRequest, prepare, run
 
 TEST: Final = "test"

@@ -10,6 +10,7 @@ from typing import Any
 
 from vopcli import __version__
 from vopcli.errors import DataError, FileError, UsageError
+from vopcli.evaluation.runs import is_run, read_run
 from vopcli.files.atomic import written_aside
 from vopcli.frames.store import FrameStore
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
@@ -18,7 +19,6 @@ from vopcli.reports.html import Page, render
 from vopcli.reports.paper import recall_scatter
 from vopcli.reports.plots import Point
 from vopcli.reports.tables import name_results, results_table
-from vopcli.workflows.runs import is_run, read_run
 
 Results = Sequence[Mapping[str, Any]]
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from vopcli.config.load import plain
 from vopcli.errors import DataError, FileError, WeightsError
+from vopcli.evaluation.runs import check_finished
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.methods.adapter_file import is_adapter, read_adapter
 from vopcli.progress import Progress
-from vopcli.workflows.runs import check_finished
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: F
 
 
 def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    from vopcli.retrieval import similarity_file
+    from vopcli.evaluation import score_file as similarity_file
 
     return FileInfo(similarity_file.describe(path), similarity_file.verify(path) if verify else [])
 

@@ -11,11 +11,11 @@ from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import ConfigError, DataError, UsageError
+from vopcli.evaluation.results import read_results
+from vopcli.evaluation.runs import Run, is_run, read_run
 from vopcli.methods.registry import USED_SETTINGS
 from vopcli.reports.groups import Measured
 from vopcli.reports.tables import FIGURES, WAY_TITLES
-from vopcli.workflows.eval_results import read_results
-from vopcli.workflows.runs import Run, is_run, read_run
 
 # of the section training, what changes no result, or is what runs of a group may differ in
 _NOT_SETTINGS: Final = frozenset({"seed", "output", "compile", "checkpointing", "micro_batch", "auto_batch"})

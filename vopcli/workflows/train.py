@@ -22,11 +22,13 @@ from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision, Variant
 from vopcli.config.load import plain
-from vopcli.config.published import Figures, published_figures
 from vopcli.config.schema import Config
 from vopcli.datasets.records import Report, found_ratio, listing
 from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.errors import DataError, FileError, UsageError
+from vopcli.evaluation.embed import embed, measure
+from vopcli.evaluation.published import Figures, published_figures
+from vopcli.evaluation.runs import CONFIG_NAME, SUMMARY_NAME
 from vopcli.files.atomic import make_folder, written_aside
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.methods.build import build_tuned
@@ -40,8 +42,6 @@ from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train
 from vopcli.training.run_log import open_log
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
-from vopcli.workflows.measure import embed, measure
-from vopcli.workflows.runs import CONFIG_NAME, SUMMARY_NAME
 
 SELECTION_RULE: Final = "the epoch with the highest t2v R@1 on the validation set, the first of equals"
 

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
 from vopcli.errors import ConfigError, DataError, FileError
-from vopcli.training.run_log import LOG_NAME
 
 CONFIG_NAME: Final = "config.yaml"
 SUMMARY_NAME: Final = "summary.json"
@@ -107,3 +106,6 @@ def _log(text: str) -> list[dict[str, Any]]:
     if not all(isinstance(line["step"], int) and isinstance(line["kind"], str) for line in lines):
         raise ValueError("a line has no step")
     return lines
+
+
+LOG_NAME = "metrics.jsonl"

@@ -17,12 +17,12 @@ from vopcli.clip.vision import normalise
 from vopcli.config.choices import TieRule
 from vopcli.datasets.splits import Captions
 from vopcli.errors import DataError
+from vopcli.evaluation.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
+from vopcli.evaluation.ranks import first_columns
 from vopcli.frames.store import FrameStore
 from vopcli.methods.memory import in_batches
 from vopcli.methods.model import VideoTextModel, pool_frames
 from vopcli.progress import Progress
-from vopcli.retrieval.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
-from vopcli.retrieval.metrics_counts import first_columns
 from vopcli.search.pooling import MEAN, Pooling, pooled_rows
 from vopcli.search.similarity import CosineRows, GivenRows, NotFiniteError
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vopcli.retrieval.metrics import measure_similarity
-from vopcli.retrieval.rescore import (
+from vopcli.evaluation.metrics import measure_similarity
+from vopcli.evaluation.rescoring import (
     BETAS,
     choose_beta,
     dual_softmax_t2v,

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError, UsageError
-from vopcli.retrieval.compare import Comparison, compare_ranks, recall_intervals
-from vopcli.workflows.eval_results import HINT, read_results
+from vopcli.evaluation.bootstrap import Comparison, compare_ranks, recall_intervals
+from vopcli.evaluation.results import HINT, read_results
 
 WAYS: Final = ("t2v", "v2t")
 

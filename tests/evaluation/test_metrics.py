@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.ranking import Expected, expected_t2v, expected_v2t
 from vopcli.config.choices import TieRule
-from vopcli.retrieval.metrics import (
+from vopcli.evaluation.metrics import (
     DirectionMetrics,
     RetrievalMetrics,
     format_metrics,

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from vopcli.config.choices import TieRule
 from vopcli.errors import DataError
-from vopcli.retrieval.metrics import RetrievalMetrics, measure_similarity
-from vopcli.retrieval.rescore import choose_beta, measure_dual_softmax, measure_qb_norm
-from vopcli.retrieval.similarity_file import Similarities, read_similarities, verify
+from vopcli.evaluation.metrics import RetrievalMetrics, measure_similarity
+from vopcli.evaluation.rescoring import choose_beta, measure_dual_softmax, measure_qb_norm
+from vopcli.evaluation.score_file import Similarities, read_similarities, verify
 from vopcli.search.qb_norm import QB_NORM, build_query_bank
 from vopcli.search.similarity import NotFiniteError
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import TieRule
-from vopcli.retrieval.metrics_counts import Counts, count_ranks
+from vopcli.evaluation.ranks import Counts, count_ranks
 from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, Rows
 
 DEPTHS: Final = (1, 5, 10)

@@ -14,11 +14,11 @@ from vopcli.config.schema import Config
 from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit
 from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise, training_splits
 from vopcli.errors import DataError, UsageError
+from vopcli.evaluation.embed import Embedded, embed, embed_texts
+from vopcli.evaluation.score_file import FORMAT, Similarities, write_similarities
 from vopcli.files.hdf5 import read_format_name
 from vopcli.methods.model import VideoTextModel
 from vopcli.progress import Progress, SilentProgress
-from vopcli.retrieval.similarity_file import FORMAT, Similarities, write_similarities
-from vopcli.workflows.measure import Embedded, embed, embed_texts
 
 
 @dataclass(frozen=True)

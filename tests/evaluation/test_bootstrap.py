@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vopcli.retrieval.compare import compare_ranks, recall_intervals
+from vopcli.evaluation.bootstrap import compare_ranks, recall_intervals
 
 Ranks = np.ndarray[Any, np.dtype[np.float64]]
 

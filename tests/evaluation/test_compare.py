@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.errors import DataError, UsageError
-from vopcli.workflows.compare_results import compare_files
+from vopcli.evaluation.compare import compare_files
 
 NUM_VIDEOS, PER_VIDEO = 8, 3
 

@@ -12,11 +12,15 @@ import torch
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.config.choices import TieRule, Variant
 from vopcli.config.load import plain
-from vopcli.config.published import published_figures
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise
 from vopcli.errors import DataError, UsageError
+from vopcli.evaluation.embed import Embedded, embed, measure, rank_first
+from vopcli.evaluation.metrics import RetrievalMetrics
+from vopcli.evaluation.published import published_figures
+from vopcli.evaluation.runs import check_finished, is_run, read_run
+from vopcli.evaluation.save_scores import BankSource, SaveRequest, open_bank, save_similarities
 from vopcli.frames.recipe import other_frames
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, check_backbone
 from vopcli.methods.build import build_tuned, load_tuned
@@ -24,12 +28,8 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
-from vopcli.retrieval.metrics import RetrievalMetrics
 from vopcli.search.pooling import MEAN, Pooling
 from vopcli.weights.reader import read_weights, resolve_weights
-from vopcli.workflows.measure import Embedded, embed, measure, rank_first
-from vopcli.workflows.runs import check_finished, is_run, read_run
-from vopcli.workflows.similarities import BankSource, SaveRequest, open_bank, save_similarities
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import TieRule
-from vopcli.retrieval.metrics import DEPTHS, DirectionMetrics, RetrievalMetrics, measure_similarity
+from vopcli.evaluation.metrics import DEPTHS, DirectionMetrics, RetrievalMetrics, measure_similarity
 from vopcli.search.qb_norm import QB_NORM, Doubles, QueryBank, _log_sums, build_query_bank
 from vopcli.search.similarity import GivenRows, Ints, Rows
 

@@ -9,8 +9,8 @@ from tests.support.indexes import WIDTH, unit_rows
 from vopcli.config.choices import TieRule
 from vopcli.datasets.records import Report
 from vopcli.datasets.splits import Captions
+from vopcli.evaluation.embed import Embedded, measure, rank_first
 from vopcli.search.pooling import MEAN, parse_pooling
-from vopcli.workflows.measure import Embedded, measure, rank_first
 
 CAPTIONS, VIDEOS, FRAMES = 90, 30, 4
 

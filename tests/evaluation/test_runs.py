@@ -9,7 +9,7 @@ import pytest
 
 from vopcli.config.choices import Variant
 from vopcli.errors import DataError, FileError
-from vopcli.workflows.runs import is_run, read_run
+from vopcli.evaluation.runs import is_run, read_run
 
 SUMMARY = {
     "variant": "P",

@@ -19,12 +19,12 @@ from vopcli.cli.app import app
 from vopcli.config.choices import TieRule
 from vopcli.datasets.records import AnnotatedSplit, CaptionedVideo, Report
 from vopcli.errors import DataError
+from vopcli.evaluation.rescore import rescore
+from vopcli.evaluation.save_scores import thin_out
+from vopcli.evaluation.score_file import Similarities, read_similarities, write_similarities
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
-from vopcli.retrieval.similarity_file import Similarities, read_similarities, write_similarities
 from vopcli.workflows.info import info
-from vopcli.workflows.rescore import rescore
-from vopcli.workflows.similarities import thin_out
 
 
 def run(*command: str) -> Result:

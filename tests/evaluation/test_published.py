@@ -5,8 +5,8 @@ from statistics import mean
 import pytest
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
-from vopcli.config.published import CONTEXT_MODULES, RESULTS, published_figures
 from vopcli.config.schema import TuningConfig
+from vopcli.evaluation.published import CONTEXT_MODULES, RESULTS, published_figures
 from vopcli.methods.registry import TRAINED_MILLIONS
 
 

@@ -1,0 +1,1 @@
+"""Retrieval metrics of runs, adapters and the plain backbone."""
