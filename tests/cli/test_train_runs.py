@@ -18,8 +18,8 @@ from vopcli.evaluation import evaluate as evaluation
 from vopcli.frames.store import FrameStore
 from vopcli.methods.adapter_file import read_adapter, write_adapter
 from vopcli.methods.model import VideoTextModel
+from vopcli.training import train as workflow
 from vopcli.training.run_log import open_log
-from vopcli.workflows import train as workflow
 
 RUNNER = CliRunner()
 SHORT = ("--variant", "VoP", "--epochs", "1")

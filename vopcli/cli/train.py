@@ -13,7 +13,7 @@ from vopcli.evaluation.published import said
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
-    from vopcli.workflows.train import TrainRequest
+    from vopcli.training.train import TrainRequest
 
 _VARIANTS = " ".join(variant.value for variant in Variant)
 
@@ -121,14 +121,14 @@ def train(
 
     base = override(load_config(config, preset=preset), {}, assignments or ())
     runs = _runs(base, given, variant, seeds)
-    from vopcli.workflows.train import TrainRequest
+    from vopcli.training.train import TrainRequest
 
     requests = [TrainRequest(one, device, resume=resume, overwrite=overwrite) for one in runs]
     _do(requests, console.progress(quiet=quiet), dry_run=dry_run, as_json=as_json)
 
 
 def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
-    from vopcli.workflows.train import check
+    from vopcli.training.train import check
 
     if not dry_run:
         check(requests, progress)
@@ -147,7 +147,7 @@ def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as
 
 
 def _plan(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
-    from vopcli.workflows.train import check, plan, prepare
+    from vopcli.training.train import check, plan, prepare
 
     try:
         check([request], progress)
@@ -157,7 +157,7 @@ def _plan(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
 
 
 def _run(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
-    from vopcli.workflows.train import prepare, run
+    from vopcli.training.train import prepare, run
 
     try:
         return run(prepare(request, progress), progress)

@@ -15,8 +15,8 @@ from vopcli.datasets.demo.folder import STUDY
 from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress
 from vopcli.reports.means import mean_and_deviation
+from vopcli.training.train import TrainRequest, prepare, run
 from vopcli.workflows.demo_tune import DemoScore, demo_config, score
-from vopcli.workflows.train import TrainRequest, prepare, run
 
 STUDY_NAME: Final = "study.json"
 EPOCHS: Final = 12

@@ -18,7 +18,7 @@ from vopcli.datasets.demo.scenes import OPPOSITES
 from vopcli.datasets.splits import Captions, tokenise
 from vopcli.evaluation.embed import Embedded, embed, measure
 from vopcli.progress import Progress, SilentProgress
-from vopcli.workflows.train import Prepared, TrainRequest, prepare, run
+from vopcli.training.train import Prepared, TrainRequest, prepare, run
 
 TEST: Final = "test"
 RUNS: Final = "runs"
