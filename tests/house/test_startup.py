@@ -26,7 +26,7 @@ def test_import_loads_nothing_heavy(module: str) -> None:
         "vopcli.search.search",
         "vopcli.frames.extract",
         "vopcli.workflows.info",
-        "vopcli.workflows.report",
+        "vopcli.reports.report",
     ],
 )
 def test_commands_without_a_model_load_no_torch(module: str) -> None:

@@ -52,8 +52,8 @@ def evaluate(
     from vopcli.evaluation.evaluate import EvaluateRequest
     from vopcli.evaluation.evaluate import evaluate as measure
     from vopcli.evaluation.save_scores import SaveRequest
+    from vopcli.reports.eval_page import check_place, eval_page, write_page
     from vopcli.search.pooling import parse_pooling
-    from vopcli.workflows.eval_page import check_place, eval_page, write_page
 
     data: dict[str, Any] = {
         "frames": frames,

@@ -35,10 +35,10 @@ def report(
     on its validation set; what `vop eval --json` measured of it takes the place of that. Published figures
     are the authors', and marked so.
     """
+    from vopcli.reports.eval_page import check_place, write_page
     from vopcli.reports.paper import notes, text_table
-    from vopcli.workflows.eval_page import check_place, write_page
-    from vopcli.workflows.report import ReportRequest, report_document, report_page
-    from vopcli.workflows.report import report as read
+    from vopcli.reports.report import ReportRequest, report_document, report_page
+    from vopcli.reports.report import report as read
 
     if frames and not html:
         raise UsageError("--frames shows first results on the page", hint="name the page with --html")

@@ -141,7 +141,7 @@ def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as
     if as_json:
         console.print_json(results if len(results) > 1 else results[0])
     elif len(results) > 1 and not dry_run:
-        from vopcli.reports.means import mean_table
+        from vopcli.reports.groups import mean_table
 
         console.print_table(*mean_table(results))
 

@@ -14,7 +14,7 @@ from vopcli.config.schema import Config
 from vopcli.datasets.demo.folder import STUDY
 from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress
-from vopcli.reports.means import mean_and_deviation
+from vopcli.reports.groups import mean_and_deviation
 from vopcli.training.train import TrainRequest, prepare, run
 from vopcli.workflows.demo_tune import DemoScore, demo_config, score
 

@@ -10,12 +10,12 @@ from typing import Any
 from vopcli.config.choices import DatasetName
 from vopcli.reports.answers import NOTES, Query
 from vopcli.reports.curves import training_curves
+from vopcli.reports.eval_page import show_first_results
 from vopcli.reports.groups import Group, group_runs
 from vopcli.reports.html import Page
 from vopcli.reports.paper import ablation_figure, paper_table, published, recall_figure
+from vopcli.reports.sources import Sources, check_answers, read_sources
 from vopcli.reports.tables import FIGURES, WAY_TITLES, name_results
-from vopcli.workflows.eval_page import show_first_results
-from vopcli.workflows.report_sources import Sources, check_answers, read_sources
 
 
 @dataclass(frozen=True)

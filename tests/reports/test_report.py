@@ -14,7 +14,7 @@ import pytest
 from tests.support.pages import Outline, make_result
 from vopcli.errors import VopError
 from vopcli.reports.html import render
-from vopcli.workflows.report import ReportRequest, report, report_document, report_page
+from vopcli.reports.report import ReportRequest, report, report_document, report_page
 
 ODD = [None, -1, 10**400, math.nan, "<b>", [], {}, [[]], True, "\udc80"]
 RESULT = {
