@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vopcli.resources import __version__
+
 if TYPE_CHECKING:
     from vopcli.methods.encoder import Model, load_model
     from vopcli.search.search import Index, open_index
 
-__version__ = "0.1.0"
 __all__ = ["Index", "Model", "__version__", "load_model", "open_index"]
 
 _HOMES = {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import reprlib
 from typing import ClassVar, Final
 
 EXIT_SOME_FAILED: Final = 4
@@ -90,3 +91,13 @@ class FileError(DataError):
             error.errno or 0, (f"cannot be used: {error.strerror or error}", "check the file and its disk")
         )
         super().__init__(f"{os.fspath(path)} {problem}", hint=hint)
+
+
+def format_value(value: object) -> str:
+    """Format a value for an error message: one line, bounded in length.
+
+    Aliases let a few bytes of YAML stand for a value of any size: only two levels are printed.
+    """
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return short.repr(value)

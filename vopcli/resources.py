@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
+
+__version__: Final = "0.1.0"
 
 
 def packaged_file(name: str) -> Path:

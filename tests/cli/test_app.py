@@ -66,7 +66,7 @@ def test_an_error_that_a_user_can_cause_ends_with_its_code(monkeypatch: pytest.M
     def busy(*_: object, **__: object) -> None:
         raise BusyError("a\x1b[2J\nb.h5 is in use by another process", hint="wait")
 
-    monkeypatch.setattr("vopcli.workflows.info.info", busy)
+    monkeypatch.setattr("vopcli.cli.info.describe_file", busy)
     done = RUNNER.invoke(border.app, ["info", "x"])
     assert done.exit_code == 3
     assert done.stderr.splitlines() == ["Error: a\\x1b[2J\\nb.h5 is in use by another process", "Hint: wait"]
@@ -76,7 +76,7 @@ def test_ctrl_c_says_that_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vopcli.workflows.info.info", interrupted)
+    monkeypatch.setattr("vopcli.cli.info.describe_file", interrupted)
     done = RUNNER.invoke(border.app, ["info", "x"])
     assert done.exit_code == 130
     assert "Interrupted." in done.stderr
@@ -86,7 +86,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("vopcli.workflows.info.info", broken)
+    monkeypatch.setattr("vopcli.cli.info.describe_file", broken)
     done = RUNNER.invoke(border.app, ["info", "x"])
     assert done.exit_code == 1
     assert isinstance(done.exception, ZeroDivisionError)

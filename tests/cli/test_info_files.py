@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.extracting import make_bad_video, make_videos, run
+from vopcli.cli.info import describe_file
 from vopcli.errors import DataError, FileError
 from vopcli.files.hdf5 import FileFormat, create_segment_file
 from vopcli.frames.recipe import Recipe
@@ -16,7 +17,6 @@ from vopcli.frames.rows import FRAME_FORMAT, Row, Status
 from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import SilentProgress
 from vopcli.resources import packaged_file
-from vopcli.workflows.info import info
 
 
 def test_a_frame_store(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_frame_store(tmp_path: Path) -> None:
     make_bad_video(folder)
     store = tmp_path / "out.h5"
     run(folder, store, num_frames=20)
-    found = info(store, SilentProgress(), verify=True)
+    found = describe_file(store, SilentProgress(), verify=True)
     assert found.problems == []
     failed = found.description.pop("failed")
     assert [item["video"] for item in failed] == ["text.mp4"]
@@ -55,20 +55,20 @@ def test_an_unfinished_store_is_no_damage(tmp_path: Path) -> None:
         rows = [Row(Status.PENDING, name, "/", 1, 1) for name in ("a", "b")]
         writer.lay_out(rows, [2, 2])
         writer.put_frames(1, rows[1], np.zeros((2, 16, 16, 3), np.uint8), np.zeros(2))
-    found = info(store, SilentProgress(), verify=True)
+    found = describe_file(store, SilentProgress(), verify=True)
     assert (found.description["videos"], found.description["unfinished"], found.problems) == (1, 1, [])
     column = writer._file.contents.segments[0].columns["rows"]
     content = bytearray(store.read_bytes())
     content[column.offset_bytes + column.row_bytes + 3] ^= 1  # in the row of b
     store.write_bytes(content)
-    assert info(store, SilentProgress(), verify=True).problems == ["1 entries are damaged"]
+    assert describe_file(store, SilentProgress(), verify=True).problems == ["1 entries are damaged"]
 
 
 @pytest.mark.skipif(
     not packaged_file("demo/demo-tiny.safetensors").exists(), reason="the demo's weights are not there"
 )
 def test_weights() -> None:
-    found = info(packaged_file("demo/demo-tiny.safetensors"), SilentProgress())
+    found = describe_file(packaged_file("demo/demo-tiny.safetensors"), SilentProgress())
     assert found.description["kind"] == "weights"
     assert len(found.description["fingerprint"]) == 64
 
@@ -77,13 +77,13 @@ def test_hdf5_files_of_others(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["x"] = np.arange(3)
     with pytest.raises(DataError, match=r"plain\.h5 is an HDF5 file of another program"):
-        info(tmp_path / "plain.h5", SilentProgress())
+        describe_file(tmp_path / "plain.h5", SilentProgress())
     create_segment_file(tmp_path / "new.h5", FileFormat("vop-run", 1, {}), {})
     with pytest.raises(DataError, match=r"new\.h5 is an HDF5 file of the unknown format vop-run"):
-        info(tmp_path / "new.h5", SilentProgress())
+        describe_file(tmp_path / "new.h5", SilentProgress())
     create_segment_file(tmp_path / "v9.h5", FileFormat("vop-frames", 9, FRAME_FORMAT.columns), {})
     with pytest.raises(DataError, match="has vop-frames version 9; this program reads 2"):
-        info(tmp_path / "v9.h5", SilentProgress())
+        describe_file(tmp_path / "v9.h5", SilentProgress())
 
 
 @pytest.mark.parametrize("size", [4, 5000, 66_000, 70_000])
@@ -92,12 +92,12 @@ def test_a_truncated_store(tmp_path: Path, size: int) -> None:
     run(make_videos(tmp_path / "videos", 1), store)
     store.write_bytes(store.read_bytes()[:size])
     with pytest.raises(DataError, match=r"out\.h5"):
-        info(store, SilentProgress())
+        describe_file(store, SilentProgress())
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="nowhere does not exist"):
-        info(tmp_path / "nowhere", SilentProgress())
+        describe_file(tmp_path / "nowhere", SilentProgress())
 
 
 def test_neither_a_store_nor_its_making_loads_torch(tmp_path: Path) -> None:
@@ -106,11 +106,11 @@ def test_neither_a_store_nor_its_making_loads_torch(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from tests.support.extracting import run
-from vopcli.workflows.info import info
+from vopcli.cli.info import describe_file
 from vopcli.progress import SilentProgress
 if __name__ == "__main__":
     run(Path({str(folder)!r}), Path({str(tmp_path / "out.h5")!r}), workers=1)
-    info(Path({str(tmp_path / "out.h5")!r}), SilentProgress(), verify=True)
+    describe_file(Path({str(tmp_path / "out.h5")!r}), SilentProgress(), verify=True)
     print(sorted(name for name in sys.modules if name in ("torch", "torchvision", "timm", "rich", "typer")))
 """
     (tmp_path / "script.py").write_text(code)

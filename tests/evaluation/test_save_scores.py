@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import vopcli
 from tests.support.ranking import expected_t2v, expected_v2t
 from vopcli.cli.app import app
+from vopcli.cli.info import describe_file
 from vopcli.config.choices import TieRule
 from vopcli.datasets.records import AnnotatedSplit, CaptionedVideo, Report
 from vopcli.errors import DataError
@@ -24,7 +25,6 @@ from vopcli.evaluation.save_scores import thin_out
 from vopcli.evaluation.score_file import Similarities, read_similarities, write_similarities
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
-from vopcli.workflows.info import info
 
 
 def run(*command: str) -> Result:
@@ -255,7 +255,7 @@ def test_a_changed_byte_is_found_and_a_file_of_another_kind_is_refused(
     block = np.asarray(read_similarities(folder / "s.h5").bank[:]).tobytes()
     content[content.index(block) + 2] ^= 0x40
     (folder / "flipped.h5").write_bytes(content)
-    problems = info(folder / "flipped.h5", SilentProgress(), verify=True).problems
+    problems = describe_file(folder / "flipped.h5", SilentProgress(), verify=True).problems
     assert problems == ["the checksum does not fit what is stored as bank"]
     with pytest.raises(DataError, match=r"flipped\.h5 is damaged: the checksum does not fit what .* bank"):
         rescore(folder / "flipped.h5")

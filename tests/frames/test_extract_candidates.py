@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.extracting import contents, run
 from tests.support.videos import drawn_number, make_video
+from vopcli.cli.info import describe_file
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
 from vopcli.video.sampling import TimeWindow, uniform_indices
-from vopcli.workflows.info import info
 
 LENGTHS = {"long.mp4": 70, "middling.mp4": 17, "short.mp4": 3, "still.mp4": 1}
 WINDOWS = {"middling.mp4": TimeWindow(0.2, 0.5)}
@@ -51,7 +51,7 @@ def test_who_reads_as_ever_reads_what_a_store_without_candidates_holds(
     assert contents(store) == contents(tmp_path / "plain.h5")
     for one, other in zip(many.videos, plain.videos, strict=True):
         assert (one.num_frames, one.num_real) == (other.num_frames, other.num_real) == (6, one.num_real)
-    described = info(store, SilentProgress()).description
+    described = describe_file(store, SilentProgress()).description
     assert described["frames"] == 4 * 6 * candidates
 
 

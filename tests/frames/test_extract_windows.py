@@ -10,11 +10,11 @@ import pytest
 
 from tests.support.extracting import contents, run
 from tests.support.videos import drawn_number, make_video
+from vopcli.cli.info import describe_file
 from vopcli.errors import VideoError
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
 from vopcli.video.sampling import WHOLE, TimeWindow
-from vopcli.workflows.info import info
 
 FIRST_SECOND = TimeWindow(0.0, 1.0)
 SECOND_SECOND = TimeWindow(1.0, 2.0)
@@ -58,7 +58,7 @@ def test_only_the_window_is_sampled(folder: Path, store: Path, workers: int) -> 
     assert [video.window for video in opened.videos] == [SECOND_SECOND, WHOLE]
     np.testing.assert_allclose(opened.videos[0].seconds, np.array([27, 32, 37, 42, 47]) / 25)
     assert opened.videos[0].duration_seconds == pytest.approx(2.4)  # of the video, not of the window
-    assert info(store, SilentProgress()).description["videos_with_window"] == 1
+    assert describe_file(store, SilentProgress()).description["videos_with_window"] == 1
 
 
 def test_another_window_decodes_that_video_again_and_the_same_one_nothing(folder: Path, store: Path) -> None:

@@ -25,7 +25,7 @@ def test_import_loads_nothing_heavy(module: str) -> None:
     [
         "vopcli.search.search",
         "vopcli.frames.extract",
-        "vopcli.workflows.info",
+        "vopcli.cli.info",
         "vopcli.reports.report",
     ],
 )

@@ -12,10 +12,11 @@ from tests.tuning.test_reference import FRAMES, SHAPE, TUNING
 from vopcli.clip.model import Clip
 from vopcli.clip.text_numpy import NumpyTextTower, TextTuning, text_tensors
 from vopcli.config.choices import Sides, Variant
+from vopcli.encoding.adapter import adapter_meta, text_side
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.model import VideoTextModel, trained_tensors
-from vopcli.search.text_tuning import adapter_meta, text_side, text_tuning
+from vopcli.search.text_tuning import text_tuning
 
 CASES = [(variant, {}) for variant in Variant] + [
     (Variant.VOP, {"sides": Sides.VISUAL}),

@@ -101,7 +101,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
 ) -> None:
     if version:
-        from vopcli import __version__
+        from vopcli.resources import __version__
 
         console.print_line(__version__)
         raise typer.Exit

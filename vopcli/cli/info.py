@@ -1,12 +1,17 @@
-"""``vop info``: what a file holds."""
+"""``vop info``: the contents of a file made by this program, and whether it is intact."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from vopcli.cli import console, options
-from vopcli.errors import DataError
+from vopcli.errors import DataError, FileError, WeightsError
+from vopcli.progress import Progress
 
 
 def info(
@@ -22,9 +27,7 @@ def info(
     as_json: options.Json = False,
 ) -> None:
     """Say what a frame store, an index, an adapter, a run, saved scores, or weights hold, and check it."""
-    from vopcli.workflows.info import info as describe
-
-    found = describe(file, console.progress(quiet=quiet), verify=verify)
+    found = describe_file(file, console.progress(quiet=quiet), verify=verify)
     if as_json:
         console.print_json(found.description | ({"problems": found.problems} if verify else {}))
     else:
@@ -47,3 +50,130 @@ def _rows(description: dict[str, Any], prefix: str = "") -> list[list[str]]:
         else:
             rows.append([prefix + name, f"{value:,}" if isinstance(value, int) else str(value)])
     return rows
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file holds.
+
+    Attributes:
+        description: JSON values by name; "kind" says what the file is.
+        problems: what is damaged, a sentence each; empty also when nothing was checked.
+    """
+
+    description: dict[str, Any]
+    problems: list[str] = field(default_factory=list)
+
+
+def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> FileInfo:
+    """Describe a frame store, an index, saved scores, an adapter file, a run, or weights.
+
+    Args:
+        path: the file; a run is a folder, weights may be one.
+        progress: told how far checking is.
+        verify: read all of it and compare checksums.
+
+    Raises:
+        DataError: it is none of these, or so damaged that it cannot be opened.
+        BusyError: being written by another process.
+    """
+    from vopcli.evaluation.runs import check_finished
+    from vopcli.files.hdf5 import is_hdf5, read_format_name
+    from vopcli.methods.adapter_file import is_adapter
+
+    if not path.is_dir() and is_hdf5(path):
+        name = read_format_name(path)
+        describe = _KINDS.get(name)
+        if describe is None:
+            what = f"of the unknown format {name}" if name else "of another program"
+            raise DataError(f"{path} is an HDF5 file {what}", hint="name a frame store, an index, or weights")
+        return describe(path, progress, verify)
+    check_finished(path)
+    return _adapter(path) if is_adapter(path) else _weights(path)
+
+
+def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.frames.store import FrameStore
+    from vopcli.video.sampling import WHOLE
+
+    store = FrameStore.open(path)
+    num_places, each = sum(store.num_places), store.recipe.candidates
+    description = {
+        "kind": "vop-frames",
+        "path": str(path),
+        "size_bytes": path.stat().st_size,
+        "disk_bytes": path.stat().st_blocks * 512,
+        "recipe": store.recipe.as_json(),
+        "segments": len(store.segments),
+        "videos": len(store.videos),
+        "frames": each * sum(video.num_frames for video in store.videos),
+        "repeated_frames": each * sum(video.num_frames - video.num_real for video in store.videos),
+        "duration_seconds": sum(video.duration_seconds for video in store.videos),
+        "videos_with_window": sum(video.window != WHOLE for video in store.videos),
+        "videos_with_bad_packets": sum(video.num_bad_packets > 0 for video in store.videos),
+        "free_frames": num_places - sum(store.used_frames),
+        "unfinished": store.num_unfinished,
+        "damaged_rows": store.num_damaged_rows,
+        "failed": [{"video": path, "reason": reason} for path, reason in store.failures],
+    }
+    return FileInfo(description, store.verify(progress) if verify else [])
+
+
+def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.index import check as index_check
+    from vopcli.index.reader import VideoIndex
+    from vopcli.search.query_bank import describe_bank
+
+    description = index_check.describe(path) | {"querybank": describe_bank(VideoIndex(path))}
+    return FileInfo(description, index_check.verify(path, progress) if verify else [])
+
+
+def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.evaluation import score_file as similarity_file
+
+    return FileInfo(similarity_file.describe(path), similarity_file.verify(path) if verify else [])
+
+
+def _adapter(path: Path) -> FileInfo:
+    from vopcli.config.load import plain
+    from vopcli.methods.adapter_file import read_adapter
+
+    # Reading an adapter compares its checksum: there is no more to verify.
+    adapter = read_adapter(path)
+    description = {
+        "kind": "vop-adapter",
+        "path": str(path),
+        "variant": adapter.tuning.variant.value,
+        "tuning": plain(adapter.tuning),
+        "num_frames": adapter.num_frames,
+        "recipe": adapter.recipe,
+        "max_tokens": adapter.max_tokens,
+        "backbone": adapter.fingerprint,
+        "sha256": adapter.sha256,
+        "tensors": len(adapter.tensors),
+        "trained": sum(tensor.size for tensor in adapter.tensors.values()),
+    }
+    return FileInfo(description)
+
+
+def _weights(path: Path) -> FileInfo:
+    from vopcli.weights.library import describe
+    from vopcli.weights.reader import read_weights
+
+    try:
+        description = describe(read_weights(path))
+    except FileError:
+        raise
+    except WeightsError as error:
+        raise DataError(
+            f"{path} is no frame store, index or adapter, nor weights: {error}",
+            hint="name a file made by vop, or CLIP weights",
+        ) from error
+    return FileInfo({**description, "kind": "weights", "container": description["kind"]})
+
+
+_KINDS: Final[dict[str, Callable[[Path, Progress, bool], FileInfo]]] = {
+    "vop-frames": _frame_store,
+    "vop-index": _index,
+    "vop-similarities": _similarities,
+}

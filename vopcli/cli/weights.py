@@ -80,10 +80,16 @@ def convert(
     as_json: options.Json = False,
 ) -> None:
     """Write any supported weights as one safetensors file that needs no configuration beside it."""
-    from vopcli.weights.library import ConvertRequest, convert_weights
+    from vopcli.methods.modelscope import convert_modelscope, is_modelscope
+    from vopcli.weights.library import check_target, convert_weights
+    from vopcli.weights.reader import resolve_weights
 
-    request = ConvertRequest(source, target, cache_folder(), activation=activation, overwrite=overwrite)
-    _show(convert_weights(request, console.progress(quiet=quiet)), as_json=as_json)
+    check_target(target, overwrite=overwrite)
+    path = resolve_weights(source, cache=cache_folder(), progress=console.progress(quiet=quiet))
+    if is_modelscope(path):
+        _show(convert_modelscope(path, target), as_json=as_json)
+    else:
+        _show(convert_weights(path, target, activation=activation), as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from vopcli.config.schema import Config, DataConfig
-from vopcli.errors import ConfigError, FileError
+from vopcli.errors import ConfigError, FileError, format_value
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
@@ -174,7 +173,7 @@ def _parse(path: Path) -> Any:
 def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
     if not isinstance(document, dict):
         problems.append(
-            f"{prefix.rstrip('.') or 'the file'} must be a list of `key: value`, not {_shown(document)}"
+            f"{prefix.rstrip('.') or 'the file'} must be a list of `key: value`, not {format_value(document)}"
         )
         return kind()
     known = {item.name: item for item in fields(kind)}
@@ -192,15 +191,8 @@ def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
     return built
 
 
-def _shown(value: Any) -> str:
-    """Show a value, and of a large one a part: aliases make a few bytes of YAML as long as one likes."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
-    return short.repr(value)
-
-
 def _plain_text(value: Any) -> str:
-    return value[:80] if isinstance(value, str) else _shown(value)
+    return value[:80] if isinstance(value, str) else format_value(value)
 
 
 def _nearest(key: Any, known: list[str]) -> str:
@@ -224,7 +216,7 @@ def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems:
         return kind(value)
     except ValueError:
         problems.append(
-            f"{name} cannot be {_shown(value)}{_nearest(value, [str(one.value) for one in kind])}"
+            f"{name} cannot be {format_value(value)}{_nearest(value, [str(one.value) for one in kind])}"
         )
         return item.default
 
@@ -233,11 +225,11 @@ def _problems(item: Field[Any], allowed: tuple[type, ...], value: Any) -> Iterat
     kinds = (*allowed, int) if float in allowed else allowed
     if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, kinds):
         names = " or ".join(_TYPE_NAMES[kind] for kind in allowed if kind is not types.NoneType)
-        yield f"must be {names}, not {_shown(value)}"
+        yield f"must be {names}, not {format_value(value)}"
         return
     low, high = item.metadata["low"], item.metadata["high"]
     if value is not None and low is not None and not low <= value <= high:
-        yield f"must be from {low} to {high}, not {_shown(value)}"
+        yield f"must be from {low} to {high}, not {format_value(value)}"
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.datasets.filter import note_overlap
-from vopcli.datasets.reading import Problems, iter_table, numbered_lines, read_text, shown
+from vopcli.datasets.reading import Problems, iter_table, numbered_lines, read_text
 from vopcli.datasets.records import TRAIN, AnnotatedSplit, Annotations, Report, build_split, listing
 from vopcli.datasets.video_files import VideoFiles
-from vopcli.errors import DataError
+from vopcli.errors import DataError, format_value
 
 _COLUMNS: Final = ("video", "caption")
 _MOST_SPLITS: Final = 100  # more of them are a column that means something else
@@ -84,7 +84,7 @@ def read_captions(path: Path) -> CaptionFile:
     num_splits = len({line.split for line in lines})
     if num_splits > _MOST_SPLITS:
         raise DataError(
-            f"{path} names {num_splits} splits, such as {shown(lines[-1].split)}",
+            f"{path} names {num_splits} splits, such as {format_value(lines[-1].split)}",
             hint="a split is a part of the captions, such as train, val or test",
         )
     return CaptionFile(path, tuple(lines), tuple(_notes(lines, list(unused), num_without_split)))
@@ -102,7 +102,7 @@ def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str
             if isinstance(row, dict):
                 yield number, row
             else:
-                problems.add(number, f"must be an object with video and caption, not {shown(row)}")
+                problems.add(number, f"must be an object with video and caption, not {format_value(row)}")
 
 
 def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -120,18 +120,20 @@ def _problem(row: Mapping[str, Any]) -> str:
         value = row[column]
         if not isinstance(value, str):
             several = ": write a line for each" if isinstance(value, list) else ""
-            return f"{column!r} must be text, not {shown(value)}{several}"
+            return f"{column!r} must be text, not {format_value(value)}{several}"
         if not value.strip():
             return f"the {column} is empty"
     split = row.get("split")
-    return "" if split is None or isinstance(split, str) else f"'split' must be text, not {shown(split)}"
+    return (
+        "" if split is None or isinstance(split, str) else f"'split' must be text, not {format_value(split)}"
+    )
 
 
 def _notes(lines: list[CaptionLine], unused: list[str], num_without_split: int) -> Iterator[str]:
     if num_without_split:
         yield f"{num_without_split} of {len(lines)} lines name no split: taken as {TRAIN!r}"
     if unused:
-        yield f"not used: {listing([shown(column) for column in unused])}"
+        yield f"not used: {listing([format_value(column) for column in unused])}"
 
 
 def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
@@ -155,8 +157,8 @@ def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
     if not any(found.values()):
         raise DataError(
             f"none of the {len(found)} videos of {captions.path} is in the frame store, "
-            f"such as {shown(captions.lines[0].video)}",
-            hint=f"the store's {len(files)} videos are named like {shown(files.example())}: write them so",
+            f"such as {format_value(captions.lines[0].video)}",
+            hint=f"the store's {len(files)} videos are named like {format_value(files.example())}",
         )
     by_split: dict[str, list[CaptionLine]] = {}
     for line in captions.lines:
@@ -173,7 +175,8 @@ def _find_each(captions: CaptionFile, files: VideoFiles, problems: Problems) -> 
             fitting = files.by_any(line.video)
             if len(fitting) > 1:
                 problems.add(
-                    line.line, f"{shown(line.video)} may be {listing(fitting, 3).replace(', ', ' or ')}"
+                    line.line,
+                    f"{format_value(line.video)} may be {listing(fitting, 3).replace(', ', ' or ')}",
                 )
             found[line.video] = fitting[0] if fitting else None
     return found

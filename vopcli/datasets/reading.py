@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.datasets.records import listing
-from vopcli.errors import DataError
+from vopcli.errors import DataError, format_value
 from vopcli.files.atomic import read_bytes
 
 _FOLDERS: Final = ("", "annotations")
@@ -150,7 +150,7 @@ def caption_map(path: Path, document: Any) -> dict[str, list[str]]:
 
 def _name(path: Path, video: object) -> str:
     if not isinstance(video, str):
-        raise ShapeError(path, f"the video {shown(video)} must be named by text")
+        raise ShapeError(path, f"the video {format_value(video)} must be named by text")
     return video
 
 
@@ -160,7 +160,9 @@ def _captions(path: Path, video: str, captions: object) -> list[str]:
         texts = [caption for caption in joined if caption is not None]
         if len(texts) == len(joined):
             return texts
-    raise ShapeError(path, f"the captions of {shown(video)} must be a list of texts, not {shown(captions)}")
+    raise ShapeError(
+        path, f"the captions of {format_value(video)} must be a list of texts, not {format_value(captions)}"
+    )
 
 
 def _caption(caption: object) -> str | None:
@@ -168,12 +170,6 @@ def _caption(caption: object) -> str | None:
         words = [word for word in caption if isinstance(word, str)]
         return " ".join(words) if len(words) == len(caption) else None
     return caption if isinstance(caption, str) else None
-
-
-def shown(value: object) -> str:
-    """Return a value as it may stand in a message: short, on one line."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class Problems:
@@ -241,7 +237,8 @@ def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
     missing = [column for column in columns if column not in header]
     if missing:
         raise DataError(
-            f"{path} has no column {' or '.join(missing)}; its first line reads {shown(','.join(header))}",
+            f"{path} has no column {' or '.join(missing)}; "
+            f"its first line reads {format_value(','.join(header))}",
             hint=f"the first line names the columns, separated by commas: {','.join(columns)}",
         )
     twice = sorted({column for column in header if column and header.count(column) > 1})

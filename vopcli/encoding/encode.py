@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Precision
+from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.query_bank import bring_bank_up_to_date, check_beta, read_captions
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource, is_hdf5
@@ -22,7 +23,6 @@ from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
 from vopcli.search.text_tower import keep_text_tower
-from vopcli.search.text_tuning import adapter_meta, check_adapter, text_side
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 if TYPE_CHECKING:

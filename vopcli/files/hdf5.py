@@ -3,8 +3,8 @@
 Each run that adds something adds one segment: a group of datasets that is laid out whole (contiguous, space
 taken) and flushed before the first value is written. From then on values go straight to their place in the
 file, past the HDF5 library, so its bookkeeping never changes while work is under way; and the layout itself
-takes effect all at once (`vopcli.files.journal`). So a process killed at any moment leaves a file that opens, and a
-reader maps the datasets into memory.
+takes effect all at once (`vopcli.files.journal`). So a process killed at any moment leaves a file that opens,
+and a reader maps the datasets into memory.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.datasets.reading import shown
-from vopcli.errors import DataError
+from vopcli.errors import DataError, format_value
 from vopcli.files.atomic import read_bytes
 
 _DEPTH: Final = 3  # a dictionary of lists of lists of words
@@ -85,7 +84,7 @@ class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it is the unpickler tha
         """
         stand_in = _STAND_INS.get((module, name))
         if stand_in is None:
-            raise _RefusedError(shown(f"{module}.{name}"))
+            raise _RefusedError(format_value(f"{module}.{name}"))
         return stand_in
 
     def persistent_load(self, _: object) -> Any:

@@ -32,9 +32,15 @@ class Recurrent(nn.Module):
     def forward(self, cls_tokens: Tensor) -> Tensor:
         """Map (B, F, D) to (B, F, out_width)."""
         device = cls_tokens.device.type
-        lacks_dtype = device == "cpu" and torch.get_autocast_dtype(device) == torch.float16
-        with torch.autocast(device, enabled=False) if lacks_dtype else contextlib.nullcontext():
-            return self.lstm(cls_tokens)[0]  # of which a processor has none in float16
+        in_float32 = device == "cpu" and not _cpu_lstm_supports(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False) if in_float32 else contextlib.nullcontext():
+            return self.lstm(cls_tokens)[0]
+
+
+def _cpu_lstm_supports(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has an LSTM in ``dtype`` for this CPU: never in float16, in bfloat16 with AVX-512."""
+    has_avx512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and has_avx512)
 
 
 class Attentive(nn.Module):

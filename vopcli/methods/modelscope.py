@@ -17,7 +17,7 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
 from vopcli.errors import FileError, WeightsError
-from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter
+from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter, write_adapter
 from vopcli.weights.formats import read_container
 from vopcli.weights.reader import Weights
 
@@ -100,6 +100,26 @@ def read_modelscope(path: Path) -> Adapter:
         },
         source=str(path),
     )
+
+
+def convert_modelscope(source: Path, target: Path) -> dict[str, Any]:
+    """Write the prompts of a checkpoint as an adapter file; return a description of it.
+
+    Raises:
+        FileError: a file cannot be read or written.
+        WeightsError: the source is not a VoP checkpoint.
+    """
+    adapter = read_modelscope(source)
+    write_adapter(target, adapter)
+    num_parameters = sum(tensor.size for tensor in adapter.tensors.values())
+    return {
+        "path": str(target),
+        "kind": "vop-adapter",
+        "variant": adapter.tuning.variant.value,
+        "num_parameters": num_parameters,
+        "dtypes": {"float32": num_parameters},
+        "backbone": adapter.fingerprint,
+    }
 
 
 def _check_copies(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:

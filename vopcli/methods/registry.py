@@ -52,7 +52,7 @@ USED_SETTINGS: Final[Mapping[Variant, frozenset[str]]] = {
 
 # Peak learning rates. The paper searched within 1e-6..1e-2 for each method and printed none. Those of what
 # is added to the backbone are searched on the demo set (benchmarks/learning_rates.py). Those of the
-# backbone's own tensors depend on the backbone, and demo-tiny's (workflows/demo_study.py) would harm
+# backbone's own tensors depend on the backbone, and demo-tiny's (benchmarks/study.py) would harm
 # OpenAI's: full has X-Pool's, the other three are not searched for it.
 LEARNING_RATES: dict[Variant, float] = {
     Variant.FULL: 1e-6,

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vopcli import __version__
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.runs import is_run, read_run
 from vopcli.files.atomic import written_aside
@@ -19,6 +18,7 @@ from vopcli.reports.html import Page, render
 from vopcli.reports.paper import recall_scatter
 from vopcli.reports.plots import Point
 from vopcli.reports.tables import name_results, results_table
+from vopcli.resources import __version__
 
 Results = Sequence[Mapping[str, Any]]
 

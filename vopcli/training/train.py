@@ -17,7 +17,6 @@ from typing import Any, Final
 import torch
 import yaml
 
-from vopcli import __version__
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision, Variant
@@ -36,7 +35,7 @@ from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 from vopcli.methods.registry import LEARNING_RATES
 from vopcli.methods.variants import check_sizes
 from vopcli.progress import Progress
-from vopcli.resources import cache_folder
+from vopcli.resources import __version__, cache_folder
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train

@@ -8,8 +8,6 @@ from typing import Any
 
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
-from vopcli.methods.adapter_file import write_adapter
-from vopcli.methods.modelscope import is_modelscope, read_modelscope
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.weights.catalog import BASE_URL, ENTRIES, find, names
@@ -60,48 +58,27 @@ def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BAS
     return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
 
 
-@dataclass(frozen=True)
-class ConvertRequest:
-    """Turn ``source``, a name or a path, into the safetensors file ``target``."""
-
-    source: str
-    target: Path
-    cache: Path
-    activation: Activation | None = None
-    overwrite: bool = False
-
-
-def convert_weights(request: ConvertRequest, progress: Progress) -> dict[str, Any]:
-    """Write any supported weights as safetensors with OpenAI's names; return a description of it.
-
-    Of a VoP checkpoint of ModelScope an adapter file is written.
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Check that converted weights can be written to ``target``.
 
     Raises:
-        UsageError: the target is no safetensors file, is there already, or has no folder.
-        WeightsError: the source cannot be read, or the target not written.
+        UsageError: the target is not a safetensors file, exists, or its folder does not.
     """
-    target = request.target
     if target.suffix != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors", hint="that is what is written")
+        raise UsageError(f"{target} does not end in .safetensors", hint="that is the format written")
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be a file", hint="its folder has to exist, and it may not be one")
-    if target.exists() and not request.overwrite:
+    if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", hint="--overwrite replaces it")
-    path = resolve_weights(request.source, cache=request.cache, progress=progress)
-    if is_modelscope(path):
-        adapter = read_modelscope(path)
-        write_adapter(target, adapter)
-        sizes = [tensor.size for tensor in adapter.tensors.values()]
-        return {
-            "path": str(target),
-            "kind": "vop-adapter",
-            "variant": adapter.tuning.variant.value,
-            "num_parameters": sum(sizes),
-            "dtypes": {"float32": sum(sizes)},
-            "backbone": adapter.fingerprint,
-        }
-    weights = read_weights(path, activation=request.activation)
-    write_safetensors(weights, target)
+
+
+def convert_weights(source: Path, target: Path, *, activation: Activation | None = None) -> dict[str, Any]:
+    """Write any supported weights as safetensors with OpenAI's names; return a description of the file.
+
+    Raises:
+        WeightsError: the source cannot be read, or the target not written.
+    """
+    write_safetensors(read_weights(source, activation=activation), target)
     return describe(read_weights(target))
 
 

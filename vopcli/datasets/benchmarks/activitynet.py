@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.datasets.reading import ShapeError, annotation_file, read_json, shown, unique_ids
+from vopcli.datasets.reading import ShapeError, annotation_file, read_json, unique_ids
 from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, listing
 from vopcli.datasets.video_files import VideoFiles
+from vopcli.errors import format_value
 from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, TEST)
@@ -58,7 +59,7 @@ def _ids(path: Path) -> list[str]:
 
 def _without_prefix(path: Path, video: object) -> str:
     if not (isinstance(video, str) and video.startswith(_PREFIX) and video != _PREFIX):
-        raise ShapeError(path, f"an id begins with {_PREFIX!r}, not so {shown(video)}")
+        raise ShapeError(path, f"an id begins with {_PREFIX!r}, not so {format_value(video)}")
     return video.removeprefix(_PREFIX)
 
 
@@ -78,7 +79,7 @@ def _entry(path: Path, video: str, entry: Any) -> tuple[list[str], float]:
     fields = entry if isinstance(entry, dict) else {}
     sentences, seconds = fields.get("sentences"), fields.get("duration")
     if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-        raise ShapeError(path, f"{video} must have a list of 'sentences', not {shown(sentences)}")
+        raise ShapeError(path, f"{video} must have a list of 'sentences', not {format_value(sentences)}")
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < _MOST_SECONDS:
-        raise ShapeError(path, f"{video} must have a 'duration' in seconds, not {shown(seconds)}")
+        raise ShapeError(path, f"{video} must have a 'duration' in seconds, not {format_value(seconds)}")
     return sentences, seconds

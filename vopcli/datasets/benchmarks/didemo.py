@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.datasets.reading import ShapeError, annotation_file, read_ids, read_json, shown
+from vopcli.datasets.reading import ShapeError, annotation_file, read_ids, read_json
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, listing
 from vopcli.datasets.video_files import VideoFiles, stem
+from vopcli.errors import format_value
 from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, VAL, TEST)
@@ -62,7 +63,7 @@ def _descriptions(path: Path) -> dict[str, list[str]]:
         video, description = fields.get("video"), fields.get("description")
         if not (isinstance(video, str) and isinstance(description, str)):
             raise ShapeError(
-                path, f"entry {number} must have a 'video' and a 'description', not {shown(row)}"
+                path, f"entry {number} must have a 'video' and a 'description', not {format_value(row)}"
             )
         descriptions.setdefault(video, []).append(description)
     return descriptions

@@ -12,10 +12,10 @@ from vopcli.datasets.reading import (
     iter_table,
     read_json,
     read_text,
-    shown,
     unique_ids,
 )
 from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, count_note
+from vopcli.errors import format_value
 
 SPLITS: Final = (TRAIN, TEST)
 CAPTIONS_FILE: Final = "MSRVTT_data.json"
@@ -77,7 +77,8 @@ def _captions(path: Path) -> dict[str, list[str]]:
         video, caption = fields.get("video_id"), fields.get("caption")
         if not (isinstance(video, str) and isinstance(caption, str)):
             raise ShapeError(
-                path, f"sentence {number} must have a 'video_id' and a 'caption', not {shown(sentence)}"
+                path,
+                f"sentence {number} must have a 'video_id' and a 'caption', not {format_value(sentence)}",
             )
         captions.setdefault(video, []).append(caption)
     return captions

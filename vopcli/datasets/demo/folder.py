@@ -31,15 +31,15 @@ TUNED_INDEX: Final = "tuned.h5"
 TUNED_VARIANT: Final = Variant.C
 TUNED_EPOCHS: Final = 12
 STUDY: Final = "study"  # folder of the runs of all variants, and of what they reached
-_RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
+RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
 
 COMMANDS: Final = (
     f"vop extract-frames {VIDEOS}/ {STORE}",
     f"vop encode {STORE} {INDEX}",
     f'vop search "a red circle" --index {INDEX}',
     f"vop train --variant {TUNED_VARIANT.value} --epochs {TUNED_EPOCHS}",
-    f"vop eval zero-shot {_RUN}",
-    f"vop encode {STORE} {TUNED_INDEX} --adapter {_RUN}",
+    f"vop eval zero-shot {RUN}",
+    f"vop encode {STORE} {TUNED_INDEX} --adapter {RUN}",
     f'vop search "a red circle goes to the right" --index {TUNED_INDEX}',
 )
 
@@ -137,7 +137,7 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
         made = [f"{VIDEOS}/{video.name}" for video in videos]
         for name in (_MARK, *made, CAPTIONS, SETTINGS, STORE, INDEX, TUNED_INDEX):
             (folder / name).unlink(missing_ok=True)
-        for run in (folder / _RUN, folder / STUDY):
+        for run in (folder / RUN, folder / STUDY):
             if run.exists():
                 shutil.rmtree(run)
     for split in {video.split for video in videos}:
