@@ -1,7 +1,7 @@
 """Tune every variant on the demo set with several seeds, and write the table.
 
-Run: python benchmarks/study.py DIR, where `vop demo DIR` and its first command, `vop extract-frames`, were run
-before. What an interrupted study has finished is not trained again; `--from-file` only writes the table.
+Run: python benchmarks/study.py DIR, where `vop demo DIR` and its first command, `vop extract-frames`, were
+run before. What an interrupted study has finished is not trained again; `--from-file` only writes the table.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.tuning.test_reference import FRAMES, JOINT, PROMPTED, SHAPE, TUNING, build
+from tests.methods.test_reference import FRAMES, JOINT, PROMPTED, SHAPE, TUNING, build
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, ContextModule, Sides, Variant

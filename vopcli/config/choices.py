@@ -41,8 +41,10 @@ class Variant(str, Enum):
     @classmethod
     def _missing_(cls, value: object) -> Variant | None:
         """Accept any case, any order of ``P+F``, and a leading ``vop-`` or ``VoP-`` of a combination."""
+        if not isinstance(value, str):  # of a value from YAML, aliases can make the text take gigabytes
+            return None
         plain = {"+".join(sorted(item.value.lower().split("+"))): item for item in cls}
-        word = str(value).strip().lower()
+        word = value.strip().lower()
         for name in (word, word.removeprefix("vop").lstrip("-_ +:")):
             if found := plain.get("+".join(sorted(part.strip() for part in name.split("+")))):
                 return found
