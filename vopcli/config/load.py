@@ -213,7 +213,8 @@ def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: list[
 
 def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems: list[str]) -> Any:
     try:
-        return kind(value)
+        # Enum prints any value in its error, and aliases make a few bytes of YAML a value of gigabytes
+        return kind(value if isinstance(value, str) else "")
     except ValueError:
         problems.append(
             f"{name} cannot be {format_value(value)}{_nearest(value, [str(one.value) for one in kind])}"
