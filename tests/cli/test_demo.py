@@ -121,7 +121,7 @@ def test_a_command_that_fails_ends_the_run_with_its_exit_code(tmp_path: Path) ->
         text=True,
         check=False,
     )
-    assert done.returncode == 3
+    assert done.returncode == 4  # all of its videos failed
     assert [line for line in done.stdout.splitlines() if line.startswith("$ ")] == [
         "$ vop extract-frames videos/ out.h5"
     ]

@@ -111,7 +111,7 @@ from vopcli.progress import SilentProgress
 if __name__ == "__main__":
     run(Path({str(folder)!r}), Path({str(tmp_path / "out.h5")!r}), workers=1)
     describe_file(Path({str(tmp_path / "out.h5")!r}), SilentProgress(), verify=True)
-    print(sorted(name for name in sys.modules if name in ("torch", "torchvision", "timm", "rich", "typer")))
+    print(sorted(name for name in sys.modules if name in ("torch", "torchvision", "timm", "rich")))
 """
     (tmp_path / "script.py").write_text(code)
     command = [sys.executable, tmp_path / "script.py"]

@@ -258,7 +258,7 @@ def test_captions_of_other_videos(tmp_path: Path) -> None:
         DataError, match=r"none of the 2 videos of .*captions\.jsonl is in the frame store"
     ) as caught:
         match(tmp_path, line("videos/cat/one.mp4", "x"), line("videos/cat/two.mp4", "x"))
-    assert caught.value.hint == "the store's 5 videos are named like 'cat/one.mp4': write them so"
+    assert caught.value.hint == "name videos as the store does, such as 'cat/one.mp4'"
 
 
 def test_a_split_without_any_of_its_videos(tmp_path: Path) -> None:

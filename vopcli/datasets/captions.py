@@ -158,7 +158,7 @@ def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
         raise DataError(
             f"none of the {len(found)} videos of {captions.path} is in the frame store, "
             f"such as {format_value(captions.lines[0].video)}",
-            hint=f"the store's {len(files)} videos are named like {format_value(files.example())}",
+            hint=f"name videos as the store does, such as {format_value(files.example())}",
         )
     by_split: dict[str, list[CaptionLine]] = {}
     for line in captions.lines:
