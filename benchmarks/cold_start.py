@@ -65,7 +65,7 @@ def prepare(folder: Path) -> None:
     create_index(index, IndexMeta(str(weights), fingerprint, {"sampling": "uniform:2", "size": 224}, WIDTH))
     names = [f"{number:05d}.mp4" for number in range(NUM_VIDEOS)]
     with IndexWriter(index) as writer:
-        writer.lay_out([NewVideo(name, "/videos", 1, 1, b"", NUM_FRAMES) for name in names])
+        writer.lay_out([NewVideo("/videos", name, 1, 1, num_frames=NUM_FRAMES) for name in names])
         writer.add(
             [
                 EncodedVideo(

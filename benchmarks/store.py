@@ -147,7 +147,7 @@ def vop(codec: str) -> Callable[[Path, list[NDArray[np.uint8]]], Read]:
     def make(path: Path, videos: list[NDArray[np.uint8]]) -> Read:
         create_store(path, Recipe(f"uniform:{FRAMES}", SIZE, codec=codec))
         with FrameStoreWriter(path) as writer:
-            rows = [Row(Status.PENDING, f"{number:06d}", "/", 1, 1) for number in range(len(videos))]
+            rows = [Row("/", f"{number:06d}", 1, 1, status=Status.PENDING) for number in range(len(videos))]
             writer.lay_out(rows, [FRAMES] * len(videos))
             for number, frames in enumerate(videos):
                 stored = frames if codec == "raw" else [encoded(frame) for frame in frames]

@@ -91,7 +91,7 @@ def make_store(path: Path) -> Path:
     create_store(path, Recipe(f"uniform:{FRAMES}", SIZE))
     rng = np.random.default_rng(0)
     with FrameStoreWriter(path) as writer:
-        rows = [Row(Status.PENDING, f"{number}.mp4", "/", 1, 1) for number in range(VIDEOS)]
+        rows = [Row("/", f"{number}.mp4", 1, 1, status=Status.PENDING) for number in range(VIDEOS)]
         writer.lay_out(rows, [FRAMES] * VIDEOS)
         for number, row in enumerate(rows):
             frames = rng.integers(0, 256, (FRAMES, SIZE, SIZE, 3), np.uint8)

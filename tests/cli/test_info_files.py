@@ -52,7 +52,7 @@ def test_an_unfinished_store_is_no_damage(tmp_path: Path) -> None:
     store = tmp_path / "out.h5"
     create_store(store, Recipe("uniform:2", 16))
     with FrameStoreWriter(store) as writer:
-        rows = [Row(Status.PENDING, name, "/", 1, 1) for name in ("a", "b")]
+        rows = [Row("/", name, 1, 1, status=Status.PENDING) for name in ("a", "b")]
         writer.lay_out(rows, [2, 2])
         writer.put_frames(1, rows[1], np.zeros((2, 16, 16, 3), np.uint8), np.zeros(2))
     found = describe_file(store, SilentProgress(), verify=True)

@@ -46,8 +46,8 @@ def folder(tmp_path: Path, model: tuple[Path, str], monkeypatch: pytest.MonkeyPa
     here.mkdir()
     monkeypatch.chdir(here)
     create_index(here / "idx.h5", IndexMeta(str(weights), fingerprint, {"sampling": "uniform:2"}, WIDTH))
-    videos = [NewVideo(name, str(here / "videos"), 1, 2, b"", 2) for name in NAMES]
-    videos.append(NewVideo("far.mp4", "/elsewhere", 1, 2, b"", 2))
+    videos = [NewVideo(str(here / "videos"), name, 1, 2, num_frames=2) for name in NAMES]
+    videos.append(NewVideo("/elsewhere", "far.mp4", 1, 2, num_frames=2))
     with IndexWriter(here / "idx.h5") as writer:
         writer.lay_out(videos)
         rows = unit_rows(len(videos), width=WIDTH)

@@ -126,7 +126,7 @@ def test_a_changed_video_is_seen_though_as_many_are_left(folder: Path) -> None:
     frames, seconds = index.frames_of(others[-1].row)
     embedding = index.embedding_of(others[-1].row)
     with IndexWriter(path) as writer:
-        writer.lay_out([NewVideo(first.path, first.root, 1, 1, b"", len(frames))])
+        writer.lay_out([NewVideo(first.root, first.path, 1, 1, num_frames=len(frames))])
         writer.add([EncodedVideo(0, embedding, frames, seconds, first.num_real, 1.0)])
     rewrite_index(path, [video.row for video in VideoIndex(path).videos()])
     changed = VideoIndex(path)

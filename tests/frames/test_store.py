@@ -5,6 +5,7 @@ import pickle
 import signal
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status, cut_text
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
+from vopcli.video.video_file import VideoFile, relocate
 
 SIZE, FRAMES = 32, 5
 RAW = Recipe("uniform:5", SIZE)
@@ -42,9 +44,9 @@ def seconds_of(number: int, count: int = FRAMES) -> np.ndarray:
 
 def row_of(number: int, name: str = "") -> Row:
     return Row(
-        Status.PENDING,
-        name or f"folder/video {number}.mp4",
-        "/videos",
+        status=Status.PENDING,
+        path=name or f"folder/video {number}.mp4",
+        root="/videos",
         size=1000 + number,
         mtime_ns=10**18 + number,
         sha256=bytes([number + 1] * 32),
@@ -190,18 +192,16 @@ def test_failures_and_names_that_are_gone(tmp_path: Path) -> None:
     with create(path, RAW) as writer:
         writer.lay_out([row_of(1), row_of(2), row_of(3)], [FRAMES, FRAMES, 0])
         put(writer, 0, 1)
-        writer.put_row(
-            1, Row(Status.FAILED, row_of(2).path, "/videos", 1002, 5, error="is a poem: ü" + "ä" * 200)
-        )
+        failed = replace(row_of(2), status=Status.FAILED, error="is a poem: ü" + "ä" * 200)
+        writer.put_row(1, failed)
     store = FrameStore.open(path)
     assert [video.path for video in store.videos] == [row_of(1).path]
     assert store.failures == [(row_of(2).path, "is a poem: ü" + "ä" * 93)]
     assert store.num_unfinished == 1
     with FrameStoreWriter(path) as writer:
         done = writer.known[row_of(1).path]
-        moved = done.renamed("new.mp4", "/elsewhere", size=7, mtime_ns=8)
-        gone = row_of(1)
-        gone = Row(Status.GONE, gone.path, gone.root, gone.size, gone.mtime_ns)
+        moved = relocate(done, VideoFile("/elsewhere", "new.mp4", 7, 8))
+        gone = replace(row_of(1), status=Status.GONE)
         writer.lay_out([moved, gone], [0, 0])
     store = FrameStore.open(path)
     assert [(video.path, video.root) for video in store.videos] == [("new.mp4", "/elsewhere")]
@@ -255,7 +255,7 @@ def test_room_of_failed_videos_is_used_too_but_never_that_of_stored_ones(tmp_pat
         writer.lay_out([row_of(number) for number in range(4)], [FRAMES] * 4)
         put(writer, 3, 3)
         for number in (0, 1):
-            writer.put_row(number, Row(Status.FAILED, row_of(number).path, "/videos", 1, 1, error="no"))
+            writer.put_row(number, replace(row_of(number), status=Status.FAILED, error="no"))
     write(path, [5, 6, 7, 8])
     assert slots(path) == [4 * FRAMES, FRAMES]
     check(path, [3, 5, 6, 7, 8])
@@ -336,11 +336,11 @@ def test_frames_outside_of_the_file_are_damage_not_a_crash(tmp_path: Path) -> No
     with create(path, RAW) as writer:
         rows = [
             Row(
-                Status.DONE,
-                f"{segment} {first} {count}",
-                "/",
-                1,
-                1,
+                status=Status.DONE,
+                path=f"{segment} {first} {count}",
+                root="/",
+                size=1,
+                mtime_ns=1,
                 frames_segment=segment,
                 first_frame=first,
                 num_frames=count,

@@ -66,7 +66,7 @@ def write_index(path: Path, weights: str, fingerprint: str, embeddings: NDArray[
     create_index(path, IndexMeta(weights, fingerprint, {"sampling": "uniform:4", "size": 35}, WIDTH))
     with IndexWriter(path) as writer:
         count = len(embeddings)
-        writer.lay_out([NewVideo(path_of(i), "/videos", 1, 2, b"", 4) for i in range(count)])
+        writer.lay_out([NewVideo("/videos", path_of(i), 1, 2, num_frames=4) for i in range(count)])
         writer.add(
             [
                 EncodedVideo(i, row, frames_of(i), np.array([0.5, 10.25, 3605.0, 3605.0]), 3, 4000.0)

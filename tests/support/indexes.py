@@ -24,7 +24,7 @@ def unit_rows(count: int, *, width: int = WIDTH, seed: int = 0) -> NDArray[np.fl
 def new_videos(paths: Sequence[str], *, num_frames: int = 3, root: str = "/videos") -> list[NewVideo]:
     """Videos to lay out."""
     return [
-        NewVideo(path, root, 100 + i, 10**18 + i, bytes([i % 255 + 1] * 32), num_frames)
+        NewVideo(root, path, 100 + i, 10**18 + i, bytes([i % 255 + 1] * 32), num_frames=num_frames)
         for i, path in enumerate(paths)
     ]
 

@@ -10,27 +10,18 @@ import pytest
 from vopcli.errors import DataError
 from vopcli.video.diff import Changes, compare, hash_file
 from vopcli.video.find_videos import find_videos
+from vopcli.video.video_file import VideoFile
 
 
 @dataclass(frozen=True)
-class Noted:
-    path: str
-    root: str
-    size: int
-    mtime_ns: int
-    sha256: bytes
+class Noted(VideoFile):
+    """What an earlier run noted: a type of its own, as in the frame store and the index."""
 
 
 def note(folder: Path) -> dict[str, Noted]:
     """What an earlier run would have noted of the files that are in a folder now."""
     return {
-        video.path: Noted(
-            video.path,
-            video.root,
-            video.size,
-            video.mtime_ns,
-            hashlib.sha256(Path(video.file).read_bytes()).digest(),
-        )
+        video.path: Noted(**vars(video) | {"sha256": hashlib.sha256(Path(video.file).read_bytes()).digest()})
         for video in find_videos([folder], print)
     }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import DataError, FileError
-from vopcli.video.find_videos import LIST_SUFFIXES, VIDEO_SUFFIXES, FoundVideo, find_videos
+from vopcli.video.find_videos import LIST_SUFFIXES, VIDEO_SUFFIXES, find_videos
+from vopcli.video.video_file import VideoFile
 
 
 def touch(path: Path, content: bytes = b"x") -> Path:
@@ -33,7 +34,7 @@ def test_a_folder_is_walked_in_the_order_of_bytes(tmp_path: Path) -> None:
 def test_what_is_found_says_where_it_is(tmp_path: Path) -> None:
     file = touch(tmp_path / "sub" / "one.mp4", b"12345")
     os.utime(file, ns=(1, 1_700_000_000_123_456_789))
-    expected = FoundVideo(os.fspath(tmp_path), "sub/one.mp4", 5, 1_700_000_000_123_456_789)
+    expected = VideoFile(os.fspath(tmp_path), "sub/one.mp4", 5, 1_700_000_000_123_456_789)
     assert find_videos([tmp_path], print) == [expected]
     assert expected.file == os.fspath(file)
 

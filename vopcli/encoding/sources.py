@@ -19,9 +19,10 @@ from vopcli.index.reader import IndexedVideo
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
 from vopcli.video.diff import Changes, compare, hash_file
-from vopcli.video.find_videos import FoundVideo, find_videos
+from vopcli.video.find_videos import find_videos
 from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
 from vopcli.video.sampling import parse_sampling
+from vopcli.video.video_file import VideoFile
 
 _DEFAULT_SAMPLING: Final = "uniform"
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
@@ -111,9 +112,7 @@ class StoreSource:
         self._to_encode = []
         for video in videos:
             noted, same = known.get(video.path), by_hash.get(video.content_sha256)
-            new = NewVideo(
-                video.path, video.root, video.size, video.mtime_ns, video.content_sha256, video.num_frames
-            )
+            new = _new(video, video.content_sha256, video.num_frames)
             if noted and _stamp(noted) == _stamp(new):
                 plan.num_unchanged += 1
             elif same is not None:
@@ -184,8 +183,7 @@ class VideoSource:
 
     def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
         """Decode in worker processes, in no particular order, and hash what no one has hashed yet."""
-        files = [os.path.join(video.root, video.path) for video in plan.to_encode]  # noqa: PTH118
-        jobs = (DecodeJob(slot, file) for slot, file in enumerate(files))
+        jobs = (DecodeJob(slot, video.file) for slot, video in enumerate(plan.to_encode))
         with ThreadPoolExecutor(1) as hashing:
             for job, sampled in decode_videos(jobs, self._sampling, size=self._size, workers=self._workers):
                 if isinstance(sampled, VideoError):
@@ -201,7 +199,7 @@ class VideoSource:
                     sha256,
                 )
 
-    def _count_frames(self, wanted: Sequence[FoundVideo], plan: Plan, progress: Progress) -> dict[int, int]:
+    def _count_frames(self, wanted: Sequence[VideoFile], plan: Plan, progress: Progress) -> dict[int, int]:
         sampling = self._sampling
         if sampling.num_stored is not None:
             return dict.fromkeys(range(len(wanted)), sampling.num_stored)
@@ -231,12 +229,13 @@ def is_hdf5(path: Path) -> bool:
     return False
 
 
-def _stamp(video: IndexedVideo | NewVideo) -> tuple[str, int, int, bytes]:
+def _stamp(video: VideoFile) -> tuple[str, int, int, bytes]:
     return video.root, video.size, video.mtime_ns, video.sha256
 
 
-def _new(video: FoundVideo, sha256: bytes, num_frames: int) -> NewVideo:
-    return NewVideo(video.path, video.root, video.size, video.mtime_ns, sha256, num_frames)
+def _new(video: VideoFile, sha256: bytes, num_frames: int) -> NewVideo:
+    file = VideoFile(video.root, video.path, video.size, video.mtime_ns, sha256)
+    return NewVideo(**vars(file), num_frames=num_frames)
 
 
 def _hash(file: str) -> bytes:

@@ -23,6 +23,7 @@ from vopcli.video.diff import hash_file
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import SampledFrames
+from vopcli.video.video_file import relocate
 
 _JPEG_QUALITY: Final = 95
 
@@ -255,11 +256,8 @@ class _Run:
         else:
             self.summary.num_new += 1
         for path in self.twins.get(row.path, []):
-            twin = self.rows[self.numbers[path]]
-            self.writer.put_row(
-                self.numbers[path],
-                replace(row, path=path, root=twin.root, size=twin.size, mtime_ns=twin.mtime_ns),
-            )
+            number = self.numbers[path]
+            self.writer.put_row(number, relocate(row, self.rows[number]))
             self.summary.num_copies += 1
             self.task.advance()
 

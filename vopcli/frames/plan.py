@@ -15,9 +15,10 @@ from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
 from vopcli.video.diff import Changes, compare
-from vopcli.video.find_videos import VIDEO_SUFFIXES, FoundVideo, find_videos, named_videos
+from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
 from vopcli.video.pool import DecodeJob, scan_videos
 from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, parse_sampling
+from vopcli.video.video_file import VideoFile, relocate
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class Plan:
     recipe: Recipe
     window_of: Callable[[str], TimeWindow]
     changes: Changes[Row]
-    to_decode: list[tuple[FoundVideo, int]] = field(default_factory=list)
-    failed: list[tuple[FoundVideo, str]] = field(default_factory=list)
+    to_decode: list[tuple[VideoFile, int]] = field(default_factory=list)
+    failed: list[tuple[VideoFile, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
@@ -100,24 +101,15 @@ class Plan:
         pending = [(self._row(video, Status.PENDING), count) for video, count in self.to_decode]
         settled = [self._row(video, Status.FAILED, error) for video, error in self.failed]
         settled += [self._row(video, Status.PENDING) for video, _ in changes.twins]
-        for video, known in changes.touched + changes.renamed + changes.copies:
-            settled.append(
-                replace(known, path=video.path, root=video.root, size=video.size, mtime_ns=video.mtime_ns)
-            )
+        settled += [
+            relocate(known, video) for video, known in changes.touched + changes.renamed + changes.copies
+        ]
         settled += [replace(known, status=Status.GONE) for _, known in changes.renamed]
         return [row for row, _ in pending] + settled, [count for _, count in pending] + [0] * len(settled)
 
-    def _row(self, video: FoundVideo, status: Status, error: str = "") -> Row:
-        return Row(
-            status,
-            video.path,
-            video.root,
-            video.size,
-            video.mtime_ns,
-            self.changes.hashes.get(video.path, b""),
-            self.window_of(video.path),
-            error=error,
-        )
+    def _row(self, video: VideoFile, status: Status, error: str = "") -> Row:
+        sha256, window = self.changes.hashes.get(video.path, b""), self.window_of(video.path)
+        return Row(**vars(video) | {"sha256": sha256}, status=status, window=window, error=error)
 
 
 def num_workers(request: ExtractRequest) -> int:
@@ -125,7 +117,7 @@ def num_workers(request: ExtractRequest) -> int:
     return usable_cores() if request.workers is None else request.workers
 
 
-def find(request: ExtractRequest) -> tuple[list[FoundVideo], list[tuple[str, str]]]:
+def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]]]:
     """Find the videos to extract, and what could not be looked at.
 
     Raises:
@@ -160,7 +152,7 @@ def make_plan(
     request: ExtractRequest,
     recipe: Recipe,
     known: Mapping[str, Row],
-    found: Sequence[FoundVideo],
+    found: Sequence[VideoFile],
     progress: Progress,
 ) -> Plan:
     """Compare what was found with what is stored, and count frames where the sampling asks for it.
@@ -191,7 +183,7 @@ def make_plan(
 
 
 def _count_frames(
-    request: ExtractRequest, sampling: Sampling, wanted: Sequence[FoundVideo], plan: Plan, progress: Progress
+    request: ExtractRequest, sampling: Sampling, wanted: Sequence[VideoFile], plan: Plan, progress: Progress
 ) -> None:
     jobs = (DecodeJob(i, video.file, request.window_of(video.path)) for i, video in enumerate(wanted))
     counts: dict[int, int] = {}

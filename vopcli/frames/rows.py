@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vopcli.files.hdf5 import FileFormat, Segment
 from vopcli.video.sampling import WHOLE, TimeWindow
+from vopcli.video.video_file import VideoFile
 
 ROW: Final = np.dtype(
     [
@@ -67,17 +68,12 @@ class Status(IntEnum):
     GONE = ord("G")  # the file has another name now, under which another row lists it
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, kw_only=True)
+class Row(VideoFile):
     """One row, with names instead of byte ranges.
 
     Attributes:
         status: what the row says.
-        path: name of the video, relative to ``root``.
-        root: absolute folder.
-        size: bytes of the video file.
-        mtime_ns: time of its last change, nanoseconds since 1970.
-        sha256: hash of its content, 32 bytes; empty when it was not taken.
         window: the part of the video that was sampled, or is to be.
         duration_seconds: how long it plays.
         fps: frames a second, on average.
@@ -94,11 +90,6 @@ class Row:
     """
 
     status: Status
-    path: str
-    root: str
-    size: int
-    mtime_ns: int
-    sha256: bytes = b""
     window: TimeWindow = WHOLE
     duration_seconds: float = 0.0
     fps: float = 0.0
@@ -112,15 +103,6 @@ class Row:
     first_frame: int = 0
     frames_crc32: int = 0
     error: str = ""
-
-    @property
-    def file(self) -> str:
-        """Absolute name of the video file."""
-        return os.path.join(self.root, self.path)  # noqa: PTH118  (a Path would normalise the name)
-
-    def renamed(self, path: str, root: str, *, size: int, mtime_ns: int) -> Row:
-        """Return this row for the same content in another file."""
-        return replace(self, path=path, root=root, size=size, mtime_ns=mtime_ns)
 
 
 _STATUSES: Final = frozenset(int(status) for status in Status)

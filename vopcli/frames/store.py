@@ -20,18 +20,14 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
 from vopcli.progress import Progress, SilentProgress
 from vopcli.video.sampling import WHOLE, TimeWindow
+from vopcli.video.video_file import VideoFile
 
 
-@dataclass(frozen=True)
-class StoredVideo:
+@dataclass(frozen=True, kw_only=True)
+class StoredVideo(VideoFile):
     """A video whose frames are in a store.
 
     Attributes:
-        path: its name, relative to ``root``.
-        root: absolute folder.
-        size: bytes of the video file.
-        mtime_ns: time of its last change, nanoseconds since 1970.
-        sha256: hash of its content, 32 bytes.
         window: the part of it that was sampled.
         duration_seconds: how long it plays.
         fps: frames a second, on average.
@@ -47,11 +43,6 @@ class StoredVideo:
         seconds: (F,) float64, when each frame is presented, the middle candidate where there are several.
     """
 
-    path: str
-    root: str
-    size: int
-    mtime_ns: int
-    sha256: bytes
     window: TimeWindow
     duration_seconds: float
     fps: float

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile, unpack_string
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
+from vopcli.video.video_file import VideoFile
 
 PENDING: Final = 0
 DONE: Final = 1
@@ -56,24 +57,14 @@ FORMAT: Final = FileFormat(
 _CHECKED: Final = ("size", "mtime_ns", "sha256", "duration_seconds", "num_frames", "num_real")
 
 
-@dataclass(frozen=True)
-class IndexedVideo:
+@dataclass(frozen=True, kw_only=True)
+class IndexedVideo(VideoFile):
     """One finished video of an index; ``row`` counts through all segments."""
 
     row: int
-    path: str
-    root: str
-    size: int
-    mtime_ns: int
-    sha256: bytes  # empty when not known
     duration_seconds: float
     num_frames: int
     num_real: int
-
-    @property
-    def file(self) -> Path:
-        """Where the video was when it was encoded."""
-        return Path(self.root) / self.path
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,15 @@ from vopcli.errors import FileError
 from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
+from vopcli.video.video_file import VideoFile
 
 _COPIED_ROWS: Final = 4096  # at a time, so that rewriting a large index takes little memory
 
 
-@dataclass(frozen=True)
-class NewVideo:
-    """A video to be encoded, with room for ``num_frames`` frames; ``sha256`` is empty when not known."""
+@dataclass(frozen=True, kw_only=True)
+class NewVideo(VideoFile):
+    """A video to be encoded, with room for ``num_frames`` frames."""
 
-    path: str
-    root: str
-    size: int
-    mtime_ns: int
-    sha256: bytes
     num_frames: int
 
 

@@ -220,7 +220,7 @@ class Index:
         video = self._videos.video(row)
         frames, seconds = self._videos.frames_of(row)
         best = int((frames[: video.num_real].astype(np.float32) @ query).argmax())
-        return Hit(score=score, seconds=float(seconds[best]), path=video.path, file=video.file)
+        return Hit(score=score, seconds=float(seconds[best]), path=video.path, file=Path(video.file))
 
 
 def open_index(path: str | Path) -> Index:

@@ -7,39 +7,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 from vopcli.errors import DataError
-from vopcli.video.find_videos import FoundVideo
+from vopcli.video.video_file import VideoFile
 
 _BLOCK_BYTES: Final = 1 << 20
 
 
-class Known(Protocol):
-    """What an earlier run noted of a video."""
-
-    @property
-    def path(self) -> str:
-        """Its name, relative to ``root``."""
-
-    @property
-    def root(self) -> str:
-        """Absolute folder."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-
-    @property
-    def mtime_ns(self) -> int:
-        """Time of its last change, nanoseconds since 1970."""
-
-    @property
-    def sha256(self) -> bytes:
-        """Hash of its content, 32 bytes; empty when it is not known."""
-
-
-KnownT = TypeVar("KnownT", bound=Known)
+KnownT = TypeVar("KnownT", bound=VideoFile)
 
 
 @dataclass
@@ -59,12 +35,12 @@ class Changes(Generic[KnownT]):
     """
 
     unchanged: list[KnownT] = field(default_factory=list)
-    touched: list[tuple[FoundVideo, KnownT]] = field(default_factory=list)
-    renamed: list[tuple[FoundVideo, KnownT]] = field(default_factory=list)
-    copies: list[tuple[FoundVideo, KnownT]] = field(default_factory=list)
-    new: list[FoundVideo] = field(default_factory=list)
-    changed: list[FoundVideo] = field(default_factory=list)
-    twins: list[tuple[FoundVideo, str]] = field(default_factory=list)
+    touched: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
+    renamed: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
+    copies: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
+    new: list[VideoFile] = field(default_factory=list)
+    changed: list[VideoFile] = field(default_factory=list)
+    twins: list[tuple[VideoFile, str]] = field(default_factory=list)
     vanished: list[KnownT] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
 
@@ -83,10 +59,10 @@ def hash_file(path: str) -> bytes:
 
 
 def compare(
-    found: Sequence[FoundVideo],
+    found: Sequence[VideoFile],
     known: Mapping[str, KnownT],
     advance: Callable[[], object] = lambda: None,
-    part: Callable[[FoundVideo | KnownT], Hashable] = lambda _: None,
+    part: Callable[[VideoFile | KnownT], Hashable] = lambda _: None,
 ) -> Changes[KnownT]:
     """Compare by size and time, and where these do not decide, by the content.
 
@@ -131,7 +107,7 @@ def compare(
     return changes
 
 
-def _hash(video: FoundVideo, changes: Changes[KnownT]) -> bytes:
+def _hash(video: VideoFile, changes: Changes[KnownT]) -> bytes:
     if video.path in changes.hashes:
         return changes.hashes[video.path]
     try:
@@ -142,10 +118,10 @@ def _hash(video: FoundVideo, changes: Changes[KnownT]) -> bytes:
 
 
 def _is_known_name(
-    video: FoundVideo,
+    video: VideoFile,
     noted: KnownT | None,
     changes: Changes[KnownT],
-    part: Callable[[FoundVideo | KnownT], Hashable],
+    part: Callable[[VideoFile | KnownT], Hashable],
 ) -> bool:
     """Decide where the known name is enough: the content is the same, or two videos have one name.
 
@@ -154,7 +130,7 @@ def _is_known_name(
     """
     if noted is None or not noted.sha256:
         return False
-    is_still_there = noted.root != video.root and os.path.isfile(_file(noted))  # noqa: PTH113
+    is_still_there = noted.root != video.root and os.path.isfile(noted.file)  # noqa: PTH113
     is_moved = not is_still_there and (noted.size, noted.mtime_ns) == (video.size, video.mtime_ns)
     if is_moved or (noted.size == video.size and noted.sha256 == _hash(video, changes)):
         if part(noted) != part(video):
@@ -173,7 +149,7 @@ def _is_known_name(
 
 
 def _decide(
-    video: FoundVideo,
+    video: VideoFile,
     content: Hashable,
     noted: KnownT | None,
     same: KnownT | None,
@@ -191,21 +167,17 @@ def _decide(
 
 
 def _sort_out_names(
-    found: Iterable[FoundVideo], known: Mapping[str, KnownT], changes: Changes[KnownT]
+    found: Iterable[VideoFile], known: Mapping[str, KnownT], changes: Changes[KnownT]
 ) -> None:
     """Tell renamed from copied, and find what vanished."""
     files = {video.path for video in found}
     missing = {
         noted.path: noted
         for noted in known.values()
-        if noted.path not in files and not os.path.lexists(_file(noted))
+        if noted.path not in files and not os.path.lexists(noted.file)
     }
     copies, changes.copies = changes.copies, []
     for video, noted in copies:
         origin = missing.pop(noted.path, None)
         (changes.renamed if origin else changes.copies).append((video, noted))
     changes.vanished = list(missing.values())
-
-
-def _file(noted: Known) -> str:
-    return os.path.join(noted.root, noted.path)  # noqa: PTH118

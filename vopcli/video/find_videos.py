@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from vopcli.errors import DataError, FileError
+from vopcli.video.video_file import VideoFile
 
 # fmt: off
 VIDEO_SUFFIXES: Final = (
@@ -31,32 +31,10 @@ _TYPESCRIPT_SUFFIXES: Final = (".mts", ".ts")
 _SYNC_BYTE: Final = 0x47  # an MPEG transport stream begins with it
 
 
-@dataclass(frozen=True)
-class FoundVideo:
-    """A file to be tried as a video.
-
-    Attributes:
-        root: absolute folder that ``path`` is relative to.
-        path: the name the video is known by; bytes that are not UTF-8 stand as `os.fsdecode` gives them.
-        size: bytes of the file.
-        mtime_ns: time of its last change, in nanoseconds since 1970.
-    """
-
-    root: str
-    path: str
-    size: int
-    mtime_ns: int
-
-    @property
-    def file(self) -> str:
-        """Absolute name of the file."""
-        return os.path.join(self.root, self.path)
-
-
 ReportProblem = Callable[[str, str], None]
 
 
-def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[FoundVideo]:
+def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[VideoFile]:
     """Find the videos of ``sources``, sorted by the bytes of their paths.
 
     Folders are walked recursively. Hidden files and folders, and folders of system junk, are left out; below
@@ -72,7 +50,7 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
         FileError: a source does not exist or cannot be read.
         DataError: two files have the same path relative to their sources.
     """
-    videos: dict[str, FoundVideo] = {}
+    videos: dict[str, VideoFile] = {}
     for source in sources:
         for video in _find(source, report_problem):
             other = videos.setdefault(video.path, video)
@@ -84,7 +62,7 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
     return sorted(videos.values(), key=lambda video: os.fsencode(video.path))
 
 
-def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem) -> list[FoundVideo]:
+def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem) -> list[VideoFile]:
     """Return the videos of these paths below ``root``, sorted by their bytes.
 
     Args:
@@ -96,14 +74,14 @@ def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem
     return sorted(found, key=lambda video: os.fsencode(video.path))
 
 
-def _is_same_file(one: FoundVideo, other: FoundVideo) -> bool:
+def _is_same_file(one: VideoFile, other: VideoFile) -> bool:
     try:
         return one.root == other.root or os.path.samefile(one.file, other.file)
     except OSError:  # one has vanished since: it will be reported where it is read
         return True
 
 
-def _find(source: Path, report_problem: ReportProblem) -> Iterator[FoundVideo]:
+def _find(source: Path, report_problem: ReportProblem) -> Iterator[VideoFile]:
     absolute = os.path.abspath(source)
     try:
         mode = os.stat(absolute).st_mode
@@ -132,7 +110,7 @@ def _relative(folder: str, name: str) -> str:
     return absolute.removeprefix(folder.rstrip(os.sep) + os.sep)
 
 
-def _walk(root: str, report_problem: ReportProblem) -> Iterator[FoundVideo]:
+def _walk(root: str, report_problem: ReportProblem) -> Iterator[VideoFile]:
     """Walk real folders before those that links lead to, so that a folder keeps its own name."""
     seen: set[tuple[int, int]] = set()
     real: list[str] = [""]
@@ -183,7 +161,7 @@ def _is_source_text(path: str) -> bool:
     return bool(head) and head[0] != _SYNC_BYTE and not any(byte < 9 for byte in head)
 
 
-def _stat_each(root: str, names: Iterable[str], report_problem: ReportProblem) -> Iterator[FoundVideo]:
+def _stat_each(root: str, names: Iterable[str], report_problem: ReportProblem) -> Iterator[VideoFile]:
     for name in names:
         file = os.path.join(root, name)
         try:
@@ -192,7 +170,7 @@ def _stat_each(root: str, names: Iterable[str], report_problem: ReportProblem) -
             report_problem(file, _reason(error))
             continue
         if stat.S_ISREG(status.st_mode):
-            yield FoundVideo(root, name, status.st_size, status.st_mtime_ns)
+            yield VideoFile(root, name, status.st_size, status.st_mtime_ns)
         else:
             report_problem(
                 file, "is a folder, not a video" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
