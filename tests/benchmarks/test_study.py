@@ -34,7 +34,7 @@ def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: P
     assert names[10:] == [variant.value for variant in Variant][8:]
     trained = {row.name: row.num_trained for row in study.rows}
     assert trained["VoP, text prompts alone"] + trained["VoP, visual prompts alone"] == trained["VoP"] == 8192
-    assert [len(row.scores) for row in study.rows] == [1, *[2] * 14]
+    assert [len(row.scores) for row in study.rows] == [1, *[2] * (len(Variant) + 1)]
     assert json.loads((tmp_path / STUDY / "study.json").read_text())["epochs"] == 1
     assert study.precision == "fp32"
 

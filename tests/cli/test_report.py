@@ -14,6 +14,7 @@ from tests.support.pages import Outline, make_result
 from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.config.choices import Variant
+from vopcli.methods.registry import METHODS
 
 
 @pytest.fixture
@@ -46,10 +47,11 @@ def test_runs_of_several_seeds_are_one_row_beside_the_published_one(folder: Path
     done = vop("report", write(folder / "a.json", *results), "--published", "msrvtt-9k")
     assert done.exit_code == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines()]
+    in_paper = [variant for variant, method in METHODS.items() if method.published_millions is not None]
     assert [row[:2] for row in rows] == [
-        [way, variant.value] for way in ("t2v", "v2t") for variant in Variant
+        [way, variant.value] for way in ("t2v", "v2t") for variant in in_paper
     ]
-    row = rows[list(Variant).index(Variant.VOP)]
+    row = rows[in_paper.index(Variant.VOP)]
     assert row[2:8] == ["122,880", "0.1 M", "2", "test", "37.5 ± 17.7", "39.6"]
     assert "by the authors" in done.stderr
     document = json.loads(vop("report", "a.json", "--published", "msrvtt-9k", "--json").stdout)

@@ -8,7 +8,6 @@ import torch
 from tests.support.training import job_of, model_of
 from vopcli.config.choices import Variant
 from vopcli.config.schema import TrainingConfig
-from vopcli.methods.registry import LEARNING_RATES
 from vopcli.progress import SilentProgress
 from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import train
@@ -43,10 +42,6 @@ def test_vectors_and_scalars_are_not_decayed() -> None:
         assert decays[id(parameter)] == (0.2 if parameter.ndim > 1 else 0.0), name
     assert optimizer.defaults["betas"] == (0.9, 0.999)
     assert optimizer.defaults["eps"] == 1e-6
-
-
-def test_every_variant_that_trains_has_a_rate() -> None:
-    assert set(LEARNING_RATES) == set(Variant) - {Variant.ZERO_SHOT}
 
 
 def test_the_loop_steps_through_the_schedule(training_store: object, tmp_path: object) -> None:

@@ -20,6 +20,7 @@ def test_every_name_has_a_digest_and_its_published_size() -> None:
         shapes = ClipShape(*sizes, activation=Activation.QUICK_GELU).tensor_shapes()
         num_bytes = sum(math.prod(shape) * (2 if HALF.match(name) else 4) for name, shape in shapes.items())
         assert entry.num_bytes == num_bytes
+        assert catalog.openai_shape(entry).tensor_shapes() == shapes
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256)
 
 

@@ -1,4 +1,4 @@
-"""``vop methods``: the thirteen variants, and how many parameters each trains."""
+"""``vop methods``: the tuning methods and their parameter counts."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ def methods(
     num_frames: Annotated[int, typer.Option(min=1, help="Frames of a video.")] = 12,
     as_json: options.Json = False,
 ) -> None:
-    """List the thirteen variants, what each trains, and how many parameters that is.
+    """List the tuning methods, what each trains, and how many parameters that is.
 
     The last column is the figure that the paper prints for ViT-B/32 and 12 frames. It leaves some tensors out
     of the count; for C+F it differs from what the described design gives.

@@ -13,9 +13,7 @@ import torch
 from vopcli.config.choices import Precision
 from vopcli.errors import UsageError
 
-_BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}
-
-
+BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}
 DTYPES: Final = {
     Precision.FP32: torch.float32,
     Precision.BF16: torch.bfloat16,
@@ -34,7 +32,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in _BATCH_FRAMES or (number and (kind != "cuda" or not number.isdecimal())):
+    if kind not in BATCH_FRAMES or (number and (kind != "cuda" or not number.isdecimal())):
         raise UsageError(f"unknown device {name!r}", hint="known are auto, cpu, cuda, cuda:N and mps")
     num_there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
     if int(number or 0) >= num_there:

@@ -22,7 +22,7 @@ class Precision(str, Enum):
 
 
 class Variant(str, Enum):
-    """The thirteen tuning methods of the paper's comparison, in its order."""
+    """The tuning methods, the paper's in its order; each has a record in `vopcli.methods.registry`."""
 
     ZERO_SHOT = "zero-shot"
     FULL = "full"
@@ -75,7 +75,7 @@ class Resize(str, Enum):
 
 
 class DatasetName(str, Enum):
-    """The public benchmarks whose annotation files can be read."""
+    """The public benchmarks; each has a record in `vopcli.datasets.benchmarks.registry`."""
 
     MSRVTT_9K = "msrvtt-9k"
     MSRVTT_7K = "msrvtt-7k"

@@ -1,4 +1,4 @@
-"""What the paper reports (VoP, section 4), to stand beside one's own figures; standard library only.
+"""Results that the paper reports (VoP, section 4), to compare one's own with.
 
 All of it is by the authors, with CLIP ViT-B/32 and 12 frames a video; nothing of it was measured here.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.methods.registry import USED_SETTINGS
+from vopcli.methods.registry import METHODS
 
 Figures = Mapping[str, Mapping[str, float]]  # by direction, then as in the JSON of `vop eval`
 
@@ -72,8 +72,7 @@ ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
 def published_figures(dataset: DatasetName, tuning: TuningConfig) -> Figures | None:
     """Return what the paper reports for these settings of a method, on the test split; None: nothing."""
     default, variant = TuningConfig(), tuning.variant
-    used = USED_SETTINGS.get(variant, frozenset())
-    changed = {name for name in used if getattr(tuning, name) != getattr(default, name)}
+    changed = {name for name in METHODS[variant].settings if getattr(tuning, name) != getattr(default, name)}
     if not changed:
         return RESULTS.get((dataset, variant))
     recall = None

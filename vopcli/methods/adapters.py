@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vopcli.clip.model import Clip
 from vopcli.clip.transformer import Transformer
+from vopcli.config.schema import TuningConfig
 
 
-class Adapter(nn.Module):
+class Bottleneck(nn.Module):
     """s * Up(ReLU(Down(x))), with biases."""
 
     def __init__(self, *, width: int, hidden: int, scale: float) -> None:
@@ -33,19 +35,44 @@ class Adapter(nn.Module):
         return (added * self.scale).to(tokens.dtype)
 
 
+def build_beside_attention(tuning: TuningConfig, clip: Clip, num_frames: int) -> dict[str, nn.Module]:
+    """Attach adapters beside the attention of every layer of both towers."""
+    return _attach_to_towers(tuning, clip, "attn")
+
+
+def build_beside_feed_forward(tuning: TuningConfig, clip: Clip, num_frames: int) -> dict[str, nn.Module]:
+    """Attach adapters beside the feed-forward network of every layer of both towers."""
+    return _attach_to_towers(tuning, clip, "mlp")
+
+
+def _attach_to_towers(tuning: TuningConfig, clip: Clip, sublayer: str) -> dict[str, nn.Module]:
+    towers = {
+        "text_adapters": (clip.transformer, clip.shape.text_width),
+        "vision_adapters": (clip.visual.transformer, clip.shape.vision_width),
+    }
+    hidden, scale = tuning.adapter_width, tuning.adapter_scale
+    return {
+        name: attach_adapters(tower, sublayer, width=width, hidden=hidden, scale=scale)
+        for name, (tower, width) in towers.items()
+    }
+
+
 def attach_adapters(
     transformer: Transformer, sublayer: str, *, width: int, hidden: int, scale: float
 ) -> nn.ModuleList:
-    """Put an adapter beside ``sublayer`` ("attn" or "mlp") of every layer; return them in the layers' order.
+    """Attach an adapter beside ``sublayer`` ("attn" or "mlp") of every layer; return them in layer order.
 
-    The sublayer's input is LN(x) and its output is added to x: adding to that output is all it takes.
+    The input of a sublayer is LN(x) and its output is added to x, so a forward hook that adds to this output
+    implements the formula above.
     """
     adapters = nn.ModuleList()
     for block in transformer.resblocks:
-        adapter = Adapter(width=width, hidden=hidden, scale=scale)
+        adapter = Bottleneck(width=width, hidden=hidden, scale=scale)
 
-        def add(_: nn.Module, given: tuple[Any, ...], output: Tensor, adapter: nn.Module = adapter) -> Tensor:
-            read = given[0][:, : output.shape[1]].contiguous()  # the last layer may skip tokens
+        def add(
+            _: nn.Module, inputs: tuple[Any, ...], output: Tensor, adapter: nn.Module = adapter
+        ) -> Tensor:
+            read = inputs[0][:, : output.shape[1]].contiguous()  # the last layer may skip tokens
             return output + adapter(read)
 
         getattr(block, sublayer).register_forward_hook(add)

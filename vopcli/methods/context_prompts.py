@@ -1,7 +1,7 @@
-"""Context-specific video prompts: generated from what the frames show (VoP, section 3.3, "C").
+"""Context-specific video prompts, generated from the frames themselves (VoP, section 3.3, "C").
 
-The class tokens that enter a layer, one a frame, are read as a sequence; what the reader says of each frame
-becomes that frame's prompts. Reader and generator are shared by all layers.
+A reader takes the class tokens that enter a layer, one for each frame, as a sequence. A linear generator maps
+its output for a frame to the prompts of that frame. All layers share one reader and one generator.
 
 Axes: B videos, F frames, D vision width, P prompts.
 """
@@ -14,11 +14,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from vopcli.clip.model import Clip
 from vopcli.config.choices import ContextModule
+from vopcli.config.schema import TuningConfig
+from vopcli.methods.prompts import build_prompts, generic_source
 
 _TRANSFORMER_LAYERS = 4  # as in the paper's ablation
 _HEAD_WIDTH = 64  # as in CLIP
-_LONGEST_WAVE = 10_000.0  # in places, of the sines that tell them apart
+_LONGEST_WAVE = 10_000.0  # in frames, of the sinusoidal position embeddings
 
 
 class Recurrent(nn.Module):
@@ -38,15 +41,15 @@ class Recurrent(nn.Module):
 
 
 def _cpu_lstm_supports(dtype: torch.dtype) -> bool:
-    """Whether oneDNN has an LSTM in ``dtype`` for this CPU: never in float16, in bfloat16 with AVX-512."""
+    """Whether oneDNN has an LSTM in ``dtype`` for this CPU: float32, and bfloat16 with AVX-512."""
     has_avx512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
     return dtype == torch.float32 or (dtype == torch.bfloat16 and has_avx512)
 
 
 class Attentive(nn.Module):
-    """A small transformer over the frames, whose places are added as sines, since attention knows no order.
+    """A small transformer over the frames, with sinusoidal position embeddings, which are not trained.
 
-    The paper does not say how its own tells them apart: this is ours, and trains nothing.
+    The paper does not describe the position embeddings of its transformer.
     """
 
     def __init__(self, width: int) -> None:
@@ -59,12 +62,12 @@ class Attentive(nn.Module):
 
     def forward(self, cls_tokens: Tensor) -> Tensor:
         """Map (B, F, D) to (B, F, out_width)."""
-        return self.encoder(cls_tokens + place_sines(*cls_tokens.shape[1:]).to(cls_tokens))
+        return self.encoder(cls_tokens + position_sines(*cls_tokens.shape[1:]).to(cls_tokens))
 
 
-def place_sines(length: int, width: int) -> Tensor:
-    """Return the sines and cosines of places (Vaswani et al., section 3.5): (length, width) float32."""
-    rates = _LONGEST_WAVE ** (-torch.arange(0, width, 2) / width)  # (width / 2,) radians a place
+def position_sines(length: int, width: int) -> Tensor:
+    """Return sinusoidal position embeddings (Vaswani et al., section 3.5): (length, width) float32."""
+    rates = _LONGEST_WAVE ** (-torch.arange(0, width, 2) / width)  # (width / 2,) radians a frame
     angles = torch.arange(length)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
 
@@ -77,7 +80,7 @@ READERS: dict[ContextModule, Callable[[int], Recurrent | Attentive]] = {
 
 
 class ContextPrompts(nn.Module):
-    """A source of prompts: a reader of the class tokens, and one linear map to the prompts of each frame."""
+    """A PromptSource: a reader of the class tokens, and a linear map to the prompts of each frame."""
 
     def __init__(self, *, kind: ContextModule, prompts: int, width: int) -> None:
         super().__init__()
@@ -88,5 +91,15 @@ class ContextPrompts(nn.Module):
     def forward(self, row: int, cls_tokens: Tensor) -> Tensor:
         """Generate prompts (B, F, P, D) from the class tokens (B, F, D) that enter the layer."""
         batch, frames, width = cls_tokens.shape
-        said = self.reader(cls_tokens.to(self.generate.weight.dtype))  # (B, F, out_width)
-        return self.generate(said).view(batch, frames, self.num_prompts, width).to(cls_tokens.dtype)
+        context = self.reader(cls_tokens.to(self.generate.weight.dtype))  # (B, F, out_width)
+        return self.generate(context).view(batch, frames, self.num_prompts, width).to(cls_tokens.dtype)
+
+
+def build(tuning: TuningConfig, clip: Clip, num_frames: int) -> dict[str, nn.Module]:
+    """Build generic prompts, and ``tuning.specific_length`` prompts generated from each frame's context."""
+    specific = tuning.specific_length
+
+    def source(width: int, num_layers: int) -> ContextPrompts:
+        return ContextPrompts(kind=tuning.context_module, prompts=specific, width=width)
+
+    return build_prompts(tuning, clip, num_frames, [generic_source(tuning.prompt_length - specific), source])

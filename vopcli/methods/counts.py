@@ -1,4 +1,4 @@
-"""The thirteen variants with what they train, counted on a model without weights."""
+"""List the tuning methods with their parameter counts, taken from models without weights."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import torch
 
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import Activation
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import UsageError
 from vopcli.methods.model import VideoTextModel
-from vopcli.methods.registry import DESCRIPTIONS
+from vopcli.methods.registry import METHODS
 from vopcli.progress import SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.weights.catalog import _OPENAI, find
+from vopcli.weights.catalog import find, openai_shape
 from vopcli.weights.reader import read_weights, resolve_weights
 
 
 def list_methods(weights: str, *, num_frames: int) -> list[dict[str, Any]]:
-    """Return name, description and number of trained parameters of each variant.
+    """Return the name, description, and actual and published parameter counts of each variant.
 
     Raises:
-        UsageError: the model has too few layers for the default settings.
+        UsageError: the model has a single layer, too few for F.
         WeightsError: the weights are missing or damaged.
     """
     shape = _shape(weights)
@@ -31,20 +30,32 @@ def list_methods(weights: str, *, num_frames: int) -> list[dict[str, Any]]:
     if not split:
         raise UsageError(f"{weights} has a single layer: F needs two", hint="name another model")
     found = []
-    for variant, (trains, published) in DESCRIPTIONS.items():
+    for variant, method in METHODS.items():
         with torch.device("meta"):  # shapes only
             tuning = TuningConfig(variant=variant, split_layer=split)
             model = VideoTextModel(Clip(shape), tuning, num_frames=num_frames)
         count = sum(item.numel() for item in model.parameters() if item.requires_grad)
         found.append(
-            {"variant": variant.value, "trains": trains, "num_trained": count, "published": published}
+            {
+                "variant": variant.value,
+                "trains": method.trains,
+                "num_trained": count,
+                "published": _format_millions(method.published_millions),
+            }
         )
     return found
 
 
+def _format_millions(millions: float | None) -> str:
+    """Format a count in millions; empty if nothing is published."""
+    if millions is None:
+        return ""
+    return f"{millions} M" if millions else "0"
+
+
 def _shape(weights: str) -> ClipShape:
-    entry = find(weights)
-    if entry and entry.name in _OPENAI:
-        return ClipShape(*_OPENAI[entry.name], activation=Activation.QUICK_GELU)
+    """Return the sizes of a backbone; OpenAI's are known without their files."""
+    if entry := find(weights):
+        return openai_shape(entry)
     path = resolve_weights(weights, cache=cache_folder(), progress=SilentProgress())
     return read_weights(path).shape

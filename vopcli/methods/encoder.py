@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vopcli.clip.device import _BATCH_FRAMES, DTYPES, choose_device, choose_precision
+from vopcli.clip.device import BATCH_FRAMES, DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
@@ -64,7 +64,7 @@ class Model:
         self.fingerprint = fingerprint or weights.fingerprint()
         self.device = device
         self.precision = precision
-        self.batch_size = batch_size or _BATCH_FRAMES.get(device.type, 96)
+        self.batch_size = batch_size or BATCH_FRAMES.get(device.type, 96)
         dtype = DTYPES[precision]
         if adapter is None:
             self.module = VideoTextModel(build_clip(weights, device=device, dtype=dtype)).eval()

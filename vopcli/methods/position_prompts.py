@@ -1,4 +1,4 @@
-"""Position-specific video prompts: each place in the sequence of frames has its own (VoP, section 3.3, "P").
+"""Position-specific video prompts, one set for each position of a frame (VoP, section 3.3, "P").
 
 Axes: B videos, F frames, D vision width, P prompts.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vopcli.clip.model import Clip
+from vopcli.config.schema import TuningConfig
 from vopcli.methods.frame_prompts import PROMPT_STD
+from vopcli.methods.prompts import build_prompts, generic_source
 
 
 class PositionPrompts(nn.Module):
@@ -23,3 +26,13 @@ class PositionPrompts(nn.Module):
     def forward(self, row: int, cls_tokens: Tensor) -> Tensor:
         """Return frame j's prompts from line j of table row ``row``: (B, F, P, D)."""
         return self.table[row].to(cls_tokens.dtype).expand(len(cls_tokens), -1, -1, -1)
+
+
+def build(tuning: TuningConfig, clip: Clip, num_frames: int) -> dict[str, nn.Module]:
+    """Build generic prompts, and ``tuning.specific_length`` prompts for each position of a frame."""
+    specific = tuning.specific_length
+
+    def source(width: int, num_layers: int) -> PositionPrompts:
+        return PositionPrompts(num_layers=num_layers, frames=num_frames, prompts=specific, width=width)
+
+    return build_prompts(tuning, clip, num_frames, [generic_source(tuning.prompt_length - specific), source])

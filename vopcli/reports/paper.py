@@ -9,7 +9,7 @@ from typing import Any, Final
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.evaluation.published import SOURCE, published_figures
-from vopcli.methods.registry import TRAINED_MILLIONS
+from vopcli.methods.registry import METHODS
 from vopcli.reports.groups import Group
 from vopcli.reports.html import Figure
 from vopcli.reports.plots import Chart, Line, Point, line_chart, scatter
@@ -127,7 +127,7 @@ def _row(
     places: Mapping[str, str],
     best: Mapping[str, str],
 ) -> list[Cell]:
-    millions = TRAINED_MILLIONS.get(tuning.variant)
+    millions = METHODS[tuning.variant].published_millions
     trained = Cell(f"{group.first.num_trained:,}" if group else "")
     cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
     cells.append(Cell(str(len(group.members)) if group else ""))
@@ -179,7 +179,7 @@ def _published_points(dataset: DatasetName | None, series: int) -> Iterator[Poin
     for variant in Variant:
         recall = published(dataset, TuningConfig(variant=variant), *_RECALL)
         if recall is not None:
-            count = 1e6 * TRAINED_MILLIONS.get(variant, 0.0)
+            count = 1e6 * (METHODS[variant].published_millions or 0.0)
             yield Point(count, recall, variant.value, series=series)
 
 

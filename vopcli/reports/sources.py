@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.config.choices import DatasetName, Variant
+from vopcli.config.choices import DatasetName
 from vopcli.config.load import build_config, plain
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import ConfigError, DataError, UsageError
 from vopcli.evaluation.results import read_results
 from vopcli.evaluation.runs import Run, is_run, read_run
-from vopcli.methods.registry import USED_SETTINGS
+from vopcli.methods.registry import METHODS
 from vopcli.reports.groups import Measured
 from vopcli.reports.tables import FIGURES, WAY_TITLES
 
@@ -78,7 +78,7 @@ def _from_run(run: Run) -> Measured:
         name=str(run.folder),
         tuning=run.config.tuning,
         settings=settings,
-        seed=None if run.config.tuning.variant is Variant.ZERO_SHOT else summary["seed"],
+        seed=None if METHODS[run.config.tuning.variant].is_idle else summary["seed"],
         num_trained=summary["num_trained"],
         on=f"validation: {selected['on']}{_not_whole(summary['found_ratio'])}",
         is_evaluated=False,
@@ -95,9 +95,9 @@ def _settings(
     tuning: TuningConfig, training: Mapping[str, Any] | None, trained_on: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return what tells runs apart that are no seeds of one another; only a run tells of its training."""
-    used = USED_SETTINGS.get(tuning.variant, frozenset())
-    settings = {name: value for name, value in plain(tuning).items() if name in used}
-    if tuning.variant is Variant.ZERO_SHOT:
+    method = METHODS[tuning.variant]
+    settings = {name: value for name, value in plain(tuning).items() if name in method.settings}
+    if method.is_idle:
         return settings
     known = {item.name for item in fields(TrainingConfig)} - _NOT_SETTINGS
     settings |= {name: value for name, value in (training or {}).items() if name in known}

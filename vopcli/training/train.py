@@ -19,7 +19,7 @@ import yaml
 
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import Precision, Variant
+from vopcli.config.choices import Precision
 from vopcli.config.load import plain
 from vopcli.config.schema import Config
 from vopcli.datasets.records import Report, found_ratio, listing
@@ -32,7 +32,7 @@ from vopcli.files.atomic import make_folder, written_aside
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.methods.build import build_tuned
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
-from vopcli.methods.registry import LEARNING_RATES
+from vopcli.methods.registry import METHODS
 from vopcli.methods.variants import check_sizes
 from vopcli.progress import Progress
 from vopcli.resources import __version__, cache_folder
@@ -115,7 +115,7 @@ class Prepared:
         """The peak learning rate."""
         config = self.request.config
         given = config.training.lr
-        return LEARNING_RATES.get(config.tuning.variant, 0.0) if given is None else given
+        return METHODS[config.tuning.variant].lr if given is None else given
 
     @property
     def reports(self) -> list[Report]:
@@ -364,5 +364,5 @@ def _estimated_bytes(prepared: Prepared, num_trained: int) -> int:
     # a layer keeps about 16 numbers for each token and channel: what its matrices, norms and activation need
     vision = videos * prepared.data.num_frames * frame_tokens * shape.vision_width * 16 * layers
     text = videos * shape.context_length * shape.text_width * 16 * shape.text_layers
-    is_idle = config.tuning.variant is Variant.ZERO_SHOT
+    is_idle = METHODS[config.tuning.variant].is_idle
     return int(held + 12 * num_trained + (0 if is_idle else (vision + text) * bytes_each))

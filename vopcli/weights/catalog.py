@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from vopcli.clip.shape import ClipShape
+from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
 
 BASE_URL: Final = "https://openaipublic.azureedge.net/clip/models"
@@ -46,6 +48,13 @@ ENTRIES: Final = (
         933_362_692,
     ),
 )
+# embed, resolution, patch, vision layers / width / heads, context, vocabulary, text layers / width / heads
+_SIZES: Final = {
+    "ViT-B/32": (512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8),
+    "ViT-B/16": (512, 224, 16, 12, 768, 12, 77, 49408, 12, 512, 8),
+    "ViT-L/14": (768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
+    "ViT-L/14@336px": (768, 336, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
+}
 RESNETS: Final = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
 
 
@@ -69,14 +78,10 @@ def find(name: str) -> CatalogEntry | None:
     return next((entry for entry in ENTRIES if _plain(entry.name) == wanted), None)
 
 
+def openai_shape(entry: CatalogEntry) -> ClipShape:
+    """Return the sizes of one of OpenAI's models, without its file."""
+    return ClipShape(*_SIZES[entry.name], activation=Activation.QUICK_GELU)
+
+
 def _plain(name: str) -> str:
     return name.lower().replace("/", "-").replace("@", "-").removesuffix("px")
-
-
-# embed, resolution, patch, vision layers / width / heads, context, vocabulary, text layers / width / heads
-_OPENAI: Final = {
-    "ViT-B/32": (512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8),
-    "ViT-B/16": (512, 224, 16, 12, 768, 12, 77, 49408, 12, 512, 8),
-    "ViT-L/14": (768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
-    "ViT-L/14@336px": (768, 336, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
-}
