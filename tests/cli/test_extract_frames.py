@@ -195,7 +195,7 @@ def test_candidates_from_vop_yaml_and_the_flag(folder: Path, tmp_path: Path) -> 
     options = ("--workers", "1", "--quiet")
     assert vop("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
     assert vop("extract-frames", folder, "b.h5", *options, "--candidates", "1", cwd=tmp_path)[0] == 0
-    recipes = [FrameStore.open(tmp_path / name).recipe.sampling for name in ("a.h5", "b.h5")]
+    recipes = [str(FrameStore.open(tmp_path / name).recipe.sampling) for name in ("a.h5", "b.h5")]
     assert recipes == ["xpool:3x3", "xpool:3"]
     code, _, err = vop("extract-frames", folder, "c.h5", *options, "--candidates", "4", cwd=tmp_path)
     assert (code, err.splitlines()[0]) == (

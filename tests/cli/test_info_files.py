@@ -17,6 +17,7 @@ from vopcli.frames.rows import FRAME_FORMAT, Row, Status
 from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import SilentProgress
 from vopcli.resources import packaged_file
+from vopcli.video.sampling import parse_sampling
 
 
 def test_a_frame_store(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_a_frame_store(tmp_path: Path) -> None:
 
 def test_an_unfinished_store_is_no_damage(tmp_path: Path) -> None:
     store = tmp_path / "out.h5"
-    create_store(store, Recipe("uniform:2", 16))
+    create_store(store, Recipe(parse_sampling("uniform:2"), 16))
     with FrameStoreWriter(store) as writer:
         rows = [Row("/", name, 1, 1, status=Status.PENDING) for name in ("a", "b")]
         writer.lay_out(rows, [2, 2])

@@ -29,7 +29,7 @@ from vopcli.index.check import describe, verify
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.sampling import Sampling, TimeWindow, parse_sampling
 
 SIZE = tiny_clip().image_resolution
 SHORT = "short ü.mp4"  # of 2 frames, where the others have 30
@@ -54,7 +54,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "frames.h5"
     extract(
-        ExtractRequest([videos], path, sampling="uniform", num_frames=4, size=SIZE, workers=1),
+        ExtractRequest([videos], path, sampling=Sampling("uniform", 4), size=SIZE, workers=1),
         SilentProgress(),
     )
     return path
@@ -72,7 +72,7 @@ def request_for(source: Path, index: Path, weights: Path) -> EncodeRequest:
         weights=str(weights),
         device="cpu",
         precision=Precision.FP32,
-        sampling=None if source.suffix == ".h5" else "uniform:4",
+        sampling=None if source.suffix == ".h5" else Sampling("uniform", 4),
         workers=1,
     )
 
@@ -115,7 +115,7 @@ def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: 
 def test_encoding_takes_the_middle_candidates(videos: Path, weights: Path, tmp_path: Path) -> None:
     plain = request_for(videos, tmp_path / "plain.h5", weights)
     run(plain)
-    run(replace(plain, index=tmp_path / "many.h5", sampling="uniform:4x3"))
+    run(replace(plain, index=tmp_path / "many.h5", sampling=Sampling("uniform", 4, candidates=3)))
     assert contents(tmp_path / "many.h5") == contents(tmp_path / "plain.h5")
     assert VideoIndex(tmp_path / "many.h5").meta.recipe["sampling"] == "uniform:4"
 
@@ -124,7 +124,7 @@ def test_another_window_of_the_same_file_is_encoded_again(
     videos: Path, weights: Path, tmp_path: Path
 ) -> None:
     path, index = tmp_path / "frames.h5", tmp_path / "i.h5"
-    plain = ExtractRequest([videos / "a.mp4"], path, num_frames=4, size=SIZE, workers=0)
+    plain = ExtractRequest([videos / "a.mp4"], path, sampling=Sampling("uniform", 4), size=SIZE, workers=0)
     embeddings = []
     for windows in ({"a.mp4": TimeWindow(0.0, 0.4)}, {"a.mp4": TimeWindow(0.8, 1.2)}, {}):
         extract(replace(plain, windows=windows), SilentProgress())
@@ -195,7 +195,7 @@ def test_prune_drops_what_vanished(videos: Path, weights: Path, tmp_path: Path) 
 def test_rates_give_videos_numbers_of_frames_of_their_own(
     videos: Path, weights: Path, tmp_path: Path
 ) -> None:
-    request = replace(request_for(videos, tmp_path / "i.h5", weights), sampling="fps:5")
+    request = replace(request_for(videos, tmp_path / "i.h5", weights), sampling=parse_sampling("fps:5"))
     run(request)
     index = VideoIndex(request.index)
     counts = {video.path: video.num_frames for video in index.videos()}
@@ -206,9 +206,9 @@ def test_rates_give_videos_numbers_of_frames_of_their_own(
     # the index remembers its rule, and refuses another
     assert run(replace(request, sampling=None)).num_unchanged == 3
     with pytest.raises(DataError, match="fps:5, not by uniform:4") as raised:
-        run(replace(request, sampling="uniform:4"))
+        run(replace(request, sampling=Sampling("uniform", 4)))
     assert "--overwrite" in raised.value.hint
-    assert run(replace(request, sampling="uniform:4", overwrite=True)).num_new == 3
+    assert run(replace(request, sampling=Sampling("uniform", 4), overwrite=True)).num_new == 3
 
 
 def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path, tmp_path: Path) -> None:
@@ -216,7 +216,8 @@ def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path,
     (folder / "text.mp4").write_text("no video")
     (folder / "empty.mp4").write_bytes(b"")
     for sampling in ("uniform:4", "fps:5"):
-        request = replace(request_for(folder, tmp_path / f"{sampling[:3]}.h5", weights), sampling=sampling)
+        request = request_for(folder, tmp_path / f"{sampling[:3]}.h5", weights)
+        request = replace(request, sampling=parse_sampling(sampling))
         summary = run(request)
         assert sorted(path for path, _ in summary.failures) == ["empty.mp4", "text.mp4"]
         assert all(reason and str(folder) not in reason for _, reason in summary.failures)

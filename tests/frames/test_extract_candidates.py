@@ -46,7 +46,7 @@ def test_who_reads_as_ever_reads_what_a_store_without_candidates_holds(
     run(folder, store, sampling=rule, candidates=candidates, windows=WINDOWS, codec=codec)
     run(folder, tmp_path / "plain.h5", sampling=rule, windows=WINDOWS, codec=codec)
     many, plain = FrameStore.open(store), FrameStore.open(tmp_path / "plain.h5")
-    assert (many.recipe.sampling, many.recipe.candidates) == (f"{rule}x{candidates}", candidates)
+    assert (str(many.recipe.sampling), many.recipe.candidates) == (f"{rule}x{candidates}", candidates)
     assert many.recipe.middle == plain.recipe
     assert contents(store) == contents(tmp_path / "plain.h5")
     for one, other in zip(many.videos, plain.videos, strict=True):

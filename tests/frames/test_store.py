@@ -20,11 +20,12 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status, cut_text
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
+from vopcli.video.sampling import parse_sampling
 from vopcli.video.video_file import VideoFile, relocate
 
 SIZE, FRAMES = 32, 5
-RAW = Recipe("uniform:5", SIZE)
-JPEG = Recipe("uniform:5", SIZE, codec="jpeg")
+RAW = Recipe(parse_sampling("uniform:5"), SIZE)
+JPEG = Recipe(parse_sampling("uniform:5"), SIZE, codec="jpeg")
 
 
 def frames_of(number: int, count: int = FRAMES) -> np.ndarray:
@@ -176,7 +177,7 @@ def test_a_reader_may_be_pickled_and_used_after_a_fork(tmp_path: Path) -> None:
 def test_videos_of_several_lengths(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
     counts = {1: 2, 2: 9, 3: 4}
-    with create(path, Recipe("fps:1", SIZE)) as writer:
+    with create(path, Recipe(parse_sampling("fps:1"), SIZE)) as writer:
         writer.lay_out([row_of(number) for number in counts], list(counts.values()))
         for place, (number, count) in enumerate(counts.items()):
             put(writer, place, number, count)
@@ -263,7 +264,7 @@ def test_room_of_failed_videos_is_used_too_but_never_that_of_stored_ones(tmp_pat
 
 def test_odd_lengths_that_do_not_fit_the_rest_of_a_segment_get_another(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    with create(path, Recipe("fps:1", SIZE)) as writer:
+    with create(path, Recipe(parse_sampling("fps:1"), SIZE)) as writer:
         writer.lay_out([row_of(1), row_of(2), row_of(3)], [4, 3, 3])
         assert writer.num_free == [10]
         put(writer, 1, 2, 3)
@@ -505,6 +506,7 @@ def test_a_reader_that_opened_before_reads_on_while_a_writer_adds(tmp_path: Path
 
 def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    create_segment_file(path, FRAME_FORMAT, Recipe("now and then", SIZE).to_attributes())
+    attributes = {"recipe": RAW.as_json() | {"sampling": "now and then"}}
+    create_segment_file(path, FRAME_FORMAT, attributes)
     with pytest.raises(DataError, match="does not say how its frames were made"):
         FrameStore.open(path)

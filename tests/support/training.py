@@ -24,6 +24,7 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.loop import Job
+from vopcli.video.sampling import Sampling
 from vopcli.weights.reader import Weights, write_safetensors
 
 FRAMES, SIDE, VIDEOS = 3, 16, 10
@@ -77,9 +78,8 @@ def make_store(folder: Path, *, candidates: int = 1) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_video(target, draw_video(film))
     store = folder / "out.h5"
-    request = ExtractRequest(
-        [folder / "videos"], store, num_frames=FRAMES, candidates=candidates, size=SIDE, workers=1
-    )
+    sampling = Sampling("uniform", FRAMES, candidates=candidates)
+    request = ExtractRequest([folder / "videos"], store, sampling=sampling, size=SIDE, workers=1)
     extract(request, SilentProgress())
     return store
 

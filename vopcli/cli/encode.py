@@ -66,15 +66,12 @@ def encode(
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest
+    from vopcli.video.sampling import asked_sampling
 
     if weights is None:
         from vopcli.config.load import load_config
 
         weights = load_config().backbone.weights
-    if num_frames is not None:
-        from vopcli.video.sampling import parse_sampling
-
-        sampling = str(parse_sampling(sampling or "uniform", num_frames))
     request = EncodeRequest(
         sources,
         index,
@@ -83,7 +80,7 @@ def encode(
         device=device,
         precision=precision,
         batch_size=batch_size,
-        sampling=sampling,
+        sampling=asked_sampling(sampling, num_frames),
         workers=workers,
         prune=prune,
         overwrite=overwrite,

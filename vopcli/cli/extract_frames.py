@@ -87,6 +87,7 @@ def extract_frames(
     from vopcli.datasets.benchmark import on_benchmark
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
+    from vopcli.video.sampling import asked_sampling
 
     *sources, store = paths
     given = {"data": {"dataset": dataset, "root": root}}
@@ -99,9 +100,11 @@ def extract_frames(
     request = ExtractRequest(
         sources,
         store,
-        sampling=sampling or settings.sampling,
-        num_frames=num_frames or settings.num_frames,
-        candidates=candidates or settings.candidates,
+        sampling=asked_sampling(
+            sampling or settings.sampling,
+            num_frames or settings.num_frames,
+            candidates or settings.candidates,
+        ),
         size=size or settings.size,
         resize=resize or settings.resize,
         codec=codec.value if codec else None,

@@ -19,7 +19,7 @@ from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
-from vopcli.video.sampling import WHOLE, parse_sampling
+from vopcli.video.sampling import WHOLE, asked_sampling
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
         "size": data.size or held.size,
         "resize": (data.resize or held.resize).value,
     }
-    if data.sampling or data.num_frames or data.candidates:
-        sampling = parse_sampling(data.sampling or "uniform", data.num_frames, data.candidates)
+    sampling = asked_sampling(data.sampling, data.num_frames, data.candidates)
+    if sampling is not None:
         asked["sampling"] = str(sampling)
         if sampling.candidates == 1:
             held = held.middle

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from vopcli.config.load import plain
 from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError
-from vopcli.frames.recipe import other_frames
+from vopcli.frames.recipe import other_frames, recorded_sampling
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter, check_backbone
 from vopcli.progress import Progress
-from vopcli.video.sampling import parse_sampling
 
 _BACKBONE = "clip."
 
@@ -69,7 +68,7 @@ def check_adapter(
     if adapter is None:
         return
     check_backbone(adapter, meta.fingerprint, request.weights)
-    num_frames = parse_sampling(str(meta.recipe["sampling"])).num_stored
+    num_frames = recorded_sampling(meta.recipe).num_stored
     if num_frames not in {None, adapter.num_frames}:
         raise DataError(
             f"{request.adapter} was tuned on {adapter.num_frames} frames a video, these have {num_frames}",

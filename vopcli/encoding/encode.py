@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
+from vopcli.frames.recipe import recorded_sampling
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index, rewrite_index
@@ -23,6 +24,7 @@ from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
 from vopcli.search.text_tower import keep_text_tower
+from vopcli.video.sampling import DEFAULT_SAMPLING
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
             hint=f"use --weights {earlier.weights}, another index, or --overwrite",
         )
     adapter = None if request.adapter is None else read_any_adapter(request.adapter)
-    sampling = str(adapter.recipe.get("sampling")) if adapter else None
-    source = _open_source(request, earlier, weights.shape.image_resolution, sampling)
+    recipe = earlier.recipe if earlier else adapter.recipe if adapter else None
+    source = _open_source(request, recipe, weights.shape.image_resolution)
     _check_recipe(request, source, earlier)
     meta = IndexMeta(
         _lasting_name(request.weights),
@@ -193,17 +195,19 @@ def _read_earlier(request: EncodeRequest) -> IndexMeta | None:
     raise UsageError(f"{path} is not an index, and is left as it is", hint="name another file, or remove it")
 
 
-def _open_source(
-    request: EncodeRequest, earlier: IndexMeta | None, size: int, tuned_on: str | None
-) -> Source:
+def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> Source:
+    """Open a frame store or find videos, which are sampled as ``recipe`` says unless the request does.
+
+    Raises:
+        UsageError: the sources or options contradict each other.
+    """
     stores = [source for source in request.sources if is_hdf5(source)]
     if not request.sources:
         raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
     if not stores:
         from vopcli.resources import usable_cores
 
-        held = str(earlier.recipe.get("sampling")) if earlier else tuned_on
-        sampling = request.sampling or held
+        sampling = request.sampling or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
         workers = request.workers or usable_cores()
         return VideoSource(request.sources, sampling=sampling, size=size, workers=workers)
     if len(request.sources) > 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
+from vopcli.video.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class EncodeRequest:
     device: str = "auto"
     precision: Precision = Precision.AUTO
     batch_size: int | None = None
-    sampling: str | None = None
+    sampling: Sampling | None = None
     workers: int | None = None
     prune: bool = False
     overwrite: bool = False

@@ -21,10 +21,9 @@ from vopcli.progress import Progress
 from vopcli.video.diff import Changes, compare, hash_file
 from vopcli.video.find_videos import find_videos
 from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
-from vopcli.video.sampling import parse_sampling
+from vopcli.video.sampling import Sampling
 from vopcli.video.video_file import VideoFile
 
-_DEFAULT_SAMPLING: Final = "uniform"
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _HDF5_PLACES: Final = (0, *(512 << power for power in range(12)))  # where the format lets it stand
 
@@ -76,6 +75,7 @@ class Plan:
 class Source(Protocol):
     """Where frames come from."""
 
+    sampling: Sampling
     recipe: dict[str, Any]
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
@@ -101,7 +101,8 @@ class StoreSource:
                 f"{path} has frames of {recipe.size} px, the model takes {size} px",
                 hint=f"extract them with `vop extract-frames --size {size}`, or choose other --weights",
             )
-        self.recipe = {"sampling": recipe.sampling, "size": recipe.size, "resize": recipe.resize.value}
+        self.sampling = recipe.sampling
+        self.recipe = _recipe_json(self.sampling, size, recipe.resize)
         self._to_encode: list[StoredVideo] = []
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
@@ -139,14 +140,13 @@ class StoreSource:
 class VideoSource:
     """Video files, decoded on the way."""
 
-    def __init__(self, sources: Sequence[Path], *, sampling: str | None, size: int, workers: int) -> None:
+    def __init__(self, sources: Sequence[Path], *, sampling: Sampling, size: int, workers: int) -> None:
         """Find the videos.
 
         Raises:
-            UsageError: the sampling makes no sense.
             DataError: a source does not exist, or there is no video.
         """
-        self._sampling = parse_sampling(sampling or _DEFAULT_SAMPLING).middle
+        self.sampling = sampling.middle
         self._unreadable: list[tuple[str, str]] = []
         self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
         if not self._found:
@@ -156,7 +156,7 @@ class VideoSource:
                 hint="`vop extract-frames --help` says what counts as a video",
             )
         self._size, self._workers = size, workers
-        self.recipe = {"sampling": str(self._sampling), "size": size, "resize": Resize.BICUBIC.value}
+        self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC)
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
         """Compare by size and time, then by content; count frames where the sampling asks for it.
@@ -185,7 +185,7 @@ class VideoSource:
         """Decode in worker processes, in no particular order, and hash what no one has hashed yet."""
         jobs = (DecodeJob(slot, video.file) for slot, video in enumerate(plan.to_encode))
         with ThreadPoolExecutor(1) as hashing:
-            for job, sampled in decode_videos(jobs, self._sampling, size=self._size, workers=self._workers):
+            for job, sampled in decode_videos(jobs, self.sampling, size=self._size, workers=self._workers):
                 if isinstance(sampled, VideoError):
                     yield job.key, _reason(sampled, job.path)
                     continue
@@ -200,7 +200,7 @@ class VideoSource:
                 )
 
     def _count_frames(self, wanted: Sequence[VideoFile], plan: Plan, progress: Progress) -> dict[int, int]:
-        sampling = self._sampling
+        sampling = self.sampling
         if sampling.num_stored is not None:
             return dict.fromkeys(range(len(wanted)), sampling.num_stored)
         counts = {}
@@ -214,6 +214,10 @@ class VideoSource:
                     counts[job.key] = count
                     task.advance()
         return counts
+
+
+def _recipe_json(sampling: Sampling, size: int, resize: Resize) -> dict[str, Any]:
+    return {"sampling": str(sampling), "size": size, "resize": resize.value}
 
 
 def is_hdf5(path: Path) -> bool:

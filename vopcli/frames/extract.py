@@ -21,7 +21,6 @@ from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
 from vopcli.video.diff import hash_file
 from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import SampledFrames
 from vopcli.video.video_file import relocate
 
@@ -215,7 +214,7 @@ class _Run:
         jobs = (DecodeJob(number, row.file, row.window) for number, row in enumerate(rows))
         results: Any = decode_videos(
             jobs,
-            parse_sampling(self.plan.recipe.sampling),
+            self.plan.recipe.sampling,
             size=self.plan.recipe.size,
             resize=self.plan.recipe.resize,
             workers=self.workers,

@@ -20,7 +20,7 @@ from vopcli.frames.recipe import CODECS, Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
-from vopcli.video.sampling import parse_sampling
+from vopcli.video.sampling import DEFAULT_SAMPLING
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 
@@ -121,7 +121,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     """
     asked = asked_recipe(request)
     differences = []
-    if (request.sampling or request.num_frames or request.candidates) and asked.sampling != found.sampling:
+    if request.sampling and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")
     if request.size and asked.size != found.size:
         differences.append(f"frames of {found.size} x {found.size} pixels, not {asked.size} x {asked.size}")
@@ -142,12 +142,12 @@ def asked_recipe(request: ExtractRequest) -> Recipe:
     Raises:
         UsageError: an option makes no sense.
     """
-    sampling = parse_sampling(request.sampling or "uniform", request.num_frames, request.candidates)
+    sampling = request.sampling or DEFAULT_SAMPLING
     codec = request.codec or CODECS[0]
     if codec not in CODECS:
         raise UsageError(f"unknown codec {codec!r}", hint=f"choose one of {', '.join(CODECS)}")
     resize = request.resize or Resize.BICUBIC
-    return Recipe(str(sampling), request.size or DEFAULT_SIZE_PX, resize=resize, codec=codec)
+    return Recipe(sampling, request.size or DEFAULT_SIZE_PX, resize=resize, codec=codec)
 
 
 def _check_may_be_replaced(path: Path) -> None:

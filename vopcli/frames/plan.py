@@ -17,7 +17,7 @@ from vopcli.resources import usable_cores
 from vopcli.video.diff import Changes, compare
 from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
 from vopcli.video.pool import DecodeJob, scan_videos
-from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, parse_sampling
+from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
 from vopcli.video.video_file import VideoFile, relocate
 
 
@@ -29,9 +29,7 @@ class ExtractRequest:
         sources: folders, videos, and lists of videos.
         store: the frame store to make or extend.
         names: the videos to take, relative to the only source; None takes all below the sources.
-        sampling: which frames to take, as `parse_sampling` reads it; None takes the store's own rule.
-        num_frames: frames of a video; None as ``sampling`` says.
-        candidates: frames kept of each segment, for training to draw from; None as ``sampling`` says.
+        sampling: which frames to take; None takes the store's own rule.
         size: side of the square frames in pixels; None takes the store's own.
         resize: how they are brought to it; None takes the store's own.
         codec: "raw" or "jpeg"; None takes the store's own.
@@ -46,9 +44,7 @@ class ExtractRequest:
     sources: Sequence[Path]
     store: Path
     names: Sequence[str] | None = None
-    sampling: str | None = None
-    num_frames: int | None = None
-    candidates: int | None = None
+    sampling: Sampling | None = None
     size: int | None = None
     resize: Resize | None = None
     codec: str | None = None
@@ -174,7 +170,7 @@ def make_plan(
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
     changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]
     wanted = sorted(changes.new + changes.changed, key=lambda video: os.fsencode(video.path))
-    sampling = parse_sampling(recipe.sampling)
+    sampling = recipe.sampling
     if sampling.num_stored is not None:
         plan.to_decode = [(video, sampling.num_stored) for video in wanted]
     else:

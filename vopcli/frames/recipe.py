@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 from vopcli.config.choices import Resize
 from vopcli.errors import DataError, UsageError
-from vopcli.video.sampling import parse_sampling
+from vopcli.video.sampling import Sampling, parse_sampling
 
 CODECS: Final = ("raw", "jpeg")
 
@@ -21,13 +20,13 @@ class Recipe:
     """How the frames of a store were made: the same for all of them.
 
     Attributes:
-        sampling: which frames were taken, as `vopcli.video.sampling` writes it.
+        sampling: which frames were taken.
         size: side of the square frames in pixels.
         resize: how their short side was brought to that size, before the middle was cut out.
         codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.
     """
 
-    sampling: str
+    sampling: Sampling
     size: int
     resize: Resize = Resize.BICUBIC
     codec: str = "raw"
@@ -42,26 +41,25 @@ class Recipe:
         said = attributes.get("recipe")
         if isinstance(said, dict) and set(said) == {item.name for item in fields(cls)}:
             with contextlib.suppress(UsageError, ValueError):
-                recipe = cls(**said | {"resize": Resize(said["resize"])})
-                is_sound = isinstance(recipe.sampling, str) and recipe.codec in CODECS
-                if is_sound and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
-                    parse_sampling(recipe.sampling)
+                parts = {"sampling": recorded_sampling(said), "resize": Resize(said["resize"])}
+                recipe = cls(**said | parts)
+                if recipe.codec in CODECS and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
                     return recipe
         raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
 
-    @functools.cached_property
+    @property
     def candidates(self) -> int:
         """Frames kept of each segment, C."""
-        return parse_sampling(self.sampling).candidates
+        return self.sampling.candidates
 
     @property
     def middle(self) -> Recipe:
         """The recipe of the middle candidates alone, which all but training reads."""
-        return replace(self, sampling=str(parse_sampling(self.sampling).middle))
+        return replace(self, sampling=self.sampling.middle)
 
     def as_json(self) -> dict[str, Any]:
         """Return its parts as values that JSON knows."""
-        return asdict(self) | {"resize": self.resize.value}
+        return asdict(self) | {"sampling": str(self.sampling), "resize": self.resize.value}
 
     def to_attributes(self) -> dict[str, Any]:
         """Return the attributes of a store made to this recipe."""
@@ -71,6 +69,15 @@ class Recipe:
         size = f"{self.size} x {self.size} pixels"
         how = "" if self.resize is Resize.BICUBIC else f" ({self.resize.value})"
         return f"sampling {self.sampling}, {size}{how}, {self.codec}"
+
+
+def recorded_sampling(recipe: Mapping[str, Any]) -> Sampling:
+    """Parse the sampling of a recipe as JSON, such as an adapter file or an index holds.
+
+    Raises:
+        UsageError: it names none, or an unknown one.
+    """
+    return parse_sampling(str(recipe.get("sampling")))
 
 
 def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
@@ -86,12 +93,12 @@ def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[
     return [
         f"{name} {given.get(name)}, not {tuned_on[name]}"
         for name in ("sampling", "size", "resize")
-        if name in tuned_on and _plainest(given.get(name)) != _plainest(tuned_on[name])
+        if name in tuned_on and _comparable(given, name) != _comparable(tuned_on, name)
     ]
 
 
-def _plainest(value: Any) -> Any:
-    """Return a sampling in its plainest form, and all else as it is."""
+def _comparable(recipe: Mapping[str, Any], name: str) -> Any:
+    """Return a value of a recipe, a sampling in its plainest form."""
     with contextlib.suppress(UsageError):
-        return str(parse_sampling(value).plain) if isinstance(value, str) else value
-    return value
+        return recorded_sampling(recipe).plain if name == "sampling" else recipe.get(name)
+    return recipe.get(name)

@@ -337,7 +337,7 @@ def _summary(prepared: Prepared, state: RunState) -> dict[str, Any]:
         "selected": {"rule": SELECTION_RULE, "on": prepared.val_source, **state.best},
         "seconds": state.seconds,
         "num_frames": prepared.data.num_frames,
-        "sampling": prepared.data.store.recipe.sampling,
+        "sampling": str(prepared.data.store.recipe.sampling),
         "num_cut_captions": prepared.train.num_cut,
         "backbone": {"weights": config.backbone.weights, "fingerprint": prepared.fingerprint},
         "data": {report.split: report.as_json() for report in prepared.reports},

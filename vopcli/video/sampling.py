@@ -113,6 +113,9 @@ class Sampling:
         return text if self.num_frames is None else f"{text}:max={self.num_frames}"
 
 
+DEFAULT_SAMPLING: Final = Sampling("uniform", FRAMES_PER_VIDEO)
+
+
 def parse_sampling(text: str, num_frames: int | None = None, candidates: int | None = None) -> Sampling:
     """Read a sampling as a user writes it.
 
@@ -149,6 +152,19 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
     if match := _FPS.fullmatch(said):
         return Sampling("fps", _agreed(text, match["cap"], num_frames), _rate(text, match["fps"]))
     raise UsageError(f"unknown sampling {text!r}", hint=f"write {_FORMS}")
+
+
+def asked_sampling(
+    text: str | None, num_frames: int | None = None, candidates: int | None = None
+) -> Sampling | None:
+    """Return the sampling that options or settings ask for, as `parse_sampling`; None if they name none.
+
+    Raises:
+        UsageError: the text cannot be parsed, or it contradicts the numbers.
+    """
+    if not text and num_frames is None and candidates is None:
+        return None
+    return parse_sampling(text or "uniform", num_frames, candidates)
 
 
 def uniform_indices(num_frames: int, num_presentable: int, candidates: int = 1) -> list[int]:
