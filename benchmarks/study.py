@@ -24,7 +24,7 @@ from vopcli.config.load import load_config
 from vopcli.config.schema import Config
 from vopcli.datasets.demo.folder import CAPTIONS, SETTINGS, STORE, STUDY
 from vopcli.datasets.demo.scenes import OPPOSITES
-from vopcli.datasets.splits import Captions, tokenise
+from vopcli.datasets.splits import TokenisedSplit, tokenise_split
 from vopcli.evaluation.embed import Embedded, embed, measure
 from vopcli.files.atomic import written_aside
 from vopcli.progress import Progress, SilentProgress
@@ -160,7 +160,7 @@ def score(prepared: Prepared) -> DemoScore:
     """Measure a model, as it is now, on the demo's test videos."""
     model, data = prepared.model.eval(), prepared.data
     dtype, quiet = DTYPES[prepared.precision], SilentProgress()
-    captions = tokenise(data, data.annotations.split(TEST), max_tokens=model.max_tokens)
+    captions = tokenise_split(data, data.annotations.split(TEST), max_tokens=model.max_tokens)
     embedded = embed(model, data.store, captions, dtype, progress=quiet)
     opposite = tuple(_opposite(text) for text in captions.texts)
     tokens, _ = Tokenizer().tokenize(opposite, max_tokens=model.max_tokens)
@@ -172,7 +172,7 @@ def score(prepared: Prepared) -> DemoScore:
     )
 
 
-def _direction(captions: Captions, own: Embedded, against: Embedded) -> dict[str, float]:
+def _direction(captions: TokenisedSplit, own: Embedded, against: Embedded) -> dict[str, float]:
     videos = own.video[captions.owner]  # (Q, E)
     is_right = (videos * own.text).sum(axis=1) > (videos * against.text).sum(axis=1)
     changes = np.array([text.rsplit(" ", 1)[-1] for text in captions.texts])

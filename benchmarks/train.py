@@ -35,7 +35,7 @@ from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.store import FrameStore, Recipe
 from vopcli.frames.writer import FrameStoreWriter, create_store
-from vopcli.methods.build import hold_frozen
+from vopcli.methods.build import cast_frozen
 from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
@@ -127,7 +127,7 @@ def measure(name: str, store_path: Path, dtype: torch.dtype) -> dict[str, float]
     model = VideoTextModel(
         Clip(openai_shape(BACKBONE)), TuningConfig(variant=Variant(name)), num_frames=FRAMES
     )
-    hold_frozen(model, dtype)
+    cast_frozen(model, dtype)
     samples = Samples(store, store.videos * STEPS, np.tile(captions(), (STEPS, 1)))
     config = TrainingConfig(epochs=1, batch_size=VIDEOS, lr=1e-4)
     clock = Clock()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.support.benchmarks import FPS, Release, write_benchmark
+from tests.support.benchmarks import FPS, WRITERS, Release, write_benchmark
 from tests.support.videos import drawn_number
 from vopcli.cli.app import app
 from vopcli.config.choices import DatasetName
@@ -62,7 +62,7 @@ def last_second(dataset: DatasetName, at: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", DatasetName)
+@pytest.mark.parametrize("dataset", WRITERS)
 def test_from_annotation_files_to_a_table(dataset: DatasetName, folder: Path) -> None:
     release = write_benchmark(dataset, folder / "release")
     preset = ("--preset", dataset.value)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.annotations import pairs
 from vopcli.datasets.captions import CaptionLine, match_captions, read_captions
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError, FileError
@@ -47,7 +48,7 @@ def test_captions_of_a_video_stand_together(tmp_path: Path) -> None:
         ),
         CaptionedVideo("three.mp4", ("rain",), file="three.mp4"),
     )
-    assert annotations.split("my split").pairs() == [("dog/one.mp4", "a dog")]
+    assert pairs(annotations.split("my split")) == [("dog/one.mp4", "a dog")]
     assert annotations.notes == ()
     assert [report.notes for report in annotations.reports] == [(), (), ()]
 
@@ -66,7 +67,7 @@ def test_captions_of_a_video_stand_together(tmp_path: Path) -> None:
     ],
 )
 def test_ways_to_name_a_video(tmp_path: Path, name: str, key: str) -> None:
-    assert match(tmp_path, line(name, "x")).split("train").pairs() == [(key, "x")]
+    assert pairs(match(tmp_path, line(name, "x")).split("train")) == [(key, "x")]
 
 
 @pytest.mark.parametrize(
@@ -88,16 +89,15 @@ def test_an_ambiguous_name_names_both(tmp_path: Path, name: str) -> None:
 
 def test_accents_in_either_composition(tmp_path: Path) -> None:
     composed, apart = "caf\u00e9", "cafe\u0301"
-    assert match(tmp_path, line(composed, "x"), keys=[f"{apart}.mp4"]).split("train").pairs() == [
-        (f"{apart}.mp4", "x")
-    ]
+    found = match(tmp_path, line(composed, "x"), keys=[f"{apart}.mp4"]).split("train")
+    assert pairs(found) == [(f"{apart}.mp4", "x")]
     both = [f"{apart}.mp4", f"{composed}.mp4"]
-    assert match(tmp_path, line(composed, "x"), keys=both).split("train").pairs() == [(both[1], "x")]
+    assert pairs(match(tmp_path, line(composed, "x"), keys=both).split("train")) == [(both[1], "x")]
 
 
 def test_names_of_bytes_that_are_no_text(tmp_path: Path) -> None:
     key = b"caf\xe9.mp4".decode("utf-8", errors="surrogateescape")
-    assert match(tmp_path, line(key, "x"), keys=[key]).split("train").pairs() == [(key, "x")]
+    assert pairs(match(tmp_path, line(key, "x"), keys=[key]).split("train")) == [(key, "x")]
 
 
 def test_csv_says_the_same_as_json_lines(tmp_path: Path) -> None:
@@ -281,8 +281,8 @@ def test_json_lines_come_back(
     captions = read_captions(path)
     assert [(one.video, one.caption, one.split) for one in captions.lines] == rows
     annotations = match_captions(captions, KEYS)
-    pairs = [(split, *pair) for split in annotations.splits for pair in annotations.split(split).pairs()]
-    assert sorted(pairs) == sorted((split, video, caption) for video, caption, split in rows)
+    found = [(split, *pair) for split in annotations.splits for pair in pairs(annotations.split(split))]
+    assert sorted(found) == sorted((split, video, caption) for video, caption, split in rows)
 
 
 CSV_TEXT = st.text(

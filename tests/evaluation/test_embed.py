@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.indexes import WIDTH, unit_rows
 from vopcli.config.choices import TieRule
-from vopcli.datasets.records import Report
-from vopcli.datasets.splits import Captions
+from vopcli.datasets.records import SplitReport
+from vopcli.datasets.splits import TokenisedSplit
 from vopcli.evaluation.embed import Embedded, measure, rank_first
 from vopcli.search.pooling import MEAN, parse_pooling
 
@@ -25,8 +25,8 @@ def test_a_caption_finds_its_own_video_first_where_its_rank_is_1(rule: str) -> N
     text = unit_rows(CAPTIONS, seed=2) + 0.4 * frames[owner, 0]
     text /= np.linalg.norm(text, axis=1, keepdims=True)
     tokens = np.zeros((CAPTIONS, 5), np.int64)
-    report = Report("test", VIDEOS, VIDEOS, VIDEOS, VIDEOS, CAPTIONS)
-    captions = Captions(tuple(map(str, owner)), tokens, 5, 0, [], owner, report)
+    report = SplitReport("test", VIDEOS, VIDEOS, VIDEOS, VIDEOS, CAPTIONS)
+    captions = TokenisedSplit(tuple(map(str, owner)), tokens, 5, 0, [], owner, report)
     pooling = parse_pooling(rule)
     embedded = Embedded(text, mean, None if pooling == MEAN else frames, pooling)
     ranks = measure(embedded, captions, TieRule.XPOOL).t2v.ranks

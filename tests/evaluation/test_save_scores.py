@@ -18,7 +18,7 @@ from tests.support.ranking import expected_t2v, expected_v2t
 from vopcli.cli.app import app
 from vopcli.cli.info import describe_file
 from vopcli.config.choices import TieRule
-from vopcli.datasets.records import AnnotatedSplit, CaptionedVideo, Report
+from vopcli.datasets.records import AnnotatedSplit, CaptionedVideo, SplitReport
 from vopcli.errors import DataError
 from vopcli.evaluation.rescore import rescore
 from vopcli.evaluation.save_scores import thin_out
@@ -273,7 +273,7 @@ def test_a_changed_byte_is_found_and_a_file_of_another_kind_is_refused(
 
 def test_a_bank_is_thinned_out_evenly() -> None:
     videos = tuple(CaptionedVideo(f"{i}", tuple(f"{i}-{j}" for j in range(4))) for i in range(25))
-    split = AnnotatedSplit(videos, Report("train", 25, 25, 25, 25, 100))
+    split = AnnotatedSplit(videos, SplitReport("train", 25, 25, 25, 25, 100))
     kept = thin_out(split, 10).queries().texts
     assert len(kept) == 10
     assert len({text.split("-")[0] for text in kept}) == 10

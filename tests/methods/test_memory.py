@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vopcli.errors import VopError
-from vopcli.methods.memory import in_batches, is_out_of_memory
+from vopcli.methods.memory import is_out_of_memory, run_in_batches
 from vopcli.progress import SilentProgress
 
 CPU = torch.device("cpu")
@@ -37,7 +37,9 @@ class Scarce:
 @pytest.mark.parametrize(("at_least", "most"), [(1, 1), (1, 3), (1, 100), (3, 3), (3, 7)])
 def test_everything_is_done_once_and_in_order(total: int, at_least: int, most: int) -> None:
     work, said = Scarce(most), Warnings()
-    fits = in_batches(work, total, batch_size=16, device=CPU, progress=said, unit="video", at_least=at_least)
+    fits = run_in_batches(
+        work, total, batch_size=16, device=CPU, progress=said, unit="video", at_least=at_least
+    )
     assert work.done == list(range(total))
     assert fits % at_least == 0
     assert bool(said.warnings) is (total > most)
@@ -49,7 +51,7 @@ def test_everything_is_done_once_and_in_order(total: int, at_least: int, most: i
 @pytest.mark.parametrize(("at_least", "what"), [(1, "a single frame"), (4, "4 frames")])
 def test_what_does_not_fit_at_all_is_an_error(at_least: int, what: str) -> None:
     with pytest.raises(VopError, match=f"cpu has not enough memory for {what}") as caught:
-        in_batches(
+        run_in_batches(
             Scarce(0), 16, batch_size=8, device=CPU, progress=Warnings(), unit="frame", at_least=at_least
         )
     assert caught.value.hint == "close other programs"
@@ -60,5 +62,5 @@ def test_another_error_is_let_through() -> None:
         raise RuntimeError(f"shapes differ in {batch}")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        in_batches(fail, 3, batch_size=2, device=CPU, progress=Warnings(), unit="frame")
+        run_in_batches(fail, 3, batch_size=2, device=CPU, progress=Warnings(), unit="frame")
     assert not is_out_of_memory(ValueError("out of memory"))

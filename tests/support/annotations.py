@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vopcli.datasets.records import AnnotatedSplit
+
 UNBREAKABLE = "1012_Unbreakable_00.05.16.065-00.05.21.941"  # the one id that is real: X-Pool skips it
 
 
@@ -20,6 +22,11 @@ def write_list(path: Path, names: Iterable[str], *, newline: str = "\n", at_end:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = newline.join(names) + (newline if at_end else "")
     path.write_bytes(text.encode())
+
+
+def pairs(split: AnnotatedSplit) -> list[tuple[str, str]]:
+    """The key of the video and the caption, for each caption."""
+    return [(video.key, caption) for video in split.videos for caption in video.captions]
 
 
 def write_videos(root: Path, names: Iterable[str]) -> None:

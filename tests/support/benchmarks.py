@@ -41,7 +41,7 @@ class Release:
 
 def write_benchmark(dataset: DatasetName, root: Path) -> Release:
     """Write a release, with a video that no list names beside those it has."""
-    release = _WRITERS[dataset](root)
+    release = WRITERS[dataset](root)
     files = [file for split in release.files.values() for file in split]
     for number, file in enumerate([*files, "of no list.mp4"]):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _vatex(root: Path) -> Release:
     return Release(files, {split: 10 * len(group) for split, group in names.items()})
 
 
-_WRITERS: dict[DatasetName, Callable[[Path], Release]] = {
+WRITERS: dict[DatasetName, Callable[[Path], Release]] = {
     DatasetName.MSRVTT_9K: lambda root: _msrvtt(root, "9k"),
     DatasetName.MSRVTT_7K: lambda root: _msrvtt(root, "7k"),
     DatasetName.DIDEMO: _didemo,

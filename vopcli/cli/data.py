@@ -57,7 +57,7 @@ def _row(name: str, split: dict[str, Any]) -> list[str]:
 
 
 def _say_notes(result: dict[str, Any]) -> None:
-    from vopcli.datasets.records import listing
+    from vopcli.datasets.records import format_names
 
     kinds = {
         "without_file": "missing",
@@ -69,7 +69,7 @@ def _say_notes(result: dict[str, Any]) -> None:
     for name, split in result["splits"].items():
         for kind, words in kinds.items():
             if videos := split[kind]:
-                console.say(f"{name}: {len(videos)} {words}: {listing(videos, _MOST_NAMED)}")
+                console.say(f"{name}: {len(videos)} {words}: {format_names(videos, _MOST_NAMED)}")
         for note in split["notes"]:
             console.say(f"{name}: {note}")
     console.say(f"Looked for videos in {result['looked_in']}.")

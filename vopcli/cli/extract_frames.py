@@ -84,7 +84,7 @@ def extract_frames(
     Bytes of names that are not UTF-8 stand in JSON as \udc80 to \udcff.
     """
     from vopcli.config.load import load_config, override
-    from vopcli.datasets.benchmark import on_benchmark
+    from vopcli.datasets.benchmark import complete_request
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
     from vopcli.video.sampling import asked_sampling
@@ -118,7 +118,7 @@ def extract_frames(
         raise UsageError("--split is for a benchmark", hint="name one with --dataset, or leave --split out")
     progress = console.progress(quiet=quiet)
     if settings.dataset is not None:
-        request = on_benchmark(request, settings, options.names(splits), progress)
+        request = complete_request(request, settings, options.names(splits), progress)
     summary = extract(request, progress)
     for path, reason in summary.failed_before + summary.unreadable:
         console.say(f"Failed: {path}: {reason}")

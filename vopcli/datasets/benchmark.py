@@ -12,14 +12,14 @@ from vopcli.config.schema import DataConfig
 from vopcli.datasets.benchmarks.registry import (
     BENCHMARKS,
     find_dataset_files,
+    get_skip_list,
     index_dataset_files,
     index_dataset_keys,
     read_dataset,
-    skip_list,
 )
 from vopcli.datasets.captions import match_captions, read_captions
 from vopcli.datasets.reading import read_ids
-from vopcli.datasets.records import Annotations, listing
+from vopcli.datasets.records import Annotations, format_names
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import UsageError
 from vopcli.frames.plan import ExtractRequest, find
@@ -27,7 +27,7 @@ from vopcli.frames.store import FrameStore
 from vopcli.progress import Progress
 
 
-def named_benchmark(data: DataConfig) -> tuple[DatasetName, Path]:
+def require_benchmark(data: DataConfig) -> tuple[DatasetName, Path]:
     """Return the benchmark and its folder.
 
     Raises:
@@ -54,7 +54,7 @@ def read_benchmark(data: DataConfig, splits: Collection[str] | None = None) -> A
         UsageError: the settings name no benchmark, or it lacks a split or a list of videos to leave out.
         DataError: an annotation file is missing or is not what it should be.
     """
-    dataset, root = named_benchmark(data)
+    dataset, root = require_benchmark(data)
     return read_dataset(
         dataset,
         root,
@@ -64,7 +64,9 @@ def read_benchmark(data: DataConfig, splits: Collection[str] | None = None) -> A
     )
 
 
-def read_stored(data: DataConfig, store: FrameStore, splits: Collection[str] | None = None) -> Annotations:
+def read_stored_annotations(
+    data: DataConfig, store: FrameStore, splits: Collection[str] | None = None
+) -> Annotations:
     """Read annotations and match them with the videos of a frame store; the reports say which it lacks.
 
     Args:
@@ -79,18 +81,18 @@ def read_stored(data: DataConfig, store: FrameStore, splits: Collection[str] | N
     keys = [video.path for video in store.videos]
     if data.captions:
         return match_captions(read_captions(Path(data.captions)), keys)
-    dataset, _ = named_benchmark(data)
+    dataset, _ = require_benchmark(data)
     files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
     return find_dataset_files(read_benchmark(data, splits), dataset, files, store=str(store.path))
 
 
-def find_below_root(data: DataConfig, annotations: Annotations) -> tuple[VideoFiles, Annotations]:
+def find_benchmark_videos(data: DataConfig, annotations: Annotations) -> tuple[VideoFiles, Annotations]:
     """Look for the videos below the benchmark's folder; the reports say which are missing.
 
     Raises:
         DataError: two files may be the same video, or there is none at all.
     """
-    dataset, root = named_benchmark(data)
+    dataset, root = require_benchmark(data)
     files = index_dataset_files(dataset, root, prefer=_preferred(data))
     return files, find_dataset_files(annotations, dataset, files)
 
@@ -104,10 +106,10 @@ def _skipped(dataset: DatasetName, skip: str | None) -> Collection[str]:
     if skip is None:
         return ()
     is_file = skip not in BENCHMARKS[dataset].skip_lists and Path(skip).is_file()
-    return read_ids(Path(skip))[0] if is_file else skip_list(dataset, skip)
+    return read_ids(Path(skip))[0] if is_file else get_skip_list(dataset, skip)
 
 
-def on_benchmark(
+def complete_request(
     request: ExtractRequest, data: DataConfig, splits: Collection[str] | None, progress: Progress
 ) -> ExtractRequest:
     """Complete a request by what a benchmark says: its videos if none are named, and the parts of them.
@@ -128,18 +130,18 @@ def on_benchmark(
             hint="leave out either --split or the videos",
         )
     annotations = read_benchmark(data, splits)
-    dataset, root = named_benchmark(data)
+    dataset, root = require_benchmark(data)
     if request.sources:
         keys = [video.path for video in find(request)[0]]
         files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
         found = find_dataset_files(annotations, dataset, files)
     else:
-        files, found = find_below_root(data, annotations)
+        files, found = find_benchmark_videos(data, annotations)
         request = replace(request, sources=[root], names=sorted(found.windows(), key=os.fsencode))
     for folder in files.unreadable:
         progress.warn(f"{folder} cannot be read")
     for report in found.reports:
         if missing := report.without_file:
-            progress.warn(f"{report.split}: {len(missing)} videos have no file: {listing(missing)}")
+            progress.warn(f"{report.split}: {len(missing)} videos have no file: {format_names(missing)}")
     windows = {key: window for key, window in found.windows().items() if window is not None}
     return replace(request, windows=windows)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.datasets.filter import note_overlap
-from vopcli.datasets.reading import Problems, iter_table, numbered_lines, read_text
-from vopcli.datasets.records import TRAIN, AnnotatedSplit, Annotations, Report, build_split, listing
+from vopcli.datasets.filter import note_overlaps
+from vopcli.datasets.reading import Problems, iter_lines, iter_table, read_text
+from vopcli.datasets.records import TRAIN, AnnotatedSplit, Annotations, SplitReport, build_split, format_names
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import DataError, format_value
 
@@ -91,7 +91,7 @@ def read_captions(path: Path) -> CaptionFile:
 
 
 def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in numbered_lines(text):
+    for number, line in iter_lines(text):
         try:
             row = json.loads(line, object_pairs_hook=_row)
         except json.JSONDecodeError as error:
@@ -133,7 +133,7 @@ def _notes(lines: list[CaptionLine], unused: list[str], num_without_split: int) 
     if num_without_split:
         yield f"{num_without_split} of {len(lines)} lines name no split: taken as {TRAIN!r}"
     if unused:
-        yield f"not used: {listing([format_value(column) for column in unused])}"
+        yield f"not used: {format_names([format_value(column) for column in unused])}"
 
 
 def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
@@ -164,7 +164,7 @@ def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
     for line in captions.lines:
         by_split.setdefault(line.split, []).append(line)
     splits = {name: _build(name, lines, found) for name, lines in by_split.items()}
-    return note_overlap(Annotations(str(captions.path), splits, captions.notes))
+    return note_overlaps(Annotations(str(captions.path), splits, captions.notes))
 
 
 def _find_each(captions: CaptionFile, files: VideoFiles, problems: Problems) -> dict[str, str | None]:
@@ -176,7 +176,7 @@ def _find_each(captions: CaptionFile, files: VideoFiles, problems: Problems) -> 
             if len(fitting) > 1:
                 problems.add(
                     line.line,
-                    f"{format_value(line.video)} may be {listing(fitting, 3).replace(', ', ' or ')}",
+                    f"{format_value(line.video)} may be {format_names(fitting, 3).replace(', ', ' or ')}",
                 )
             found[line.video] = fitting[0] if fitting else None
     return found
@@ -196,10 +196,12 @@ def _build(name: str, lines: list[CaptionLine], found: Mapping[str, str | None])
         if (video, line.caption) in seen:
             repeated.append(str(line.line))
         seen.add((video, line.caption))
-    notes = [f"{len(repeated)} lines say what an earlier one says: {listing(repeated)}"] if repeated else []
+    notes = (
+        [f"{len(repeated)} lines say what an earlier one says: {format_names(repeated)}"] if repeated else []
+    )
     split = build_split(name, list(by_video), by_video, notes=notes)
     num_listed = len(by_video) + len(missing)
-    report: Report = replace(
+    report: SplitReport = replace(
         split.report,
         num_listed=num_listed,
         num_with_captions=num_listed,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.schema import DataConfig
-from vopcli.datasets.benchmark import find_below_root, read_benchmark, read_stored
+from vopcli.datasets.benchmark import find_benchmark_videos, read_benchmark, read_stored_annotations
 from vopcli.datasets.benchmarks.registry import BENCHMARKS
 from vopcli.datasets.records import Annotations
 from vopcli.errors import UsageError
@@ -35,7 +35,7 @@ def check_data(
     published = BENCHMARKS[data.dataset].published_videos if data.dataset else {}
     if data.frames and (store_must_exist or Path(data.frames).exists()):
         store = FrameStore.open(Path(data.frames))
-        found = read_stored(data, store, splits)
+        found = read_stored_annotations(data, store, splits)
         chosen = {name: found.split(name) for name in splits or found.splits}
         return _document(replace(found, splits=chosen), str(store.path), published)
     if data.captions:
@@ -43,7 +43,7 @@ def check_data(
             f"no frame store to look for the videos of {data.captions} in",
             hint="make one with `vop extract-frames`, and name it with --frames",
         )
-    files, found = find_below_root(data, read_benchmark(data, splits))
+    files, found = find_benchmark_videos(data, read_benchmark(data, splits))
     document = _document(found, str(data.root), published)
     document["notes"] += [f"{folder} cannot be read" for folder in files.unreadable]
     return document

@@ -6,11 +6,18 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from vopcli.datasets.records import AnnotatedSplit, Annotations, CaptionedVideo, Report, listing, with_notes
+from vopcli.datasets.records import (
+    AnnotatedSplit,
+    Annotations,
+    CaptionedVideo,
+    SplitReport,
+    add_notes,
+    format_names,
+)
 from vopcli.errors import DataError
 
 
-def overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
+def iter_overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
     """Yield two splits that share videos, the earlier first, and a note that names these."""
     for (earlier, one), (later, other) in itertools.combinations(annotations.splits.items(), 2):
         shared = sorted({video.key for video in one.videos} & {video.key for video in other.videos})
@@ -18,15 +25,15 @@ def overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
             yield (
                 earlier,
                 later,
-                f"{len(shared)} videos are in {earlier!r} and in {later!r}: {listing(shared)}",
+                f"{len(shared)} videos are in {earlier!r} and in {later!r}: {format_names(shared)}",
             )
 
 
-def note_overlap(annotations: Annotations) -> Annotations:
+def note_overlaps(annotations: Annotations) -> Annotations:
     """Note the videos that an earlier split has too: what was trained on is no test."""
     noted = dict(annotations.splits)
-    for _, later, note in overlaps(annotations):
-        noted[later] = with_notes(noted[later], note)
+    for _, later, note in iter_overlaps(annotations):
+        noted[later] = add_notes(noted[later], note)
     return replace(annotations, splits=noted)
 
 
@@ -59,15 +66,12 @@ def keep_last_caption(annotations: Annotations) -> Annotations:
 FindFile = Callable[[str], Sequence[str]]
 
 
-def find_files(
-    annotations: Annotations, candidates: FindFile, *, strict: bool = False, store: str = ""
-) -> Annotations:
+def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "") -> Annotations:
     """Give each video its file, and leave out those that have none; the report says which.
 
     Args:
         annotations: videos as the annotations name them.
         candidates: the files that may be a video of this name.
-        strict: refuse a missing file.
         store: the frame store that was searched, to be named; empty: a folder was.
 
     Raises:
@@ -92,7 +96,8 @@ def find_files(
     result = _replace_splits(annotations, find)
     if ambiguous:
         raise DataError(
-            f"{len(ambiguous)} videos of {annotations.name} have more than one file: {listing(ambiguous, 3)}",
+            f"{len(ambiguous)} videos of {annotations.name} have more than one file: "
+            f"{format_names(ambiguous, 3)}",
             hint="name the folder that holds each video once, or say with data.prefer which suffix counts",
         )
     missing = [name for report in result.reports for name in report.without_file]
@@ -106,8 +111,6 @@ def find_files(
             if store
             else "name the folder that holds the videos, in whatever folders below it",
         )
-    if strict:
-        require_complete(result, store=store)
     return result
 
 
@@ -125,7 +128,7 @@ def require_complete(
         DataError: a file is missing in one of the ``splits``.
     """
     reports = [one for one in annotations.reports if splits is None or one.split in splits]
-    missing = [f"{one.split}: {listing(one.without_file)}" for one in reports if one.without_file]
+    missing = [f"{one.split}: {format_names(one.without_file)}" for one in reports if one.without_file]
     if missing:
         count = sum(len(one.without_file) for one in reports)
         wanted = count + sum(one.num_used for one in reports)
@@ -136,7 +139,7 @@ def require_complete(
         )
 
 
-def _recounted(report: Report, videos: Sequence[CaptionedVideo]) -> Report:
+def _recounted(report: SplitReport, videos: Sequence[CaptionedVideo]) -> SplitReport:
     num_captions = sum(len(one.captions) for one in videos)
     return replace(report, num_used=len(videos), num_captions=num_captions)
 

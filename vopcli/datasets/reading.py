@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.datasets.records import listing
+from vopcli.datasets.records import format_names
 from vopcli.errors import DataError, format_value
 from vopcli.files.atomic import read_bytes
 
@@ -19,12 +19,12 @@ _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _MEND: Final = "mend the file, or get it again"
 
 
-def locate(root: Path, name: str) -> Path | None:
+def find_annotation_file(root: Path, name: str) -> Path | None:
     """Return the annotation file ``name`` of ``root``, or of its folder ``annotations``, if it exists."""
     return next((path for path in _places(root, name) if path.is_file()), None)
 
 
-def annotation_file(root: Path, *names: str) -> Path:
+def require_annotation_file(root: Path, *names: str) -> Path:
     """Return the first of the annotation files ``names`` that is in ``root`` or ``root/annotations``.
 
     Raises:
@@ -36,7 +36,7 @@ def annotation_file(root: Path, *names: str) -> Path:
             hint="the root of a dataset is the folder that holds its annotation files",
         )
     for name in names:
-        if found := locate(root, name):
+        if found := find_annotation_file(root, name):
             return found
     places = " and ".join(str(root / folder) for folder in _FOLDERS)
     raise DataError(
@@ -70,7 +70,7 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+def iter_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the lines that are not blank, with their numbers from 1; nothing but LF or CRLF ends a line."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -87,10 +87,10 @@ def read_ids(path: Path) -> tuple[list[str], list[str]]:
         FileError: the file cannot be read.
         DataError: it is not UTF-8, or names nothing.
     """
-    return unique_ids(path, [line.strip() for _, line in numbered_lines(read_text(path))])
+    return deduplicate_ids(path, [line.strip() for _, line in iter_lines(read_text(path))])
 
 
-def unique_ids(path: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
+def deduplicate_ids(path: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the names, each once, and a note if some stood there twice.
 
     Raises:
@@ -134,10 +134,10 @@ def read_caption_map(path: Path) -> dict[str, list[str]]:
         FileError: the file cannot be read.
         DataError: it is no JSON, or of another shape.
     """
-    return caption_map(path, read_json(path))
+    return parse_caption_map(path, read_json(path))
 
 
-def caption_map(path: Path, document: Any) -> dict[str, list[str]]:
+def parse_caption_map(path: Path, document: Any) -> dict[str, list[str]]:
     """Check a dictionary of captions by video; a caption given as a list of words is joined with spaces.
 
     Raises:
@@ -243,7 +243,9 @@ def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
         )
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
-        raise DataError(f"{path} has the column {listing(twice)} twice", hint="give each column its own name")
+        raise DataError(
+            f"{path} has the column {format_names(twice)} twice", hint="give each column its own name"
+        )
     return header
 
 

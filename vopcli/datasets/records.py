@@ -16,7 +16,7 @@ TEST: Final = "test"
 _MOST_NAMED: Final = 10
 
 
-def listing(names: Sequence[str], most: int = _MOST_NAMED) -> str:
+def format_names(names: Sequence[str], most: int = _MOST_NAMED) -> str:
     """Join the first ``most`` names, and count the rest."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
@@ -46,7 +46,7 @@ class CaptionedVideo:
 
 
 @dataclass(frozen=True)
-class Report:
+class SplitReport:
     """What became of the videos of a split.
 
     Attributes:
@@ -99,7 +99,7 @@ class Report:
         }
 
 
-def found_ratio(reports: Sequence[Report]) -> float:
+def found_ratio(reports: Sequence[SplitReport]) -> float:
     """Return the share of the wanted videos of some splits for which a file was found."""
     num_used = sum(report.num_used for report in reports)
     wanted = num_used + sum(len(report.without_file) for report in reports)
@@ -126,11 +126,7 @@ class AnnotatedSplit:
     """The videos of a split, in the order of the dataset, each once, and what was left out."""
 
     videos: tuple[CaptionedVideo, ...]
-    report: Report
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Return a training sample for each caption: the key of its video, and the caption."""
-        return [(video.key, caption) for video in self.videos for caption in video.captions]
+    report: SplitReport
 
     def queries(self) -> Queries:
         """Return the captions to be searched for, and the gallery."""
@@ -165,7 +161,7 @@ class Annotations:
         return self.splits[name]
 
     @property
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[SplitReport]:
         """The report of each split."""
         return [split.report for split in self.splits.values()]
 
@@ -218,7 +214,7 @@ def build_split(
         )
     without = tuple(video for video in listed if not captions.get(video))
     num_captions = sum(len(video.captions) for video in videos)
-    report = Report(
+    report = SplitReport(
         split=split,
         num_listed=len(listed),
         num_with_captions=len(videos),
@@ -245,19 +241,19 @@ def _caption_notes(videos: Sequence[CaptionedVideo]) -> list[str]:
         notes.append(f"{shared} captions stand at more than one video")
     empty = [video.video for video in videos if not all(caption.strip() for caption in video.captions)]
     if empty:
-        notes.append(f"{len(empty)} videos have an empty caption: kept ({listing(empty)})")
+        notes.append(f"{len(empty)} videos have an empty caption: kept ({format_names(empty)})")
     return notes
 
 
-def count_note(split: AnnotatedSplit, usual: int) -> AnnotatedSplit:
+def note_caption_counts(split: AnnotatedSplit, usual: int) -> AnnotatedSplit:
     """Note the videos that have another number of captions than is ``usual`` for the dataset."""
     odd = [f"{one.video} has {len(one.captions)}" for one in split.videos if len(one.captions) != usual]
     if not odd:
         return split
-    note = f"{len(odd)} videos have another number of captions than {usual}: {listing(odd)}"
-    return with_notes(split, note)
+    note = f"{len(odd)} videos have another number of captions than {usual}: {format_names(odd)}"
+    return add_notes(split, note)
 
 
-def with_notes(split: AnnotatedSplit, *notes: str) -> AnnotatedSplit:
+def add_notes(split: AnnotatedSplit, *notes: str) -> AnnotatedSplit:
     """Add notes to the report."""
     return replace(split, report=replace(split.report, notes=(*split.report.notes, *notes)))

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.schema import Config, DataConfig
-from vopcli.datasets.benchmark import named_benchmark, read_stored
-from vopcli.datasets.benchmarks.registry import splits_below
-from vopcli.datasets.filter import overlaps, require_complete
-from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit, Annotations, Report, listing
+from vopcli.datasets.benchmark import read_stored_annotations, require_benchmark
+from vopcli.datasets.benchmarks.registry import find_splits
+from vopcli.datasets.filter import iter_overlaps, require_complete
+from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit, Annotations, SplitReport, format_names
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
@@ -52,7 +52,7 @@ class CaptionedStore:
 
 
 @dataclass(frozen=True)
-class Captions:
+class TokenisedSplit:
     """Captions with the videos they describe, tokenised.
 
     Attributes:
@@ -71,10 +71,10 @@ class Captions:
     num_cut: int
     videos: list[StoredVideo]
     owner: NDArray[np.int64]
-    report: Report
+    report: SplitReport
 
 
-def open_captioned(
+def open_captioned_store(
     config: Config, progress: Progress, *, resolution: int, split: str | None = None
 ) -> CaptionedStore:
     """Open the frame store that the settings name, and its captions or benchmark.
@@ -116,7 +116,7 @@ def open_captioned(
     annotations = _annotations(config.data, store, split)
     for note in annotations.notes if config.data.captions else ():  # of benchmarks `vop data check` tells
         progress.note(f"{annotations.name}: {note}")
-    for earlier, later, note in overlaps(annotations):
+    for earlier, later, note in iter_overlaps(annotations):
         if split in {None, earlier, later}:
             progress.warn(f"{annotations.name}: {note}")
     return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
@@ -147,10 +147,10 @@ def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Anno
     if split is not None:
         used = [split]
     elif data.dataset:
-        used = [name for name in splits_below(*named_benchmark(data)) if name in (TRAIN, VAL)]
+        used = [name for name in find_splits(*require_benchmark(data)) if name in (TRAIN, VAL)]
     else:
         used = [TRAIN, VAL]
-    annotations = read_stored(data, store, used)
+    annotations = read_stored_annotations(data, store, used)
     if not data.allow_missing:
         require_complete(annotations, used, store=str(store.path))
     for name in used:
@@ -179,12 +179,14 @@ def _check_windows(annotations: Annotations, store: FrameStore) -> None:
     if other:
         raise DataError(
             f"{store.path} holds other parts of {len(other)} videos than {annotations.name} speaks of: "
-            f"{listing(other, 2)}",
+            f"{format_names(other, 2)}",
             hint="run `vop extract-frames` with --dataset and --root: it decodes these videos anew",
         )
 
 
-def training_splits(data: CaptionedStore, *, val_share: float) -> tuple[AnnotatedSplit, AnnotatedSplit, str]:
+def split_for_training(
+    data: CaptionedStore, *, val_share: float
+) -> tuple[AnnotatedSplit, AnnotatedSplit, str]:
     """Return what to train on, what to choose the best epoch on, and where the latter comes from.
 
     The test split is never used. Without a split ``val``, ``val_share`` of the training videos are held out:
@@ -213,7 +215,7 @@ def training_splits(data: CaptionedStore, *, val_share: float) -> tuple[Annotate
     return parts[0], parts[1], f"{num_held} of the {len(ordered)} training videos, held out"
 
 
-def tokenise(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) -> Captions:
+def tokenise_split(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) -> TokenisedSplit:
     """Tokenise the captions of a split, in its order; ``max_tokens`` is the most that the model takes."""
     max_tokens = min(max_tokens, data.max_tokens or max_tokens)
     by_path = {video.path: video for video in data.store.videos}
@@ -221,4 +223,4 @@ def tokenise(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) ->
     tokens, num_cut = Tokenizer().tokenize(list(queries.texts), max_tokens=max_tokens)
     videos = [by_path[key] for key in queries.videos]
     owner = np.array(queries.owners, np.int64)
-    return Captions(queries.texts, tokens, max_tokens, num_cut, videos, owner, split.report)
+    return TokenisedSplit(queries.texts, tokens, max_tokens, num_cut, videos, owner, split.report)

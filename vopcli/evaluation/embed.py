@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import TieRule
-from vopcli.datasets.splits import Captions
+from vopcli.datasets.splits import TokenisedSplit
 from vopcli.errors import DataError
 from vopcli.evaluation.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.evaluation.ranks import first_columns
 from vopcli.frames.store import FrameStore
-from vopcli.methods.memory import in_batches
+from vopcli.methods.memory import run_in_batches
 from vopcli.methods.model import VideoTextModel, pool_frames
 from vopcli.progress import Progress
 from vopcli.search.pooling import MEAN, Pooling, pooled_rows
@@ -56,7 +56,7 @@ class Embedded:
 def embed(
     model: VideoTextModel,
     store: FrameStore,
-    captions: Captions,
+    captions: TokenisedSplit,
     dtype: torch.dtype,
     *,
     progress: Progress,
@@ -85,14 +85,14 @@ def embed(
             all_frames[batch] = embedded.cpu().numpy()
 
     with _inference(device, dtype):
-        in_batches(
+        run_in_batches(
             encode, len(video), batch_size=VIDEOS_AT_A_TIME, device=device, progress=progress, unit="video"
         )
     return Embedded(embed_texts(model, captions, dtype, progress=progress), video, all_frames, pooling)
 
 
 def embed_texts(
-    model: VideoTextModel, captions: Captions, dtype: torch.dtype, *, progress: Progress
+    model: VideoTextModel, captions: TokenisedSplit, dtype: torch.dtype, *, progress: Progress
 ) -> NDArray[np.float32]:
     """Embed captions (Q, E), L2-normalised; products are computed in ``dtype``.
 
@@ -106,7 +106,7 @@ def embed_texts(
         text[batch] = model.encode_text(torch.from_numpy(captions.tokens[batch]).to(device)).cpu().numpy()
 
     with _inference(device, dtype):
-        in_batches(
+        run_in_batches(
             encode, len(text), batch_size=TEXTS_AT_A_TIME, device=device, progress=progress, unit="caption"
         )
     return text
@@ -120,7 +120,9 @@ def _inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
         yield
 
 
-def measure(embedded: Embedded, captions: Captions, ties: TieRule = TieRule.AVERAGE) -> RetrievalMetrics:
+def measure(
+    embedded: Embedded, captions: TokenisedSplit, ties: TieRule = TieRule.AVERAGE
+) -> RetrievalMetrics:
     """Measure both directions.
 
     Raises:

@@ -14,7 +14,7 @@ from vopcli.config.choices import TieRule, Variant
 from vopcli.config.load import plain
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
-from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise
+from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.embed import Embedded, embed, measure, rank_first
 from vopcli.evaluation.metrics import RetrievalMetrics
@@ -73,7 +73,9 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     fingerprint = weights.fingerprint()
     device = choose_device(request.device)
     dtype = DTYPES[choose_precision(config.training.precision, device)]
-    data = open_captioned(config, progress, resolution=weights.shape.image_resolution, split=request.split)
+    data = open_captioned_store(
+        config, progress, resolution=weights.shape.image_resolution, split=request.split
+    )
     has_bank = request.save is not None and request.save.num_bank > 0
     bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
     for target in targets:
@@ -176,7 +178,7 @@ def _measure(
     dtype: torch.dtype,
     progress: Progress,
 ) -> dict[str, Any]:
-    captions = tokenise(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
+    captions = tokenise_split(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
     embedded = embed(model, data.store, captions, dtype, progress=progress, pooling=request.pooling)
     metrics = measure(embedded, captions, request.ties)
     result = {
@@ -190,7 +192,7 @@ def _measure(
     return result
 
 
-def _answers(embedded: Embedded, captions: Captions) -> list[dict[str, str]]:
+def _answers(embedded: Embedded, captions: TokenisedSplit) -> list[dict[str, str]]:
     """Return each caption, in the order of the ranks, with its video and the one that it finds first."""
     first = rank_first(embedded)
     return [
@@ -202,7 +204,7 @@ def _answers(embedded: Embedded, captions: Captions) -> list[dict[str, str]]:
 def _document(
     target: str,
     model: VideoTextModel,
-    captions: Captions,
+    captions: TokenisedSplit,
     metrics: RetrievalMetrics,
     request: EvaluateRequest,
 ) -> dict[str, Any]:

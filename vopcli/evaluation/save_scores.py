@@ -12,7 +12,13 @@ import torch
 
 from vopcli.config.schema import Config
 from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit
-from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise, training_splits
+from vopcli.datasets.splits import (
+    CaptionedStore,
+    TokenisedSplit,
+    open_captioned_store,
+    split_for_training,
+    tokenise_split,
+)
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.embed import Embedded, embed, embed_texts
 from vopcli.evaluation.score_file import FORMAT, Similarities, write_similarities
@@ -83,8 +89,8 @@ def open_bank(config: Config, *, resolution: int) -> BankSource:
         DataError: videos for training are missing, or too few to hold any out.
         UsageError: there is no split ``train``.
     """
-    data = open_captioned(config, SilentProgress(), resolution=resolution)
-    return BankSource(data, *training_splits(data, val_share=config.training.val_share))
+    data = open_captioned_store(config, SilentProgress(), resolution=resolution)
+    return BankSource(data, *split_for_training(data, val_share=config.training.val_share))
 
 
 def save_similarities(
@@ -92,7 +98,7 @@ def save_similarities(
     bank: BankSource | None,
     model: VideoTextModel,
     result: Mapping[str, Any],
-    test: tuple[Embedded, Captions],
+    test: tuple[Embedded, TokenisedSplit],
     dtype: torch.dtype,
     progress: Progress,
 ) -> None:
@@ -124,8 +130,10 @@ def save_similarities(
             none,
         )
     else:
-        kept = tokenise(bank.data, thin_out(bank.train, request.num_bank), max_tokens=captions.max_tokens)
-        val_captions = tokenise(bank.data, bank.val, max_tokens=captions.max_tokens)
+        kept = tokenise_split(
+            bank.data, thin_out(bank.train, request.num_bank), max_tokens=captions.max_tokens
+        )
+        val_captions = tokenise_split(bank.data, bank.val, max_tokens=captions.max_tokens)
         text = embed_texts(model, kept, dtype, progress=progress)
         val_embedded = embed(
             model, bank.data.store, val_captions, dtype, progress=progress, pooling=embedded.pooling

@@ -19,11 +19,11 @@ def build_tuned(
     """Build the model to be trained: what is trained in float32, what is frozen in ``dtype``."""
     clip = build_clip(weights, device="cpu", dtype=torch.float32)
     model = VideoTextModel(clip, tuning, num_frames=num_frames)
-    hold_frozen(model, dtype)
+    cast_frozen(model, dtype)
     return model.to(device)
 
 
-def hold_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
+def cast_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
     """Hold what is not trained in ``dtype``; the norms stay float32 in float16, as OpenAI has them.
 
     So does a norm of which the bias alone is trained: its weight and bias must be of one dtype.
@@ -60,5 +60,5 @@ def load_tuned(
             f"{adapter.source} does not fit {weights.name}: {error}", hint="make it anew"
         ) from error
     model.requires_grad_(requires_grad=False)
-    hold_frozen(model, dtype)
+    cast_frozen(model, dtype)
     return model.to(device).eval()

@@ -22,7 +22,7 @@ from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.build import load_tuned
-from vopcli.methods.memory import in_batches
+from vopcli.methods.memory import run_in_batches
 from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, SilentProgress
@@ -93,7 +93,7 @@ class Model:
             with torch.inference_mode():
                 out[batch] = _to_numpy(self.module.encode_text(torch.from_numpy(ids).to(self.device)))
 
-        in_batches(
+        run_in_batches(
             encode, len(texts), batch_size=_TEXTS, device=self.device, progress=self._progress, unit="text"
         )
         return out
@@ -152,7 +152,7 @@ class Model:
         def encode(batch: slice) -> None:
             out[batch] = self._forward(frames[batch])
 
-        self.batch_size = in_batches(
+        self.batch_size = run_in_batches(
             encode,
             len(frames),
             batch_size=self.batch_size,

@@ -21,7 +21,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
-def in_batches(
+def run_in_batches(
     work: Callable[[slice], None],
     total: int,
     *,

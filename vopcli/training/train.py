@@ -22,8 +22,14 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision
 from vopcli.config.load import plain
 from vopcli.config.schema import Config
-from vopcli.datasets.records import Report, found_ratio, listing
-from vopcli.datasets.splits import CaptionedStore, Captions, open_captioned, tokenise, training_splits
+from vopcli.datasets.records import SplitReport, format_names, found_ratio
+from vopcli.datasets.splits import (
+    CaptionedStore,
+    TokenisedSplit,
+    open_captioned_store,
+    split_for_training,
+    tokenise_split,
+)
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.embed import embed, measure
 from vopcli.evaluation.published import Figures, published_figures
@@ -104,8 +110,8 @@ class Prepared:
     fingerprint: str
     data: CaptionedStore
     model: VideoTextModel
-    train: Captions
-    val: Captions
+    train: TokenisedSplit
+    val: TokenisedSplit
     val_source: str
     device: torch.device
     precision: Precision
@@ -118,7 +124,7 @@ class Prepared:
         return METHODS[config.tuning.variant].lr if given is None else given
 
     @property
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[SplitReport]:
         """What was left out of the splits that are used: one report where validation is a part of train."""
         return list({one.report.split: one.report for one in (self.train, self.val)}.values())
 
@@ -156,8 +162,8 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     """
     config = request.config
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
-    data = open_captioned(config, progress, resolution=weights.shape.image_resolution)
-    train_split, val_split, val_source = training_splits(data, val_share=config.training.val_share)
+    data = open_captioned_store(config, progress, resolution=weights.shape.image_resolution)
+    train_split, val_split, val_source = split_for_training(data, val_share=config.training.val_share)
     device = choose_device(request.device)
     precision = choose_precision(config.training.precision, device)
     torch.manual_seed(config.training.seed)
@@ -166,7 +172,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     )
     for tower in (model.clip.transformer, model.clip.visual.transformer):
         tower.recomputes = config.training.checkpointing
-    splits = [tokenise(data, split, max_tokens=model.max_tokens) for split in (train_split, val_split)]
+    splits = [tokenise_split(data, split, max_tokens=model.max_tokens) for split in (train_split, val_split)]
     for name, captions in zip(("training", "validation"), splits, strict=True):
         if captions.num_cut:
             progress.warn(
@@ -178,7 +184,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     )
     for report in prepared.reports:
         if missing := report.without_file:
-            progress.warn(f"{report.split}: {len(missing)} videos are missing: {listing(missing)}")
+            progress.warn(f"{report.split}: {len(missing)} videos are missing: {format_names(missing)}")
     return prepared
 
 

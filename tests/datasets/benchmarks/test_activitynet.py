@@ -8,9 +8,9 @@ from tests.support.annotations import write_activitynet, write_json, write_video
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
+    get_skip_list,
     index_dataset_files,
     read_dataset,
-    skip_list,
 )
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError
@@ -80,7 +80,7 @@ def test_files_of_any_suffix_by_the_id_without_v(tmp_path: Path) -> None:
 def test_dgl_skips_a_broken_video(tmp_path: Path) -> None:
     entries = {**ENTRIES, "v_NHznDFD3V3k": (5.0, ["Broken."])}
     write_activitynet(tmp_path, "test", [*IDS, "v_NHznDFD3V3k"], entries)
-    skipped = read_dataset(ACTIVITYNET, tmp_path, splits=["test"], skip_ids=skip_list(ACTIVITYNET, "dgl"))
+    skipped = read_dataset(ACTIVITYNET, tmp_path, splits=["test"], skip_ids=get_skip_list(ACTIVITYNET, "dgl"))
     assert skipped.split("test").report.skipped == ("NHznDFD3V3k",)
     assert len(skipped.split("test").videos) == 3
 

@@ -8,9 +8,9 @@ from tests.support.annotations import write_didemo, write_json, write_list, writ
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
+    get_skip_list,
     index_dataset_files,
     read_dataset,
-    skip_list,
 )
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.datasets.video_files import VideoFiles
@@ -102,7 +102,7 @@ def test_list_filter_at_the_published_size(tmp_path: Path) -> None:
 
 
 def test_three_splits_and_the_videos_dgl_skips(tmp_path: Path) -> None:
-    lost = skip_list(DIDEMO, "dgl")
+    lost = get_skip_list(DIDEMO, "dgl")
     assert len(lost) == 3
     write_didemo(tmp_path, "train", [(video, "gone") for video in lost] + ROWS[:1], [*lost, ROWS[0][0]])
     write_didemo(tmp_path, "val", ROWS[1:2], [ROWS[1][0]])

@@ -9,6 +9,7 @@ from tests.support.annotations import (
     UNBREAKABLE,
     lsmdc_id,
     lsmdc_line,
+    pairs,
     write_list,
     write_lsmdc,
     write_videos,
@@ -16,9 +17,9 @@ from tests.support.annotations import (
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
+    get_skip_list,
     index_dataset_files,
     read_dataset,
-    skip_list,
 )
 from vopcli.datasets.records import CaptionedVideo
 from vopcli.errors import DataError
@@ -52,7 +53,7 @@ def test_lines_of_a_clip_are_its_captions(tmp_path: Path) -> None:
 def test_a_dictionary_by_clip_keeps_the_last_line(tmp_path: Path) -> None:
     write_lsmdc(tmp_path, "train", [(ONE, "first"), (TWO, "second"), (ONE, "third")])
     train = read_dataset(LSMDC, tmp_path, splits=["train"], last_caption_only=True).split("train")
-    assert train.pairs() == [(ONE, "third"), (TWO, "second")]
+    assert pairs(train) == [(ONE, "third"), (TWO, "second")]
     assert (train.report.num_used, train.report.num_captions) == (2, 2)
 
 
@@ -71,7 +72,7 @@ def test_the_challenge_has_1000_sentences_and_999_for_xpool(tmp_path: Path) -> N
     assert len(set(test.queries().texts)) == 995
 
     skipped = read_dataset(
-        LSMDC, tmp_path, splits=["test"], skip_ids=skip_list(LSMDC, "x-pool"), last_caption_only=True
+        LSMDC, tmp_path, splits=["test"], skip_ids=get_skip_list(LSMDC, "x-pool"), last_caption_only=True
     ).split("test")
     assert [video.video for video in skipped.videos] == clips[:108] + clips[109:]
     assert (skipped.report.num_listed, skipped.report.num_used) == (1000, 999)
@@ -100,14 +101,14 @@ def test_lines_of_another_encoding(tmp_path: Path) -> None:
     utf8, latin = lsmdc_line(ONE, "caf\u00e9").encode(), lsmdc_line(TWO, "caf\u00e9").encode("latin-1")
     write_raw(tmp_path, b"\xef\xbb\xbf" + utf8 + b"\r", latin, b"", lsmdc_line(THREE, "tea").encode())
     train = read_dataset(LSMDC, tmp_path, splits=["train"]).split("train")
-    assert train.pairs() == [(ONE, "caf\u00e9"), (TWO, "caf\u00e9"), (THREE, "tea")]
+    assert pairs(train) == [(ONE, "caf\u00e9"), (TWO, "caf\u00e9"), (THREE, "tea")]
     assert "1 lines are not UTF-8, read as Latin-1: 2" in train.report.notes
 
 
 def test_a_stray_quote_before_an_id(tmp_path: Path) -> None:
     write_raw(tmp_path, lsmdc_line(ONE, "a").encode(), b'"' + lsmdc_line(TWO, 'He says "no.').encode())
     train = read_dataset(LSMDC, tmp_path, splits=["train"]).split("train")
-    assert train.pairs() == [(ONE, "a"), (TWO, 'He says "no.')]
+    assert pairs(train) == [(ONE, "a"), (TWO, 'He says "no.')]
     assert train.report.notes == ("1 lines begin with a stray quote, which was dropped: 2",)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.annotations import msrvtt_document, write_list, write_msrvtt, write_videos
+from tests.support.annotations import msrvtt_document, pairs, write_list, write_msrvtt, write_videos
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import find_dataset_files, index_dataset_files, read_dataset
 from vopcli.datasets.records import CaptionedVideo
@@ -45,7 +45,7 @@ def test_captions_stay_with_their_video_in_the_order_of_the_list(tmp_path: Path,
 
 def test_training_pairs_are_one_a_caption(tmp_path: Path) -> None:
     write_msrvtt(tmp_path, train=["video9", "video7"], captions=CAPTIONS, test=TEST)
-    assert read_dataset(NINE_K, tmp_path).split("train").pairs() == [
+    assert pairs(read_dataset(NINE_K, tmp_path).split("train")) == [
         ("video9", "a cat sleeps"),
         ("video9", " a Cat  sleeps, twice"),
         ("video7", "a dog runs"),
@@ -83,7 +83,7 @@ def test_full_size_lists_give_the_published_counts(tmp_path: Path) -> None:
     train, held_out = annotations.split("train"), annotations.split("test")
     assert [video.video for video in train.videos] == nine_k
     assert (train.report.num_used, train.report.num_captions) == (9000, 180_000)
-    assert train.pairs()[20:22] == [(nine_k[1], "c1 0"), (nine_k[1], "c1 1")]
+    assert pairs(train)[20:22] == [(nine_k[1], "c1 0"), (nine_k[1], "c1 1")]
     assert train.report.notes == ()
     assert [video.video for video in held_out.videos] == test
     assert (held_out.report.num_used, held_out.report.num_captions) == (1000, 1000)

@@ -11,18 +11,31 @@ from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import (
     BENCHMARKS,
     find_dataset_files,
+    get_skip_list,
     index_dataset_files,
     index_dataset_keys,
     read_dataset,
-    skip_list,
 )
+from vopcli.datasets.filter import require_complete
 from vopcli.errors import DataError, UsageError
 
 
-def test_every_name_has_a_reader() -> None:
-    assert set(BENCHMARKS) == set(DatasetName)
+def test_published_sizes_are_of_the_splits() -> None:
     for benchmark in BENCHMARKS.values():
         assert set(benchmark.published_videos) <= set(benchmark.splits)
+
+
+def test_a_name_without_a_record_is_an_import_error() -> None:
+    code = (
+        "import vopcli.config.choices as choices\n"
+        "from enum import Enum\n"
+        "members = {one.name: one.value for one in choices.DatasetName}\n"
+        "choices.DatasetName = Enum('DatasetName', members | {'NEW': 'new'}, type=str)\n"
+        "import vopcli.datasets.benchmarks.registry\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "TypeError: BENCHMARKS has no record for new" in done.stderr
 
 
 @pytest.mark.parametrize("dataset", DatasetName)
@@ -42,10 +55,10 @@ def test_unknown_splits_and_skip_lists(tmp_path: Path) -> None:
         read_dataset(DatasetName.MSRVTT_9K, tmp_path, splits=["val"])
     assert caught.value.hint == "it has train, test"
     with pytest.raises(UsageError, match="lsmdc has no list of skipped videos 'xpool'") as caught:
-        skip_list(DatasetName.LSMDC, "xpool")
+        get_skip_list(DatasetName.LSMDC, "xpool")
     assert caught.value.hint == "did you mean 'x-pool'?"
     with pytest.raises(UsageError, match="msvd has no list") as caught:
-        skip_list(DatasetName.MSVD, "dgl")
+        get_skip_list(DatasetName.MSVD, "dgl")
     assert caught.value.hint == "it has: none"
 
 
@@ -66,9 +79,7 @@ def test_from_a_folder_and_from_a_store_alike(tmp_path: Path) -> None:
     assert by_folder == by_store
     assert by_folder.split("test").report.without_file == ("c_1_2",)
     with pytest.raises(DataError, match="1 of 3 videos of vatex have no file: test: c_1_2"):
-        find_dataset_files(
-            annotations, DatasetName.VATEX, index_dataset_keys(DatasetName.VATEX, names), strict=True
-        )
+        require_complete(by_store)
 
 
 def test_a_store_with_two_suffixes_of_one_video() -> None:

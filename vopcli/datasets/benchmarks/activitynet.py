@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.datasets.reading import ShapeError, annotation_file, read_json, unique_ids
-from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, listing
+from vopcli.datasets.reading import ShapeError, deduplicate_ids, read_json, require_annotation_file
+from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, format_names
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import format_value
 from vopcli.video.sampling import TimeWindow
@@ -24,14 +24,15 @@ def read(root: Path, split: str) -> AnnotatedSplit:
 
     Sentences stay in the file's order and are joined by a space as they are; most begin with one already.
     """
-    ids_path, captions_path = (annotation_file(root, name) for name in _FILES[split])
-    ids, notes = unique_ids(ids_path, _ids(ids_path))
+    ids_path, captions_path = (require_annotation_file(root, name) for name in _FILES[split])
+    ids, notes = deduplicate_ids(ids_path, _ids(ids_path))
     entries = _entries(captions_path)
     listed = frozenset(ids)
     unlisted = [video for video in entries if video not in listed]
     if unlisted:
         notes.append(
-            f"{len(unlisted)} videos of {captions_path.name} are not in {ids_path.name}: {listing(unlisted)}"
+            f"{len(unlisted)} videos of {captions_path.name} are not in {ids_path.name}: "
+            f"{format_names(unlisted)}"
         )
     paragraphs = {
         video: [" ".join(sentences)] if sentences else [] for video, (sentences, _) in entries.items()

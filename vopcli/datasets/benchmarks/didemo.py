@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.datasets.reading import ShapeError, annotation_file, read_ids, read_json
-from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, listing
+from vopcli.datasets.reading import ShapeError, read_ids, read_json, require_annotation_file
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, format_names
 from vopcli.datasets.video_files import VideoFiles, stem
 from vopcli.errors import format_value
 from vopcli.video.sampling import TimeWindow
@@ -27,15 +27,16 @@ def read(root: Path, split: str) -> AnnotatedSplit:
 
     A video is known by its file name, suffix included; some end in a bare dot.
     """
-    list_path = annotation_file(root, f"{split}_list.txt")
+    list_path = require_annotation_file(root, f"{split}_list.txt")
     ids, notes = read_ids(list_path)
-    data_path = annotation_file(root, f"{split}_data.json")
+    data_path = require_annotation_file(root, f"{split}_data.json")
     descriptions = _descriptions(data_path)
     listed = frozenset(ids)
     unlisted = [video for video in descriptions if video not in listed]
     if unlisted:
         notes.append(
-            f"{len(unlisted)} videos of {data_path.name} are not in {list_path.name}: {listing(unlisted)}"
+            f"{len(unlisted)} videos of {data_path.name} are not in {list_path.name}: "
+            f"{format_names(unlisted)}"
         )
     ordered = [video for video in descriptions if video in listed]
     ordered += [video for video in ids if video not in descriptions]

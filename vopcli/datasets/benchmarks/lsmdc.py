@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from vopcli.datasets.reading import Problems, annotation_file, decode_line, unique_ids
-from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, listing
+from vopcli.datasets.reading import Problems, decode_line, deduplicate_ids, require_annotation_file
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, format_names
 from vopcli.files.atomic import read_bytes
 
 SPLITS: Final = (TRAIN, VAL, TEST)
@@ -35,15 +35,15 @@ def read(root: Path, split: str) -> AnnotatedSplit:
 
     A clip that several lines name has several captions, and stands where it is named first.
     """
-    path = annotation_file(root, FILES[split])
+    path = require_annotation_file(root, FILES[split])
     captions, notes = _read_lines(path)
-    ids, _ = unique_ids(path, list(captions))
+    ids, _ = deduplicate_ids(path, list(captions))
     odd = [clip for clip in ids if not _TIMES.fullmatch(clip)]
     if odd:
-        notes.append(f"{len(odd)} ids do not end in the times of a clip: {listing(odd)}")
+        notes.append(f"{len(odd)} ids do not end in the times of a clip: {format_names(odd)}")
     repeated = [clip for clip in ids if len(captions[clip]) > 1]
     if repeated:
-        notes.append(f"{len(repeated)} clips stand on several lines: {listing(repeated)}")
+        notes.append(f"{len(repeated)} clips stand on several lines: {format_names(repeated)}")
     return build_split(split, ids, captions, notes=notes)
 
 
@@ -69,7 +69,9 @@ def _read_lines(path: Path) -> tuple[dict[str, list[str]], list[str]]:
     problems.raise_any(hint="mend or remove these lines, or get the file again")
     notes = []
     if latin:
-        notes.append(f"{len(latin)} lines are not UTF-8, read as Latin-1: {listing(latin)}")
+        notes.append(f"{len(latin)} lines are not UTF-8, read as Latin-1: {format_names(latin)}")
     if quoted:
-        notes.append(f"{len(quoted)} lines begin with a stray quote, which was dropped: {listing(quoted)}")
+        notes.append(
+            f"{len(quoted)} lines begin with a stray quote, which was dropped: {format_names(quoted)}"
+        )
     return captions, notes

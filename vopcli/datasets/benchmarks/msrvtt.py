@@ -8,13 +8,13 @@ from typing import Final
 from vopcli.datasets.reading import (
     Problems,
     ShapeError,
-    annotation_file,
+    deduplicate_ids,
     iter_table,
     read_json,
     read_text,
-    unique_ids,
+    require_annotation_file,
 )
-from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, count_note
+from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, note_caption_counts
 from vopcli.errors import format_value
 
 SPLITS: Final = (TRAIN, TEST)
@@ -39,19 +39,19 @@ def _read(root: Path, split: str, train_file: str) -> AnnotatedSplit:
 
 
 def _read_train(root: Path, train_file: str) -> AnnotatedSplit:
-    path = annotation_file(root, train_file)
-    ids, notes = unique_ids(path, [row["video_id"].strip() for row in _rows(path, ["video_id"])])
-    captions = _captions(annotation_file(root, CAPTIONS_FILE))
-    return count_note(build_split(TRAIN, ids, captions, notes=notes), _USUAL_CAPTIONS)
+    path = require_annotation_file(root, train_file)
+    ids, notes = deduplicate_ids(path, [row["video_id"].strip() for row in _rows(path, ["video_id"])])
+    captions = _captions(require_annotation_file(root, CAPTIONS_FILE))
+    return note_caption_counts(build_split(TRAIN, ids, captions, notes=notes), _USUAL_CAPTIONS)
 
 
 def _read_test(root: Path) -> AnnotatedSplit:
-    path = annotation_file(root, TEST_FILE)
+    path = require_annotation_file(root, TEST_FILE)
     captions: dict[str, list[str]] = {}
     for row in _rows(path, ["video_id", "sentence"]):
         captions.setdefault(row["video_id"].strip(), []).append(row["sentence"])
-    ids, notes = unique_ids(path, list(captions))
-    return count_note(build_split(TEST, ids, captions, notes=notes), 1)
+    ids, notes = deduplicate_ids(path, list(captions))
+    return note_caption_counts(build_split(TEST, ids, captions, notes=notes), 1)
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:

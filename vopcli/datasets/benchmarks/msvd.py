@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from vopcli.datasets.reading import annotation_file, caption_map, locate, read_caption_map, read_ids
+from vopcli.datasets.reading import (
+    find_annotation_file,
+    parse_caption_map,
+    read_caption_map,
+    read_ids,
+    require_annotation_file,
+)
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split
 from vopcli.files.plain_pickle import read_plain_pickle
 
@@ -16,12 +22,12 @@ PICKLE_FILE: Final = "raw-captions.pkl"
 
 def read(root: Path, split: str) -> AnnotatedSplit:
     """Read a split in the order of its list; of the two files of captions JSON goes before the pickle."""
-    ids, notes = read_ids(annotation_file(root, f"{split}_list.txt"))
-    path = annotation_file(root, JSON_FILE, PICKLE_FILE)
+    ids, notes = read_ids(require_annotation_file(root, f"{split}_list.txt"))
+    path = require_annotation_file(root, JSON_FILE, PICKLE_FILE)
     if path.name == JSON_FILE:
         captions = read_caption_map(path)
-        if locate(root, PICKLE_FILE):
+        if find_annotation_file(root, PICKLE_FILE):
             notes.append(f"{PICKLE_FILE} is there too: {JSON_FILE} was read")
     else:
-        captions = caption_map(path, read_plain_pickle(path))
+        captions = parse_caption_map(path, read_plain_pickle(path))
     return build_split(split, ids, captions, notes=notes)

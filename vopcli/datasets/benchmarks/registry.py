@@ -10,8 +10,8 @@ from typing import Final
 
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
-from vopcli.datasets.filter import find_files, keep_last_caption, note_overlap, skip_videos
-from vopcli.datasets.reading import locate
+from vopcli.datasets.filter import find_files, keep_last_caption, note_overlaps, skip_videos
+from vopcli.datasets.reading import find_annotation_file
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations
 from vopcli.datasets.video_files import VideoFiles, find_video_files
 from vopcli.errors import UsageError
@@ -86,6 +86,9 @@ BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
     ),
 }
 
+if missing := set(DatasetName) - set(BENCHMARKS):
+    raise TypeError(f"BENCHMARKS has no record for {', '.join(sorted(missing))}")
+
 
 def read_dataset(
     dataset: DatasetName,
@@ -102,7 +105,7 @@ def read_dataset(
         root: folder with the annotation files under their published names, or with a folder ``annotations``
             that holds them.
         splits: those to read, so that files of others may be missing; None: all of them.
-        skip_ids: videos to leave out, see `skip_list`.
+        skip_ids: videos to leave out, see `get_skip_list`.
         last_caption_only: keep a video's last caption, as X-Pool's reader of LSMDC does.
 
     Raises:
@@ -115,9 +118,9 @@ def read_dataset(
             raise UsageError(
                 f"{dataset.value} has no split {split!r}", hint=f"it has {', '.join(benchmark.splits)}"
             )
-    held = splits_below(dataset, root) if splits is None else splits
+    held = find_splits(dataset, root) if splits is None else splits
     wanted = [split for split in benchmark.splits if split in held]
-    annotations = note_overlap(
+    annotations = note_overlaps(
         Annotations(dataset.value, {split: benchmark.read(root, split) for split in wanted})
     )
     if skip_ids:
@@ -125,14 +128,16 @@ def read_dataset(
     return keep_last_caption(annotations) if last_caption_only else annotations
 
 
-def splits_below(dataset: DatasetName, root: Path) -> list[str]:
+def find_splits(dataset: DatasetName, root: Path) -> list[str]:
     """Return the splits of the release in ``root``: all that the benchmark has, less optional ones."""
     benchmark = BENCHMARKS[dataset]
     lists = benchmark.optional_lists
-    return [split for split in benchmark.splits if split not in lists or locate(root, lists[split])]
+    return [
+        split for split in benchmark.splits if split not in lists or find_annotation_file(root, lists[split])
+    ]
 
 
-def skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
+def get_skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
     """Return the videos that a project leaves out, such as "x-pool" of LSMDC.
 
     Raises:
@@ -151,7 +156,6 @@ def find_dataset_files(
     dataset: DatasetName,
     files: VideoFiles,
     *,
-    strict: bool = False,
     store: str = "",
 ) -> Annotations:
     """Give each video of a benchmark its file, or its key in a frame store.
@@ -160,7 +164,6 @@ def find_dataset_files(
         annotations: from `read_dataset`.
         dataset: whose they are.
         files: from `index_dataset_files`, or from `index_dataset_keys` of a frame store.
-        strict: refuse a missing file.
         store: the frame store whose keys they are, to be named in errors.
 
     Returns:
@@ -170,7 +173,7 @@ def find_dataset_files(
         DataError: two files may be the same video, or one is missing and ``strict`` was asked for.
     """
     candidates = BENCHMARKS[dataset].candidates
-    return find_files(annotations, lambda video: candidates(files, video), strict=strict, store=store)
+    return find_files(annotations, lambda video: candidates(files, video), store=store)
 
 
 def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:

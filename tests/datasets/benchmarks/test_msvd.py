@@ -1,29 +1,22 @@
 from __future__ import annotations
 
-import collections
-import contextlib
 import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.annotations import (
-    python2_pickle,
-    write_json,
+    pairs,
     write_list,
     write_msvd_json,
     write_msvd_pickle,
-    write_vatex,
 )
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import read_dataset
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError
-from vopcli.files.plain_pickle import read_plain_pickle
 
-MSVD, VATEX = DatasetName.MSVD, DatasetName.VATEX
+MSVD = DatasetName.MSVD
 CAPTIONS = {
     "AbCdEfGhIjK_5_15": ["a dog runs", "the dog is running", "a dog runs"],
     "-bCdEfGhIjK_0_9": ["a man is cooking"],
@@ -53,7 +46,7 @@ def test_the_pickle_and_the_json_say_the_same(tmp_path: Path, protocol: int) -> 
         CaptionedVideo("_zzzzzzzzzz_100_110", ("two birds", "birds fly")),
         CaptionedVideo("AbCdEfGhIjK_5_15", ("a dog runs", "the dog is running", "a dog runs")),
     )
-    assert from_pickle.split("val").pairs() == [("-bCdEfGhIjK_0_9", "a man is cooking")]
+    assert pairs(from_pickle.split("val")) == [("-bCdEfGhIjK_0_9", "a man is cooking")]
     test = from_pickle.split("test")
     assert test.report.without_captions == ("unknown_0_1",)
     assert test.queries().owners == (0, 0, 0)
@@ -86,21 +79,6 @@ def test_the_json_goes_before_the_pickle(tmp_path: Path) -> None:
     (tmp_path / "raw-captions.pkl").write_bytes(b"never read")
     notes = read_msvd(tmp_path).split("val").report.notes
     assert notes == ("raw-captions.pkl is there too: captions_msvd.json was read",)
-
-
-def test_a_pickle_of_python_2(tmp_path: Path) -> None:
-    path = tmp_path / "raw-captions.pkl"
-    path.write_bytes(python2_pickle({"a_1_2": [[b"a", b"caf\xe9"], [b"it's"]], "b_1_2": [[b"x"]]}))
-    assert read_plain_pickle(path) == {"a_1_2": [["a", "caf\u00e9"], ["it's"]], "b_1_2": [["x"]]}
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("kind", [collections.OrderedDict, dict, collections.defaultdict])
-def test_containers_and_bytes(tmp_path: Path, kind: type[dict[bytes, object]], protocol: int) -> None:
-    document = kind(list) if kind is collections.defaultdict else kind()  # type: ignore[call-arg]
-    document[b"v"] = [(b"caf\xe9", "\u4e2d"), ["x"]]
-    (tmp_path / "p").write_bytes(pickle.dumps(document, protocol=protocol))
-    assert read_plain_pickle(tmp_path / "p") == {"v": [["caf\u00e9", "\u4e2d"], ["x"]]}
 
 
 class Touch:
@@ -154,44 +132,7 @@ def test_pickles_that_are_refused(tmp_path: Path, data: bytes, problem: str) -> 
     assert "raw-captions.pkl" in str(caught.value)
 
 
-@given(data=st.binary(max_size=60))
-def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.pkl"
-    path.write_bytes(data)
-    with contextlib.suppress(DataError):
-        read_plain_pickle(path)
-
-
 def test_neither_file_of_captions(tmp_path: Path) -> None:
     write_lists(tmp_path)
     with pytest.raises(DataError, match=r"captions_msvd\.json or raw-captions\.pkl is missing"):
         read_msvd(tmp_path)
-
-
-def test_vatex_lists(tmp_path: Path) -> None:
-    ten = [f"A dog runs {n}." for n in range(10)]
-    captions = {
-        "AbCdEfGhIjK_000010_000020": ten,
-        "v2_000000_000010": ten[:9],
-        "v3_000000_000010": [*ten[1:], "x"],
-    }
-    write_vatex(tmp_path, captions, train=["v2_000000_000010"], test=["AbCdEfGhIjK_000010_000020"])
-    annotations = read_dataset(VATEX, tmp_path)
-    assert list(annotations.splits) == ["train", "test"]
-    assert annotations.split("test").videos == (CaptionedVideo("AbCdEfGhIjK_000010_000020", tuple(ten)),)
-    assert annotations.split("train").report.notes == (
-        "1 videos have another number of captions than 10: v2_000000_000010 has 9",
-    )
-    write_list(tmp_path / "val_list.txt", ["v3_000000_000010"])
-    assert list(read_dataset(VATEX, tmp_path).splits) == ["train", "val", "test"]
-    (tmp_path / "val_list.txt").unlink()
-    with pytest.raises(DataError, match=r"val_list\.txt is missing"):
-        read_dataset(VATEX, tmp_path, splits=["val"])
-
-
-@pytest.mark.parametrize("document", [[], {"a": "x"}, {"a": [1]}, {"a": {"en": ["x"]}}])
-def test_vatex_of_another_shape(tmp_path: Path, document: object) -> None:
-    write_list(tmp_path / "test_list.txt", ["a"])
-    write_json(tmp_path / "ref_captions.json", document)
-    with pytest.raises(DataError, match=r"ref_captions\.json: (must map|the captions of 'a' must be a list)"):
-        read_dataset(VATEX, tmp_path, splits=["test"])
