@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -266,6 +267,39 @@ def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_
         run(replace(request, sources=[tmp_path / "empty"]))
     with pytest.raises(UsageError, match="unknown device"):
         run(replace(request, device="toaster"))
+
+
+def test_the_index_is_opened_once(
+    store: Path, videos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, str]] = []
+
+    class CountedFile(h5py.File):
+        def __init__(self, name: object, mode: str = "r", **options: object) -> None:
+            path = os.fspath(name) if isinstance(name, (str, Path)) else "locked"
+            opened.append((Path(path).name, mode))
+            super().__init__(name, mode, **options)
+
+    monkeypatch.setattr(h5py, "File", CountedFile)
+    index = tmp_path / "i.h5"
+    (tmp_path / "bank.txt").write_text("a red thing\n")
+    first = request_for(videos, index, weights)
+    one = replace(first, sources=[videos / "a.mp4"])
+    requests = {
+        "new": one,
+        "unchanged": one,
+        "more": first,
+        "bank": replace(first, bank=tmp_path / "bank.txt"),
+    }
+    requests |= {"beta": replace(first, bank_beta=5.0), "prune": replace(one, prune=True)}
+    counts = {}
+    for name, request in requests.items():
+        opened.clear()
+        assert run(request).num_videos == (3 if name == "more" else 1)
+        assert not [mode for file, mode in opened if file == "i.h5"]  # always through the lock
+        counts[name] = opened.count(("locked", "r"))
+    # A file that replaces the index, with other videos or another query bank, is opened as well.
+    assert counts == {"new": 1, "unchanged": 1, "more": 1, "prune": 2, "bank": 2, "beta": 2}
 
 
 def test_one_writer_at_a_time(store: Path, weights: Path, tmp_path: Path) -> None:

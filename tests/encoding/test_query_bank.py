@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.support.indexes import rewrite_index
 from tests.support.training import FRAMES, SIDE, make_captioned_folder
 from vopcli.cli.app import app
-from vopcli.encoding.query_bank import store_bank
+from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentWriter
 from vopcli.index.reader import FORMAT, VideoIndex
-from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, rewrite_index
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo
 from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised
 from vopcli.search.search import open_index
 
@@ -46,6 +47,13 @@ def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     done = run("encode", "out.h5", "i.h5", "--querybank", "bank.txt", "--beta", str(BETA))
     assert done.exit_code == 0, done.stderr
     return tmp_path
+
+
+def store_bank(path: Path, captions: np.ndarray, beta: float) -> None:
+    with IndexWriter(path) as writer:
+        index = writer.current()
+        rows = list(index.rows())
+        writer.rewrite(rows, bank_tensors(index, rows, captions, beta))
 
 
 def stored_bank(path: Path) -> StoredBank:

@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos
+from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos, rewrite_index
 from vopcli.errors import BusyError, DataError
 from vopcli.files.hdf5 import SegmentFile
 from vopcli.index.check import describe, verify
 from vopcli.index.reader import FORMAT, VideoIndex
-from vopcli.index.writer import EncodedVideo, IndexWriter, create_index, rewrite_index
+from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.progress import SilentProgress
 
 NAMES = ["a.mp4", "deep/er/ü b.mkv", "line\nbreak.mp4", os.fsdecode(b"not-utf8-\xff.mp4"), "[red]x[/red].mp4"]

@@ -43,6 +43,12 @@ def encoded_video(slot: int, *, num_frames: int = 3, num_real: int = 3, seed: in
     )
 
 
+def rewrite_index(path: Path, rows: Sequence[int]) -> None:
+    """Keep only the given rows of an index."""
+    with IndexWriter(path) as writer:
+        writer.rewrite(rows)
+
+
 def make_index(
     path: Path, names: Sequence[str], *, meta: IndexMeta = META, seed: int = 0
 ) -> list[EncodedVideo]:

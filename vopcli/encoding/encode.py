@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vopcli.config.choices import Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
-from vopcli.encoding.query_bank import bring_bank_up_to_date, check_beta, read_captions
+from vopcli.encoding.query_bank import check_beta, read_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource, is_hdf5
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
+from vopcli.files.journal import held
 from vopcli.frames.recipe import recorded_sampling
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FORMAT, VideoIndex
-from vopcli.index.writer import EncodedVideo, IndexWriter, create_index, rewrite_index
+from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
@@ -36,55 +36,80 @@ _COPIED_VIDEOS: Final = 256  # at a time
 
 
 def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
-    """Bring an index up to date with its sources.
+    """Update an index from its sources: encode new and changed videos, optionally remove deleted ones.
+
+    The index is opened once, and locked until the end.
 
     Raises:
         UsageError: the options contradict each other or the index.
         WeightsError: the weights are missing or damaged.
         DataError: a source or the index cannot be used, or they do not fit each other or the model.
-        BusyError: another process writes the index or reads it at this moment.
+        BusyError: another process writes the index, or reads it at this moment.
     """
-    cache = request.cache or cache_folder()
-    earlier = _read_earlier(request)
-    check_beta(request, has_index=earlier is not None)
-    captions = read_captions(request.bank) if request.bank else []
-    weights = read_weights(resolve_weights(request.weights, cache=cache, progress=progress))
-    fingerprint = weights.fingerprint()
-    if earlier and earlier.fingerprint != fingerprint:
-        raise DataError(
-            f"{request.index} was made with another model ({earlier.weights})",
-            hint=f"use --weights {earlier.weights}, another index, or --overwrite",
-        )
-    adapter = None if request.adapter is None else read_any_adapter(request.adapter)
-    recipe = earlier.recipe if earlier else adapter.recipe if adapter else None
-    source = _open_source(request, recipe, weights.shape.image_resolution)
-    _check_recipe(request, source, earlier)
-    meta = IndexMeta(
-        _lasting_name(request.weights),
-        fingerprint,
-        source.recipe,
-        weights.shape.embed_dim,
-        adapter_meta(adapter),
-    )
-    check_adapter(request, adapter, meta, earlier, progress)
-    # before an index is made or replaced: a device that is not there must not cost the old one
-    place = _choose(request) if request.overwrite or earlier is None else None
-    _make_index(request, meta, text_side(adapter) if adapter else {})
-    keep_text_tower(weights, fingerprint, cache, progress)
-    summary = EncodeSummary(request.index)
-    with IndexWriter(request.index) as writer:
+    with contextlib.ExitStack() as stack:
+        earlier = stack.enter_context(IndexWriter(request.index)) if _is_extended(request) else None
+        stored = earlier.index.meta if earlier else None
+        check_beta(request, earlier.index if earlier else None)
+        captions = read_captions(request.bank) if request.bank else []
+        backbone = _read_backbone(request, stored, progress)
+        weights, fingerprint, adapter = backbone
+        recipe = stored.recipe if stored else adapter.recipe if adapter else None
+        source = _open_source(request, recipe, weights.shape.image_resolution)
+        _check_recipe(request, source, stored)
+        name, tuning = _lasting_name(request.weights), adapter_meta(adapter)
+        meta = IndexMeta(name, fingerprint, source.recipe, weights.shape.embed_dim, tuning)
+        check_adapter(request, adapter, meta, stored, progress)
+        # Before an index is made or replaced: a missing device must not cost the old one.
+        place = None if earlier else _choose(request)
+        writer = earlier or stack.enter_context(_make_index(request, meta, adapter))
+        keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
         plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
-        summary.num_unchanged = plan.num_unchanged
-        summary.failures += plan.failed
+        summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         model = None
         if plan.to_encode:
-            model = _load_model(request, (weights, fingerprint, adapter), place or _choose(request), progress)
+            model = _load_model(request, backbone, place or _choose(request), progress)
         _bring_up_to_date(model, writer, source, plan, summary, progress)
-    if request.prune:
-        summary.num_pruned = _prune(request.index, plan)
-    bring_bank_up_to_date(request, captions, progress)
-    summary.num_videos = len(VideoIndex(request.index))
+        _finish(request, writer, plan, captions, summary, progress)
     return summary
+
+
+def _read_backbone(
+    request: EncodeRequest, stored: IndexMeta | None, progress: Progress
+) -> tuple[Weights, str, Adapter | None]:
+    """Read weights, their fingerprint, and the adapter.
+
+    Raises:
+        DataError: the index was made with other weights.
+    """
+    cache = request.cache or cache_folder()
+    weights = read_weights(resolve_weights(request.weights, cache=cache, progress=progress))
+    fingerprint = weights.fingerprint()
+    if stored and stored.fingerprint != fingerprint:
+        raise DataError(
+            f"{request.index} was made with another model ({stored.weights})",
+            hint=f"use --weights {stored.weights}, another index, or --overwrite",
+        )
+    return weights, fingerprint, read_any_adapter(request.adapter) if request.adapter else None
+
+
+def _finish(
+    request: EncodeRequest,
+    writer: IndexWriter,
+    plan: Plan,
+    captions: Sequence[str],
+    summary: EncodeSummary,
+    progress: Progress,
+) -> None:
+    """Prune the index and update its query bank, in one rewrite of the file if either asks for it."""
+    index = writer.current()
+    rows = list(index.rows())
+    kept = _kept_rows(index, plan) if request.prune else rows
+    summary.num_videos, summary.num_pruned = len(kept), len(rows) - len(kept)
+    num_stored = sum(len(done) for done in index.done)
+    is_loose = request.prune and (len(kept) < num_stored or len(index.segments) > 1)
+    bank = updated_bank(request, index, kept, captions, progress)
+    if bank or is_loose:
+        writer.rewrite(kept, bank)
 
 
 def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
@@ -159,39 +184,29 @@ def _copy(writer: IndexWriter, plan: Plan) -> None:
         writer.remove(plan.renamed)
 
 
-def _prune(path: Path, plan: Plan) -> int:
-    """Drop the videos that are not among the plan's, and all that is dead in the file; return how many."""
-    index = VideoIndex(path)
-    videos = list(index.videos())
-    hidden = tuple(
-        f"{name}/" for name, _ in plan.failed
-    )  # nobody knows what is in a folder that cannot be read
-    kept = [
+def _kept_rows(index: VideoIndex, plan: Plan) -> list[int]:
+    """Return the rows of the source's videos, and of all videos in folders that cannot be read."""
+    hidden = tuple(f"{name}/" for name, _ in plan.failed)
+    return [
         video.row
-        for video in videos
-        if video.path in plan.paths or (hidden and str(video.file).startswith(hidden))
+        for video in index.videos()
+        if video.path in plan.paths or (hidden and video.file.startswith(hidden))
     ]
-    num_rows = sum(len(done) for done in index.done)
-    if len(kept) < num_rows or len(index.segments) > 1:
-        rewrite_index(path, kept)
-    return len(videos) - len(kept)
 
 
-def _read_earlier(request: EncodeRequest) -> IndexMeta | None:
-    """Return what an index to be extended says of itself.
+def _is_extended(request: EncodeRequest) -> bool:
+    """Whether the request adds to an index, rather than making or replacing one.
 
     Raises:
-        UsageError: the file is something else than an index.
+        UsageError: the file to replace is not an index.
     """
     path = request.index
     if any(source.absolute() == path.absolute() for source in request.sources):
         raise UsageError(f"{path} is source and index at once", hint="name the index last: SRC... INDEX.h5")
-    if not path.exists():
-        return None
-    if not request.overwrite:
-        return VideoIndex(path).meta
+    if not path.exists() or not request.overwrite:
+        return path.exists()
     if is_hdf5(path) and read_format_name(path) == FORMAT.name:
-        return None
+        return False
     raise UsageError(f"{path} is not an index, and is left as it is", hint="name another file, or remove it")
 
 
@@ -231,15 +246,12 @@ def _check_recipe(request: EncodeRequest, source: Source, earlier: IndexMeta | N
         )
 
 
-def _make_index(
-    request: EncodeRequest, meta: IndexMeta, text_tensors: dict[str, NDArray[np.float32]]
-) -> None:
+def _make_index(request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None) -> IndexWriter:
     if request.overwrite and request.index.exists():
-        with IndexWriter(request.index):
-            pass  # nobody else has it open
-        request.index.unlink()
-    if not request.index.exists():
-        create_index(request.index, meta, text_tensors)
+        with held(request.index):  # fails if another process has it open
+            request.index.unlink()
+    create_index(request.index, meta, text_side(adapter) if adapter else {})
+    return IndexWriter(request.index)
 
 
 def _lasting_name(weights: str) -> str:

@@ -16,17 +16,16 @@ from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.index.reader import BANK, VideoIndex
-from vopcli.index.writer import rewrite_index
 from vopcli.progress import Progress
 from vopcli.search.qb_norm import build_query_bank
-from vopcli.search.query_bank import _NAMES, _TOP, Floats, _state, read_bank
-from vopcli.search.search import Index
+from vopcli.search.query_bank import _NAMES, _TOP, Floats, read_bank, state_of
 from vopcli.search.similarity import CosineRows
+from vopcli.search.text_encoder import TextEncoder
 
-_AT_A_TIME: Final = 64
+_BATCH: Final = 64
 
 
-def check_beta(request: EncodeRequest, *, has_index: bool) -> None:
+def check_beta(request: EncodeRequest, index: VideoIndex | None) -> None:
     """Refuse a beta that is out of range, or for which there is no bank.
 
     Raises:
@@ -39,7 +38,7 @@ def check_beta(request: EncodeRequest, *, has_index: bool) -> None:
         raise UsageError(
             f"a beta of {request.bank_beta:g} makes no sense", hint="give one above 0, such as 20"
         )
-    if request.bank is None and not (has_index and read_bank(VideoIndex(request.index))):
+    if request.bank is None and not (index and read_bank(index)):
         raise UsageError(
             f"--beta {request.bank_beta:g} is for a query bank, and there is none",
             hint="give its captions with --querybank",
@@ -67,63 +66,78 @@ def read_captions(path: Path) -> list[str]:
     return captions
 
 
-def bring_bank_up_to_date(request: EncodeRequest, captions: list[str], progress: Progress) -> None:
-    """Store a new query bank, or compute the one there is anew where videos came or went, or beta changed.
+def updated_bank(
+    request: EncodeRequest,
+    index: VideoIndex,
+    rows: Sequence[int],
+    captions: Sequence[str],
+    progress: Progress,
+) -> dict[str, Floats]:
+    """Compute the query bank for the rows that an index is to keep.
+
+    Args:
+        request: weights, cache and beta.
+        index: the index, its new videos included.
+        rows: the rows to keep.
+        captions: of a new bank; empty to update the stored one, if there is one.
+        progress: gets a note where a bank was computed.
+
+    Returns:
+        The tensors to store; empty if the stored bank is up to date, or if there is none.
 
     Raises:
         DataError: the index or its bank is damaged.
-        FileError: the disk is full; the index is as it was.
     """
     if captions:
-        embedded, beta = _embed(request, captions, progress), request.bank_beta or DEFAULT_BANK_BETA
+        embedded, beta = _embed(request, index, captions, progress), request.bank_beta or DEFAULT_BANK_BETA
     else:
-        stored = read_bank(VideoIndex(request.index))
+        stored = read_bank(index)
         if stored is None:
-            return
+            return {}
         embedded, beta = np.array(stored.captions), request.bank_beta or stored.bank.beta
-        if not stored.is_stale and np.float32(beta) == stored.bank.beta:
-            return
-    store_bank(request.index, embedded, beta)
+        is_stale = stored.is_stale or len(rows) < len(index)
+        if not is_stale and np.float32(beta) == stored.bank.beta:
+            return {}
+    tensors = bank_tensors(index, rows, embedded, beta)
     progress.note(f"computed the query bank: {len(embedded)} captions, beta {beta:g}")
+    return tensors
 
 
-def _embed(request: EncodeRequest, captions: list[str], progress: Progress) -> NDArray[np.float32]:
+def _embed(
+    request: EncodeRequest, index: VideoIndex, captions: Sequence[str], progress: Progress
+) -> NDArray[np.float32]:
     """Embed captions (B, E) with the index's own text tower, L2-normalised."""
-    index = Index(request.index, weights=request.weights, cache=request.cache, progress=progress)
+    encoder = TextEncoder(index, weights=request.weights, cache=request.cache, progress=progress)
     parts = []
     with progress.task("query bank", total=len(captions), unit="captions") as task:
-        for begin in range(0, len(captions), _AT_A_TIME):
-            parts.append(index.encode(captions[begin : begin + _AT_A_TIME]))
+        for begin in range(0, len(captions), _BATCH):
+            parts.append(encoder.encode(captions[begin : begin + _BATCH]))
             task.advance(len(parts[-1]))
     return np.concatenate(parts)
 
 
-def store_bank(path: Path, captions: Floats, beta: float) -> None:
-    """Compute a query bank for the videos of an index, and write the index anew with it, as one segment.
+def bank_tensors(index: VideoIndex, rows: Sequence[int], captions: Floats, beta: float) -> dict[str, Floats]:
+    """Compute a query bank, and return it as the tensors that an index of these rows alone stores.
 
     Args:
-        path: the index.
+        index: where the embeddings are.
+        rows: finished rows of it, rising.
         captions: (B, E) float32, L2-normalised.
         beta: inverse temperature, above 0.
 
     Raises:
         DataError: an embedding is not finite, or not normalised.
-        FileError: the disk is full; the index is as it was.
-        BusyError: another process reads or writes it.
     """
-    index = VideoIndex(path)
-    rows = list(index.rows())
     column, activated = np.zeros((2, len(rows)), np.float32)
     if rows:
-        live = [part[done] for part, done in zip(index.embeddings, index.done, strict=True)]
+        videos = np.stack([index.embedding_of(row) for row in rows])
         try:
-            bank = build_query_bank(CosineRows(captions, np.concatenate(live)), beta=beta, top=_TOP)
+            bank = build_query_bank(CosineRows(captions, videos), beta=beta, top=_TOP)
         except ValueError as error:
             raise DataError(
-                f"{path} is damaged: {error}", hint="`vop info FILE --verify` says more"
+                f"{index.path} is damaged: {error}", hint="`vop info FILE --verify` says more"
             ) from error
         column, activated = bank.column, bank.is_activated.astype(np.float32)
-    settings = np.array([beta, _TOP, *_state(index, only_live=True)], np.float32)
+    settings = np.array([beta, _TOP, *state_of([index.record_of(row)["crc32"] for row in rows])], np.float32)
     parts: Sequence[Floats] = (captions, column, activated, settings)
-    tensors = {f"{BANK}{name}": part for name, part in zip(_NAMES, parts, strict=True)}
-    rewrite_index(path, rows, tensors)
+    return {f"{BANK}{name}": part for name, part in zip(_NAMES, parts, strict=True)}

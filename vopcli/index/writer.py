@@ -135,6 +135,39 @@ class IndexWriter:
             self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
         self._file.sync()
 
+    def current(self) -> VideoIndex:
+        """Return the index as it is now; `index` stays as it was when it was opened."""
+        return VideoIndex.of(self._file.contents)
+
+    def rewrite(self, rows: Sequence[int], tensors: Mapping[str, NDArray[np.float32]] | None = None) -> None:
+        """Replace the file by one that holds the given rows only, as one segment; call it last.
+
+        Args:
+            rows: of `current`.
+            tensors: added to those of the whole file; one of the same name is replaced.
+
+        Raises:
+            DataError: a row is damaged.
+            FileError: the disk is full; the index is as it was.
+        """
+        contents, path = self._file.contents, self._file.contents.path
+        temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.rewrite.part")
+        try:
+            temporary.unlink(missing_ok=True)
+            create_segment_file(
+                temporary, FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
+            )
+            if rows:
+                with SegmentWriter(temporary, FORMAT) as new:
+                    _copy(self.current(), rows, new)
+                    new.sync()
+            temporary.chmod(path.stat().st_mode & 0o777)
+            temporary.replace(path)
+        except OSError as error:
+            raise FileError(path, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def _write(self, segment: Segment, video: EncodedVideo) -> None:
         new, row, count = self._new[video.slot], self._rows[video.slot], len(video.frames)
         if not 1 <= video.num_real <= count <= new.num_frames or len(video.seconds) != count:
@@ -160,38 +193,6 @@ def create_index(
         FileError: the file exists, or its folder cannot be written.
     """
     create_segment_file(path, FORMAT, meta.attributes(), text_tensors)
-
-
-def rewrite_index(
-    path: Path, rows: Sequence[int], tensors: Mapping[str, NDArray[np.float32]] | None = None
-) -> None:
-    """Rewrite an index aside with the given rows only, as one segment, and put it in the old one's place.
-
-    ``tensors`` are added to those it has, or take their place.
-
-    Raises:
-        DataError: the index cannot be read.
-        FileError: the disk is full; the index is as it was.
-        BusyError: another process reads or writes it.
-    """
-    aside = path.with_name(f".{path.name[:80]}.{os.getpid()}.rewrite.part")
-    try:
-        with SegmentWriter(path, FORMAT) as old:  # held, so that nobody adds to what is to be replaced
-            aside.unlink(missing_ok=True)
-            contents = old.contents
-            create_segment_file(
-                aside, FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
-            )
-            if rows:
-                with SegmentWriter(aside, FORMAT) as new:
-                    _copy(VideoIndex.of(old.contents), rows, new)
-                    new.sync()
-            aside.chmod(path.stat().st_mode & 0o777)
-            aside.replace(path)
-    except OSError as error:
-        raise FileError(path, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:

@@ -6,6 +6,7 @@ Axes: B captions of the bank, N videos, Q queries, E joint width.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,23 +59,23 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
     if not (fits and column.ndim == 1 and np.isfinite(column).all() and 0 < beta < np.inf and top == _TOP):
         raise DataError(f"{index.path} is damaged: the parts of its query bank do not fit", hint=_HINT)
     bank = QueryBank(beta, int(top), len(captions), column, activated > 0)
-    num_rows = sum(len(done) for done in index.done)
-    return StoredBank(captions, bank, len(column) != num_rows or state != _state(index))
+    checksums = _checksums(index)
+    return StoredBank(captions, bank, len(column) != len(checksums) or state != state_of(checksums))
 
 
-def _state(index: VideoIndex, *, only_live: bool = False) -> list[float]:
-    """Return the number of rows and the halves of a checksum of them: whole numbers that float32 can hold.
+def state_of(checksums: Sequence[int] | NDArray[np.uint32]) -> list[float]:
+    """Return the number of rows and the halves of a CRC-32 of theirs: integers that float32 can hold."""
+    value = zlib.crc32(np.array(checksums, "<u4").tobytes())
+    return [float(len(checksums) % (1 << 24)), float(value >> 16), float(value & 0xFFFF)]
 
-    Of an index with unfinished or replaced rows, ``only_live`` tells the state that it is rewritten to.
-    """
-    value, count = 0, 0
-    for segment, done in zip(index.segments, index.done, strict=True):
-        rows = segment.map("rows")
-        live = done if only_live else slice(None)
-        sums = np.where(done, rows["crc32"], 0)[live]
-        value = zlib.crc32(sums.astype("<u4").tobytes(), value)
-        count += len(sums)
-    return [float(count % (1 << 24)), float(value >> 16), float(value & 0xFFFF)]
+
+def _checksums(index: VideoIndex) -> NDArray[np.uint32]:
+    """Return the checksum of every row of an index, 0 for unfinished and replaced rows."""
+    parts = [
+        np.where(done, segment.map("rows")["crc32"], 0)
+        for segment, done in zip(index.segments, index.done, strict=True)
+    ]
+    return np.concatenate([np.empty(0, np.uint32), *parts])
 
 
 def current_bank(index: VideoIndex) -> QueryBank:

@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import NormRule
-from vopcli.errors import ConfigError, DataError, UsageError
+from vopcli.errors import UsageError
 from vopcli.index.reader import VideoIndex
-from vopcli.progress import Progress, SilentProgress
-from vopcli.resources import cache_folder
+from vopcli.progress import Progress
 from vopcli.search.exact import Found, Part, search_exact
 from vopcli.search.pooled import search_pooled
 from vopcli.search.pooling import MEAN, Pooling
 from vopcli.search.query_bank import current_bank, search_normalised
-
-if TYPE_CHECKING:
-    from vopcli.clip.text_numpy import NumpyTextTower
-    from vopcli.clip.tokenizer import Tokenizer
-
-_QUERIES = 64  # whose texts are encoded at once
+from vopcli.search.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -87,16 +81,13 @@ class Index:
             )
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
-        self._weights = weights
-        self._fallbacks = fallbacks
-        self._cache = cache or cache_folder()
-        self._progress: Progress = progress or SilentProgress()
+        self._encoder = TextEncoder(
+            self._videos, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress
+        )
         self._parts = [
             Part(embeddings, done)
             for embeddings, done in zip(self._videos.embeddings, self._videos.done, strict=True)
         ]
-        self._encoder: tuple[Tokenizer, NumpyTextTower] | None = None
-        self._has_warned = False
         self._bank = current_bank(self._videos) if norm is NormRule.QB else None
 
     def __len__(self) -> int:
@@ -161,60 +152,13 @@ class Index:
         return search_exact(self._parts, queries, top=top, path_of=self._videos.path_of)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts to (Q, E) float32, L2-normalised; one that is too long is cut, and said so once.
+        """Encode texts to (Q, E) float32, L2-normalised; long texts are truncated, with one warning.
 
         Raises:
-            WeightsError: the text tower of the index's model is not there.
-            DataError: it is damaged.
+            WeightsError: the text tower of the index's model is missing.
+            DataError: the text tower is damaged, or does not fit the index.
         """
-        tokenizer, tower = self._load()
-        out = np.empty((len(texts), self._videos.meta.embed_dim), np.float32)
-        for begin in range(0, len(texts), _QUERIES):
-            ids, num_cut = tokenizer.tokenize(texts[begin : begin + _QUERIES], max_tokens=tower.max_tokens)
-            if num_cut and not self._has_warned:
-                self._has_warned = True
-                self._progress.warn(f"a query is longer than {tower.max_tokens} tokens: its end is left out")
-            out[begin : begin + _QUERIES] = tower.encode(ids)
-        if not np.isfinite(out).all():
-            raise DataError(
-                "the model gives no numbers for the query: its text tower is damaged",
-                hint=f"remove the folder {self._cache / 'text'}: it is made anew",
-            )
-        return out
-
-    def _load(self) -> tuple[Tokenizer, NumpyTextTower]:
-        if self._encoder is None:
-            from vopcli.clip.tokenizer import Tokenizer
-            from vopcli.search.text_tower import load_text_tower
-
-            meta = self._videos.meta
-            backbone = load_text_tower(
-                meta.fingerprint,
-                weights=self._weights,
-                fallbacks=[*self._fallbacks, meta.weights],
-                cache=self._cache,
-                progress=self._progress,
-            )
-            self._encoder = Tokenizer(), self._tuned(backbone)
-        return self._encoder
-
-    def _tuned(self, backbone: NumpyTextTower) -> NumpyTextTower:
-        """Put what the index holds of an adapter into the backbone's text tower.
-
-        Raises:
-            DataError: the index's tensors do not fit the backbone.
-        """
-        if not self._videos.meta.adapter:
-            return backbone
-        from vopcli.search.text_tuning import text_tuning
-
-        try:
-            return backbone.tuned(self._videos.text_tensors, text_tuning(self._videos.meta, backbone.shape))
-        except (ValueError, KeyError, ConfigError) as error:
-            raise DataError(
-                f"{self.path} is damaged: its adapter does not fit its model: {error}",
-                hint="make the index anew with `vop encode --overwrite`",
-            ) from error
+        return self._encoder.encode(texts)
 
     def _hit(self, row: int, score: float, query: NDArray[np.float32]) -> Hit:
         video = self._videos.video(row)
