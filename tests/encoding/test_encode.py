@@ -285,13 +285,9 @@ def test_the_index_is_opened_once(
     (tmp_path / "bank.txt").write_text("a red thing\n")
     first = request_for(videos, index, weights)
     one = replace(first, sources=[videos / "a.mp4"])
-    requests = {
-        "new": one,
-        "unchanged": one,
-        "more": first,
-        "bank": replace(first, bank=tmp_path / "bank.txt"),
-    }
-    requests |= {"beta": replace(first, bank_beta=5.0), "prune": replace(one, prune=True)}
+    requests = {"new": one, "unchanged": one, "more": first, "prune": replace(one, prune=True)}
+    requests["bank"] = replace(one, bank=tmp_path / "bank.txt")
+    requests["beta"] = replace(one, bank_beta=5.0)
     counts = {}
     for name, request in requests.items():
         opened.clear()
