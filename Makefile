@@ -1,9 +1,11 @@
-# `make demo` and `make test` need Python 3.10 or later with pip, and nothing else: they set up .venv themselves.
+# Every target needs Python 3.10 or later with pip, and nothing else: it sets up .venv first.
 PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test slow lint check-wheel bench study demo-weights readme clean
+.PHONY: setup demo test slow lint docs check-wheel bench study demo-weights clean
+
+setup: .venv/ready-dev ## the development environment
 
 demo: .venv/ready ## write the demo videos, index them, search them
 	$(BIN)/vop demo demo --run --overwrite
@@ -14,12 +16,14 @@ test: .venv/ready-dev ## the fast tests
 slow: .venv/ready-dev ## the tests that take longer, and the coverage of both
 	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term:skip-covered
 
-lint: .venv/ready-dev ## format, lint, layers, types, README in step
+lint: .venv/ready-dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/cog --check README.md
+
+docs: .venv/ready-dev ## the documentation, into build/site; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 check-wheel: .venv/ready-dev ## build the wheel, install it elsewhere, search there
 	$(BIN)/python .ci/check_wheel.py
@@ -38,11 +42,8 @@ study: .venv/ready-dev ## search learning rates and compare all variants on the 
 demo-weights: .venv/ready ## train demo-tiny again
 	$(BIN)/python assets/demo/train.py
 
-readme: .venv/ready-dev ## write the help blocks and tables into the README
-	$(BIN)/cog -r README.md
-
 clean:
-	rm -rf .venv dist demo
+	rm -rf .venv build dist demo
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

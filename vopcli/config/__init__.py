@@ -1,1 +1,1 @@
-"""What a user may write, and how it is checked."""
+"""Settings: schema, presets, and loading of `vop.yaml`."""

@@ -1,0 +1,212 @@
+"""Parts of the documentation that are generated from the code, so that no fact is written by hand twice.
+
+A line such as ``<!-- generated: settings -->`` in a page stands for the text that `PARTS` has for that name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from typer.main import get_command
+
+import vopcli
+from docs.tools import rooms
+from vopcli.cli.app import app
+from vopcli.config.load import preset_names
+from vopcli.config.schema import DEFAULT_NUM_FRAMES, DEFAULT_WEIGHTS, Config
+from vopcli.evaluation import score_file
+from vopcli.evaluation.published import RESULTS
+from vopcli.files.hdf5 import FileFormat
+from vopcli.frames.rows import FRAME_FORMAT
+from vopcli.index import reader as index_file
+from vopcli.methods.counts import list_methods
+from vopcli.methods.registry import METHODS
+
+ROOT = Path(__file__).parents[2]
+TOPICS = ("study", "learning_rates", "train", "decode", "store", "encode", "search", "cold_start")
+FORMATS: dict[str, FileFormat] = {
+    "Frame store": FRAME_FORMAT,
+    "Index": index_file.FORMAT,
+    "Saved scores": score_file.FORMAT,
+}
+_MARK = re.compile(r"^<!-- generated: ([a-z]+) -->$", re.MULTILINE)
+_UNBOUNDED = 1e6
+
+
+def fill(page: str) -> str:
+    """Replace the marks of a page by the generated parts.
+
+    Raises:
+        KeyError: a mark names no part.
+    """
+    return _MARK.sub(lambda mark: PARTS[mark[1]](), page)
+
+
+def commands() -> str:
+    """Describe every command by the help of the parser."""
+    lines = []
+    for name, command in walk_commands():
+        context = typer.Context(command, info_name=f"vop {name}")
+        usage = command.get_usage(context).removeprefix("Usage: ")
+        lines += [f"## vop {name}", "", _markdown(command.help or ""), "", "```text", usage, "```", ""]
+        for kind, title in (("argument", "Argument"), ("option", "Option")):
+            records = [
+                parameter.get_help_record(context)
+                for parameter in command.get_params(context)
+                if parameter.param_type_name == kind
+            ]
+            if records:
+                lines += _table((title, "Meaning"), [(_code(text), help_text) for text, help_text in records])
+    return "\n".join(lines)
+
+
+def walk_commands() -> Iterator[tuple[str, Any]]:
+    """Yield the name, such as "weights list", and the parser of every command that can be run."""
+    for name, command in get_command(app).commands.items():
+        below = getattr(command, "commands", None)
+        if below is None:
+            yield name, command
+        else:
+            yield from ((f"{name} {inner}", item) for inner, item in below.items())
+
+
+def settings() -> str:
+    """Describe every setting by its declaration in the schema."""
+    lines = []
+    for section in dataclasses.fields(Config):
+        lines += [f"## {section.name}", "", _markdown((type(section.default).__doc__ or "").strip()), ""]
+        rows = [_setting(section.name, item) for item in dataclasses.fields(section.default)]
+        lines += _table(("Setting", "Type", "Default", "Meaning"), rows)
+    return "\n".join(lines)
+
+
+def _setting(section: str, item: dataclasses.Field[Any]) -> tuple[str, str, str, str]:
+    kind = str(item.type).removesuffix(" | None")
+    low, high = item.metadata["low"], item.metadata["high"]
+    if low is not None:
+        kind += f", at least {low:g}" if high is None or high > _UNBOUNDED else f", {low:g} to {high:g}"
+    default = item.default.value if isinstance(item.default, Enum) else item.default
+    if isinstance(default, bool):
+        default = str(default).lower()
+    shown = str(item.metadata.get("unset") or "") if default is None else _code(default)
+    return _code(f"{section}.{item.name}"), kind, shown, item.metadata["help"]
+
+
+def formats() -> str:
+    """List the datasets of each HDF5 format with their dtypes."""
+    lines = []
+    for title, file_format in FORMATS.items():
+        rows = []
+        for name, dtype in file_format.columns.items():
+            fields = "<br>".join(f"{part}: {_dtype(dtype[part])}" for part in dtype.names or ())
+            rows.append((_code(name), fields or str(dtype)))
+        lines += [f"{title}: format `{file_format.name}`, version {file_format.version}", ""]
+        lines += _table(("Dataset", "dtype"), rows)
+    return "\n".join(lines)
+
+
+def _dtype(dtype: np.dtype[Any]) -> str:
+    return f"{dtype.base}{list(dtype.shape)}" if dtype.shape else str(dtype)
+
+
+def python() -> str:
+    """List the public names, functions first; mkdocstrings puts in their signatures and docstrings."""
+    names = [name for name in vopcli.__all__ if not name.startswith("__")]
+    names.sort(key=lambda name: not name.islower())
+    return "\n".join(f"::: vopcli.{name}\n" for name in names)
+
+
+def methods() -> str:
+    """List the variants with their parameter counts, for the default backbone."""
+    rows = [
+        (
+            _code(item["variant"]),
+            item["trains"],
+            f"{item['num_trained']:,}",
+            item["published"],
+            f"{method.lr:g}" if method.lr else "",
+        )
+        for item, method in zip(
+            list_methods(DEFAULT_WEIGHTS, num_frames=DEFAULT_NUM_FRAMES), METHODS.values(), strict=True
+        )
+    ]
+    head = ("Variant", "Trains", "Parameters", "Published", "Learning rate")
+    return "\n".join(_table(head, rows, right=3))
+
+
+def published() -> str:
+    """List the published results."""
+    names = ("R@1", "R@5", "R@10", "MnR", "MdR")
+    rows = [
+        (
+            _code(dataset.value),
+            _code(variant.value),
+            direction,
+            *(f"{row[name]:g}" if name in row else "" for name in names),
+        )
+        for (dataset, variant), figures in RESULTS.items()
+        for direction, row in figures.items()
+    ]
+    return "\n".join(_table(("Benchmark", "Variant", "", *names), rows, right=5))
+
+
+def presets() -> str:
+    """Show the preset files."""
+    folder = ROOT / "vopcli/config/presets"
+    texts = [(name, (folder / f"{name}.yaml").read_text(encoding="utf-8")) for name in preset_names()]
+    return "\n".join(f"## {name}\n\n```yaml\n{text.strip()}\n```\n" for name, text in texts)
+
+
+def results() -> str:
+    """Put the measured results together, each below a heading."""
+    files = [ROOT / "benchmarks/results" / f"{topic}.md" for topic in TOPICS]
+    return "\n".join(f"#{file.read_text(encoding='utf-8').strip()}\n" for file in files if file.exists())
+
+
+def changelog() -> str:
+    """Return the changelog without its title."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2]
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "settings": settings,
+    "formats": formats,
+    "python": python,
+    "methods": methods,
+    "published": published,
+    "presets": presets,
+    "results": results,
+    "changelog": changelog,
+    "rooms": rooms.draw,
+    "roomlist": lambda: "\n".join(_table(("Room", "", "Modules", "Lines"), rooms.list_rooms(), right=2)),
+}
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, right: int = 0) -> list[str]:
+    """Return the lines of a Markdown table, and an empty one; the last ``right`` columns hold numbers."""
+    rules = ["---"] * (len(head) - right) + ["---:"] * right
+    return [f"| {' | '.join(cells)} |" for cells in (head, rules, *(map(_cell, row) for row in rows))] + [""]
+
+
+def _cell(text: str) -> str:
+    return " ".join(_markdown(text, special="*[|").split())
+
+
+def _code(text: object) -> str:
+    return f"`{text}`"
+
+
+def _markdown(text: str, *, special: str = "*[") -> str:
+    """Escape the ``special`` characters of a docstring or a help text for Markdown, except in code."""
+    parts = re.split(r"(`[^`]*`|<br>)", text.replace("``", "`"))
+    escaped = re.compile(f"([{re.escape(special)}])")
+    parts[::2] = [escaped.sub(r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "".join(parts)
