@@ -36,7 +36,6 @@ study: .venv/ready-dev ## search learning rates and compare all variants on the 
 	$(BIN)/vop demo demo-study
 	$(BIN)/vop extract-frames demo-study/videos demo-study/out.h5 --size 48
 	$(BIN)/python benchmarks/learning_rates.py demo-study
-	$(BIN)/vop demo demo-study --study
 	$(BIN)/python benchmarks/study.py demo-study
 
 demo-weights: .venv/ready ## train demo-tiny again
