@@ -128,7 +128,7 @@ def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
     assert load_model(weights, device="CPU").device == torch.device("cpu")
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         load_model(weights, device="gpu")
-    with pytest.raises(UsageError, match="no device 'cuda:99'"):
+    with pytest.raises(UsageError, match="has no device 'cuda:99'"):
         load_model(weights, device="cuda:99")
     with pytest.raises(UsageError, match="unknown device 'cpu:x'"):
         load_model(weights, device="cpu:x")
