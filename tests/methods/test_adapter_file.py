@@ -50,13 +50,13 @@ def test_the_hash_is_of_what_the_adapter_does() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"format": "other"}, "is no adapter file"),
+        ({"format": "other"}, "is not an adapter file"),
         ({"version": "2"}, "has version 2, this program reads 1"),
         ({"tuning": "{"}, "is damaged"),
         ({"tuning": '{"variant": "none"}'}, "is damaged"),
         ({"num_frames": "many"}, "is damaged"),
         ({"recipe": "3"}, "is damaged"),
-        ({"sha256": "0" * 64}, "is damaged: its checksum does not fit"),
+        ({"sha256": "0" * 64}, "is damaged: its content does not match its checksum"),
     ],
 )
 def test_other_and_damaged_files_are_refused(tmp_path: Path, changes: dict[str, str], problem: str) -> None:
@@ -70,7 +70,7 @@ def test_other_and_damaged_files_are_refused(tmp_path: Path, changes: dict[str, 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     write_adapter(tmp_path / "a", dataclasses.replace(ADAPTER, tensors={"a": np.array([np.nan], np.float32)}))
-    with pytest.raises(WeightsError, match="numbers that are not finite"):
+    with pytest.raises(WeightsError, match="contains NaN or infinite values"):
         read_adapter(tmp_path / "a")
 
 

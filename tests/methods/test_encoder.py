@@ -114,7 +114,7 @@ def test_frames_of_another_kind(model: Model, frames: NDArray[np.uint8]) -> None
 def test_other_arguments_of_another_kind(model: Model) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         model.encode_video(np.empty((2, 0, 35, 35, 3), np.uint8))
-    with pytest.raises(ValueError, match="without a pixel"):
+    with pytest.raises(ValueError, match="frames have no pixels"):
         model.encode_frames(np.empty((2, 1, 0, 35, 3), np.uint8))
     with pytest.raises(ValueError, match="need a list of strings, got str"):
         model.encode_text("a dog")
@@ -183,7 +183,7 @@ def test_memory_that_runs_out_halves_the_batch(
     np.testing.assert_allclose(scarce.encode_frames(frames), model.encode_frames(frames), atol=1e-6)
     assert device.sizes == [20, 10, 5, 3, 3, 3, 3, 3, 3, 2]
     assert len(notes.warnings) == 3
-    assert "going on with batches of 3 frames" in notes.warnings[-1]
+    assert "continuing with batches of 3 frames" in notes.warnings[-1]
     device.most = 0
     with pytest.raises(VopError, match="enough memory for a single frame") as raised:
         scarce.encode_frames(frames)
