@@ -51,6 +51,11 @@ class VideoTextModel(nn.Module):
         return self.text_prompts.num_prompts if isinstance(self.text_prompts, TextPrompts) else 0
 
     @property
+    def num_trained(self) -> int:
+        """Trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    @property
     def max_tokens(self) -> int:
         """Longest text in tokens, start and end included."""
         return self.clip.shape.context_length - self.num_text_prompts
