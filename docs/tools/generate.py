@@ -63,7 +63,7 @@ def commands() -> str:
                 if parameter.param_type_name == kind
             ]
             if records:
-                lines += _table((title, "Meaning"), [(_code(text), help_text) for text, help_text in records])
+                lines += table((title, "Meaning"), [(_code(text), help_text) for text, help_text in records])
     return "\n".join(lines)
 
 
@@ -83,7 +83,7 @@ def settings() -> str:
     for section in dataclasses.fields(Config):
         lines += [f"## {section.name}", "", _markdown((type(section.default).__doc__ or "").strip()), ""]
         rows = [_setting(section.name, item) for item in dataclasses.fields(section.default)]
-        lines += _table(("Setting", "Type", "Default", "Meaning"), rows)
+        lines += table(("Setting", "Type", "Default", "Meaning"), rows)
     return "\n".join(lines)
 
 
@@ -108,7 +108,7 @@ def formats() -> str:
             fields = "<br>".join(f"{part}: {_dtype(dtype[part])}" for part in dtype.names or ())
             rows.append((_code(name), fields or str(dtype)))
         lines += [f"{title}: format `{file_format.name}`, version {file_format.version}", ""]
-        lines += _table(("Dataset", "dtype"), rows)
+        lines += table(("Dataset", "dtype"), rows)
     return "\n".join(lines)
 
 
@@ -138,7 +138,7 @@ def methods() -> str:
         )
     ]
     head = ("Variant", "Trains", "Parameters", "Published", "Learning rate")
-    return "\n".join(_table(head, rows, right=3))
+    return "\n".join(table(head, rows, right=3))
 
 
 def published() -> str:
@@ -154,7 +154,17 @@ def published() -> str:
         for (dataset, variant), figures in RESULTS.items()
         for direction, row in figures.items()
     ]
-    return "\n".join(_table(("Benchmark", "Variant", "", *names), rows, right=5))
+    return "\n".join(table(("Benchmark", "Variant", "", *names), rows, right=5))
+
+
+def example() -> str:
+    """Return the Python example of the README."""
+    return re.findall(r"^```python\n.*?^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)[0]
+
+
+def variant() -> str:
+    """Show the module of one variant."""
+    return f"```python\n{(ROOT / 'vopcli/methods/position_prompts.py').read_text('utf-8')}```\n"
 
 
 def presets() -> str:
@@ -180,17 +190,19 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "formats": formats,
     "python": python,
+    "example": example,
+    "variant": variant,
     "methods": methods,
     "published": published,
     "presets": presets,
     "results": results,
     "changelog": changelog,
     "rooms": rooms.draw,
-    "roomlist": lambda: "\n".join(_table(("Room", "", "Modules", "Lines"), rooms.list_rooms(), right=2)),
+    "roomlist": lambda: "\n".join(table(("Room", "", "Modules", "Lines"), rooms.list_rooms(), right=2)),
 }
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, right: int = 0) -> list[str]:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, right: int = 0) -> list[str]:
     """Return the lines of a Markdown table, and an empty one; the last ``right`` columns hold numbers."""
     rules = ["---"] * (len(head) - right) + ["---:"] * right
     return [f"| {' | '.join(cells)} |" for cells in (head, rules, *(map(_cell, row) for row in rows))] + [""]

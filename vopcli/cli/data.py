@@ -1,15 +1,11 @@
 """``vop data``: look after the videos and captions of a benchmark."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.errors import EXIT_SOME_FAILED
-
-if TYPE_CHECKING:
-    from vopcli.datasets.check import DataCheck
-    from vopcli.datasets.records import SplitReport
 
 _COLUMNS = ("split", "listed", "published", "with captions", "with file", "used", "captions", "missing")
 _MOST_NAMED = 10
@@ -47,36 +43,33 @@ def check(
     settings = override(load_config(config, preset=preset), given, assignments or ())
     result = check_data(settings.data, options.names(splits), store_must_exist=frames is not None)
     if as_json:
-        console.print_json(result.to_json())
+        console.print_json(result)
     else:
-        reports = result.annotations.reports
-        rows = [_row(report, result.published.get(report.split)) for report in reports]
-        console.print_table(_COLUMNS, rows)
+        console.print_table(_COLUMNS, [_row(name, split) for name, split in result["splits"].items()])
         _say_notes(result)
-    raise typer.Exit(0 if result.is_complete else EXIT_SOME_FAILED)
+    raise typer.Exit(0 if result["is_complete"] else EXIT_SOME_FAILED)
 
 
-def _row(report: "SplitReport", published: int | None) -> list[str]:
-    counts = (
-        *(report.num_listed, published, report.num_with_captions),
-        *(report.num_with_file, report.num_used, report.num_captions, len(report.without_file)),
-    )
-    return [report.split, *("" if count is None else str(count) for count in counts)]
+def _row(name: str, split: dict[str, Any]) -> list[str]:
+    fields = ("listed", "published", "with_captions", "with_file", "used", "captions")
+    cells = ["" if split[field] is None else str(split[field]) for field in fields]
+    return [name, *cells, str(len(split["without_file"]))]
 
 
-def _say_notes(result: "DataCheck") -> None:
+def _say_notes(result: dict[str, Any]) -> None:
     from vopcli.datasets.records import format_names
 
-    for note in result.notes:
+    kinds = {
+        "without_file": "missing",
+        "without_captions": "without captions",
+        "skipped": "left out as asked for",
+    }
+    for note in result["notes"]:
         console.say(f"Note: {note}")
-    for report in result.annotations.reports:
-        for words, videos in (
-            ("missing", report.without_file),
-            ("without captions", report.without_captions),
-            ("left out as asked for", report.skipped),
-        ):
-            if videos:
-                console.say(f"{report.split}: {len(videos)} {words}: {format_names(videos, _MOST_NAMED)}")
-        for note in report.notes:
-            console.say(f"{report.split}: {note}")
-    console.say(f"Looked for videos in {result.looked_in}.")
+    for name, split in result["splits"].items():
+        for kind, words in kinds.items():
+            if videos := split[kind]:
+                console.say(f"{name}: {len(videos)} {words}: {format_names(videos, _MOST_NAMED)}")
+        for note in split["notes"]:
+            console.say(f"{name}: {note}")
+    console.say(f"Looked for videos in {result['looked_in']}.")

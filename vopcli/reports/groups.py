@@ -10,13 +10,12 @@ from typing import Any, Final
 from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import DataError
-from vopcli.evaluation.published import DIRECTIONS
 
-RECALLS: Final = tuple(f"{direction} R@{depth}" for direction in DIRECTIONS for depth in (1, 5, 10))
+Figures = Mapping[tuple[str, str], float]  # by direction and name, such as ("t2v", "R@1")
 
 
 @dataclass(frozen=True)
-class MeasuredRun:
+class Measured:
     """A model and how well it does on some split.
 
     Attributes:
@@ -28,7 +27,7 @@ class MeasuredRun:
         on: what was measured on, in words.
         is_evaluated: by `vop eval`; not on the validation set that the epoch was chosen on.
         dataset: the benchmark, if it is one.
-        metrics: by direction and name, such as ("t2v", "R@1"); percentages and ranks.
+        figures: percentages and ranks.
     """
 
     name: str
@@ -39,7 +38,7 @@ class MeasuredRun:
     on: str
     is_evaluated: bool
     dataset: DatasetName | None
-    metrics: Mapping[tuple[str, str], float]
+    figures: Figures
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -57,37 +56,35 @@ class Group:
     """
 
     label: str
-    members: Sequence[MeasuredRun]
+    members: Sequence[Measured]
 
     @property
-    def first(self) -> MeasuredRun:
+    def first(self) -> Measured:
         """One of them, for what they have in common."""
         return self.members[0]
 
-    def values(self, direction: str, name: str) -> list[float]:
+    def values(self, way: str, name: str) -> list[float]:
         """Return a figure of each run; empty where not all have it."""
-        found = [
-            member.metrics[direction, name] for member in self.members if (direction, name) in member.metrics
-        ]
+        found = [member.figures[way, name] for member in self.members if (way, name) in member.figures]
         return found if len(found) == len(self.members) else []
 
-    def text(self, direction: str, name: str) -> str:
+    def text(self, way: str, name: str) -> str:
         """Return mean and deviation of a figure, such as "43.1 ± 0.8"; empty where there is none."""
-        values = self.values(direction, name)
+        values = self.values(way, name)
         return mean_and_deviation(values) if values else ""
 
-    def mean(self, direction: str, name: str) -> float | None:
+    def mean(self, way: str, name: str) -> float | None:
         """Return the mean of a figure."""
-        values = self.values(direction, name)
+        values = self.values(way, name)
         return statistics.fmean(values) if values else None
 
-    def deviation(self, direction: str, name: str) -> float:
+    def deviation(self, way: str, name: str) -> float:
         """Return the deviation of a sample of runs; 0 of a single one."""
-        values = self.values(direction, name)
+        values = self.values(way, name)
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
+def group_runs(measured: Sequence[Measured]) -> list[Group]:
     """Return groups in the paper's order of variants, then in the order given.
 
     A run that `vop eval` measured is not also listed with its validation figures.
@@ -97,12 +94,12 @@ def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
     """
     evaluated = {_run_key(item) for item in measured if item.is_evaluated}
     kept = [item for item in measured if item.is_evaluated or _run_key(item) not in evaluated]
-    by_kind: dict[tuple[Any, ...], dict[tuple[str, int | None], MeasuredRun]] = {}
+    by_kind: dict[tuple[Any, ...], dict[tuple[str, int | None], Measured]] = {}
     for item in kept:
         same = by_kind.setdefault(item.kind, {}).setdefault((item.name, item.seed), item)
-        if same.metrics != item.metrics:
+        if same.figures != item.figures:
             raise DataError(
-                f"{item.name} is listed twice, with different metrics on {item.on}",
+                f"{item.name} is there twice, with other figures on {item.on}",
                 hint="leave out the file that was written earlier",
             )
     order = list(Variant)
@@ -113,11 +110,11 @@ def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
     return [Group(_label(same[0], members), same) for same in members]
 
 
-def _run_key(item: MeasuredRun) -> tuple[Any, ...]:
+def _run_key(item: Measured) -> tuple[Any, ...]:
     return item.tuning.variant, item.seed, tuple(sorted(item.settings.items(), key=str))
 
 
-def _label(item: MeasuredRun, groups: Sequence[Sequence[MeasuredRun]]) -> str:
+def _label(item: Measured, groups: Sequence[Sequence[Measured]]) -> str:
     variant, usual = item.tuning.variant, asdict(TuningConfig())
     others = [same[0].settings for same in groups if same[0].tuning.variant is variant]
     different = [
@@ -128,28 +125,28 @@ def _label(item: MeasuredRun, groups: Sequence[Sequence[MeasuredRun]]) -> str:
     return ", ".join([variant.value, *(f"{name} {item.settings[name]}" for name in different)])
 
 
-def mean_table(
-    runs: Sequence[tuple[str, int, Mapping[str, float]]],
-) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Return columns and rows: one for each variant, in the order of the runs, with mean and deviation.
+FIGURES: Final = ("t2v R@1", "t2v R@5", "t2v R@10", "v2t R@1", "v2t R@5", "v2t R@10")
 
-    Args:
-        runs: variant, number of trained parameters, and metrics on the validation set.
+
+def mean_table(summaries: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return columns and rows: one a variant, in the order of the runs; percentages on the validation set.
+
+    The deviation is that of the sample, divided by N - 1; a single run has none.
     """
-    by_variant: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
-    for variant, num_trained, metrics in runs:
-        by_variant.setdefault(variant, []).append((num_trained, metrics))
-    names = [name for name in RECALLS if all(name in metrics for _, _, metrics in runs)]
+    by_variant: dict[str, list[dict[str, Any]]] = {}
+    for summary in summaries:
+        by_variant.setdefault(summary["variant"], []).append(summary)
+    figures = [name for name in FIGURES if all(name in summary["selected"] for summary in summaries)]
     rows = [
         [
             variant,
-            str(group[0][0]),
-            str(len(group)),
-            *(mean_and_deviation([metrics[name] for _, metrics in group]) for name in names),
+            str(runs[0]["num_trained"]),
+            str(len(runs)),
+            *(mean_and_deviation([run["selected"][name] for run in runs]) for name in figures),
         ]
-        for variant, group in by_variant.items()
+        for variant, runs in by_variant.items()
     ]
-    return ("variant", "trained", "runs", *names), rows
+    return ("variant", "trained", "runs", *figures), rows
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
