@@ -216,7 +216,7 @@ def test_damage_is_told(folder: Path) -> None:
     row = np.asarray(index.embeddings[0][0]).tobytes()
     content[content.index(row) : content.index(row) + 4] = np.float32(np.nan).tobytes()
     (folder / "nan.h5").write_bytes(content)
-    with pytest.raises(DataError, match="no numbers"):
+    with pytest.raises(DataError, match="NaN or infinite"):
         search_normalised(
             VideoIndex(folder / "nan.h5"),
             current_bank(index),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tests.support.indexes import unit_rows
 from vopcli.errors import DataError
-from vopcli.search.exact import Found, Part, search_exact
+from vopcli.search.engine import Found
+from vopcli.search.exact import Part, search_exact
 
 
 def all_live(rows: NDArray[np.float32]) -> Part:
@@ -63,8 +64,9 @@ def test_equals_the_ranking_by_definition(num_queries: int, top: int) -> None:
 def test_large_gallery_in_many_blocks() -> None:
     rows, queries = unit_rows(70_000, width=24), unit_rows(8, width=24, seed=1)
     paths = shuffled_paths(len(rows))
+    parts = [all_live(rows[begin : begin + 9_000]) for begin in range(0, len(rows), 9_000)]
     for num_queries in (1, 5, 8):
-        found = search_exact([all_live(rows)], queries[:num_queries], top=50, path_of=paths.__getitem__)
+        found = search_exact(parts, queries[:num_queries], top=50, path_of=paths.__getitem__)
         for answer, query in zip(found, queries, strict=False):
             assert as_pairs(answer, paths) == ranked(rows, query, paths, np.ones(len(rows), np.bool_))[:50]
 
@@ -90,10 +92,12 @@ def test_scores_and_order_do_not_depend_on_how_it_is_computed() -> None:
     assert answers(queries[6:9], whole, 2, 2) == [answer[:2] for answer in expected[6:9]]
 
 
-def test_many_equal_scores_are_ordered_by_path() -> None:
+@pytest.mark.parametrize("num_parts", [1, 5])
+def test_many_equal_scores_are_ordered_by_path(num_parts: int) -> None:
     rows = np.repeat(unit_rows(1), 150_000, axis=0)
     paths = shuffled_paths(len(rows))
-    (found,) = search_exact([all_live(rows)], unit_rows(1, seed=3), top=20, path_of=paths.__getitem__)
+    parts = [all_live(part) for part in np.array_split(rows, num_parts)]
+    (found,) = search_exact(parts, unit_rows(1, seed=3), top=20, path_of=paths.__getitem__)
     assert [path for _, path in as_pairs(found, paths)] == sorted(paths)[:20]
 
 
@@ -118,7 +122,7 @@ def test_best_rows_last() -> None:
 def test_row_that_is_not_finite_is_refused(num_queries: int, bad: float) -> None:
     rows = unit_rows(6_000)
     rows[5_000, 3] = bad
-    with pytest.raises(DataError, match="no numbers"):
+    with pytest.raises(DataError, match="NaN or infinite"):
         search_exact([all_live(rows)], unit_rows(num_queries, seed=1), top=5, path_of=str)
 
 

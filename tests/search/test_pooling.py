@@ -149,5 +149,5 @@ def test_equal_videos_come_in_the_order_of_their_paths_and_damage_is_told(tmp_pa
     segment = index.segments[0]
     with IndexWriter(path) as writer:
         writer._file.write(segment, "frame_embeddings", 4, np.full((1, WIDTH), np.nan, np.float16))
-    with pytest.raises(DataError, match="no numbers"):
+    with pytest.raises(DataError, match="NaN or infinite"):
         search_pooled(VideoIndex(path), unit_rows(1), parse_pooling("max"), top=5)

@@ -17,8 +17,9 @@ from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.index.reader import BANK, VideoIndex
 from vopcli.progress import Progress
+from vopcli.search.engine import Floats
 from vopcli.search.qb_norm import build_query_bank
-from vopcli.search.query_bank import _NAMES, _TOP, Floats, read_bank, state_of
+from vopcli.search.query_bank import BANK_PARTS, BANK_TOP, read_bank, state_of
 from vopcli.search.similarity import CosineRows
 from vopcli.search.text_encoder import TextEncoder
 
@@ -132,12 +133,14 @@ def bank_tensors(index: VideoIndex, rows: Sequence[int], captions: Floats, beta:
     if rows:
         videos = np.stack([index.embedding_of(row) for row in rows])
         try:
-            bank = build_query_bank(CosineRows(captions, videos), beta=beta, top=_TOP)
+            bank = build_query_bank(CosineRows(captions, videos), beta=beta, top=BANK_TOP)
         except ValueError as error:
             raise DataError(
                 f"{index.path} is damaged: {error}", hint="`vop info FILE --verify` says more"
             ) from error
         column, activated = bank.column, bank.is_activated.astype(np.float32)
-    settings = np.array([beta, _TOP, *state_of([index.record_of(row)["crc32"] for row in rows])], np.float32)
+    settings = np.array(
+        [beta, BANK_TOP, *state_of([index.record_of(row)["crc32"] for row in rows])], np.float32
+    )
     parts: Sequence[Floats] = (captions, column, activated, settings)
-    return {f"{BANK}{name}": part for name, part in zip(_NAMES, parts, strict=True)}
+    return {f"{BANK}{name}": part for name, part in zip(BANK_PARTS, parts, strict=True)}

@@ -11,15 +11,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vopcli.errors import DataError
 from vopcli.index.reader import FrameBlock, VideoIndex
 from vopcli.resources import usable_cores
-from vopcli.search.exact import Found, best_rows, dot_rows
+from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_rows
 from vopcli.search.pooling import Pooling, pool_scores
-
-Floats = NDArray[np.float32]
 
 
 def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: int) -> list[Found]:
@@ -40,11 +36,7 @@ def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: 
         )
     rows = np.concatenate([part for part, _ in found])
     scores = np.concatenate([part for _, part in found], axis=1)  # (Q, videos)
-    if not np.isfinite(scores).all():
-        raise DataError(
-            f"{index.path} is damaged: it holds embeddings that are no numbers",
-            hint="`vop info FILE --verify` names them; make the index anew with `vop encode --overwrite`",
-        )
+    check_finite(scores, str(index.path))
     return [best_rows(rows, row, top, index.path_of) for row in scores]
 
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from vopcli.errors import DataError
 from vopcli.index.reader import VideoIndex
-from vopcli.search.exact import Found, best_rows, dot_rows
+from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_rows
 from vopcli.search.qb_norm import QueryBank
 
-Floats = NDArray[np.float32]
-_NAMES: Final = ("captions", "column", "activated", "settings")
-_TOP: Final = 1
+BANK_PARTS: Final = ("captions", "column", "activated", "settings")
+BANK_TOP: Final = 1
 _HINT: Final = "run `vop encode` again with --querybank"
 
 
@@ -49,14 +48,16 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
     if not held:
         return None
     try:
-        captions, column, activated, settings = (held[name] for name in _NAMES)
+        captions, column, activated, settings = (held[name] for name in BANK_PARTS)
         beta, top, *state = settings.tolist()
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(
             f"{index.path} is damaged: a part of its query bank is missing", hint=_HINT
         ) from error
     fits = captions.shape[1:] == (index.meta.embed_dim,) and column.shape == activated.shape
-    if not (fits and column.ndim == 1 and np.isfinite(column).all() and 0 < beta < np.inf and top == _TOP):
+    if not (
+        fits and column.ndim == 1 and np.isfinite(column).all() and 0 < beta < np.inf and top == BANK_TOP
+    ):
         raise DataError(f"{index.path} is damaged: the parts of its query bank do not fit", hint=_HINT)
     bank = QueryBank(beta, int(top), len(captions), column, activated > 0)
     checksums = _checksums(index)
@@ -118,11 +119,7 @@ def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, to
         for part in index.embeddings:
             dot_rows(part, query, cosines[begin : begin + len(part)])
             begin += len(part)
-        if not np.isfinite(cosines).all():
-            raise DataError(
-                f"{index.path} is damaged: it holds embeddings that are no numbers",
-                hint="`vop info FILE --verify` names them; make the index anew with `vop encode --overwrite`",
-            )
+        check_finite(cosines, str(index.path))
         scores = bank.apply(cosines).astype(np.float32)
         found.append(best_rows(rows, scores, top, index.path_of))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import overload
 
@@ -14,10 +15,9 @@ from vopcli.config.choices import NormRule
 from vopcli.errors import UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
-from vopcli.search.exact import Found, Part, search_exact
-from vopcli.search.pooled import search_pooled
+from vopcli.search.engine import Engine
+from vopcli.search.exact import Part, search_exact
 from vopcli.search.pooling import MEAN, Pooling
-from vopcli.search.query_bank import current_bank, search_normalised
 from vopcli.search.text_encoder import TextEncoder
 
 
@@ -75,20 +75,12 @@ class Index:
             DataError: missing, not an index, of another version, damaged, or without the query bank it needs.
             BusyError: being written by another process.
         """
-        if norm is NormRule.QB and pooling != MEAN:
-            raise UsageError(
-                f"QB-Norm is of videos' means, not of frames pooled by {pooling}", hint="use one of the two"
-            )
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
+        self._rank = choose_engine(self._videos, pooling, norm)
         self._encoder = TextEncoder(
             self._videos, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress
         )
-        self._parts = [
-            Part(embeddings, done)
-            for embeddings, done in zip(self._videos.embeddings, self._videos.done, strict=True)
-        ]
-        self._bank = current_bank(self._videos) if norm is NormRule.QB else None
 
     def __len__(self) -> int:
         """Return the number of videos."""
@@ -132,24 +124,14 @@ class Index:
 
     def _answers(self, texts: Sequence[str], top: int, min_score: float | None) -> list[list[Hit]]:
         queries = self.encode(texts)
-        answers = []
-        for found, query in zip(self._find(queries, top), queries, strict=True):
-            ranked = zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-            answers.append(
-                [
-                    self._hit(row, score, query)
-                    for row, score in ranked
-                    if min_score is None or score >= min_score
-                ]
-            )
-        return answers
-
-    def _find(self, queries: NDArray[np.float32], top: int) -> list[Found]:
-        if self._bank is not None:
-            return search_normalised(self._videos, self._bank, queries, top=top)
-        if self.pooling != MEAN:
-            return search_pooled(self._videos, queries, self.pooling, top=top)
-        return search_exact(self._parts, queries, top=top, path_of=self._videos.path_of)
+        return [
+            [
+                self._hit(row, score, query)
+                for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+                if min_score is None or score >= min_score
+            ]
+            for found, query in zip(self._rank(queries, top=top), queries, strict=True)
+        ]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to (Q, E) float32, L2-normalised; long texts are truncated, with one warning.
@@ -165,6 +147,29 @@ class Index:
         frames, seconds = self._videos.frames_of(row)
         best = int((frames[: video.num_real].astype(np.float32) @ query).argmax())
         return Hit(score=score, seconds=float(seconds[best]), path=video.path, file=Path(video.file))
+
+
+def choose_engine(videos: VideoIndex, pooling: Pooling, norm: NormRule) -> Engine:
+    """Return the engine that ranks the videos of an index by a rule.
+
+    Raises:
+        UsageError: QB-Norm with a pooling other than the mean.
+        DataError: QB-Norm, and the index has no query bank or an outdated or damaged one.
+    """
+    if norm is NormRule.QB and pooling != MEAN:
+        raise UsageError(
+            f"QB-Norm is of videos' means, not of frames pooled by {pooling}", hint="use one of the two"
+        )
+    if norm is NormRule.QB:
+        from vopcli.search.query_bank import current_bank, search_normalised
+
+        return partial(search_normalised, videos, current_bank(videos))
+    if pooling != MEAN:
+        from vopcli.search.pooled import search_pooled
+
+        return partial(search_pooled, videos, pooling=pooling)
+    parts = [Part(*part) for part in zip(videos.embeddings, videos.done, strict=True)]
+    return partial(search_exact, parts, path_of=videos.path_of)
 
 
 def open_index(path: str | Path) -> Index:
