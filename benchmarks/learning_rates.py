@@ -57,9 +57,9 @@ def try_rate(demo: Path, variant: Variant, rate: float, output: Path) -> tuple[f
     config = demo_config(demo, variant, epochs=EPOCHS)
     training = replace(config.training, lr=rate, output=str(output))
     request = TrainRequest(replace(config, training=training), overwrite=True)
-    best = run(prepare(request, SilentProgress()), SilentProgress())["selected"]
+    best = run(prepare(request, SilentProgress()), SilentProgress()).selected
     print(variant.value, rate, best, flush=True)
-    return best["t2v R@1"], best["v2t R@1"]
+    return best.metrics["t2v R@1"], best.metrics["v2t R@1"]
 
 
 def report(found: dict[tuple[Variant, float], tuple[float, float]]) -> str:

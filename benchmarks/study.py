@@ -113,7 +113,7 @@ def run_study(
             scores = []
             for config in runs:
                 prepared = prepare(TrainRequest(config, resume=True), progress)
-                num_trained = run(prepared, progress)["num_trained"]
+                num_trained = run(prepared, progress).plan.num_trained
                 scores.append(score(prepared))
                 task.advance()
             rows.append(StudyRow(name, num_trained, scores))

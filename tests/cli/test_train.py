@@ -208,8 +208,12 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
         (("eval", "zero-shot", "--split", "nothing"), 2, ("has no split 'nothing'", "train (7 videos)")),
         (("eval", "zero-shot", "gone"), 3, ("gone does not exist", "runs/*")),
         (("eval", "zero-shot", "."), 3, ("adapter.safetensors does not exist", "runs/*")),
-        (("eval", "captions.jsonl"), 3, ("captions.jsonl is no adapter file", "name adapter.safetensors")),
-        (("eval", "tiny.safetensors"), 3, ("tiny.safetensors is no adapter file",)),
+        (
+            ("eval", "captions.jsonl"),
+            3,
+            ("captions.jsonl is not an adapter file", "pass adapter.safetensors"),
+        ),
+        (("eval", "tiny.safetensors"), 3, ("tiny.safetensors is not an adapter file",)),
     ],
 )
 def test_what_is_wrong_is_named(

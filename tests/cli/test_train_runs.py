@@ -230,7 +230,7 @@ def test_memory_that_gives_out_while_measuring_costs_time_alone(
     monkeypatch.setattr(VideoTextModel, "encode_frames", scarce)
     done = vop(*arguments, *(("--overwrite",) if arguments[0] == "train" else ()))
     assert done.exit_code == 0, done.stderr
-    assert "Warning: memory ran out: going on with batches of 1 videos" in done.stderr
+    assert "Warning: out of memory: continuing with batches of 1 videos" in done.stderr
     assert done.stdout == expected.stdout
 
 

@@ -73,7 +73,7 @@ def test_whole_layer_that_is_missing_is_named() -> None:
     [
         ("visual.conv1.weight", None, r"visual\.conv1\.weight is missing"),
         ("visual.conv1.weight", (192, 3, 8), r"has shape \(192, 3, 8\), expected 4 axes"),
-        ("visual.conv1.weight", (0, 3, 8, 8), "without an empty one"),
+        ("visual.conv1.weight", (0, 3, 8, 8), "none of them empty"),
         ("visual.positional_embedding", (9, 192), "9 rows, which is not one more than a square"),
         ("visual.positional_embedding", (1, 192), "1 rows, which is not one more than a square"),
         ("token_embedding.weight", (30, 64), r"token_embedding\.weight \(30, 64\) instead of \(30, 128\)"),

@@ -17,7 +17,7 @@ def test_what_was_published_stands_beside_what_was_found(tmp_path: Path) -> None
     write_list(tmp_path / "test_list.txt", ["b_1_2", "a_1_2"])
     write_videos(tmp_path, ["videos/a_1_2.avi"])
     data = DataConfig(dataset=DatasetName.MSVD, root=str(tmp_path), frames=str(tmp_path / "none.h5"))
-    found = check_data(data, ["train", "test"])
+    found = check_data(data, ["train", "test"]).to_json()
     assert (found["name"], found["looked_in"], found["is_complete"]) == ("msvd", str(tmp_path), False)
     train, test = found["splits"]["train"], found["splits"]["test"]
     assert [train[name] for name in ("published", "listed", "with_file", "captions")] == [1200, 1, 1, 2]

@@ -108,7 +108,7 @@ def test_a_seed_decides_the_draw() -> None:
     assert once.difference == again.difference
     few = [compare_ranks(first, second, seed=seed, num_samples=20).difference for seed in (3, 4)]
     assert few[0] != few[1]  # of many samples the ends may be the same
-    assert json.loads(json.dumps(once.to_dict())) == {
+    assert json.loads(json.dumps(once.to_json())) == {
         "difference": {
             f"R@{depth}": {
                 "value": once.difference[depth].value,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.pages import make_document
 from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.errors import DataError, UsageError
@@ -20,29 +21,12 @@ NUM_VIDEOS, PER_VIDEO = 8, 3
 
 
 def document(target: str, ranks: list[float], video_ranks: list[float]) -> dict[str, Any]:
-    ways = {
-        way: {
-            "queries": list(range(len(row))),
-            "ranks": row,
-            "num_ranks": len(row),
-            "num_queries": len(row),
-            "gallery_size": NUM_VIDEOS,
-        }
-        for way, row in (("t2v", ranks), ("v2t", video_ranks))
-    }
+    t2v, v2t = (make_document("VoP", 1, row)["t2v"] for row in (ranks, video_ranks))
     answers = [
         {"caption": f"caption {i}", "video": f"{i // PER_VIDEO}.mp4", "first": "0.mp4"}
         for i in range(len(ranks))
     ]
-    return {
-        "target": target,
-        "dataset": None,
-        "split": "test",
-        "ties": "average",
-        "pooling": "mean",
-        "answers": answers,
-        **ways,
-    }
+    return make_document("VoP", 1, ranks, target=target, t2v=t2v, v2t=v2t, answers=answers)
 
 
 @pytest.fixture
@@ -62,7 +46,7 @@ def test_values_wins_and_intervals_are_those_of_a_plain_loop(
     tmp_path: Path, results: list[dict[str, Any]]
 ) -> None:
     files = [write(tmp_path / f"{i}.json", result) for i, result in enumerate(results)]
-    found = compare_files(files)
+    found = compare_files(files).to_json()
     first, second = (np.array(result["t2v"]["ranks"]) for result in results)
     against = found["models"][1]["t2v"]["against_baseline"]
     assert against["wins"] == sum(b < a for a, b in zip(first, second, strict=True))
@@ -85,24 +69,24 @@ def test_values_wins_and_intervals_are_those_of_a_plain_loop(
 
 def test_a_baseline_is_chosen_by_name_or_file(tmp_path: Path, results: list[dict[str, Any]]) -> None:
     both = write(tmp_path / "both.json", results)
-    assert compare_files([both])["baseline"] == "one"
-    assert compare_files([both], baseline="two")["baseline"] == "two"
+    assert compare_files([both]).baseline.name == "one"
+    assert compare_files([both], baseline="two").baseline.name == "two"
     other = write(tmp_path / "other.json", {**results[0], "target": "three"})
-    assert compare_files([both, other], baseline=str(other))["baseline"] == "three"
-    with pytest.raises(UsageError, match="no model is called 'four'"):
+    assert compare_files([both, other], baseline=str(other)).baseline.name == "three"
+    with pytest.raises(UsageError, match="no model has the name 'four'"):
         compare_files([both], baseline="four")
     with pytest.raises(UsageError, match="one model alone"):
         compare_files([other])
     same = compare_files([both, both])
-    assert [model["model"] for model in same["models"]][2:] == [f"{both}:one", f"{both}:two"]
+    assert [model.name for model in same.models][2:] == [f"{both}:one", f"{both}:two"]
 
 
 def test_another_pooling_is_part_of_the_name(tmp_path: Path, results: list[dict[str, Any]]) -> None:
     pooled = write(tmp_path / "pooled.json", {**results[1], "target": "one", "pooling": "max"})
     found = compare_files([write(tmp_path / "one.json", results[0]), pooled])
-    assert [model["model"] for model in found["models"]] == ["one pooled by mean", "one pooled by max"]
-    assert [model["pooling"] for model in found["models"]] == ["mean", "max"]
-    assert compare_files([pooled, pooled])["models"][0]["model"] == f"{pooled}:one"
+    assert [model.name for model in found.models] == ["one pooled by mean", "one pooled by max"]
+    assert [model.result.pooling for model in found.models] == ["mean", "max"]
+    assert compare_files([pooled, pooled]).models[0].name == f"{pooled}:one"
 
 
 def test_captions_that_changed_are_results_and_no_others_are_listed(
@@ -172,14 +156,14 @@ def count_ties(result: dict[str, Any]) -> None:
     [
         (change_split, "differ in split: test and val"),
         (change_ties, "differ in rule for equal scores"),
-        (change_caption, "were asked other captions: 'caption 4' of 1.mp4, and 'another'"),
+        (change_caption, "have different captions: 'caption 4' of 1.mp4, and 'another'"),
         (change_gallery, "differ in gallery"),
-        (drop_ranks, "does not hold the ranks of a model"),
-        (cut_ranks, "is damaged"),
-        (spoil_rank, "is damaged"),
-        (overflow_rank, "is damaged"),
-        (list_pooling, "is damaged"),
-        (name_rank, "does not hold the ranks"),
+        (drop_ranks, "'ranks' is missing"),
+        (cut_ranks, "t2v has 23 ranks for 24 queries"),
+        (spoil_rank, "a rank is not a number of at least 1"),
+        (overflow_rank, "a rank is not a number of at least 1"),
+        (list_pooling, "pooling is .*, not text"),
+        (name_rank, "could not convert string"),
         (count_ties, "--ties clip4clip"),
     ],
 )

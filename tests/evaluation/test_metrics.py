@@ -15,7 +15,6 @@ from vopcli.config.choices import TieRule
 from vopcli.evaluation.metrics import (
     DirectionMetrics,
     RetrievalMetrics,
-    format_metrics,
     measure_embeddings,
     measure_similarity,
 )
@@ -282,17 +281,6 @@ def test_json_holds_full_precision_and_names_the_rules() -> None:
     assert (document["v2t"]["gallery_size"], document["v2t"]["num_queries"]) == (3, 3)
     with_ranks = json.loads(json.dumps(metrics.to_dict(with_ranks=True)))
     assert with_ranks["t2v"] == document["t2v"] | {"queries": [0, 1, 2], "ranks": [1, 2, 4]}
-
-
-def test_tables_have_one_decimal() -> None:
-    metrics = measure_similarity(TIED[:3], np.array([0, 1, 2]), ties="pessimistic").t2v
-    assert format_metrics(metrics) == {
-        "R@1": "33.3",
-        "R@5": "100.0",
-        "R@10": "100.0",
-        "MdR": "2.0",
-        "MnR": "2.3",
-    }
 
 
 @pytest.mark.parametrize(

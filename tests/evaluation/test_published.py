@@ -6,7 +6,7 @@ import pytest
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.evaluation.published import CONTEXT_MODULES, RESULTS, published_figures
+from vopcli.evaluation.published import CONTEXT_MODULES, RESULTS, published_metrics
 from vopcli.methods.registry import METHODS
 
 
@@ -49,8 +49,8 @@ def test_bilstm_is_the_best_reader_on_average_as_the_paper_concludes() -> None:
         (DatasetName.MSVD, TuningConfig(Variant.C), None),
     ],
 )
-def test_settings_that_the_paper_did_not_try_have_no_figure(
+def test_settings_that_the_paper_did_not_try_have_no_metrics(
     dataset: DatasetName, tuning: TuningConfig, expected: float | None
 ) -> None:
-    figures = published_figures(dataset, tuning)
-    assert (figures and figures["t2v"]["R@1"]) == expected
+    metrics = published_metrics(dataset, tuning)
+    assert (metrics and metrics["t2v"]["R@1"]) == expected

@@ -9,7 +9,7 @@ import pytest
 
 from vopcli.config.choices import Variant
 from vopcli.errors import DataError, FileError
-from vopcli.evaluation.runs import is_run, read_run
+from vopcli.evaluation.runs import Selection, TrainedOn, is_run, read_run
 
 SUMMARY = {
     "variant": "P",
@@ -19,7 +19,7 @@ SUMMARY = {
     "found_ratio": 1.0,
     "sampling": "uniform:12",
     "data_sha256": "0" * 64,
-    "selected": {"rule": "best", "on": "val", "epoch": 1},
+    "selected": {"rule": "best", "on": "val", "epoch": 1, "t2v R@1": 30.0},
 }
 LOG = [{"step": 1, "kind": "train", "loss": 2.5}, {"step": 2, "kind": "val", "t2v R@1": 30.0}]
 
@@ -34,7 +34,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_run_is_read_as_it_was_written(folder: Path) -> None:
     run = read_run(folder)
-    assert (run.config.tuning.variant, run.summary, run.log) == (Variant.P, SUMMARY, LOG)
+    assert (run.config.tuning.variant, run.log) == (Variant.P, LOG)
+    assert (run.num_trained, run.num_frames, run.seed, run.found_ratio) == (9, 12, 4, 1.0)
+    assert run.selected == Selection("best", "val", 1, {"t2v R@1": 30.0})
+    assert run.trained_on == TrainedOn("uniform:12", None, "0" * 64)
     assert is_run(folder)
     assert not is_run(folder / "other")
 

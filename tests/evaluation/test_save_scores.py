@@ -94,7 +94,7 @@ def test_the_file_holds_what_a_plain_product_gives(folder: Path, saved: dict[str
 
 def test_raw_scores_come_first_and_are_those_of_eval(folder: Path, saved: dict[str, Any]) -> None:
     for ties in (TieRule.AVERAGE, TieRule.PESSIMISTIC):
-        found = rescore(folder / "s.h5", ties=ties)
+        found = rescore(folder / "s.h5", ties=ties).to_json()
         first = found["scorings"][0]
         assert (first["scoring"], first["uses_other_queries"], first["uses_bank"]) == ("plain", False, False)
         again = json.loads(run("eval", "zero-shot", "--json", "--ties", ties.value).stdout)
@@ -107,7 +107,7 @@ def test_rescored_figures_are_those_of_plain_loops(folder: Path, saved: dict[str
     file = read_similarities(folder / "s.h5")
     scores = np.asarray(file.similarity[:], np.float64)
     owner = file.owner.tolist()
-    plain, dual, qb = rescore(folder / "s.h5")["scorings"]
+    plain, dual, qb = rescore(folder / "s.h5").to_json()["scorings"]
     scale = float(file.document["logit_scale"])
     expected = expected_t2v(plain_dual_softmax(scores, scale), owner, "average")
     assert dual["uses_other_queries"]
@@ -142,7 +142,7 @@ def test_scale_gate_and_validation_are_those_of_the_file(tmp_path: Path, top: in
     document = {"target": "made up", "logit_scale": 7.0, "val": "the split val"}
     content = Similarities(document, scores, owner, bank, val, val_owner, val_bank)
     write_similarities(tmp_path / "s.h5", content, is_new=True)
-    _, dual, qb = rescore(tmp_path / "s.h5", top=top)["scorings"]
+    _, dual, qb = rescore(tmp_path / "s.h5", top=top).to_json()["scorings"]
     wanted = [
         expected_t2v(plain_dual_softmax(scores.astype(float), scale), owner.tolist(), "average").mean()
         for scale in (7.0, 100.0)
@@ -216,7 +216,7 @@ def test_eval_pools_as_a_plain_loop_does(folder: Path, rule: str) -> None:
     owner = [names.index(answer["video"]) for answer in result["answers"]]
     ranks = expected_t2v(np.asarray(found.similarity[:]).tolist(), owner, "average").ranks
     assert result["t2v"]["ranks"] == ranks
-    assert rescore(folder / "p.h5")["scorings"][0]["t2v"]["MnR"] == result["t2v"]["MnR"]
+    assert rescore(folder / "p.h5").to_json()["scorings"][0]["t2v"]["MnR"] == result["t2v"]["MnR"]
 
 
 def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:

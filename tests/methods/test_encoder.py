@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,6 @@ from numpy.typing import NDArray
 
 import vopcli
 from tests.support.models import open_clip_frames, open_clip_texts, write_model
-from vopcli.clip.device import choose_device, choose_precision, has_fast_bf16
-from vopcli.config.choices import Precision
 from vopcli.errors import UsageError, VopError, WeightsError
 from vopcli.methods.encoder import Model, load_model
 from vopcli.progress import SilentProgress
@@ -117,7 +114,7 @@ def test_frames_of_another_kind(model: Model, frames: NDArray[np.uint8]) -> None
 def test_other_arguments_of_another_kind(model: Model) -> None:
     with pytest.raises(ValueError, match="at least one frame"):
         model.encode_video(np.empty((2, 0, 35, 35, 3), np.uint8))
-    with pytest.raises(ValueError, match="without a pixel"):
+    with pytest.raises(ValueError, match="frames have no pixels"):
         model.encode_frames(np.empty((2, 1, 0, 35, 3), np.uint8))
     with pytest.raises(ValueError, match="need a list of strings, got str"):
         model.encode_text("a dog")
@@ -131,7 +128,7 @@ def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
     assert load_model(weights, device="CPU").device == torch.device("cpu")
     with pytest.raises(UsageError, match="unknown device 'gpu'"):
         load_model(weights, device="gpu")
-    with pytest.raises(UsageError, match="no device 'cuda:99'"):
+    with pytest.raises(UsageError, match="has no device 'cuda:99'"):
         load_model(weights, device="cuda:99")
     with pytest.raises(UsageError, match="unknown device 'cpu:x'"):
         load_model(weights, device="cpu:x")
@@ -139,47 +136,6 @@ def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
         load_model(weights, precision="int8")
     with pytest.raises(WeightsError, match=r"none\.safetensors"):
         load_model(tmp_path / "none.safetensors")
-
-
-def test_automatic_choices() -> None:
-    device = choose_device("auto")
-    assert device.type == ("cuda" if torch.cuda.is_available() else device.type)
-    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    expected = Precision.BF16 if has_fast_bf16(cpuinfo) else Precision.FP32
-    assert choose_precision("auto", torch.device("cpu")) is expected
-    assert choose_precision(Precision.FP16, torch.device("cpu")) is Precision.FP16
-
-
-@pytest.mark.parametrize(("capability", "expected"), [(7, Precision.FP16), (8, Precision.BF16)])
-def test_a_gpu_that_only_imitates_bfloat16_gets_float16(
-    capability: int, expected: Precision, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def is_supported(including_emulation: bool = True) -> bool:
-        return capability >= 8 or including_emulation
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
-    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
-    assert choose_precision("auto", torch.device("cuda:0")) is expected
-
-
-@pytest.mark.parametrize(
-    ("vendor", "flags", "expected"),
-    [
-        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
-        ("GenuineIntel", "avx512f avx512_bf16", False),
-        ("GenuineIntel", "avx2 avx512f", False),
-        ("AuthenticAMD", "avx512f avx512_bf16", True),
-        ("AuthenticAMD", "avx2", False),
-    ],
-)
-def test_bfloat16_is_taken_where_it_was_measured_to_be_faster(
-    vendor: str, flags: str, *, expected: bool
-) -> None:
-    assert has_fast_bf16(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse\n") is expected
-
-
-def test_no_bfloat16_where_the_processor_is_not_known() -> None:
-    assert not has_fast_bf16("")
 
 
 class ScarceMemory:
@@ -227,7 +183,7 @@ def test_memory_that_runs_out_halves_the_batch(
     np.testing.assert_allclose(scarce.encode_frames(frames), model.encode_frames(frames), atol=1e-6)
     assert device.sizes == [20, 10, 5, 3, 3, 3, 3, 3, 3, 2]
     assert len(notes.warnings) == 3
-    assert "going on with batches of 3 frames" in notes.warnings[-1]
+    assert "continuing with batches of 3 frames" in notes.warnings[-1]
     device.most = 0
     with pytest.raises(VopError, match="enough memory for a single frame") as raised:
         scarce.encode_frames(frames)

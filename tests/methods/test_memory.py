@@ -43,14 +43,14 @@ def test_everything_is_done_once_and_in_order(total: int, at_least: int, most: i
     assert work.done == list(range(total))
     assert fits % at_least == 0
     assert bool(said.warnings) is (total > most)
-    assert all(line.startswith("memory ran out: going on with batches of ") for line in said.warnings)
+    assert all(line.startswith("out of memory: continuing with batches of ") for line in said.warnings)
     if total > most:
         assert said.warnings[-1].endswith(f" {fits} videos")
 
 
 @pytest.mark.parametrize(("at_least", "what"), [(1, "a single frame"), (4, "4 frames")])
 def test_what_does_not_fit_at_all_is_an_error(at_least: int, what: str) -> None:
-    with pytest.raises(VopError, match=f"cpu has not enough memory for {what}") as caught:
+    with pytest.raises(VopError, match=f"cpu does not have enough memory for {what}") as caught:
         run_in_batches(
             Scarce(0), 16, batch_size=8, device=CPU, progress=Warnings(), unit="frame", at_least=at_least
         )

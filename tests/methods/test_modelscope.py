@@ -89,11 +89,14 @@ def test_it_becomes_a_small_adapter_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"image_encoder.proj": torch.ones(64, 40)}, r"image_encoder\.proj \(not the backbone's\)"),
+        ({"image_encoder.proj": torch.ones(64, 40)}, r"image_encoder\.proj \(differs from the backbone's\)"),
         ({"text_encoder.more": torch.ones(3)}, "do not belong to a VoP checkpoint"),
-        ({"other.weight": torch.ones(3)}, r"do not belong to a VoP checkpoint: other\.weight"),
+        ({"other.weight": torch.ones(3)}, r"do not belong to a VoP checkpoint, such as other\.weight"),
         ({"clip.ln_final.bias": torch.empty(0)}, "ln_final"),
-        ({"text_prompt_learner.text_prompts": torch.empty(0)}, "no VoP checkpoint"),
+        (
+            {"text_prompt_learner.text_prompts": torch.empty(0)},
+            "neither an adapter of vop nor a VoP checkpoint",
+        ),
         ({"text_prompt_learner.text_prompts": torch.ones(2, 6, 64)}, "not those of plain VoP"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,8 @@ def test_captions_on_which_models_differ_most_come_first() -> None:
 
 def test_a_video_is_asked_for_once() -> None:
     result = make_result("P", 1, [9, 8, 7])
-    result["answers"][1]["video"] = result["answers"][0]["video"]
+    first, second, third = result.answers
+    result = replace(result, answers=[first, replace(second, video=first.video), third])
     assert choose_queries([result], 3) == [0, 2]
 
 

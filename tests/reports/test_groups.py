@@ -10,10 +10,10 @@ import pytest
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import DataError
-from vopcli.reports.groups import Measured, group_runs
+from vopcli.reports.groups import MeasuredRun, group_runs
 
 
-def measured(recall: float, seed: int | None, variant: Variant = Variant.VOP, **changes: Any) -> Measured:
+def measured(recall: float, seed: int | None, variant: Variant = Variant.VOP, **changes: Any) -> MeasuredRun:
     values: dict[str, Any] = {
         "name": f"{variant.value}-seed{seed}",
         "tuning": TuningConfig(variant=variant, sides=changes.pop("sides", Sides.BOTH)),
@@ -23,10 +23,10 @@ def measured(recall: float, seed: int | None, variant: Variant = Variant.VOP, **
         "on": "test: 9 queries",
         "is_evaluated": True,
         "dataset": None,
-        "figures": {("t2v", "R@1"): recall},
+        "metrics": {("t2v", "R@1"): recall},
         **changes,
     }
-    return Measured(**values)
+    return MeasuredRun(**values)
 
 
 def test_seeds_are_averaged() -> None:
@@ -59,15 +59,15 @@ def test_other_settings_are_other_groups_and_the_label_says_which() -> None:
     ]
 
 
-def test_what_eval_measured_takes_the_place_of_the_validation_figures() -> None:
+def test_what_eval_measured_takes_the_place_of_the_validation_metrics() -> None:
     run = measured(90, 0, on="validation: held out", is_evaluated=False)
     other_seed = measured(80, 1, on="validation: held out", is_evaluated=False)
     groups = group_runs([run, other_seed, measured(40, 0)])
-    assert [[member.figures["t2v", "R@1"] for member in group.members] for group in groups] == [[80], [40]]
+    assert [[member.metrics["t2v", "R@1"] for member in group.members] for group in groups] == [[80], [40]]
 
 
 def test_a_run_named_twice_counts_once() -> None:
     [group] = group_runs([measured(40, 0), measured(40, 0)])
     assert len(group.members) == 1
-    with pytest.raises(DataError, match="VoP-seed0 is there twice, with other figures on test: 9 queries"):
+    with pytest.raises(DataError, match="VoP-seed0 is listed twice, with different metrics on test: 9"):
         group_runs([measured(40, 0), measured(41, 0)])

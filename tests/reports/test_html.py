@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.support.pages import Outline, make_result
+from tests.support.pages import Outline, make_report, make_result
+from vopcli.evaluation.results import Answer, EvalResult
 from vopcli.reports.answers import NOTES, choose_queries, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Figure, Page, render
@@ -26,10 +28,10 @@ LOG = [
 ]
 
 
-def make_page(results: list[dict[str, object]] = RESULTS) -> Page:
+def make_page(results: list[EvalResult] = RESULTS) -> Page:
     names = name_results(results)
     points = [
-        Point(r["num_trained"], r["t2v"]["R@1"], n, series=i)
+        Point(r.num_trained, r.metrics.t2v.recall_percent[1], n, series=i)
         for i, (n, r) in enumerate(zip(names, results, strict=True))
     ]
     figures = [Figure("Recall", [scatter("On the test queries", points, x_label="trained", y_label="R@1")])]
@@ -87,19 +89,19 @@ def test_what_users_write_is_text_and_never_markup() -> None:
     evil = '<script>alert("1")</script>&amp;\'"><img src=http://x.test/>'
     results = [
         make_result(
-            evil,
+            "P",
             10,
             [1.0, 3.0],
             target=evil,
             weights=evil,
+            pooling=evil,
             selected={"rule": evil, "on": evil, "epoch": 0},
-            data={"found_ratio": 1.0, "notes": [evil]},
+            data=make_report(2, notes=[evil]),
         ),
-        make_result("P", 20, [2.0, 1.0]),
+        make_result("P", 20, [2.0, 1.0], target=f"{evil}2"),
     ]
-    for result in results:
-        for answer in result["answers"]:
-            answer |= {"caption": evil, "video": f"{evil}.mp4"}
+    answers = [Answer(evil, f"{evil}.mp4", answer.first) for answer in results[0].answers]
+    results = [replace(result, answers=answers) for result in results]
     outline = Outline(render(make_page(results), version=evil))
     assert not outline.named("script")
     assert all(attributes["src"].startswith("data:") for attributes in outline.named("img"))
@@ -109,7 +111,9 @@ def test_what_users_write_is_text_and_never_markup() -> None:
 
 def test_control_characters_and_broken_names_are_shown_escaped() -> None:
     results = [make_result("P", 10, [1.0, 2.0])]
-    results[0]["answers"][0] |= {"caption": "a\x1b[31m\x00b", "video": "bad\udc80name.mp4"}
+    first, second = results[0].answers
+    strange = replace(first, caption="a\x1b[31m\x00b", video="bad\udc80name.mp4")
+    results = [replace(results[0], answers=[strange, second])]
     text = render(make_page(results), version="0.0.0")
     assert "a\\x1b[31m\\x00b" in text
     assert "bad\\udc80name.mp4" in text

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.support.pages import make_result
+from dataclasses import replace
+
+from tests.support.pages import make_document, make_report, make_result
+from vopcli.config.choices import DatasetName
 from vopcli.reports.tables import name_results, results_table
 
 GOOD = make_result("P", 30_720, [1, 1, 2, 11])
@@ -28,20 +31,25 @@ def test_the_best_is_marked_and_ranks_are_better_when_low() -> None:
 
 def test_notes_say_for_whom_they_hold_unless_for_all() -> None:
     partial = make_result(
-        "VoP", 8_192, [1, 2], data={"found_ratio": 0.934, "notes": ["odd"]}, num_cut_captions=3
+        "VoP",
+        8_192,
+        [1, 2],
+        data=make_report(127, without_file=["gone.mp4"] * 9, notes=["odd"]),
+        num_cut_captions=3,
     )
     notes = results_table([POOR, GOOD, partial]).notes
     assert "Measured on the split test, with ViT-B/32." in notes
     assert "All but zero-shot: Epoch 3 was selected: the best epoch (the split val)." in notes
     assert "VoP: Only 93.4 % of the gallery was found: not comparable with others." in notes
     assert {"VoP: odd", "VoP: 3 captions were cut to 77 tokens."} <= set(notes)
-    rescored = {**GOOD["t2v"], "uses_other_queries": True, "scoring": "dual softmax", "num_tied_queries": 2}
-    notes = results_table([{**GOOD, "t2v": rescored}]).notes
+    t2v = make_document("P", 30_720, [1, 1, 2, 11])["t2v"]
+    t2v |= {"uses_other_queries": True, "scoring": "dual softmax", "num_tied_queries": 2}
+    notes = results_table([make_result("P", 30_720, [1, 1, 2, 11], t2v=t2v)]).notes
     assert "The scoring 'dual softmax' uses the other queries of the test." in notes
     assert "2 t2v queries tie with their right answer." in notes
-    pooled = results_table([{**GOOD, "pooling": "max"}]).notes
+    pooled = results_table([replace(GOOD, pooling="max")]).notes
     assert "Frames are pooled by max, not the mean of the published protocols." in pooled
-    known = {**GOOD, "dataset": "msrvtt-9k", "published": {"t2v": {"R@1": 40.1, "MdR": 2}}}
+    known = replace(GOOD, dataset=DatasetName.MSRVTT_9K, published={"t2v": {"R@1": 40.1, "MdR": 2}})
     assert (
         "P on msrvtt-9k, published (VoP, CVPR 2023, ViT-B/32, test split): t2v R@1 40.1."
         in results_table([known]).notes

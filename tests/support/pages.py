@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
+
+from vopcli.evaluation.results import EvalResult
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -48,15 +51,17 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def make_result(variant: str, num_trained: int, ranks: list[float], **changes: Any) -> dict[str, Any]:
-    """What `vop eval --json` prints of a model with these t2v ranks; what is not first finds other.mp4."""
-    way = {
+def make_document(variant: str, num_trained: int, ranks: list[float], **changes: Any) -> dict[str, Any]:
+    """The JSON of `vop eval` for a model with these t2v ranks; where they are above 1, other.mp4 is first."""
+    direction = {
         **{f"R@{depth}": 100 * sum(rank <= depth for rank in ranks) / len(ranks) for depth in (1, 5, 10)},
         "MdR": sorted(ranks)[len(ranks) // 2],
+        "MdR_lower": sorted(ranks)[(len(ranks) - 1) // 2],
         "MnR": sum(ranks) / len(ranks),
         "num_queries": len(ranks),
-        "gallery_size": 50,
+        "num_ranks": len(ranks),
         "num_tied_queries": 0,
+        "gallery_size": 50,
         "protocol": "each caption ranks the videos",
         "ties": "average",
         "scoring": "plain",
@@ -74,8 +79,8 @@ def make_result(variant: str, num_trained: int, ranks: list[float], **changes: A
         "variant": variant,
         "tuning": {"variant": variant},
         "dataset": None,
-        "published": None,
         "split": "test",
+        "pooling": "mean",
         "weights": "ViT-B/32",
         "selected": {"rule": "the best epoch", "on": "the split val", "epoch": 2} if num_trained else None,
         "seed": 0 if num_trained else None,
@@ -83,14 +88,30 @@ def make_result(variant: str, num_trained: int, ranks: list[float], **changes: A
         "trained_on": {"sampling": "uniform:12", "max_tokens": None, "data_sha256": "0" * 64}
         if num_trained
         else None,
-        "num_frames": 12,
-        "pooling": "mean",
         "max_tokens": 77,
         "num_cut_captions": 0,
         "num_duplicate_captions": 0,
-        "data": {"found_ratio": 1.0, "notes": []},
-        "t2v": way,
-        "v2t": dict(way),
+        "data": make_report(len(ranks)),
+        "published": None,
+        "t2v": direction,
+        "v2t": dict(direction),
+        "ties": "average",
+        "num_frames": 12,
         "answers": answers,
         **changes,
     }
+
+
+def make_report(num_used: int, **changes: Any) -> dict[str, Any]:
+    """The JSON of a report on a split whose videos are all found."""
+    return {
+        **dict.fromkeys(("listed", "with_captions", "with_file", "used", "captions"), num_used),
+        "found_ratio": 1.0,
+        **{name: [] for name in ("without_captions", "without_file", "skipped", "notes")},
+        **changes,
+    }
+
+
+def make_result(variant: str, num_trained: int, ranks: list[float], **changes: Any) -> EvalResult:
+    """The result of `vop eval` that :func:`make_document` describes."""
+    return EvalResult.from_json(make_document(variant, num_trained, ranks, **changes), source=Path("a.json"))

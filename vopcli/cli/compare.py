@@ -1,14 +1,17 @@
 """``vop compare``: is one model better than another by more than chance."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vopcli.cli import console, options
 
+if TYPE_CHECKING:
+    from vopcli.evaluation.compare import ComparedModel
+
 _COLUMNS = (
-    *("model", "figure", "value", "from", "to"),
+    *("model", "metric", "value", "from", "to"),
     *("change", "from", "to", "queries better", "worse", "same"),
 )
 _CAPTION_COLUMNS = ("model", "caption is", "rank before", "rank", "caption", "video")
@@ -37,45 +40,36 @@ def compare(
 
     result = compare_files(files, baseline=baseline, num_shown=show, seed=seed)
     if as_json:
-        console.print_json(result)
+        console.print_json(result.to_json())
         return
-    console.print_table(_COLUMNS, [row for model in result["models"] for row in _rows(model)])
-    if captions := [row for model in result["models"] for row in _captions(model)]:
+    console.print_table(_COLUMNS, [row for model in result.models for row in _rows(model)])
+    if captions := [row for model in result.models for row in _captions(model)]:
         console.print_table(_CAPTION_COLUMNS, captions)
     console.say(
-        f"{result['num_captions']} captions, {result['num_videos']} videos; "
-        f"change, better and worse against {result['baseline']}"
+        f"{result.num_captions} captions, {result.num_videos} videos; "
+        f"change, better and worse against {result.baseline.name}"
     )
 
 
-def _rows(model: dict[str, Any]) -> list[list[str]]:
+def _rows(model: "ComparedModel") -> list[list[str]]:
     rows = []
-    for way in ("t2v", "v2t"):
-        against = model[way].get("against_baseline")
-        for figure, recall in model[way]["recall"].items():
-            row = [
-                model["model"],
-                f"{way} {figure}",
-                *(f"{recall[end]:.1f}" for end in ("value", "low", "high")),
-            ]
+    for name, direction in model.directions.items():
+        against = direction.against_baseline
+        for depth, recall in direction.recall.items():
+            row = [model.name, f"{name} R@{depth}"]
+            row += [f"{end:.1f}" for end in (recall.value, recall.low, recall.high)]
             if against:
-                change = against["difference"][figure]
-                row += [f"{change[end]:+.1f}" for end in ("value", "low", "high")]
-                row += [str(against[count]) for count in ("wins", "losses", "ties")]
+                change = against.difference[depth]
+                row += [f"{end:+.1f}" for end in (change.value, change.low, change.high)]
+                row += [str(count) for count in (against.wins, against.losses, against.ties)]
             rows.append(row + [""] * (len(_COLUMNS) - len(row)))
     return rows
 
 
-def _captions(model: dict[str, Any]) -> list[list[str]]:
-    against = model["t2v"].get("against_baseline", {})
+def _captions(model: "ComparedModel") -> list[list[str]]:
+    t2v = model.directions["t2v"]
     return [
-        [
-            model["model"],
-            word,
-            *(f"{item[rank]:.7g}" for rank in ("rank_before", "rank")),
-            item["caption"],
-            item["video"],
-        ]
-        for kind, word in (("most_won", "better"), ("most_lost", "worse"))
-        for item in against.get(kind, [])
+        [model.name, word, f"{item.rank_before:.7g}", f"{item.rank:.7g}", item.caption, item.video]
+        for word, changes in (("better", t2v.most_won), ("worse", t2v.most_lost))
+        for item in changes or ()
     ]

@@ -1,11 +1,15 @@
 """``vop data``: look after the videos and captions of a benchmark."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.errors import EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from vopcli.datasets.check import DataCheck
+    from vopcli.datasets.records import SplitReport
 
 _COLUMNS = ("split", "listed", "published", "with captions", "with file", "used", "captions", "missing")
 _MOST_NAMED = 10
@@ -43,33 +47,36 @@ def check(
     settings = override(load_config(config, preset=preset), given, assignments or ())
     result = check_data(settings.data, options.names(splits), store_must_exist=frames is not None)
     if as_json:
-        console.print_json(result)
+        console.print_json(result.to_json())
     else:
-        console.print_table(_COLUMNS, [_row(name, split) for name, split in result["splits"].items()])
+        reports = result.annotations.reports
+        rows = [_row(report, result.published.get(report.split)) for report in reports]
+        console.print_table(_COLUMNS, rows)
         _say_notes(result)
-    raise typer.Exit(0 if result["is_complete"] else EXIT_SOME_FAILED)
+    raise typer.Exit(0 if result.is_complete else EXIT_SOME_FAILED)
 
 
-def _row(name: str, split: dict[str, Any]) -> list[str]:
-    fields = ("listed", "published", "with_captions", "with_file", "used", "captions")
-    cells = ["" if split[field] is None else str(split[field]) for field in fields]
-    return [name, *cells, str(len(split["without_file"]))]
+def _row(report: "SplitReport", published: int | None) -> list[str]:
+    counts = (
+        *(report.num_listed, published, report.num_with_captions),
+        *(report.num_with_file, report.num_used, report.num_captions, len(report.without_file)),
+    )
+    return [report.split, *("" if count is None else str(count) for count in counts)]
 
 
-def _say_notes(result: dict[str, Any]) -> None:
+def _say_notes(result: "DataCheck") -> None:
     from vopcli.datasets.records import format_names
 
-    kinds = {
-        "without_file": "missing",
-        "without_captions": "without captions",
-        "skipped": "left out as asked for",
-    }
-    for note in result["notes"]:
+    for note in result.notes:
         console.say(f"Note: {note}")
-    for name, split in result["splits"].items():
-        for kind, words in kinds.items():
-            if videos := split[kind]:
-                console.say(f"{name}: {len(videos)} {words}: {format_names(videos, _MOST_NAMED)}")
-        for note in split["notes"]:
-            console.say(f"{name}: {note}")
-    console.say(f"Looked for videos in {result['looked_in']}.")
+    for report in result.annotations.reports:
+        for words, videos in (
+            ("missing", report.without_file),
+            ("without captions", report.without_captions),
+            ("left out as asked for", report.skipped),
+        ):
+            if videos:
+                console.say(f"{report.split}: {len(videos)} {words}: {format_names(videos, _MOST_NAMED)}")
+        for note in report.notes:
+            console.say(f"{report.split}: {note}")
+    console.say(f"Looked for videos in {result.looked_in}.")

@@ -1,14 +1,16 @@
 """``vop eval``: retrieval metrics of runs, adapter files or the plain backbone."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import TieRule
-from vopcli.evaluation.published import said
-from vopcli.reports.tables import FIGURES
+from vopcli.evaluation.published import DIRECTIONS, METRICS, format_published
+
+if TYPE_CHECKING:
+    from vopcli.evaluation.results import EvalResult
 
 
 def evaluate(
@@ -74,33 +76,40 @@ def evaluate(
     if save_sims:
         progress.note(f"wrote {save_sims}")
     if as_json:
-        console.print_json(results if len(results) > 1 else results[0])
+        documents = [result.to_json() for result in results]
+        console.print_json(documents if len(documents) > 1 else documents[0])
     else:
-        columns = ("model", "trained", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in FIGURES))
+        columns = (
+            "model",
+            "trained",
+            *(f"{direction} {name}" for direction in DIRECTIONS for name in METRICS),
+        )
         console.print_table(columns, [_row(result) for result in results])
         for result in results:
             progress.note(_note(result))
-            if published := result["published"]:
-                progress.note(f"{result['dataset']}, {result['variant']}, {said(published)}")
+            if result.published and result.dataset:
+                published = format_published(result.published)
+                progress.note(f"{result.dataset.value}, {result.variant}, {published}")
     if html:
         store = Path(request.config.data.frames or "")
         write_page(html, eval_page(results, store, num_queries=queries))
         progress.note(f"wrote {html}")
 
 
-def _note(result: dict[str, Any]) -> str:
-    way, data = result["t2v"], result["data"]
+def _note(result: "EvalResult") -> str:
+    t2v, data = result.metrics.t2v, result.data
     note = (
-        f"{result['target']}: {way['num_queries']} queries, {way['gallery_size']} videos, "
-        f"{result['num_cut_captions']} captions cut, equal scores rank by {way['ties']}"
+        f"{result.target}: {t2v.num_queries} queries, {t2v.gallery_size} videos, "
+        f"{result.num_cut_captions} captions cut, equal scores rank by {t2v.ties.value}"
     )
-    if result["pooling"] != "mean":
-        note += f"; frames pooled by {result['pooling']}, not the mean of the published protocols"
-    if missing := len(data["without_file"]):
-        note += f"; NOT WHOLE: {missing} videos are missing, {100 * data['found_ratio']:.1f} % were found"
+    if result.pooling != "mean":
+        note += f"; frames pooled by {result.pooling}, not the mean of the published protocols"
+    if missing := len(data.without_file):
+        note += f"; NOT WHOLE: {missing} videos are missing, {100 * data.found_ratio:.1f} % were found"
     return note
 
 
-def _row(result: dict[str, Any]) -> list[str]:
-    figures = [f"{result[way][figure]:.1f}" for way in ("t2v", "v2t") for figure in FIGURES]
-    return [result["target"], str(result["num_trained"]), *figures]
+def _row(result: "EvalResult") -> list[str]:
+    directions = result.metrics.by_direction.values()
+    metrics = [f"{direction.by_name[name]:.1f}" for direction in directions for name in METRICS]
+    return [result.target, str(result.num_trained), *metrics]

@@ -1,5 +1,6 @@
 """``vop methods``: the tuning methods and their parameter counts."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,9 +25,7 @@ def methods(
 
     found = list_methods(weights, num_frames=num_frames)
     if as_json:
-        console.print_json(found)
+        console.print_json([asdict(item) for item in found])
         return
-    rows = [
-        [item["variant"], item["trains"], f"{item['num_trained']:,}", item["published"]] for item in found
-    ]
+    rows = [[item.variant, item.trains, f"{item.num_trained:,}", item.published] for item in found]
     console.print_table(("variant", "what trains", "parameters", "paper"), rows)

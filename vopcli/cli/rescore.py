@@ -1,13 +1,16 @@
 """``vop rescore``: saved scores after dual softmax and QB-Norm."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.config.choices import TieRule
-from vopcli.reports.tables import FIGURES
+from vopcli.evaluation.published import DIRECTIONS, METRICS
+
+if TYPE_CHECKING:
+    from vopcli.evaluation.rescore import Scoring
 
 
 def rescore(
@@ -29,24 +32,27 @@ def rescore(
 
     result = measure(file, ties=ties, top=gate_top)
     if as_json:
-        console.print_json(result)
+        console.print_json(result.to_json())
         return
-    columns = ("scoring", "uses", *(f"{way} {figure}" for way in ("t2v", "v2t") for figure in FIGURES))
-    console.print_table(columns, [_row(scoring) for scoring in result["scorings"]])
-    for scoring in result["scorings"]:
-        if scoring["uses_bank"]:
+    columns = ("scoring", "uses", *(f"{direction} {name}" for direction in DIRECTIONS for name in METRICS))
+    console.print_table(columns, [_row(scoring) for scoring in result.scorings])
+    for scoring in result.scorings:
+        if scoring.uses_bank:
+            details = scoring.details
             console.say(
-                f"QB-Norm: {scoring['num_bank']} training captions, beta {scoring['beta']:g} chosen on "
-                f"{result['val']}; {scoring['num_activated']} videos activated"
+                f"QB-Norm: {details['num_bank']} training captions, beta {details['beta']:g} chosen on "
+                f"{result.about['val']}; {details['num_activated']} videos activated"
             )
-    if not result["num_bank"]:
+    if not result.num_bank:
         console.say(f"{file} holds no bank: no QB-Norm")
 
 
-def _row(scoring: dict[str, Any]) -> list[str]:
-    uses = "other test queries" if scoring["uses_other_queries"] else ""
-    uses = "training captions" if scoring["uses_bank"] else uses
-    figures = [
-        f"{scoring[way][figure]:.1f}" if scoring[way] else "" for way in ("t2v", "v2t") for figure in FIGURES
+def _row(scoring: "Scoring") -> list[str]:
+    uses = "other test queries" if scoring.t2v.uses_other_queries else ""
+    uses = "training captions" if scoring.uses_bank else uses
+    metrics = [
+        f"{direction.by_name[name]:.1f}" if direction else ""
+        for direction in (scoring.t2v, scoring.v2t)
+        for name in METRICS
     ]
-    return [scoring["scoring"], uses or "nothing else", *figures]
+    return [scoring.name, uses or "nothing else", *metrics]

@@ -9,10 +9,11 @@ from vopcli.cli import console, options
 from vopcli.config.choices import ContextModule, Sides, Variant
 from vopcli.config.schema import Config
 from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError
-from vopcli.evaluation.published import said
+from vopcli.evaluation.published import format_published
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
+    from vopcli.training.summary import TrainPlan, TrainSummary
     from vopcli.training.train import TrainRequest
 
 _VARIANTS = " ".join(variant.value for variant in Variant)
@@ -128,35 +129,41 @@ def train(
 
 
 def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
+    from vopcli.reports.groups import mean_table
     from vopcli.training.train import check
 
     if not dry_run:
         check(requests, progress)
-    results = []
+    documents, runs = [], []
     for request in requests:
-        result = _plan(request, progress) if dry_run else _run(request, progress)
-        results.append(result)
-        if not as_json:
-            (_show_plan if dry_run else _show_summary)(result)
+        if dry_run:
+            plan = _plan(request, progress)
+            documents.append(dataclasses.asdict(plan))
+            if not as_json:
+                _show_plan(plan)
+        else:
+            summary = _run(request, progress)
+            documents.append(summary.to_json())
+            runs.append((summary.plan.variant, summary.plan.num_trained, summary.selected.metrics))
+            if not as_json:
+                _show_summary(summary)
     if as_json:
-        console.print_json(results if len(results) > 1 else results[0])
-    elif len(results) > 1 and not dry_run:
-        from vopcli.reports.groups import mean_table
-
-        console.print_table(*mean_table(results))
+        console.print_json(documents if len(documents) > 1 else documents[0])
+    elif len(runs) > 1:
+        console.print_table(*mean_table(runs))
 
 
-def _plan(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
+def _plan(request: "TrainRequest", progress: Progress) -> "TrainPlan":
     from vopcli.training.train import check, plan, prepare
 
     try:
         check([request], progress)
-    except DataError as error:  # the folder is taken: what the run would do is to be said all the same
+    except DataError as error:  # an existing run folder does not keep the plan from being shown
         progress.warn(str(error))
-    return dataclasses.asdict(plan(prepare(request, progress)))
+    return plan(prepare(request, progress))
 
 
-def _run(request: "TrainRequest", progress: Progress) -> dict[str, Any]:
+def _run(request: "TrainRequest", progress: Progress) -> "TrainSummary":
     from vopcli.training.train import prepare, run
 
     try:
@@ -196,27 +203,29 @@ def _runs(
     return runs
 
 
-def _show_plan(plan: dict[str, Any]) -> None:
+def _show_plan(plan: "TrainPlan") -> None:
     rows = [
-        _plan_row(name, value) for name, value in plan.items() if name != "published" and value is not None
+        _plan_row(name, value)
+        for name, value in vars(plan).items()
+        if name != "published" and value is not None
     ]
-    if figures := plan["published"]:
-        rows.append(["published", said(figures)])
+    if plan.published:
+        rows.append(["published", format_published(plan.published)])
     console.print_table(("setting", "value"), rows)
 
 
 def _plan_row(name: str, value: Any) -> list[str]:
-    said = name.replace("_", " ").removeprefix("num ")
+    label = name.replace("_", " ").removeprefix("num ")
     if name.endswith("_bytes"):
-        return [said.replace("bytes", "memory"), f"{value / 1e6:,.0f} MB"]
-    return [said, str(value)]
+        return [label.replace("bytes", "memory"), f"{value / 1e6:,.0f} MB"]
+    return [label, str(value)]
 
 
-def _show_summary(summary: dict[str, Any]) -> None:
-    best = summary["selected"]
-    figures = [f"{name} {best[name]:.1f}" for name in ("t2v R@1", "t2v R@5", "v2t R@1") if name in best]
-    what = f"epoch {best['epoch'] + 1} is the best" if summary["num_trained"] else "untrained"
-    folder = console.printable(summary["folder"])
-    console.print_line(f"{folder}: {what} on {best['on']}: {', '.join(figures)}")
-    if published := summary["published"]:
-        console.say(f"{summary['dataset']}, {summary['variant']}, {said(published)}")
+def _show_summary(summary: "TrainSummary") -> None:
+    plan, best = summary.plan, summary.selected
+    names = [name for name in ("t2v R@1", "t2v R@5", "v2t R@1") if name in best.metrics]
+    metrics = ", ".join(f"{name} {best.metrics[name]:.1f}" for name in names)
+    state = f"epoch {best.epoch + 1} is the best" if plan.num_trained else "untrained"
+    console.print_line(f"{console.printable(plan.folder)}: {state} on {best.on}: {metrics}")
+    if plan.published:
+        console.say(f"{plan.dataset}, {plan.variant}, {format_published(plan.published)}")

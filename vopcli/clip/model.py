@@ -1,9 +1,8 @@
-"""The whole CLIP model, and how it is built from weights."""
+"""The whole CLIP model: both towers (CLIP, section 2.4)."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +12,12 @@ from vopcli.clip.text import TextTransformer
 from vopcli.clip.transformer import LayerHook
 from vopcli.clip.vision import VisionTransformer
 
-if TYPE_CHECKING:
-    pass
-
 
 class Clip(TextTransformer):
     """Both towers and the scale of their similarity, with OpenAI's tensor names.
 
-    OpenAI keeps the vision tower under ``visual``, the text tower at the root: so this is a text tower, with
-    a vision tower in it. An odd "is a", but any other way would rename tensors on each load and save.
+    OpenAI keeps the vision tower under ``visual`` and the text tower at the root. Inheriting from the text
+    tower keeps these names, so that tensors are not renamed on each load and save.
     """
 
     def __init__(self, shape: ClipShape) -> None:
@@ -31,5 +27,5 @@ class Clip(TextTransformer):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, pixels: Tensor, hook: LayerHook | None = None) -> Tensor:
-        """Map normalised images (N, 3, H, W) to embeddings (N, E), not normalised."""
+        """Map normalised images (N, 3, H, W) to unnormalised embeddings (N, E)."""
         return self.visual(pixels, hook)

@@ -1,4 +1,4 @@
-"""Every size of a CLIP model with vision transformer, read off the shapes of its tensors.
+"""Sizes of a CLIP model with a vision transformer, derived from the shapes of its tensors.
 
 Tensor names are OpenAI's (``visual.conv1.weight``, ``transformer.resblocks.0.attn.in_proj_weight``).
 """
@@ -14,12 +14,12 @@ from typing import Final
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
 
-HEAD_WIDTH = 64  # of all of OpenAI's models, which do not store the number of heads
-MAX_LAYERS = 1000  # a damaged file must not make us list a billion tensors
+HEAD_WIDTH = 64  # of all OpenAI models, which do not store the number of heads
+MAX_LAYERS = 1000  # guards against damaged files that name layer 10**9
 
 Shape = tuple[int, ...]
 
-# of red, green and blue in 0..1, over CLIP's training images
+# of R, G and B in 0..1 over CLIP's training images
 PIXEL_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
@@ -49,16 +49,16 @@ class ClipShape:
         vision_heads: int | None = None,
         text_heads: int | None = None,
     ) -> ClipShape:
-        """Read the sizes off ``shapes`` (OpenAI's names) and check that every tensor is there and fits.
+        """Derive the sizes from ``shapes`` (OpenAI's names) and check every tensor against them.
 
         Args:
             shapes: the shape of every tensor in the file.
-            activation: not to be seen in the tensors; the caller knows it from elsewhere.
-            vision_heads: attention heads of the vision tower; None for one for each 64 channels.
+            activation: activation function, which the tensors do not show.
+            vision_heads: attention heads of the vision tower; None: one for each 64 channels.
             text_heads: the same for the text tower.
 
         Raises:
-            WeightsError: a tensor is missing, too many, or of another shape than the rest asks for.
+            WeightsError: a tensor is missing, unexpected, or of a shape that does not fit the others.
         """
         width, _, patch_size, _ = _dims(shapes, "visual.conv1.weight", 4)
         positions, _ = _dims(shapes, "visual.positional_embedding", 2)
@@ -110,14 +110,14 @@ class ClipShape:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers a model of these sizes has."""
+        """Number of parameters of a model of these sizes."""
         return sum(math.prod(shape) for shape in self.tensor_shapes().values())
 
     def check(self, shapes: Mapping[str, Shape]) -> None:
-        """Compare ``shapes`` with what a model of these sizes has.
+        """Check that ``shapes`` are those of a model of these sizes.
 
         Raises:
-            WeightsError: a tensor is missing, too many, or of another shape.
+            WeightsError: a tensor is missing, unexpected, or of another shape.
         """
         expected = self.tensor_shapes()
         wrong = [
@@ -138,7 +138,7 @@ class ClipShape:
 
 
 def _name_some(fault: str, items: list[str]) -> str:
-    """Name the first three and count the rest: a bare count sends the reader to a debugger."""
+    """Return the number of items, the first three by name; empty without items."""
     if not items:
         return ""
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""
@@ -153,7 +153,7 @@ def _dims(shapes: Mapping[str, Shape], name: str, rank: int) -> Shape:
         )
     shape = shapes[name]
     if len(shape) != rank or min(shape) < 1:
-        raise WeightsError(f"the tensor {name} has shape {shape}, expected {rank} axes without an empty one")
+        raise WeightsError(f"the tensor {name} has shape {shape}, expected {rank} axes, none of them empty")
     return shape
 
 
@@ -163,7 +163,9 @@ def _num_layers(shapes: Mapping[str, Shape], tower: str) -> int:
     if not numbers:
         raise WeightsError(f"the tensors do not fit a CLIP model: no {tower}.resblocks.* among them")
     if max(numbers) >= MAX_LAYERS:
-        raise WeightsError(f"the tensors name layer {max(numbers)} of {tower}, which cannot be")
+        raise WeightsError(
+            f"the tensors name layer {max(numbers)} of {tower}, more than the {MAX_LAYERS} that are supported"
+        )
     return max(numbers) + 1
 
 

@@ -13,7 +13,7 @@ from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
 
 
 class TextTransformer(nn.Module):
-    """Token and positional embeddings go through the layers; the end-of-text token becomes the embedding."""
+    """The text tower; the embedding of a text is read at its end-of-text token."""
 
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
@@ -34,15 +34,15 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.text_projection, std=width**-0.5)
 
     def encode_text(self, tokens: Tensor, hook: LayerHook | None = None) -> Tensor:
-        """Map token ids (N, L) int64, zero after the end of each text, to embeddings (N, E), not normalised.
+        """Map token ids (N, L) int64, zero after the end of each text, to unnormalised embeddings (N, E).
 
         The end of a text is its first highest id. Attention is causal, so columns after the longest text
-        change nothing and are best left out.
+        have no effect and are best left out.
 
         Raises:
-            ValueError: the texts, with what ``hook`` adds, are longer than the model's context.
+            ValueError: the texts, with the tokens that ``hook`` adds, are longer than the model's context.
         """
-        end = tokens.argmax(dim=-1)  # (N,), the first where there are several
+        end = tokens.argmax(dim=-1)  # (N,), the first one if several
         embedded = self.token_embedding(tokens)  # (N, L, D)
         if hook is not None:
             embedded = hook.before(0, embedded)

@@ -1,4 +1,4 @@
-"""The text tower's forward in NumPy, so that a search need not load torch.
+"""Forward pass of the text tower in NumPy, so that search loads no torch.
 
 Axes: N texts, L tokens, D tower width, E joint width, H heads, K head width.
 """
@@ -29,14 +29,14 @@ def text_tensors(shape: ClipShape) -> list[str]:
 
 @dataclass(frozen=True)
 class TextTuning:
-    """What a variant adds to the text tower, beside the tensors that it adds or changes.
+    """Changes of a tuning method to the structure of the text tower; its tensors are given apart.
 
     Attributes:
-        prefix: prompts behind the start of a text, ``text_prompts.table`` has those of each layer.
-        suffix: prompts before its very last position.
-        layers: the layers that have prompts, a row of the table each.
-        sublayer: where ``text_adapters`` stand beside, ``attn`` or ``mlp``; "" where there are none.
-        scale: factor on an adapter's output.
+        prefix: prompts after the start token; ``text_prompts.table`` holds the prompts of each layer.
+        suffix: prompts before the last position.
+        layers: the layers with prompts, in the order of the table's rows.
+        sublayer: "attn" or "mlp", beside which ``text_adapters`` stand; "" without adapters.
+        scale: factor on the output of an adapter.
     """
 
     prefix: int = 0
@@ -47,7 +47,7 @@ class TextTuning:
 
 
 class NumpyTextTower:
-    """``VideoTextModel.encode_text`` on float32 arrays that may be mapped files."""
+    """`VideoTextModel.encode_text` on float32 arrays, which may be memory-mapped."""
 
     def __init__(
         self, tensors: Mapping[str, Floats], shape: ClipShape, tuning: TextTuning | None = None
@@ -58,7 +58,7 @@ class NumpyTextTower:
         self._activate = {Activation.QUICK_GELU: _quick_gelu, Activation.GELU: _gelu}[shape.activation]
 
     def tuned(self, tensors: Mapping[str, Floats], tuning: TextTuning) -> NumpyTextTower:
-        """Return the tower with the tensors of a variant added or in the place of its own.
+        """Return the tower with added or replaced tensors and a changed structure.
 
         Raises:
             ValueError: a tensor that replaces one of the tower's own has another shape.
@@ -76,11 +76,11 @@ class NumpyTextTower:
         """
         if ids.shape[1] > self.max_tokens:
             raise ValueError(f"texts are {ids.shape[1]} tokens long, the model takes {self.max_tokens}")
-        if self._tuning.suffix:  # before the very last position: padding makes a difference
+        if self._tuning.suffix:  # stands before the last position, so padding matters
             ids = np.pad(ids, ((0, 0), (0, self.max_tokens - ids.shape[1])))
         last = self.shape.text_layers - 1
         shift = self._num_prompts if last in self._tuning.layers else 0
-        end = ids.argmax(axis=1) + shift  # (N,), the first where there are several
+        end = ids.argmax(axis=1) + shift  # (N,), the first one if several
         tensors = self._tensors
         tokens = self._prompt(0, tensors["token_embedding.weight"][ids])
         tokens = tokens + tensors["positional_embedding"][: tokens.shape[1]]  # (N, L, D)
@@ -93,7 +93,7 @@ class NumpyTextTower:
 
     @property
     def max_tokens(self) -> int:
-        """The longest a text may be, start and end included."""
+        """Longest text in tokens, start and end included."""
         return self.shape.context_length - self._num_prompts
 
     @property
@@ -101,9 +101,9 @@ class NumpyTextTower:
         return self._tuning.prefix + self._tuning.suffix
 
     def _prompt(self, layer: int, tokens: Floats) -> Floats:
-        """Replace the last layer's prompts by this one's, as `vopcli.methods.text_prompts` does."""
+        """Replace the prompts of the previous layer by those of this one, as `TextPrompts` does."""
         rows, prefix, suffix = self._tuning.layers, self._tuning.prefix, self._tuning.suffix
-        had, has = layer - 1 in rows, layer in rows
+        had, has = layer - 1 in rows, layer in rows  # prompts of the previous layer, of this one
         if not (had or has):
             return tokens
         behind = tokens.shape[1] - 1 - (suffix if had else 0)
@@ -126,7 +126,7 @@ class NumpyTextTower:
         return tokens + self._feed_forward(normed, f"{block}.mlp") + self._adapt(layer, "mlp", normed)
 
     def _adapt(self, layer: int, sublayer: str, tokens: Floats) -> Floats | np.float32:
-        """Compute what an adapter adds beside a sublayer, as `vopcli.methods.adapters` does."""
+        """Compute the output of the adapter beside a sublayer, as `vopcli.methods.adapters` does."""
         if self._tuning.sublayer != sublayer:
             return np.float32(0)
         name = f"text_adapters.{layer}"
@@ -154,7 +154,7 @@ class NumpyTextTower:
     def _linear(self, tokens: Floats, weight: str, bias: str) -> Floats:
         flat = tokens.reshape(-1, tokens.shape[-1])  # (N * L, D): one matrix product
         matrix = self._tensors[weight]
-        # With few rows most time goes into reading the matrix, which BLAS copies if it is the right factor.
+        # With few rows most time goes into reading the matrix, and BLAS copies the right factor.
         result = (matrix @ flat.T).T if len(flat) <= _FEW_ROWS else flat @ matrix.T
         return (result + self._tensors[bias]).reshape(*tokens.shape[:-1], len(matrix))
 
@@ -168,12 +168,12 @@ class NumpyTextTower:
 
 
 def _quick_gelu(values: Floats) -> Floats:
-    with np.errstate(over="ignore"):  # exp of a large number is inf, and its inverse rightly 0
+    with np.errstate(over="ignore"):  # exp of a large number is inf, and its inverse 0, which is correct
         return values / (1 + np.exp(values * np.float32(-1.702)))
 
 
 def _gelu(values: Floats) -> Floats:
-    """Compute x * Phi(x), with erf after Abramowitz and Stegun 7.1.26, whose error is below 1.5e-7."""
+    """Compute x * Phi(x), with erf by Abramowitz and Stegun 7.1.26 (error below 1.5e-7)."""
     size = np.abs(values) * np.float32(2**-0.5)
     step = 1 / (1 + np.float32(0.3275911) * size)
     polynomial: Floats = np.zeros_like(values)

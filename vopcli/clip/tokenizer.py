@@ -1,7 +1,8 @@
-"""CLIP's byte-pair tokenizer: lower-cased text to token ids, without torch and quick to start.
+"""CLIP's byte-pair tokenizer: lower-cased text to token ids, without torch and with a fast start.
 
-The cleaning is ftfy, then HTML entities (twice), then single spaces; pieces and merges are those of OpenAI's
-vocabulary. Text such as ``<|endoftext|>`` is ordinary text: only this module itself places special tokens.
+Text is cleaned with ftfy, HTML entities are resolved (twice) and white space is collapsed. Pieces and merges
+are those of OpenAI's vocabulary. ``<|endoftext|>`` in a text is ordinary text: only `tokenize` adds special
+tokens.
 
 Axes: N texts, L tokens.
 """
@@ -24,25 +25,25 @@ MAX_TOKENS = 77
 
 _VOCABULARY = "bpe/bpe_simple_vocab_16e6.txt.gz"
 _NUM_MERGES = 48894
-_MERGES_BYTES = 524644  # of the first line and the merges in use; the rest of the file need not be unpacked
+_MERGES_BYTES = 524644  # of the first line and the merges in use; the rest stays packed
 _WORD_END = "</w>"
 _CACHED_WORDS = 65536
 _CACHED_WORD_BYTES = 64
 
-# Neither ftfy nor html.unescape changes text of these, but for line ends: no "&", no control characters.
+# Text of these characters is left alone by ftfy and html.unescape, but for line ends.
 _PLAIN = re.compile(r"[\t\n\r\x20-\x25\x27-\x7e]*")
 _ASCII_PIECE = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")
 _PIECE = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 class Tokenizer:
-    """Turns texts into token ids; reads the packaged vocabulary when it is made."""
+    """Map texts to token ids with the packaged vocabulary."""
 
     def __init__(self) -> None:
         packed = packaged_file(_VOCABULARY).read_bytes()
         text = zlib.decompressobj(wbits=31).decompress(packed, _MERGES_BYTES).decode()
         lines = text.split("\n")[1 : _NUM_MERGES + 1]
-        # Every merge makes a token of its own, and ids follow the order of merges: "i n" -> 512.
+        # Each merge creates a token; ids follow the order of merges: "i n" -> 512.
         self._merges = dict(zip(lines, range(512, 512 + _NUM_MERGES), strict=True))
         self._symbols, self._symbol_ids = _byte_symbols()
         self._cache: dict[str, list[int]] = {}
@@ -54,21 +55,22 @@ class Tokenizer:
     def tokenize(
         self, texts: Sequence[str], *, max_tokens: int = MAX_TOKENS
     ) -> tuple[NDArray[np.int64], int]:
-        """Tokenize a batch and cut it after its longest text.
+        """Tokenize a batch; it is as wide as its longest text.
 
         Args:
             texts: any strings, the empty one included.
-            max_tokens: the longest a text may get, start and end of text included; a longer one is cut and
-                still ends in end of text.
+            max_tokens: longest text, start and end of text included; a longer one is truncated and still
+                ends in end of text.
 
         Returns:
-            (N, L) ids, zero after the end of each text, and how many texts were cut. L <= ``max_tokens``.
+            (N, L) ids, zero after the end of each text, with L <= ``max_tokens``; and the number of truncated
+            texts.
 
         Raises:
             ValueError: ``texts`` is a single string, or ``max_tokens`` is less than 2.
         """
         if isinstance(texts, str):
-            raise ValueError("need a list of texts, got a single string")  # noqa: TRY004 - it is iterable, but wrong
+            raise ValueError("need a list of texts, got a single string")  # noqa: TRY004 - public API
         if max_tokens < 2:
             raise ValueError(f"max_tokens is {max_tokens}, start and end of text alone take 2")
         room = max_tokens - 2
@@ -83,7 +85,7 @@ class Tokenizer:
         return ids, sum(len(found) > room for found in rows)
 
     def _encode(self, text: str, *, limit: int | None) -> list[int]:
-        """Stop after the word that brings the ids to ``limit``: later words change no earlier ones."""
+        """Encode up to the word that reaches ``limit`` ids: later words do not change earlier ones."""
         ids: list[int] = []
         for piece in _pieces(_clean(text)):
             ids += self._word_ids(piece)
@@ -101,10 +103,13 @@ class Tokenizer:
         return ids
 
     def _merge(self, word: bytes) -> list[int]:
-        """Merge the bytes of a word: the vocabulary's earliest merge first, and of its places the leftmost.
+        """Merge the bytes of a word: the earliest merge of the vocabulary first, from left to right.
 
-        With a heap of candidates and a linked list of symbols this takes n log n steps. A merge that uses a
-        token comes after the one that makes it, so no candidate appears that should have been taken before.
+        A heap of candidates and a linked list of symbols make this n log n. In the vocabulary a merge that
+        uses a token comes after the one that creates it, so a new candidate never precedes one already taken.
+
+        For example "low" starts as l o w</w>. The merge "l o" comes first and gives lo w</w>; then "lo w</w>"
+        gives low</w>, the id of the whole word.
         """
         symbols = [self._symbols[byte] for byte in word]
         ids = [self._symbol_ids[byte] for byte in word]
@@ -116,7 +121,7 @@ class Tokenizer:
         rank = self._merges.get
 
         def merged(left: int) -> int | None:
-            """Return the id of the token that the symbols at ``left`` and after it make."""
+            """Return the id of the token that the symbol at ``left`` and the next one merge to."""
             return rank(f"{symbols[left]} {symbols[following[left]]}")
 
         heap = [(token, left) for left in range(count - 1) if (token := merged(left)) is not None]
@@ -125,7 +130,7 @@ class Tokenizer:
             token, left = heapq.heappop(heap)
             right = following[left]
             if right >= count or not symbols[left] or merged(left) != token:
-                continue  # one of the two was merged with another neighbour since
+                continue  # outdated: one of the two was merged with another neighbour
             symbols[left] += symbols[right]
             symbols[right] = ""
             ids[left] = token
@@ -137,7 +142,7 @@ class Tokenizer:
             before = preceding[left]
             if before >= 0 and (token := merged(before)) is not None:
                 heapq.heappush(heap, (token, before))
-        return [ids[place] for place in range(count) if symbols[place]]
+        return [ids[index] for index in range(count) if symbols[index]]
 
 
 def _byte_symbols() -> tuple[list[str], list[int]]:
@@ -155,7 +160,7 @@ def _byte_symbols() -> tuple[list[str], list[int]]:
 
 
 def _clean(text: str) -> str:
-    """Mend broken encodings, resolve HTML entities, lower the case and leave single spaces between words."""
+    """Repair broken encodings, resolve HTML entities, collapse white space and lower the case."""
     if _PLAIN.fullmatch(text) is None:
         import html
 
@@ -166,7 +171,7 @@ def _clean(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Split clean text into contractions, runs of letters, single digits and runs of anything but spaces."""
+    """Split clean text into contractions, runs of letters, single digits and runs of other characters."""
     if text.isascii():
         return (match[0] for match in _ASCII_PIECE.finditer(text))
     import regex

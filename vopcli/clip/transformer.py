@@ -1,4 +1,4 @@
-"""The pre-norm transformer that both towers are made of (CLIP, section 2.4), and the hooks around its layers.
+"""The pre-norm transformer of both towers (CLIP, section 2.4), and hooks around its layers.
 
 Modules and parameters keep OpenAI's names (``resblocks``, ``ln_1``, ``in_proj_weight``, ``c_fc``), so that a
 state dict needs no translation.
@@ -18,26 +18,26 @@ from torch.utils.checkpoint import checkpoint
 
 from vopcli.config.choices import Activation
 
-MAX_PLAIN_TOKENS = 1024  # of a sequence whose scores, a number for each pair of tokens, are held in memory
+MAX_PLAIN_TOKENS = 1024  # longest sequence whose whole matrix of attention scores is held in memory
 
 
 class LayerHook(Protocol):
-    """What may step in between the layers of a tower: prompts, joint attention over frames, probes.
+    """A change to the tokens between the layers of a tower, such as prompts or joint attention over frames.
 
-    Layers count from 0. Either method may return its tokens unchanged, or with another N or L.
+    Layers count from 0. `before` and `after` may return the tokens unchanged, or with another N or L.
     """
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
-        """Map the tokens (N, L, D) that are about to enter ``layer``.
+        """Map the tokens (N, L, D) that enter ``layer``.
 
-        Layer 0 sees them before the tower finishes them: vision after the positional embedding and before
-        ln_pre, text before the positional embedding.
+        For layer 0 the vision tower calls it after the positional embedding and before ln_pre, the text tower
+        before the positional embedding.
         """
 
     def num_read(self, layer: int) -> int | None:
-        """Return how many tokens ``layer`` is to compute of what `before` gave it: the end of a slice.
+        """Return the number of tokens that ``layer`` computes, as the end of a slice.
 
-        Such as 1 for the first, -8 for all but the last eight, None for all. The others are attended to.
+        For example 1: the first, -8: all but the last eight, None: all. The others are only attended to.
         """
 
     def after(self, layer: int, tokens: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class LayerHook(Protocol):
 
 
 class _QuickGelu(torch.autograd.Function):
-    """x * sigmoid(1.702 x) = silu(1.702 x) / 1.702, whose derivative is that of silu at 1.702 x."""
+    """x * sigmoid(1.702 x) = silu(1.702 x) / 1.702; its derivative is that of silu at 1.702 x."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class _QuickGelu(torch.autograd.Function):
 def quick_gelu(tokens: Tensor) -> Tensor:
     """Map each x to x * sigmoid(1.702 x), the approximation of GELU that OpenAI trained with.
 
-    Where no gradient is wanted it overwrites ``tokens``: fresh memory costs as much as the arithmetic.
+    Without gradients it works in place, as allocating memory takes as long as the arithmetic.
     """
     if tokens.requires_grad:
         return _QuickGelu.apply(tokens)
@@ -75,7 +75,7 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class LayerNorm(nn.LayerNorm):
-    """A LayerNorm that computes in the precision of its own weights and returns that of its input."""
+    """A LayerNorm that computes in the dtype of its weights and returns the dtype of its input."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""
@@ -85,8 +85,8 @@ class LayerNorm(nn.LayerNorm):
 def attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool) -> Tensor:
     """Mix values (N, H, L, K) by the softmax of query (N, H, R, K) times key (N, H, L, K): (N, H, R, K).
 
-    The kernel that fuses this computes bfloat16 in float32 on a processor: two plain products are up to twice
-    as fast, and seven times backwards. They hold all scores, so long sequences are left to the kernel.
+    On a CPU, torch's fused kernel computes bfloat16 in float32: two plain products are up to twice as fast,
+    and seven times in the backward pass. They hold all scores, so long sequences use the kernel.
     """
     is_short = key.shape[-2] <= MAX_PLAIN_TOKENS
     if key.device.type == "cpu" and key.dtype == torch.bfloat16 and is_short:
@@ -104,7 +104,7 @@ def _attend_plainly(query: Tensor, key: Tensor, value: Tensor, *, is_causal: boo
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention with the three projections in one matrix, their rows in the order q, k, v."""
+    """Multi-head attention; one matrix holds the three projections, with rows in the order q, k, v."""
 
     def __init__(self, width: int, heads: int, *, is_causal: bool) -> None:
         super().__init__()
@@ -115,19 +115,19 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only those before ``num_read`` are asked for."""
+        """Map (N, L, D) to (N, L, D), or the tokens before ``num_read`` to (N, R, D)."""
         width = tokens.shape[-1]
         if num_read is None:
             query, key, value = self._project(tokens, slice(None))
         else:
-            read = tokens[:, :num_read].contiguous()  # for a view torch copies the matrix, once a sequence
+            read = tokens[:, :num_read].contiguous()  # torch copies the matrix once per sequence for a view
             (query,) = self._project(read, slice(width))
             key, value = self._project(tokens, slice(width, None))
         mixed = attend(query, key, value, is_causal=self.is_causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # (N, L, D)
 
     def _project(self, tokens: Tensor, rows: slice) -> tuple[Tensor, ...]:
-        """Map (N, L, D) by ``rows`` of the matrix to as many (N, H, L, K) as they are projections."""
+        """Map (N, L, D) by ``rows`` of the matrix to one (N, H, L, K) for each projection in them."""
         weight, bias = self.in_proj_weight[rows], self.in_proj_bias[rows]
         projected = functional.linear(tokens, weight, bias)
         split = projected.unflatten(-1, (-1, self.heads, tokens.shape[-1] // self.heads))  # (N, L, 3, H, K)
@@ -135,7 +135,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps, four times as wide in between."""
+    """Two linear maps with an activation; the hidden width is 4 D."""
 
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
@@ -159,13 +159,13 @@ class Block(nn.Module):
         self.mlp = FeedForward(width, activation)
 
     def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or to (N, R, D) where only those before ``num_read`` are asked for."""
+        """Map (N, L, D) to (N, L, D), or the tokens before ``num_read`` to (N, R, D)."""
         tokens = tokens[:, :num_read] + self.attn(self.ln_1(tokens), num_read)
         return tokens + self.mlp(self.ln_2(tokens))
 
 
 class Transformer(nn.Module):
-    """A stack of layers, drawn at random with OpenAI's scales until weights are loaded."""
+    """A stack of layers, initialised at random with OpenAI's scales."""
 
     def __init__(
         self, *, width: int, layers: int, heads: int, is_causal: bool, activation: Activation
@@ -173,7 +173,7 @@ class Transformer(nn.Module):
         super().__init__()
         blocks = [Block(width, heads, is_causal=is_causal, activation=activation) for _ in range(layers)]
         self.resblocks = nn.ModuleList(blocks)
-        self.recomputes = False  # layers in the backward pass, to hold one layer's activations at a time
+        self.recomputes = False  # activation checkpointing: recompute each layer in the backward pass
         into_residual_std = (2 * layers * width) ** -0.5
         for block in blocks:
             nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
@@ -184,10 +184,10 @@ class Transformer(nn.Module):
     def forward(
         self, tokens: Tensor, hook: LayerHook | None = None, *, num_read: int | None = None
     ) -> Tensor:
-        """Map (N, L, D) to (N, L, D); ``hook.before(0, .)`` is the tower's to call.
+        """Map (N, L, D) to (N, L, D); the tower itself calls ``hook.before(0, .)``.
 
         Without a hook, the last layer computes only the first ``num_read`` tokens of each sequence, if given;
-        with one, each layer those that the hook says.
+        with a hook, `LayerHook.num_read` decides for each layer.
         """
         for layer, block in enumerate(self.resblocks):
             if hook is not None and layer > 0:

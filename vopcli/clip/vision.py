@@ -16,22 +16,22 @@ from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
 def normalise(
     frames: Tensor, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
 ) -> Tensor:
-    """Turn RGB bytes into what the vision tower expects.
+    """Normalise RGB frames for the vision tower.
 
     Args:
         frames: (..., H, W, 3) uint8.
-        dtype: of the result.
-        device: where the result is to be; None for where ``frames`` are.
+        dtype: dtype of the result.
+        device: device of the result; None: that of ``frames``.
 
     Returns:
         (..., 3, H, W) of mean 0 and standard deviation 1 over CLIP's training images.
 
     Raises:
-        ValueError: ``frames`` are not uint8 or their last axis is not the three colours.
+        ValueError: ``frames`` are not uint8, or their last axis is not 3.
     """
     if frames.dtype != torch.uint8 or frames.shape[-1] != 3:
         raise ValueError(f"need uint8 frames (..., H, W, 3), got {frames.dtype} {tuple(frames.shape)}")
-    on_device = frames.to(device) if device is not None else frames  # as bytes: a quarter of the traffic
+    on_device = frames.to(device) if device is not None else frames  # as bytes: a quarter of the transfer
     mean = torch.tensor(PIXEL_MEAN, device=on_device.device) * 255
     scale = 1 / (torch.tensor(PIXEL_STD, device=on_device.device) * 255)
     pixels = on_device.to(torch.float32).sub_(mean).mul_(scale)
@@ -39,7 +39,7 @@ def normalise(
 
 
 class VisionTransformer(nn.Module):
-    """Patches and a class token go through the layers; the class token becomes the image's embedding."""
+    """The vision tower; the embedding of an image is read at its class token."""
 
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
@@ -63,10 +63,10 @@ class VisionTransformer(nn.Module):
             nn.init.normal_(parameter, std=width**-0.5)
 
     def forward(self, pixels: Tensor, hook: LayerHook | None = None) -> Tensor:
-        """Map normalised images (N, 3, H, W) to embeddings (N, E), not normalised.
+        """Map normalised images (N, 3, H, W) to unnormalised embeddings (N, E).
 
         Raises:
-            ValueError: the images are not of the resolution that the model was made for.
+            ValueError: the images are not of the model's resolution.
         """
         side = self.image_resolution
         if pixels.shape[1:] != (3, side, side):
@@ -80,7 +80,7 @@ class VisionTransformer(nn.Module):
         return self.ln_post(tokens[:, 0]) @ self.proj  # (N, E)
 
     def _embed_patches(self, pixels: Tensor) -> Tensor:
-        """Cut (N, 3, H, W) into patches and map each to D: what conv1 does, as one matrix product."""
+        """Map the patches of (N, 3, H, W) to (N, L - 1, D): conv1 as one matrix product."""
         side = self.image_resolution
         weight = self.conv1.weight.flatten(1)  # (D, 3 * patch * patch)
         patch_size = side // self.grid

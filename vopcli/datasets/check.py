@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,45 @@ from vopcli.errors import UsageError
 from vopcli.frames.store import FrameStore
 
 
+@dataclass(frozen=True)
+class DataCheck:
+    """Which videos of a benchmark, or of a file of captions, were found.
+
+    Attributes:
+        annotations: with the report of each split.
+        looked_in: the frame store or folder.
+        published: videos that the benchmark lists, by split.
+        notes: irregularities, a line each.
+    """
+
+    annotations: Annotations
+    looked_in: str
+    published: Mapping[str, int]
+    notes: Sequence[str]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no video is missing."""
+        return all(report.is_complete for report in self.annotations.reports)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document of ``vop data check --json``."""
+        return {
+            "name": self.annotations.name,
+            "looked_in": self.looked_in,
+            "is_complete": self.is_complete,
+            "notes": list(self.notes),
+            "splits": {
+                report.split: {"published": self.published.get(report.split), **report.as_json()}
+                for report in self.annotations.reports
+            },
+        }
+
+
 def check_data(
     data: DataConfig, splits: Collection[str] | None = None, *, store_must_exist: bool = False
-) -> dict[str, Any]:
-    """Say what is there, as a JSON document: the report of each split, and how many videos were published.
+) -> DataCheck:
+    """Check which videos of each split are found, and how many were published.
 
     Videos are looked for in the frame store that the settings name; where it does not exist (yet), among the
     files below the benchmark's folder.
@@ -37,26 +72,12 @@ def check_data(
         store = FrameStore.open(Path(data.frames))
         found = read_stored_annotations(data, store, splits)
         chosen = {name: found.split(name) for name in splits or found.splits}
-        return _document(replace(found, splits=chosen), str(store.path), published)
+        return DataCheck(replace(found, splits=chosen), str(store.path), published, found.notes)
     if data.captions:
         raise UsageError(
             f"no frame store to look for the videos of {data.captions} in",
             hint="make one with `vop extract-frames`, and name it with --frames",
         )
     files, found = find_benchmark_videos(data, read_benchmark(data, splits))
-    document = _document(found, str(data.root), published)
-    document["notes"] += [f"{folder} cannot be read" for folder in files.unreadable]
-    return document
-
-
-def _document(annotations: Annotations, looked_in: str, published: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "name": annotations.name,
-        "looked_in": looked_in,
-        "is_complete": all(report.is_complete for report in annotations.reports),
-        "notes": list(annotations.notes),
-        "splits": {
-            report.split: {"published": published.get(report.split), **report.as_json()}
-            for report in annotations.reports
-        },
-    }
+    notes = (*found.notes, *(f"{folder} cannot be read" for folder in files.unreadable))
+    return DataCheck(found, str(data.root), published, notes)

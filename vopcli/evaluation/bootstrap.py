@@ -6,7 +6,7 @@ Axes: N queries, S samples of the bootstrap, K depths of the recall.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -28,13 +28,9 @@ class Interval:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        """Return a JSON document."""
-        return {"value": self.value, "low": self.low, "high": self.high}
-
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class RankComparison:
     """What changes from a first model to a second one.
 
     Attributes:
@@ -59,10 +55,10 @@ class Comparison:
     confidence_percent: float
     seed: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return a JSON document, percentage points in full precision."""
         return {
-            "difference": {f"R@{depth}": interval.to_dict() for depth, interval in self.difference.items()},
+            "difference": {f"R@{depth}": asdict(interval) for depth, interval in self.difference.items()},
             "wins": self.wins,
             "losses": self.losses,
             "ties": self.ties,
@@ -82,7 +78,7 @@ def compare_ranks(
     depths: Sequence[int] = DEPTHS,
     num_samples: int = _NUM_SAMPLES,
     seed: int = 0,
-) -> Comparison:
+) -> RankComparison:
     """Compare two models query by query, with paired bootstrap intervals of the differences in recall.
 
     A sample draws as many queries as there are, with replacement, and takes the difference of both models on
@@ -108,7 +104,7 @@ def compare_ranks(
     )  # (N, K)
     gain = first - second
     intervals, num_groups = _bootstrap(change, groups, num_samples, seed)
-    return Comparison(
+    return RankComparison(
         difference=dict(zip(depths, intervals, strict=True)),
         wins=int((gain > 0).sum()),
         losses=int((gain < 0).sum()),

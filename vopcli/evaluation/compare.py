@@ -1,211 +1,246 @@
-"""Compare what ``vop eval --json`` printed of several models: how far they differ, and on which queries."""
+"""Compare results of ``vop eval --json``: how far the models differ, and on which queries."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError, UsageError
-from vopcli.evaluation.bootstrap import Comparison, compare_ranks, recall_intervals
-from vopcli.evaluation.results import HINT, read_results
-
-WAYS: Final = ("t2v", "v2t")
+from vopcli.evaluation.bootstrap import Interval, RankComparison, compare_ranks, recall_intervals
+from vopcli.evaluation.published import DIRECTIONS
+from vopcli.evaluation.results import EvalResult, read_results
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A model, and what was measured of it: one document of ``vop eval --json``.
+class CaptionChange:
+    """A caption whose rank differs from the baseline's; ``first`` is the video that the model ranks first."""
+
+    caption: str
+    video: str
+    first: str
+    rank_before: float
+    rank: float
+
+
+@dataclass(frozen=True)
+class DirectionComparison:
+    """One direction of a model beside the baseline.
 
     Attributes:
-        name: tells it from the others: by its target, by how frames were pooled, and by its file.
-        file: that the document is from.
-        result: the document.
+        recall: R@K in percent by K.
+        against_baseline: None for the baseline itself.
+        most_won: captions whose rank improved most; None for the baseline and for v2t.
+        most_lost: captions whose rank worsened most.
+    """
+
+    recall: dict[int, Interval]
+    against_baseline: RankComparison | None = None
+    most_won: Sequence[CaptionChange] | None = None
+    most_lost: Sequence[CaptionChange] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON document; fields that are None are left out."""
+        document: dict[str, Any] = {
+            "recall": {f"R@{depth}": asdict(interval) for depth, interval in self.recall.items()}
+        }
+        if self.against_baseline:
+            listed = {"most_won": self.most_won, "most_lost": self.most_lost}
+            document["against_baseline"] = self.against_baseline.to_json() | {
+                name: [asdict(change) for change in changes]
+                for name, changes in listed.items()
+                if changes is not None
+            }
+        return document
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """A model of a comparison.
+
+    Attributes:
+        name: its target, with the pooling and the file where these are needed to tell models apart.
+        file: that it was read from.
+        result: of `vop eval`.
+        directions: its metrics beside the baseline's, by direction.
     """
 
     name: str
     file: Path
-    result: dict[str, Any]
+    result: EvalResult
+    directions: dict[str, DirectionComparison] = field(default_factory=dict)
 
-    def ranks(self, way: str) -> NDArray[np.float64]:
+    def ranks(self, direction: str) -> NDArray[np.float64]:
         """Return the rank of each query in a direction (N,)."""
-        return np.array(self.result[way]["ranks"], np.float64)
+        return self.result.metrics.by_direction[direction].ranks
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Models measured on the same captions, each compared with the baseline."""
+
+    baseline: ComparedModel
+    models: Sequence[ComparedModel]
+
+    @property
+    def num_captions(self) -> int:
+        """Captions that were compared."""
+        return len(self.baseline.result.answers)
+
+    @property
+    def num_videos(self) -> int:
+        """Videos that the captions describe."""
+        return self.baseline.result.metrics.v2t.num_queries
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document of ``vop compare --json``."""
+        result = self.baseline.result
+        return {
+            "baseline": self.baseline.name,
+            "dataset": result.dataset.value if result.dataset else None,
+            "split": result.split,
+            "ties": result.metrics.ties.value,
+            "num_captions": self.num_captions,
+            "num_videos": self.num_videos,
+            "models": [
+                {
+                    "model": model.name,
+                    "file": str(model.file),
+                    "pooling": model.result.pooling,
+                    **{name: direction.to_json() for name, direction in model.directions.items()},
+                }
+                for model in self.models
+            ],
+        }
 
 
 def compare_files(
     files: Sequence[Path], *, baseline: str | None = None, num_shown: int = 3, seed: int = 0
-) -> dict[str, Any]:
-    """Compare each model in the files with one of them, query by query, in both directions.
+) -> ModelComparison:
+    """Compare each model in the files with a baseline, query by query, in both directions.
 
-    Captions of one video are drawn together, so that the intervals of t2v are not too narrow. Ways to pool
-    frames may differ, and are then part of the models' names.
+    Captions of one video are resampled together, or the intervals of t2v would be too narrow. The poolings
+    of the models may differ, and are then part of their names.
 
     Args:
-        files: each holds one document of ``vop eval --json``, or a list of them.
-        baseline: name of a model or of a file, which then stands for its first model; None: the first.
-        num_shown: captions to list whose rank became better, and worse, by the largest ratio.
+        files: each holds one result of ``vop eval --json``, or a list of them.
+        baseline: name of a model or of a file, which stands for its first model; None: the first model.
+        num_shown: captions to list whose rank improved, and worsened, by the largest ratio.
         seed: of the bootstrap.
 
-    Returns:
-        A JSON document.
-
     Raises:
-        UsageError: there are less than two models, or none is called ``baseline``.
-        DataError: a file is no such file, or they are not of the same captions and videos.
+        UsageError: there are less than two models, or none has the name `baseline`.
+        DataError: a file is damaged or of another kind, or the captions or videos differ.
     """
-    models = _named([(file, result) for file in files for result in _read(file)])
+    models = _named([(file, result) for file in files for result in read_results(file)])
     if len(models) < 2:
         raise UsageError("one model alone cannot be compared", hint="give two files, or one of two models")
     first = _find(models, baseline)
     for model in models:
         _check_same(first, model)
-    videos = [answer["video"] for answer in first.result["answers"]]
+    videos = [answer.video for answer in first.result.answers]
     groups = np.unique(np.array(videos), return_inverse=True)[1]
-    documents = []
     for model in models:
-        document: dict[str, Any] = {
-            "model": model.name,
-            "file": str(model.file),
-            "pooling": model.result["pooling"],
-        }
-        for way in WAYS:
-            owner = groups if way == "t2v" else None
-            recall = recall_intervals(model.ranks(way), groups=owner, seed=seed)
-            document[way] = {"recall": {f"R@{depth}": value.to_dict() for depth, value in recall.items()}}
-            if model is not first:
-                change = compare_ranks(first.ranks(way), model.ranks(way), groups=owner, seed=seed)
-                document[way]["against_baseline"] = _changes(first, model, way, change, num_shown)
-        documents.append(document)
-    return {
-        "baseline": first.name,
-        **{name: first.result.get(name) for name in ("dataset", "split", "ties")},
-        "num_captions": len(videos),
-        "num_videos": len(set(videos)),
-        "models": documents,
-    }
+        for direction in DIRECTIONS:
+            owner = groups if direction == "t2v" else None
+            model.directions[direction] = _compare(first, model, direction, owner, num_shown, seed)
+    return ModelComparison(first, models)
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
-    results = read_results(file)
-    for result in results:
-        _check(file, result)
-    return results
+def _compare(
+    first: ComparedModel,
+    model: ComparedModel,
+    direction: str,
+    groups: NDArray[np.int64] | None,
+    num_shown: int,
+    seed: int,
+) -> DirectionComparison:
+    recall = recall_intervals(model.ranks(direction), groups=groups, seed=seed)
+    if model is first:
+        return DirectionComparison(recall)
+    change = compare_ranks(first.ranks(direction), model.ranks(direction), groups=groups, seed=seed)
+    if direction != "t2v":
+        return DirectionComparison(recall, change)
+    won, lost = (_largest_changes(first, model, num_shown, sign=sign) for sign in (1, -1))
+    return DirectionComparison(recall, change, won, lost)
 
 
-def _check(file: Path, result: Any) -> None:
-    """Refuse what is not a document of ``vop eval --json``.
-
-    Raises:
-        DataError: it is none, or was measured by a rule that gives no single rank a query.
-    """
-    try:
-        answers = result["answers"]
-        is_sound = all(isinstance(result[key], str) for key in ("target", "pooling")) and bool(answers)
-        is_sound &= all(isinstance(answer[key], str) for answer in answers for key in ("caption", "video"))
-        ways = [result[way] for way in WAYS]
-        for way in ways:
-            ranks = np.array(way["ranks"], np.float64)
-            is_sound &= (
-                bool((np.isfinite(ranks) & (ranks >= 1)).all())
-                and ranks.shape == np.array(way["queries"], np.int64).shape
-            )
-        is_sound &= len(ways[0]["ranks"]) == len(answers)
-        is_sound &= len(ways[1]["ranks"]) == len({answer["video"] for answer in answers})
-        has_several = any(way["num_ranks"] != way["num_queries"] for way in ways)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{file} does not hold the ranks of a model", hint=HINT) from error
-    if not is_sound:
-        raise DataError(f"{file} is damaged: its ranks and captions do not fit", hint=HINT)
-    if has_several:
-        raise DataError(
-            f"{file} has several ranks for queries with equal scores, as --ties clip4clip counts them",
-            hint="measure again with another --ties, such as average",
-        )
-
-
-def _named(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[Measured]:
-    """Name each model by its target, its pooling where these differ, and its file where all that is alike."""
-    names = [result["target"] for _, result in found]
-    if len({result["pooling"] for _, result in found}) > 1:
-        names = [f"{result['target']} pooled by {result['pooling']}" for _, result in found]
+def _named(found: Sequence[tuple[Path, EvalResult]]) -> list[ComparedModel]:
+    """Name each model by its target, its pooling where these differ, and its file where all else is equal."""
+    names = [result.target for _, result in found]
+    if len({result.pooling for _, result in found}) > 1:
+        names = [f"{result.target} pooled by {result.pooling}" for _, result in found]
     return [
-        Measured(f"{file}:{name}" if names.count(name) > 1 else name, file, result)
+        ComparedModel(f"{file}:{name}" if names.count(name) > 1 else name, file, result)
         for (file, result), name in zip(found, names, strict=True)
     ]
 
 
-def _find(models: Sequence[Measured], baseline: str | None) -> Measured:
+def _find(models: Sequence[ComparedModel], baseline: str | None) -> ComparedModel:
     if baseline is None:
         return models[0]
     for model in models:
-        if baseline in (model.name, model.result["target"], str(model.file)):
+        if baseline in (model.name, model.result.target, str(model.file)):
             return model
     known = ", ".join(model.name for model in models)
-    raise UsageError(f"no model is called {baseline!r}", hint=f"there are: {known}")
+    raise UsageError(f"no model has the name {baseline!r}", hint=f"name one of {known}")
 
 
-def _check_same(first: Measured, other: Measured) -> None:
-    """Refuse models that were not measured on the same captions and videos in the same way.
+def _check_same(first: ComparedModel, other: ComparedModel) -> None:
+    """Refuse models that were measured on different captions or videos, or by different rules.
 
     Raises:
-        DataError: they differ; it says in what.
+        DataError: they were; the message names the first difference.
     """
-    pairs = [(model.result, model.result["answers"]) for model in (first, other)]
-    facts = [
-        {
-            "dataset": result.get("dataset"),
-            "split": result.get("split"),
-            "rule for equal scores": result.get("ties"),
-            "number of captions": len(answers),
-            "number of videos": len({answer["video"] for answer in answers}),
-            "gallery": [result[way].get("gallery_size") for way in WAYS],
-        }
-        for result, answers in pairs
-    ]
-    for what, value in facts[0].items():
-        if facts[1][what] != value:
+    for model in (first, other):
+        if any(item.num_ranks != item.num_queries for item in model.result.metrics.by_direction.values()):
             raise DataError(
-                f"{first.name} ({first.file}) and {other.name} ({other.file}) differ in {what}: "
-                f"{value} and {facts[1][what]}",
+                f"{model.file} has several ranks for some queries, as --ties clip4clip counts them",
+                hint="measure again with another --ties, such as average",
+            )
+    pair = f"{first.name} ({first.file}) and {other.name} ({other.file})"
+    facts = [_protocol(model.result) for model in (first, other)]
+    for name, value in facts[0].items():
+        if facts[1][name] != value:
+            raise DataError(
+                f"{pair} differ in {name}: {value} and {facts[1][name]}",
                 hint="measure both on the same data and split with the same --ties",
             )
-    for mine, theirs in zip(pairs[0][1], pairs[1][1], strict=True):
-        if (mine["caption"], mine["video"]) != (theirs["caption"], theirs["video"]):
+    for mine, theirs in zip(first.result.answers, other.result.answers, strict=True):
+        if (mine.caption, mine.video) != (theirs.caption, theirs.video):
             raise DataError(
-                f"{first.name} ({first.file}) and {other.name} ({other.file}) were asked other captions: "
-                f"{mine['caption']!r} of {mine['video']}, and {theirs['caption']!r} of {theirs['video']}",
+                f"{pair} have different captions: "
+                f"{mine.caption!r} of {mine.video}, and {theirs.caption!r} of {theirs.video}",
                 hint="measure both on the same captions",
             )
 
 
-def _changes(
-    first: Measured, model: Measured, way: str, change: Comparison, num_shown: int
-) -> dict[str, Any]:
-    document = change.to_dict()
-    if way == "t2v":
-        document["most_won"] = _most(first, model, num_shown, sign=1)
-        document["most_lost"] = _most(first, model, num_shown, sign=-1)
-    return document
+def _protocol(result: EvalResult) -> dict[str, Any]:
+    directions = result.metrics.by_direction.values()
+    return {
+        "dataset": result.dataset.value if result.dataset else None,
+        "split": result.split,
+        "rule for equal scores": result.metrics.ties.value,
+        "number of captions": len(result.answers),
+        "number of videos": result.metrics.v2t.num_queries,
+        "gallery": [direction.gallery_size for direction in directions],
+    }
 
 
-def _most(first: Measured, model: Measured, count: int, *, sign: int) -> list[dict[str, Any]]:
-    """Return the captions whose rank changed by the largest ratio; of equals the first come first."""
+def _largest_changes(
+    first: ComparedModel, model: ComparedModel, count: int, *, sign: int
+) -> list[CaptionChange]:
+    """Return the captions whose rank changed by the largest ratio, earlier captions first among equals."""
     before, after = first.ranks("t2v").tolist(), model.ranks("t2v").tolist()
     gain = [sign * math.log(old / new) for old, new in zip(before, after, strict=True)]
-    places = sorted((at for at in range(len(gain)) if gain[at] > 0), key=lambda at: -gain[at])
-    answers, theirs = first.result["answers"], model.result["answers"]
+    changed = sorted((i for i in range(len(gain)) if gain[i] > 0), key=lambda i: -gain[i])
+    answers = model.result.answers
     return [
-        {
-            "caption": answers[at]["caption"],
-            "video": answers[at]["video"],
-            "first": theirs[at].get("first"),
-            "rank_before": before[at],
-            "rank": after[at],
-        }
-        for at in places[:count]
+        CaptionChange(answers[i].caption, answers[i].video, answers[i].first, before[i], after[i])
+        for i in changed[:count]
     ]

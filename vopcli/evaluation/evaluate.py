@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.config.choices import TieRule, Variant
-from vopcli.config.load import plain
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.embed import Embedded, embed, measure, rank_first
-from vopcli.evaluation.metrics import RetrievalMetrics
-from vopcli.evaluation.published import published_figures
+from vopcli.evaluation.published import published_metrics
+from vopcli.evaluation.results import Answer, EvalResult
 from vopcli.evaluation.runs import check_finished, is_run, read_run
 from vopcli.evaluation.save_scores import BankSource, SaveRequest, open_bank, save_similarities
 from vopcli.frames.recipe import other_frames
@@ -29,7 +28,7 @@ from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.search.pooling import MEAN, Pooling
-from vopcli.weights.reader import read_weights, resolve_weights
+from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 
@@ -57,8 +56,8 @@ class EvaluateRequest:
     pooling: Pooling = MEAN
 
 
-def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any]]:
-    """Measure each target; one JSON document each.
+def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
+    """Measure each target.
 
     Raises:
         UsageError: no target is named and there is no run, or what is to be saved makes no sense.
@@ -86,18 +85,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[dict[str, Any
     results = []
     with progress.task("measuring", total=len(targets), unit="models") as task:
         for target in targets:
-            num_trained, own_data = 0, data
-            if target == ZERO_SHOT:
-                untuned = TuningConfig(variant=Variant.ZERO_SHOT)
-                built = build_tuned(weights, untuned, num_frames=data.num_frames, device=device, dtype=dtype)
-                model = built.eval()
-            else:
-                adapter = read_any_adapter(Path(target))
-                model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
-                own_data = _with_budget(target, adapter, data, model.max_tokens, progress)
-                num_trained = sum(tensor.size for tensor in adapter.tensors.values())
-            about = {"target": target, "num_trained": num_trained}
-            results.append(_measure(about, model, own_data, bank, request, dtype, progress))
+            loaded = _load(target, weights, fingerprint, data, (device, dtype), progress)
+            results.append(_measure(loaded, bank, request, dtype, progress))
             task.advance()
     return results
 
@@ -169,74 +158,80 @@ def _with_budget(
     return data
 
 
-def _measure(
-    about: dict[str, Any],
-    model: VideoTextModel,
+@dataclass(frozen=True)
+class _Loaded:
+    """A target on its device, and the data with captions truncated as it was trained."""
+
+    target: str
+    num_trained: int
+    model: VideoTextModel
+    data: CaptionedStore
+
+
+def _load(
+    target: str,
+    weights: Weights,
+    fingerprint: str,
     data: CaptionedStore,
+    placement: tuple[torch.device, torch.dtype],
+    progress: Progress,
+) -> _Loaded:
+    device, dtype = placement
+    if target == ZERO_SHOT:
+        untuned = TuningConfig(variant=Variant.ZERO_SHOT)
+        model = build_tuned(weights, untuned, num_frames=data.num_frames, device=device, dtype=dtype)
+        return _Loaded(target, 0, model.eval(), data)
+    adapter = read_any_adapter(Path(target))
+    model = load_tuned(weights, fingerprint, adapter, device=device, dtype=dtype)
+    num_trained = sum(tensor.size for tensor in adapter.tensors.values())
+    return _Loaded(
+        target, num_trained, model, _with_budget(target, adapter, data, model.max_tokens, progress)
+    )
+
+
+def _measure(
+    loaded: _Loaded,
     bank: BankSource | None,
     request: EvaluateRequest,
     dtype: torch.dtype,
     progress: Progress,
-) -> dict[str, Any]:
+) -> EvalResult:
+    model, data, folder = loaded.model, loaded.data, Path(loaded.target)
     captions = tokenise_split(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
     embedded = embed(model, data.store, captions, dtype, progress=progress, pooling=request.pooling)
-    metrics = measure(embedded, captions, request.ties)
-    result = {
-        **about,
-        **_document(about["target"], model, captions, metrics, request),
-        "num_frames": data.num_frames,
-        "answers": _answers(embedded, captions),
-    }
+    tuning = model.tuning or TuningConfig(variant=Variant.ZERO_SHOT)
+    dataset = request.config.data.dataset
+    is_plain = request.split == TEST and request.pooling == MEAN
+    run = read_run(folder) if is_run(folder) else None
+    result = EvalResult(
+        target=loaded.target,
+        num_trained=loaded.num_trained,
+        tuning=tuning,
+        dataset=dataset,
+        split=request.split,
+        pooling=str(request.pooling),
+        weights=request.config.backbone.weights,
+        selected=replace(run.selected, metrics={}) if run else None,
+        seed=run.seed if run else None,
+        training=run.config.training if run else None,
+        trained_on=run.trained_on if run else None,
+        max_tokens=captions.max_tokens,
+        num_cut_captions=captions.num_cut,
+        num_duplicate_captions=len(captions.texts) - len(set(captions.texts)),
+        data=captions.report,
+        published=published_metrics(dataset, tuning) if dataset and is_plain else None,
+        metrics=measure(embedded, captions, request.ties),
+        num_frames=data.num_frames,
+        answers=_answers(embedded, captions),
+    )
     if request.save:
         save_similarities(request.save, bank, model, result, (embedded, captions), dtype, progress)
     return result
 
 
-def _answers(embedded: Embedded, captions: TokenisedSplit) -> list[dict[str, str]]:
-    """Return each caption, in the order of the ranks, with its video and the one that it finds first."""
+def _answers(embedded: Embedded, captions: TokenisedSplit) -> list[Answer]:
     first = rank_first(embedded)
     return [
-        {"caption": text, "video": captions.videos[own].path, "first": captions.videos[found].path}
+        Answer(text, captions.videos[own].path, captions.videos[found].path)
         for text, own, found in zip(captions.texts, captions.owner, first, strict=True)
     ]
-
-
-def _document(
-    target: str,
-    model: VideoTextModel,
-    captions: TokenisedSplit,
-    metrics: RetrievalMetrics,
-    request: EvaluateRequest,
-) -> dict[str, Any]:
-    tuning = model.tuning or TuningConfig(variant=Variant.ZERO_SHOT)
-    dataset = request.config.data.dataset
-    is_plain = request.split == TEST and request.pooling == MEAN
-    return {
-        "variant": tuning.variant.value,
-        "tuning": plain(tuning),
-        "dataset": dataset.value if dataset else None,
-        "split": request.split,
-        "pooling": str(request.pooling),
-        "weights": request.config.backbone.weights,
-        **_of_run(target),
-        "max_tokens": captions.max_tokens,
-        "num_cut_captions": captions.num_cut,
-        "num_duplicate_captions": len(captions.texts) - len(set(captions.texts)),
-        "data": captions.report.as_json(),
-        "published": published_figures(dataset, tuning) if dataset and is_plain else None,
-        **metrics.to_dict(with_ranks=True),
-    }
-
-
-def _of_run(target: str) -> dict[str, Any]:
-    """Return how and on what a run was trained, and its adapter chosen; None for what is no run folder."""
-    if not is_run(Path(target)):
-        return {"selected": None, "seed": None, "training": None, "trained_on": None}
-    run = read_run(Path(target))
-    selected = run.summary["selected"]
-    return {
-        "selected": {name: selected[name] for name in ("rule", "on", "epoch")},
-        "seed": run.summary["seed"],
-        "training": plain(run.config.training),
-        "trained_on": run.trained_on,
-    }

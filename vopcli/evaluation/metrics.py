@@ -60,13 +60,20 @@ class DirectionMetrics:
     queries: Ints
     ranks: NDArray[np.float64]
 
-    def to_dict(self, *, with_ranks: bool = False) -> dict[str, Any]:
-        """Return a JSON document with all figures in full precision, and if asked the rank of each query."""
-        document: dict[str, Any] = {f"R@{depth}": value for depth, value in self.recall_percent.items()}
-        document |= {
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The metrics by their names in tables: R@K in percent, MdR, MdR_lower and MnR."""
+        return {
+            **{f"R@{depth}": value for depth, value in self.recall_percent.items()},
             "MdR": self.median_rank,
             "MdR_lower": self.median_rank_lower,
             "MnR": self.mean_rank,
+        }
+
+    def to_dict(self, *, with_ranks: bool = False) -> dict[str, Any]:
+        """Return a JSON document in full precision, with the rank of each query if asked."""
+        document: dict[str, Any] = {
+            **self.by_name,
             "num_queries": self.num_queries,
             "num_ranks": self.num_ranks,
             "num_tied_queries": self.num_tied_queries,
@@ -89,13 +96,15 @@ class RetrievalMetrics:
     v2t: DirectionMetrics
     ties: TieRule
 
+    @property
+    def by_direction(self) -> dict[str, DirectionMetrics]:
+        """The metrics of "t2v" and "v2t"."""
+        return {"t2v": self.t2v, "v2t": self.v2t}
+
     def to_dict(self, *, with_ranks: bool = False) -> dict[str, Any]:
         """Return a JSON document, percentages in full precision."""
-        return {
-            "t2v": self.t2v.to_dict(with_ranks=with_ranks),
-            "v2t": self.v2t.to_dict(with_ranks=with_ranks),
-            "ties": self.ties.value,
-        }
+        directions = {name: item.to_dict(with_ranks=with_ranks) for name, item in self.by_direction.items()}
+        return {**directions, "ties": self.ties.value}
 
 
 def measure_embeddings(
@@ -152,12 +161,6 @@ def measure_similarity(
     rows = GivenRows(similarity)
     t2v, v2t = count_ranks(rows, _check_owner(owner, rows.shape), block_rows=block_rows)
     return _metrics(t2v, v2t, TieRule(ties))
-
-
-def format_metrics(metrics: DirectionMetrics) -> dict[str, str]:
-    """Return R@K, MdR and MnR as tables print them, with one decimal; of the medians, numpy's."""
-    cells = {f"R@{depth}": f"{value:.1f}" for depth, value in metrics.recall_percent.items()}
-    return cells | {"MdR": f"{metrics.median_rank:.1f}", "MnR": f"{metrics.mean_rank:.1f}"}
 
 
 def _check_owner(owner: NDArray[np.integer[Any]], shape: tuple[int, ...]) -> Ints:

@@ -12,19 +12,21 @@ from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.methods.registry import METHODS
 
-Figures = Mapping[str, Mapping[str, float]]  # by direction, then as in the JSON of `vop eval`
+PublishedMetrics = Mapping[str, Mapping[str, float]]  # by direction, then as in the JSON of `vop eval`
 
+DIRECTIONS: Final = ("t2v", "v2t")
+METRICS: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")  # as tables print them
 SOURCE: Final = "VoP, CVPR 2023, ViT-B/32"
 
 _NAMES: Final = ("R@1", "R@5", "R@10", "MnR", "MdR")
 
 
-def _both(t2v: tuple[float, ...], v2t: tuple[float, ...] = ()) -> Figures:
+def _both(t2v: tuple[float, ...], v2t: tuple[float, ...] = ()) -> PublishedMetrics:
     rows = {"t2v": t2v, "v2t": v2t}
-    return {way: dict(zip(_NAMES, row, strict=False)) for way, row in rows.items() if row}
+    return {direction: dict(zip(_NAMES, row, strict=False)) for direction, row in rows.items() if row}
 
 
-RESULTS: Final[Mapping[tuple[DatasetName, Variant], Figures]] = {
+RESULTS: Final[Mapping[tuple[DatasetName, Variant], PublishedMetrics]] = {
     (DatasetName.MSRVTT_9K, Variant.ZERO_SHOT): _both((31.5, 52.8, 63.6, 42.9, 5)),
     (DatasetName.MSRVTT_9K, Variant.FULL): _both((41.7, 69.2, 79.0, 16.5, 2), (42.5, 70.9, 81.4, 11.0, 2)),
     (DatasetName.MSRVTT_9K, Variant.BIAS): _both((39.7, 66.5, 77.3, 17.3, 2), (41.1, 68.4, 79.2, 13.6, 2)),
@@ -69,7 +71,7 @@ ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
 }
 
 
-def published_figures(dataset: DatasetName, tuning: TuningConfig) -> Figures | None:
+def published_metrics(dataset: DatasetName, tuning: TuningConfig) -> PublishedMetrics | None:
     """Return what the paper reports for these settings of a method, on the test split; None: nothing."""
     default, variant = TuningConfig(), tuning.variant
     changed = {name for name in METHODS[variant].settings if getattr(tuning, name) != getattr(default, name)}
@@ -83,12 +85,12 @@ def published_figures(dataset: DatasetName, tuning: TuningConfig) -> Figures | N
     return None if recall is None else _both((recall,))
 
 
-def said(figures: Figures) -> str:
-    """Say published figures in one line, marked as such."""
+def format_published(metrics: PublishedMetrics) -> str:
+    """Format published recalls on one line, marked as published."""
     parts = [
-        f"{way} {name} {figure:.1f}"
-        for way, row in figures.items()
-        for name, figure in row.items()
+        f"{direction} {name} {value:.1f}"
+        for direction, row in metrics.items()
+        for name, value in row.items()
         if name.startswith("R@")
     ]
     return f"published ({SOURCE}, test split): {', '.join(parts)}"

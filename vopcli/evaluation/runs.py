@@ -3,21 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
 from vopcli.errors import ConfigError, DataError, FileError
+from vopcli.evaluation.json_fields import get_count, get_number, get_optional, get_text
+from vopcli.evaluation.published import DIRECTIONS
 
 CONFIG_NAME: Final = "config.yaml"
 SUMMARY_NAME: Final = "summary.json"
-_MOST: Final = 1 << 53
+LOG_NAME: Final = "metrics.jsonl"
 _HINT: Final = "name another run, or train this one again"
 
 ReadT = TypeVar("ReadT")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The epoch whose adapter a run keeps.
+
+    Attributes:
+        rule: how it was selected, in words.
+        on: the data it was selected on, in words.
+        epoch: counted from 0.
+        metrics: on that data, such as "t2v R@1"; empty where they are left out.
+    """
+
+    rule: str
+    on: str
+    epoch: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON document."""
+        return {"rule": self.rule, "on": self.on, "epoch": self.epoch, **self.metrics}
+
+    @classmethod
+    def from_field(cls, document: Any, key: str) -> Selection:
+        """Read what :meth:`to_json` returned from a field of a document.
+
+        Raises:
+            ValueError: a value is of another type, or out of range.
+            TypeError: a value is of another type.
+        """
+        found = document[key]
+        rule, on, epoch = get_text(found, "rule"), get_text(found, "on"), get_count(found, "epoch")
+        metrics = {name: get_number(found, name) for name in found if name.startswith(DIRECTIONS)}
+        return cls(rule, on, epoch, metrics)
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The data of a run: which frames, the token limit of captions, and a hash of all captions and videos."""
+
+    sampling: str
+    max_tokens: int | None
+    data_sha256: str
+
+    @classmethod
+    def from_field(cls, document: Any, key: str) -> TrainedOn:
+        """Read it from a field of a document.
+
+        Raises:
+            ValueError: a value is out of range.
+            TypeError: a value is of another type.
+        """
+        found = document[key]
+        max_tokens = get_optional(found, "max_tokens", get_count)
+        return cls(get_text(found, "sampling"), max_tokens, get_text(found, "data_sha256"))
 
 
 @dataclass(frozen=True)
@@ -25,25 +82,26 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: where it is.
+        folder: the run folder.
         config: its settings.
-        summary: what `vop train` printed.
-        log: the lines of its record, each with "step" and "kind" ("train" or "val").
+        selected: the epoch of its adapter.
+        seed: of the run.
+        num_trained: trained parameters.
+        num_frames: frames of a video.
+        found_ratio: fraction of the videos for training and validation that were found.
+        trained_on: its data.
+        log: lines of the log, each with "step" and "kind" ("train" or "val").
     """
 
     folder: Path
     config: Config
-    summary: dict[str, Any]
+    selected: Selection
+    seed: int
+    num_trained: int
+    num_frames: int
+    found_ratio: float
+    trained_on: TrainedOn
     log: list[dict[str, Any]]
-
-    @property
-    def trained_on(self) -> dict[str, Any]:
-        """Which frames of a video, how much of a caption, and a hash of all captions and videos."""
-        return {
-            "sampling": self.summary["sampling"],
-            "max_tokens": self.config.data.max_tokens,
-            "data_sha256": self.summary["data_sha256"],
-        }
 
 
 def is_run(path: Path) -> bool:
@@ -74,9 +132,9 @@ def read_run(folder: Path) -> Run:
         config = load_config(folder / CONFIG_NAME)
     except ConfigError as error:
         raise DataError(str(error), hint=_HINT) from error
-    summary = _read(folder / SUMMARY_NAME, _summary)
-    has_log = (folder / LOG_NAME).exists()  # a run that trains nothing writes none
-    return Run(folder, config, summary, _read(folder / LOG_NAME, _log) if has_log else [])
+    log = folder / LOG_NAME  # missing where nothing was trained
+    lines = _read(log, _parse_log) if log.exists() else []
+    return _read(folder / SUMMARY_NAME, lambda text: _parse_summary(folder, config, json.loads(text), lines))
 
 
 def _read(path: Path, parse: Callable[[str], ReadT]) -> ReadT:
@@ -88,24 +146,23 @@ def _read(path: Path, parse: Callable[[str], ReadT]) -> ReadT:
         raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
 
 
-def _summary(text: str) -> dict[str, Any]:
-    summary = json.loads(text)
-    selected = summary["selected"]
-    whole = (*(summary[name] for name in ("num_trained", "num_frames", "seed")), selected["epoch"])
-    texts = [summary[name] for name in ("variant", "sampling", "data_sha256")]
-    texts += [selected["rule"], selected["on"]]
-    is_sound = all(isinstance(value, int) and 0 <= value < _MOST for value in whole)
-    is_sound &= all(isinstance(text, str) for text in texts)
-    if not (is_sound and 0 <= summary["found_ratio"] <= 1):
-        raise ValueError("a value is of another type, or out of range")
-    return {**summary}
+def _parse_summary(folder: Path, config: Config, summary: Any, log: list[dict[str, Any]]) -> Run:
+    max_tokens = config.data.max_tokens
+    return Run(
+        folder,
+        config,
+        selected=Selection.from_field(summary, "selected"),
+        seed=get_count(summary, "seed"),
+        num_trained=get_count(summary, "num_trained"),
+        num_frames=get_count(summary, "num_frames"),
+        found_ratio=get_number(summary, "found_ratio", high=1),
+        trained_on=TrainedOn(get_text(summary, "sampling"), max_tokens, get_text(summary, "data_sha256")),
+        log=log,
+    )
 
 
-def _log(text: str) -> list[dict[str, Any]]:
+def _parse_log(text: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in text.split("\n")[:-1] if line.strip()]
     if not all(isinstance(line["step"], int) and isinstance(line["kind"], str) for line in lines):
         raise ValueError("a line has no step")
     return lines
-
-
-LOG_NAME = "metrics.jsonl"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from vopcli.datasets.splits import (
 )
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.embed import Embedded, embed, embed_texts
+from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.score_file import FORMAT, Similarities, write_similarities
 from vopcli.files.hdf5 import read_format_name
 from vopcli.methods.model import VideoTextModel
@@ -97,7 +96,7 @@ def save_similarities(
     request: SaveRequest,
     bank: BankSource | None,
     model: VideoTextModel,
-    result: Mapping[str, Any],
+    result: EvalResult,
     test: tuple[Embedded, TokenisedSplit],
     dtype: torch.dtype,
     progress: Progress,
@@ -108,7 +107,7 @@ def save_similarities(
         request: where to.
         bank: what QB-Norm learns from; None: nothing.
         model: that was measured.
-        result: the document of ``vop eval --json``.
+        result: its metrics.
         test: what was measured.
         dtype: what products are computed in.
         progress: told where memory gave out.
@@ -117,7 +116,7 @@ def save_similarities(
         FileError: the file exists by now, or the disk is full.
     """
     embedded, captions = test
-    document = {**result, "logit_scale": float(model.clip.logit_scale.detach().exp())}
+    document = {**result.to_json(), "logit_scale": float(model.clip.logit_scale.detach().exp())}
     if bank is None:
         none = np.empty((0, 0), np.float32)
         content = Similarities(

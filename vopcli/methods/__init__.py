@@ -1,1 +1,1 @@
-"""The tuning methods: prompts, adapters, and what each variant trains."""
+"""The tuning methods: prompts, adapters and selections of the backbone's tensors."""

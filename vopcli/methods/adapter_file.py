@@ -1,4 +1,4 @@
-"""Adapter files: safetensors with the tuned tensors alone, and what is needed to use them."""
+"""Adapter files: safetensors files with the tuned tensors and the metadata to use them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 ADAPTER_NAME: Final = "adapter.safetensors"
 FORMAT: Final = "vop-adapter"
 VERSION: Final = "1"
-_HINT: Final = "is it the adapter file of a run, and was it copied whole?"
+_HINT: Final = "check that it is the adapter file of a run and was copied completely"
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What a variant has trained.
+    """Trained parameters of a variant, with the metadata to use them.
 
     Attributes:
         tuning: the variant and its sizes.
-        num_frames: frames a video must have.
-        fingerprint: of the backbone it was trained on.
-        recipe: how the frames it was trained on, or the middle candidates of these, were sampled and resized.
-        tensors: by the names of the model's parameters.
-        max_tokens: longest caption it was trained on, longer ones were cut; None: not known.
-        source: what messages call it: the file it was read from.
+        num_frames: number of frames of a video.
+        fingerprint: fingerprint of the backbone it was trained on.
+        recipe: sampling and resizing of its training frames, or of the middle ones of their candidates.
+        tensors: tensors by the names of the model's parameters.
+        max_tokens: length that its training captions were truncated to; None: unknown.
+        source: its name in messages, the file it was read from.
     """
 
     tuning: TuningConfig
@@ -46,7 +46,7 @@ class Adapter:
 
     @property
     def sha256(self) -> str:
-        """A hash of what it does: the tuning, the number of frames and every tensor."""
+        """A hash of its effect: of the tuning, the number of frames and every tensor."""
         digest = hashlib.sha256(json.dumps([plain(self.tuning), self.num_frames], sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tensor.shape}".encode())
@@ -55,20 +55,20 @@ class Adapter:
 
 
 def check_backbone(adapter: Adapter, fingerprint: str, weights: str) -> None:
-    """Refuse an adapter of another backbone than ``weights``, whose fingerprint is given.
+    """Check that an adapter was trained on the backbone ``weights`` with this ``fingerprint``.
 
     Raises:
-        WeightsError: it was.
+        WeightsError: it was trained on another backbone.
     """
     if adapter.fingerprint != fingerprint:
         raise WeightsError(
             f"{adapter.source} was trained on another backbone than {weights}",
-            hint="name the weights it was trained on with --weights",
+            hint="pass the weights it was trained on with --weights",
         )
 
 
 def write_adapter(path: Path, adapter: Adapter) -> None:
-    """Write ``adapter`` to ``path``: the old file or the whole new one."""
+    """Write ``adapter`` to ``path`` atomically."""
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -83,7 +83,7 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether ``path`` is an adapter file, or a run folder that holds one."""
+    """Whether ``path`` is an adapter file or a run folder with one."""
     try:
         return read_safetensors(_file_of(path)).metadata.get("format") == FORMAT
     except (OSError, WeightsError):
@@ -95,11 +95,11 @@ def _file_of(path: Path) -> Path:
 
 
 def read_adapter(path: Path) -> Adapter:
-    """Read an adapter file, or that of a run folder.
+    """Read an adapter file, or the one of a run folder.
 
     Raises:
         FileError: the file cannot be read.
-        WeightsError: it is no adapter file, of another version, or damaged.
+        WeightsError: the file is not an adapter file, has another version, or is damaged.
     """
     file = _file_of(path)
     try:
@@ -108,7 +108,7 @@ def read_adapter(path: Path) -> Adapter:
         raise FileError(file, error) from error
     metadata = content.metadata
     if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{file} is no adapter file", hint=_HINT)
+        raise WeightsError(f"{file} is not an adapter file", hint=_HINT)
     if metadata.get("version") != VERSION:
         version = metadata.get("version")
         raise WeightsError(f"{file} has version {version}, this program reads {VERSION}", hint="update vop")
@@ -127,9 +127,9 @@ def read_adapter(path: Path) -> Adapter:
             str(file),
         )
         if metadata.get("sha256", adapter.sha256) != adapter.sha256:
-            raise WeightsError(f"{file} is damaged: its checksum does not fit what it holds", hint=_HINT)
+            raise WeightsError(f"{file} is damaged: its content does not match its checksum", hint=_HINT)
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
-            raise WeightsError(f"{file} is damaged: it holds numbers that are not finite", hint=_HINT)
+            raise WeightsError(f"{file} is damaged: it contains NaN or infinite values", hint=_HINT)
     except (KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(f"{file} is damaged: {error}", hint=_HINT) from error
     return adapter

@@ -1,4 +1,4 @@
-"""Adapters: small bottlenecks beside the attention or feed-forward network of every layer (VoP, section 4.2).
+"""Adapters: small bottlenecks beside the attention or feed-forward network of each layer (VoP, section 4.2).
 
 A layer x + Sublayer(LN(x)) becomes x + Sublayer(LN(x)) + s * Up(ReLU(Down(LN(x)))). Up starts at zero, so a
 fresh adapter changes nothing.

@@ -1,4 +1,4 @@
-"""Build the model that a variant trains, and the same from what it has trained."""
+"""Build the model of a variant, to train it or to use a trained adapter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vopcli.weights.reader import Weights
 def build_tuned(
     weights: Weights, tuning: TuningConfig, *, num_frames: int, device: torch.device, dtype: torch.dtype
 ) -> VideoTextModel:
-    """Build the model to be trained: what is trained in float32, what is frozen in ``dtype``."""
+    """Build a model for training: trained parameters in float32, frozen ones in ``dtype``."""
     clip = build_clip(weights, device="cpu", dtype=torch.float32)
     model = VideoTextModel(clip, tuning, num_frames=num_frames)
     cast_frozen(model, dtype)
@@ -24,9 +24,10 @@ def build_tuned(
 
 
 def cast_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
-    """Hold what is not trained in ``dtype``; the norms stay float32 in float16, as OpenAI has them.
+    """Cast the frozen parameters to ``dtype``.
 
-    So does a norm of which the bias alone is trained: its weight and bias must be of one dtype.
+    With float16 the norms stay float32, as in OpenAI's models. So does a norm whose bias alone is trained, as
+    its weight and bias must have the same dtype.
     """
     for module in model.clip.modules():
         is_trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
@@ -40,10 +41,10 @@ def cast_frozen(model: VideoTextModel, dtype: torch.dtype) -> None:
 def load_tuned(
     weights: Weights, fingerprint: str, adapter: Adapter, *, device: torch.device, dtype: torch.dtype
 ) -> VideoTextModel:
-    """Build the model with what ``adapter`` holds in place, frozen and ready to be used.
+    """Build a frozen model with the tensors of ``adapter``, for inference.
 
     Raises:
-        WeightsError: the adapter was trained on another backbone, or does not fit it.
+        WeightsError: the adapter was trained on another backbone, or its tensors do not fit it.
     """
     check_backbone(adapter, fingerprint, weights.name)
     model = build_tuned(
@@ -57,7 +58,7 @@ def load_tuned(
         load_trained(model, {name: torch.from_numpy(tensor) for name, tensor in adapter.tensors.items()})
     except ValueError as error:
         raise WeightsError(
-            f"{adapter.source} does not fit {weights.name}: {error}", hint="make it anew"
+            f"{adapter.source} does not fit {weights.name}: {error}", hint="train it again"
         ) from error
     model.requires_grad_(requires_grad=False)
     cast_frozen(model, dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
@@ -18,7 +18,24 @@ from vopcli.weights.catalog import find, openai_shape
 from vopcli.weights.reader import read_weights, resolve_weights
 
 
-def list_methods(weights: str, *, num_frames: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class MethodCount:
+    """A tuning method with its parameter counts.
+
+    Attributes:
+        variant: its name.
+        trains: the parameters it trains, in words.
+        num_trained: how many these are.
+        published: the count in the paper, such as "0.1 M"; empty if there is none.
+    """
+
+    variant: str
+    trains: str
+    num_trained: int
+    published: str
+
+
+def list_methods(weights: str, *, num_frames: int) -> list[MethodCount]:
     """Return the name, description, and actual and published parameter counts of each variant.
 
     Raises:
@@ -34,15 +51,8 @@ def list_methods(weights: str, *, num_frames: int) -> list[dict[str, Any]]:
         with torch.device("meta"):  # shapes only
             tuning = TuningConfig(variant=variant, split_layer=split)
             model = VideoTextModel(Clip(shape), tuning, num_frames=num_frames)
-        count = sum(item.numel() for item in model.parameters() if item.requires_grad)
-        found.append(
-            {
-                "variant": variant.value,
-                "trains": method.trains,
-                "num_trained": count,
-                "published": _format_millions(method.published_millions),
-            }
-        )
+        published = _format_millions(method.published_millions)
+        found.append(MethodCount(variant.value, method.trains, model.num_trained, published))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The model as the Python interface gives it: weights, device and precision chosen, arrays in and out.
+"""The model of the Python API: encodes arrays of frames and texts on the chosen device.
 
 Axes: N videos or texts, F frames, E joint width.
 """
@@ -31,7 +31,7 @@ from vopcli.video.preprocess import resize_and_crop
 from vopcli.weights.build import build_clip
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
-_TEXTS: Final = 256  # in a batch
+_TEXTS: Final = 256  # of a batch
 
 
 class Model:
@@ -39,13 +39,13 @@ class Model:
 
     Attributes:
         module: the torch module.
-        name: of the weights.
+        name: name of the weights.
         fingerprint: SHA-256 of the backbone's tensors.
-        shape: the sizes of both towers.
-        device: where it runs.
-        precision: the number format it computes in.
-        num_frames: frames that a video must have, with an adapter; None: any number, each by itself.
-        batch_size: frames that go through the model at once; halved when memory runs out.
+        shape: sizes of both towers.
+        device: device it runs on.
+        precision: dtype it computes in.
+        num_frames: number of frames of a video, with an adapter; None: any, as each is encoded by itself.
+        batch_size: frames of a forward pass; halved when the device is out of memory.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Model:
         self._tokenizer: Tokenizer | None = None
 
     def encode_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts; one that is longer than the model's context is cut.
+        """Encode texts; those longer than the model's context are truncated.
 
         Returns:
             (N, E) float32, L2-normalised.
 
         Raises:
-            ValueError: ``texts`` is a single string, or holds something else than strings.
+            ValueError: ``texts`` is a single string, or has items that are not strings.
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"need a list of strings, got {type(texts).__name__}")
@@ -108,7 +108,7 @@ class Model:
             (N, E) float32, L2-normalised: the mean of all F frames' embeddings, normalised again.
 
         Raises:
-            ValueError: ``frames`` is of another type or shape, or has no frame in a video.
+            ValueError: ``frames`` has another dtype or shape, or a video has no frames.
         """
         embedded = self.encode_frames(frames)
         if not embedded.shape[1]:
@@ -116,7 +116,7 @@ class Model:
         return mean_embedding(embedded)
 
     def encode_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode each frame; those of another size than the model's are resized and cropped as videos are.
+        """Encode each frame; frames of another size than the model's are resized and cropped like videos.
 
         Args:
             frames: (N, F, H, W, 3) uint8 RGB.
@@ -125,7 +125,7 @@ class Model:
             (N, F, E) float32, L2-normalised.
 
         Raises:
-            ValueError: ``frames`` is of another type or shape.
+            ValueError: ``frames`` has another dtype or shape.
         """
         frames = np.asarray(frames)
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
@@ -134,18 +134,18 @@ class Model:
         if self.num_frames not in {None, length}:
             raise ValueError(f"videos have {length} frames, the model was tuned for {self.num_frames}")
         if videos * length and not frames.size:
-            raise ValueError(f"frames without a pixel: {frames.shape}")
+            raise ValueError(f"frames have no pixels: {frames.shape}")
         flat = frames.reshape(videos * length, *frames.shape[2:])  # (N * F, H, W, 3)
         return self.embed(flat).reshape(videos, length, self.shape.embed_dim)
 
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode (n, H, W, 3) uint8 frames to (n, E) float32, L2-normalised, in batches.
 
-        With an adapter the frames are those of whole videos, one after the other.
+        With an adapter the frames must be those of whole videos, one video after the other.
 
         Raises:
-            VopError: there is not enough memory even for one frame, or with an adapter for one video.
-            RuntimeError: the model failed in another way.
+            VopError: the device is out of memory for a single frame, or with an adapter a single video.
+            RuntimeError: the model failed for another reason.
         """
         out = np.empty((len(frames), self.shape.embed_dim), np.float32)
 
@@ -185,24 +185,25 @@ def load_model(
     """Load a CLIP model.
 
     Args:
-        weights: a name of ``vop weights list``, which is fetched when it is not there yet, or a path.
-        adapter: an adapter file, or the run folder that holds one; None for the plain backbone.
+        weights: a path, or a name of ``vop weights list``, which is downloaded if needed.
+        adapter: an adapter file or a run folder with one; None: the plain backbone.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        WeightsError: the weights are missing, damaged or not those of a CLIP model.
-        UsageError: the device or precision is not known or not there.
+        WeightsError: the weights are missing, damaged, or not those of a CLIP model.
+        UsageError: the device or precision is unknown or not available.
     """
     chosen = choose_device(device)
-    number_format = choose_precision(precision, chosen)
     path = resolve_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
     tuned = None if adapter is None else read_any_adapter(Path(adapter))
-    return Model(read_weights(path), device=chosen, precision=number_format, adapter=tuned)
+    return Model(
+        read_weights(path), device=chosen, precision=choose_precision(precision, chosen), adapter=tuned
+    )
 
 
 def mean_embedding(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map a video's frame embeddings (..., F, E) to its own (..., E): their mean, L2-normalised again."""
+    """Map frame embeddings (..., F, E) to video embeddings (..., E): their mean, L2-normalised."""
     mean = frames.mean(axis=-2)
     return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
 

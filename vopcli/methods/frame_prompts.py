@@ -1,4 +1,4 @@
-"""Generic video prompts, the same for each frame (VoP, section 3.2), and the hook that puts prompts in place.
+"""Generic video prompts, shared by all frames (VoP, section 3.2), and the hook that inserts prompts.
 
 Axes: B videos, F frames, L tokens with the class token first, D vision width, P prompts.
 """
@@ -15,7 +15,7 @@ PROMPT_STD: Final = 0.02  # of the normal distribution that prompts are drawn fr
 
 
 class PromptSource(Protocol):
-    """Where prompts of single frames come from; a module."""
+    """A module that provides the prompts of single frames."""
 
     num_prompts: int
 
@@ -24,7 +24,7 @@ class PromptSource(Protocol):
 
 
 class GenericPrompts(nn.Module):
-    """A source of prompts: one set for each layer."""
+    """A PromptSource: one set of prompts for each layer, shared by all frames."""
 
     def __init__(self, *, num_layers: int, prompts: int, width: int) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ class GenericPrompts(nn.Module):
 
 
 class FramePrompts(nn.Module):
-    """A LayerHook of the vision tower: prompts of several sources for every frame.
+    """A LayerHook of the vision tower: inserts the prompts of several sources into every frame.
 
-    The paper writes them behind the class token. Here they stand last, which is the same, as attention in
-    this tower knows no order: so a layer can leave out what would become of them and be thrown away.
+    The paper inserts them after the class token. Here they come last, which is equivalent, since attention in
+    this tower ignores order. A layer can then skip their outputs, which are not used.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FramePrompts(nn.Module):
         return torch.cat([tokens, *prompts], dim=1)
 
     def num_read(self, layer: int) -> int | None:
-        """Leave out the prompts, and in the last layer all but the class token, which alone is read."""
+        """Skip the prompts, and in the last layer all tokens but the class token."""
         if layer == self.depth - 1:
             return 1
         return -self.num_prompts if layer in self.rows else None

@@ -1,8 +1,8 @@
 """Function-specific video prompts: deep layers attend over all frames of a video (VoP, section 3.3, "F").
 
-The shallow layers look at each frame alone. Before the split layer a learned embedding tells the frames
-apart; from there on a video is one sequence [CLS of each frame, patches of each frame, prompts] through
-unchanged layers, and each frame is read from its own CLS.
+Shallow layers attend within each frame. At the split layer a learned frame embedding is added; from there on
+a video is one sequence [CLS of each frame, patches of each frame, prompts] for the unchanged layers, and each
+frame is read at its own CLS.
 
 Axes: B videos, F frames, L tokens of a frame with CLS first, D vision width, P prompts.
 """
@@ -20,7 +20,7 @@ from vopcli.methods.frame_prompts import PROMPT_STD, FramePrompts
 class FunctionPrompts(nn.Module):
     """A LayerHook of the vision tower: ``shallow`` prompts, then joint attention from the split layer on.
 
-    ``layers`` are those of the deep layers, from ``split_layer`` on, that get prompts of the video.
+    ``layers`` are the layers from ``split_layer`` on that get prompts, shared by the frames of a video.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FunctionPrompts(nn.Module):
         nn.init.normal_(self.table, std=PROMPT_STD)
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
-        """Prompt each frame of (B * F, L, D), or, in a deep layer, the video: (B, F + F * M + P, D)."""
+        """Add prompts: to each frame (B * F, L, D), or in deep layers to the video (B, F * L + P, D)."""
         if layer < self.split_layer:
             return self.shallow.before(layer, tokens)
         if layer == self.split_layer:
@@ -53,7 +53,7 @@ class FunctionPrompts(nn.Module):
         return torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
 
     def num_read(self, layer: int) -> int | None:
-        """Leave out the prompts, and in the last layer all but the class tokens."""
+        """Skip the prompts, and in the last layer all tokens but the class tokens."""
         if layer < self.split_layer:
             return self.shallow.num_read(layer)
         if layer == self.depth - 1:
@@ -61,14 +61,14 @@ class FunctionPrompts(nn.Module):
         return -self.table.shape[1] if layer in self.rows else None
 
     def after(self, layer: int, tokens: Tensor) -> Tensor:
-        """Give the frames back after the last layer: (B, F, D) to (B * F, 1, D)."""
+        """Split a video into its frames after the last layer: (B, F, D) to (B * F, 1, D)."""
         if self.split_layer <= layer == self.depth - 1:
             return tokens.reshape(-1, 1, tokens.shape[-1])
         return tokens
 
     def _join(self, tokens: Tensor) -> Tensor:
-        """Put a video's frames (B * F, L, D) in one sequence (B, F + F * (L - 1), D), class tokens first."""
+        """Join the frames (B * F, L, D) of a video in one sequence (B, F * L, D), class tokens first."""
         frames, width = self.shallow.frames, tokens.shape[-1]
-        placed = tokens.reshape(-1, frames, *tokens.shape[1:])  # (B, F, L, D)
-        placed = placed + self.frame_embedding.to(tokens.dtype)[:, None]
-        return torch.cat([placed[:, :, 0], placed[:, :, 1:].reshape(len(placed), -1, width)], dim=1)
+        embedded = tokens.reshape(-1, frames, *tokens.shape[1:])  # (B, F, L, D)
+        embedded = embedded + self.frame_embedding.to(tokens.dtype)[:, None]
+        return torch.cat([embedded[:, :, 0], embedded[:, :, 1:].reshape(len(embedded), -1, width)], dim=1)

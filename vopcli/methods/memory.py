@@ -1,4 +1,4 @@
-"""Work in batches, and in smaller ones where memory gives out."""
+"""Run work in batches; halve the batch size when the device is out of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HINTS: Final = ("use --device cpu", "close other programs")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the machine had no memory left; torch has no error of its own for the latter."""
+    """Whether ``error`` means out of memory; torch has no error type for the memory of the host."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
@@ -31,23 +31,23 @@ def run_in_batches(
     unit: str,
     at_least: int = 1,
 ) -> int:
-    """Call ``work`` for one batch after the other; where memory gives out, halve what a batch holds.
+    """Call ``work`` for one batch after the other; halve the batch size when out of memory.
 
     Args:
-        work: what to do with a slice of the ``total`` items; done again, smaller, where it fails.
-        total: how many items there are.
+        work: processes a slice of the ``total`` items; called again with a smaller slice if out of memory.
+        total: number of items.
         batch_size: items of a batch.
-        device: whose memory it is.
-        progress: told where a batch was halved.
-        unit: what an item is called, such as "frame".
-        at_least: items that belong together; a batch holds a multiple of them.
+        device: device that ``work`` runs on.
+        progress: receives a warning when the batch size is halved.
+        unit: name of an item in messages, such as "frame".
+        at_least: items that belong together; batch sizes are multiples of it.
 
     Returns:
-        The items of a batch that fit.
+        The largest batch size that fits into memory.
 
     Raises:
-        VopError: there is not enough memory even for the smallest batch.
-        RuntimeError: ``work`` failed in another way.
+        VopError: even the smallest batch runs out of memory.
+        RuntimeError: ``work`` failed for another reason.
         MemoryError: never; it is turned into a VopError.
     """
     done = 0
@@ -59,17 +59,17 @@ def run_in_batches(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            num_held = batch.stop - batch.start
-            if num_held <= at_least:
-                count = f"a single {unit}" if num_held == 1 else f"{num_held} {unit}s"
+            size = batch.stop - batch.start
+            if size <= at_least:
+                count = f"a single {unit}" if size == 1 else f"{size} {unit}s"
                 hint = _HINTS[device.type == "cpu"]
-                raise VopError(f"{device} has not enough memory for {count}", hint=hint) from error
-            batch_size = max((num_held + 1) // 2 // at_least, 1) * at_least
+                raise VopError(f"{device} does not have enough memory for {count}", hint=hint) from error
+            batch_size = max((size + 1) // 2 // at_least, 1) * at_least
         else:
             done = batch.stop
             continue
-        # outside the handler, where the error would still hold the memory of the failed batch
+        # outside the handler, because the error keeps the tensors of the failed batch alive
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        progress.warn(f"memory ran out: going on with batches of {batch_size} {unit}s")
+        progress.warn(f"out of memory: continuing with batches of {batch_size} {unit}s")
     return batch_size

@@ -1,4 +1,4 @@
-"""CLIP for videos: videos and texts in one space, with what a variant adds in place (VoP, section 3.1).
+"""CLIP for videos, with the prompts or adapters of a variant (VoP, section 3.1).
 
 Axes: B videos, F frames, N texts, L tokens, E joint width.
 """
@@ -17,19 +17,19 @@ from vopcli.config.schema import TuningConfig
 from vopcli.methods.text_prompts import TextPrompts
 from vopcli.methods.variants import PART_NAMES, build_parts
 
-# Videos that a processor computes at a time. More leave its caches, and their tensors are so large that the
-# system gives and takes back the memory of each: a training step of 32 videos takes half as long again.
+# Videos of a forward pass on a CPU. More do not fit its caches, and their tensors are so large that each is
+# allocated from the system and given back: a training step of 32 videos took 1.5 times as long.
 CPU_VIDEOS: Final = 4
 
 
 class VideoTextModel(nn.Module):
-    """Videos and texts in one space, where the cosine says how well they go together.
+    """Maps videos and texts to a joint space, in which their cosine is their similarity.
 
-    Without ``tuning`` it is CLIP as it comes (the variant zero-shot) and takes any number of frames.
+    Without ``tuning`` it is plain CLIP (the variant zero-shot) and takes any number of frames.
 
     Attributes:
-        clip: the backbone; only what the variant trains of it has ``requires_grad``.
-        num_frames: frames a video must have, None for any.
+        clip: the backbone; ``requires_grad`` is set on the parameters that the variant trains.
+        num_frames: number of frames of a video; None: any.
     """
 
     def __init__(
@@ -47,19 +47,24 @@ class VideoTextModel(nn.Module):
 
     @property
     def num_text_prompts(self) -> int:
-        """Places of the text tower's context that prompts take."""
+        """Number of positions of the text context that prompts take."""
         return self.text_prompts.num_prompts if isinstance(self.text_prompts, TextPrompts) else 0
 
     @property
+    def num_trained(self) -> int:
+        """Trained parameters."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    @property
     def max_tokens(self) -> int:
-        """The longest a text may be, start and end included."""
+        """Longest text in tokens, start and end included."""
         return self.clip.shape.context_length - self.num_text_prompts
 
     def encode_frames(self, pixels: Tensor) -> Tensor:
         """Map normalised frames (B, F, 3, H, W) to L2-normalised float32 embeddings (B, F, E).
 
         Raises:
-            ValueError: the videos have another number of frames than the prompts were made for.
+            ValueError: the videos have another number of frames than the model was tuned for.
         """
         batch, frames = pixels.shape[:2]
         if self.num_frames is not None and frames != self.num_frames:
@@ -75,18 +80,18 @@ class VideoTextModel(nn.Module):
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Map token ids (N, L) to L2-normalised float32 embeddings (N, E)."""
         if isinstance(self.text_prompts, TextPrompts) and self.text_prompts.suffix:
-            # prompts before the very last position: how far a text is padded makes a difference
+            # suffix prompts stand before the last position, so padding matters
             tokens = functional.pad(tokens, (0, self.max_tokens - tokens.shape[1]))
         return functional.normalize(self.clip.encode_text(tokens, self._text_hook).float(), dim=-1)
 
 
 def pool_frames(embedded: Tensor) -> Tensor:
-    """Map a video's frame embeddings (B, F, E) to its own (B, E): their mean, L2-normalised again."""
+    """Map frame embeddings (B, F, E) to video embeddings (B, E): their mean, L2-normalised."""
     return functional.normalize(embedded.mean(dim=1), dim=-1)
 
 
 def trained_tensors(model: VideoTextModel) -> dict[str, Tensor]:
-    """Return copies on the CPU of what the variant trains, by the name it has in an adapter file."""
+    """Return CPU copies of the trained parameters, by their names in an adapter file."""
     return {
         name: parameter.detach().cpu().clone()
         for name, parameter in model.named_parameters()
@@ -95,10 +100,10 @@ def trained_tensors(model: VideoTextModel) -> dict[str, Tensor]:
 
 
 def load_trained(model: VideoTextModel, tensors: dict[str, Tensor]) -> None:
-    """Put ``tensors`` back where :func:`trained_tensors` took them from.
+    """Load tensors of `trained_tensors` into a model.
 
     Raises:
-        ValueError: they are not exactly what the variant trains.
+        ValueError: names or shapes differ from the parameters that the variant trains.
     """
     parameters = {name: item for name, item in model.named_parameters() if item.requires_grad}
     if {name: item.shape for name, item in parameters.items()} != {k: v.shape for k, v in tensors.items()}:

@@ -1,7 +1,7 @@
-"""Read VoP checkpoints of ModelScope (``VoP_msrvtt9k.pth``): the prompts are kept, the backbone is not.
+"""Read the prompts of ModelScope's VoP checkpoints (``VoP_msrvtt9k.pth``) as an adapter.
 
-Their text prompts are half prefix, half suffix, and a text is read at the index of its end plus the number of
-prompts, which mostly is a position behind its end: reproduced, because that is how they were trained.
+Half of their text prompts are a prefix, half a suffix. A text is read at the index of its end token plus the
+number of prompts, which is often a padding position. vop does the same, since the prompts were trained so.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from vopcli.weights.reader import Weights
 VIDEO_PROMPTS: Final = "visual_prompt_learner.visual_prompts"  # (K, 1, P, D)
 TEXT_PROMPTS: Final = "text_prompt_learner.text_prompts"  # (K, P, D): the prefix, then the suffix
 _BACKBONE: Final = "clip."
-_COPIES: Final = {"image_encoder.": "clip.visual.", "text_encoder.": "clip."}  # the same tensors once more
-_HINT: Final = "name adapter.safetensors, a run folder, or ModelScope's .pth"
+_COPIES: Final = {"image_encoder.": "clip.visual.", "text_encoder.": "clip."}  # copies of the same tensors
+_HINT: Final = "pass adapter.safetensors, a run folder, or a .pth file of ModelScope"
 _TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin", ".ckpt")
 _RECIPE: Final = {"sampling": f"uniform:{DEFAULT_NUM_FRAMES}"}
 
@@ -35,33 +35,33 @@ def read_any_adapter(path: Path) -> Adapter:
 
     Raises:
         FileError: the file cannot be read.
-        WeightsError: it is none of these, or damaged.
+        WeightsError: the file is none of these, or damaged.
     """
     if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
         return read_adapter(path)
     if not path.exists():
         raise WeightsError(f"{path} does not exist", hint=_HINT)
     if path.suffix not in _TORCH_SUFFIXES:
-        raise WeightsError(f"{path} is no adapter file", hint=_HINT)
+        raise WeightsError(f"{path} is not an adapter file", hint=_HINT)
     return read_modelscope(path)
 
 
 def is_modelscope(path: Path) -> bool:
-    """Whether ``path`` is a file that holds the prompts of a VoP checkpoint."""
+    """Whether ``path`` is a VoP checkpoint of ModelScope."""
     if path.suffix != ".pth" or not path.is_file():
         return False
     try:
         return {VIDEO_PROMPTS, TEXT_PROMPTS} <= set(read_container(path).tensors)
     except (OSError, WeightsError):
-        return False  # whoever reads it as weights says what is wrong with it
+        return False  # reading it as weights will report the problem
 
 
 def read_modelscope(path: Path) -> Adapter:
-    """Read the prompts of a checkpoint, and the fingerprint of the backbone they were trained on.
+    """Read the prompts of a checkpoint, with the fingerprint of its backbone.
 
     Raises:
         FileError: the file cannot be read.
-        WeightsError: it is no VoP checkpoint, or its copies of the backbone differ.
+        WeightsError: the file is not a VoP checkpoint, or its copies of the backbone differ.
     """
     try:
         tensors = read_container(path).tensors
@@ -69,7 +69,7 @@ def read_modelscope(path: Path) -> Adapter:
         raise FileError(path, error) from error
     if not {VIDEO_PROMPTS, TEXT_PROMPTS} <= set(tensors):
         raise WeightsError(
-            f"{path} holds no adapter of vop and no VoP checkpoint of ModelScope",
+            f"{path} is neither an adapter of vop nor a VoP checkpoint of ModelScope",
             hint=_HINT,
         )
     _check_copies(path, tensors)
@@ -87,7 +87,7 @@ def read_modelscope(path: Path) -> Adapter:
     ):
         raise WeightsError(
             f"{path} has prompts {video.shape} and {text.shape}, which are not those of plain VoP",
-            hint="only the basic VoP of ModelScope is known",
+            hint="only ModelScope's basic VoP is supported",
         )
     return Adapter(
         tuning=TuningConfig(variant=Variant.VOP, prompt_length=length, text_suffix=length // 2),
@@ -103,7 +103,7 @@ def read_modelscope(path: Path) -> Adapter:
 
 
 def convert_modelscope(source: Path, target: Path) -> dict[str, Any]:
-    """Write the prompts of a checkpoint as an adapter file; return a description of it.
+    """Convert a checkpoint to an adapter file; return a description of the new file.
 
     Raises:
         FileError: a file cannot be read or written.
@@ -123,21 +123,21 @@ def convert_modelscope(source: Path, target: Path) -> dict[str, Any]:
 
 
 def _check_copies(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    strangers = sorted(_strangers(tensors))
-    if strangers:
+    unknown = sorted(_unknown_tensors(tensors))
+    if unknown:
         raise WeightsError(
-            f"{path} holds {len(strangers)} tensors that do not belong to a VoP checkpoint: {strangers[0]}",
-            hint="only the basic VoP of ModelScope is known",
+            f"{path} has {len(unknown)} tensors that do not belong to a VoP checkpoint, such as {unknown[0]}",
+            hint="only ModelScope's basic VoP is supported",
         )
 
 
-def _strangers(tensors: Mapping[str, NDArray[Any]]) -> Iterator[str]:
-    """Yield the names of tensors that are not known, or are not what they should be a copy of."""
+def _unknown_tensors(tensors: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """Yield the names of unknown tensors, and of copies that differ from the backbone."""
     for name, tensor in tensors.items():
         prefix = next((prefix for prefix in _COPIES if name.startswith(prefix)), None)
         if prefix is not None:
             original = tensors.get(_COPIES[prefix] + name.removeprefix(prefix))
             if original is None or not np.array_equal(original, tensor):
-                yield f"{name} (not the backbone's)"
+                yield f"{name} (differs from the backbone's)"
         elif not name.startswith(_BACKBONE) and name not in {VIDEO_PROMPTS, TEXT_PROMPTS}:
             yield name

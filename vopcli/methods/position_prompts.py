@@ -15,7 +15,7 @@ from vopcli.methods.prompts import build_prompts, generic_source
 
 
 class PositionPrompts(nn.Module):
-    """A source of prompts: one set for each layer and frame."""
+    """A PromptSource: one set of prompts for each layer and frame."""
 
     def __init__(self, *, num_layers: int, frames: int, prompts: int, width: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class PositionPrompts(nn.Module):
         nn.init.normal_(self.table, std=PROMPT_STD)
 
     def forward(self, row: int, cls_tokens: Tensor) -> Tensor:
-        """Return frame j's prompts from line j of table row ``row``: (B, F, P, D)."""
+        """Return the prompts (B, F, P, D) of table row ``row``; those of frame j are ``table[row, j]``."""
         return self.table[row].to(cls_tokens.dtype).expand(len(cls_tokens), -1, -1, -1)
 
 

@@ -1,4 +1,4 @@
-"""Text prompts: learned tokens before the words of a text, new ones in each layer (VoP, section 3.2).
+"""Text prompts: learned tokens before the words of a text, separate ones in each layer (VoP, section 3.2).
 
 Axes: N texts, L tokens, D text width, P prompts of a layer.
 """
@@ -16,8 +16,8 @@ from vopcli.methods.frame_prompts import PROMPT_STD
 class TextPrompts(nn.Module):
     """A LayerHook of the text tower.
 
-    ``prefix`` prompts stand behind the start token. ``suffix`` prompts, none in the paper, stand before the
-    very last position: checkpoints made with ModelScope have them.
+    ``prefix`` prompts come after the start token. ``suffix`` prompts, which the paper does not have but
+    ModelScope's checkpoints do, come before the last position.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class TextPrompts(nn.Module):
         nn.init.normal_(self.table, std=PROMPT_STD)
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
-        """Replace what the last layer made of its prompts by this layer's own: (N, L, D) to (N, L + P, D)."""
+        """Replace the outputs of the previous layer's prompts by this layer's prompts: to (N, L + P, D)."""
         if layer - 1 in self.rows:
             start, end = tokens[:, :1], tokens[:, -1:]
             words = tokens[:, 1 + self.prefix : tokens.shape[1] - 1 - self.suffix]
@@ -43,13 +43,13 @@ class TextPrompts(nn.Module):
         return torch.cat([start, prompts[:, : self.prefix], words, prompts[:, self.prefix :], end], dim=1)
 
     def num_read(self, layer: int) -> int | None:
-        """Return None: the prompts stand among the words, and each text is read at its end."""
+        """Return None: all tokens are computed, since a text may end anywhere."""
         return None
 
     def after(self, layer: int, tokens: Tensor) -> Tensor:
-        """Shift the last layer's output so that the tower reads (index of the end token) + prefix + suffix.
+        """Shift the output of the last layer, so that the tower reads at the end token + prefix + suffix.
 
-        With a suffix that is a position behind the end of most texts: odd, but what ModelScope trained.
+        With a suffix this is often a padding position, as in ModelScope's training.
         """
         if layer == self.depth - 1 and layer in self.rows:
             return tokens[:, self.prefix + self.suffix :]

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.reports.tables import Result
+from vopcli.evaluation.results import EvalResult
 from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
 
 _RULE: Final = (
@@ -53,10 +53,10 @@ class Query:
     found: Sequence[Found]
 
 
-def choose_queries(results: Sequence[Result], count: int) -> list[int]:
+def choose_queries(results: Sequence[EvalResult], count: int) -> list[int]:
     """Return the places of ``count`` captions to show, by the rule in `NOTES`."""
-    ranks = [result["t2v"]["ranks"] for result in results]
-    answers = results[0]["answers"]
+    ranks = [result.metrics.t2v.ranks for result in results]
+    answers = results[0].answers
 
     def difference(query: int) -> tuple[float, float]:
         of_query = [row[query] for row in ranks]
@@ -66,12 +66,12 @@ def choose_queries(results: Sequence[Result], count: int) -> list[int]:
     for query in sorted(range(len(answers)), key=difference):
         if len(chosen) == count:
             break
-        chosen.setdefault(answers[query]["video"], query)
+        chosen.setdefault(answers[query].video, query)
     return list(chosen.values())
 
 
 def show_queries(
-    results: Sequence[Result],
+    results: Sequence[EvalResult],
     names: Sequence[str],
     queries: Sequence[int],
     frames_of: Callable[[str], Sequence[str]],
@@ -86,16 +86,15 @@ def show_queries(
     """
     shown = []
     for query in queries:
-        answer = results[0]["answers"][query]
-        finders: dict[str, list[str]] = {answer["video"]: []}
+        answer = results[0].answers[query]
+        finders: dict[str, list[str]] = {answer.video: []}
         for name, result in zip(names, results, strict=True):
-            rank = result["t2v"]["ranks"][query]
-            finders.setdefault(result["answers"][query]["first"], []).append(f"{name} (rank {rank:,.7g})")
+            rank = result.metrics.t2v.ranks[query]
+            finders.setdefault(result.answers[query].first, []).append(f"{name} (rank {rank:,.7g})")
         found = [
-            Found(video, video == answer["video"], models, frames_of(video))
-            for video, models in finders.items()
+            Found(video, video == answer.video, models, frames_of(video)) for video, models in finders.items()
         ]
-        shown.append(Query(answer["caption"], found))
+        shown.append(Query(answer.caption, found))
     return shown
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vopcli.errors import DataError, FileError, UsageError
+from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.runs import is_run, read_run
 from vopcli.files.atomic import written_aside
 from vopcli.frames.store import FrameStore
@@ -19,8 +19,6 @@ from vopcli.reports.paper import recall_scatter
 from vopcli.reports.plots import Point
 from vopcli.reports.tables import name_results, results_table
 from vopcli.resources import __version__
-
-Results = Sequence[Mapping[str, Any]]
 
 
 def check_place(path: Path, *, overwrite: bool) -> None:
@@ -54,7 +52,7 @@ def write_page(path: Path, page: Page) -> None:
         aside.write_bytes(render(page, version=__version__).encode("utf-8", "backslashreplace"))
 
 
-def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
+def eval_page(results: Sequence[EvalResult], store: Path, *, num_queries: int) -> Page:
     """Build the page of what was measured together.
 
     Args:
@@ -67,15 +65,15 @@ def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
     """
     names = name_results(results)
     points = [
-        Point(result["num_trained"], result["t2v"]["R@1"], name, series=number)
+        Point(result.num_trained, result.metrics.t2v.recall_percent[1], name, series=number)
         for number, (name, result) in enumerate(zip(names, results, strict=True))
     ]
-    split = results[0]["split"]
+    split = results[0].split
     figures = [recall_scatter(f"On the split {split}", points)]
     logs = {
         series: (name, read_run(folder).log)
         for series, (name, result) in enumerate(zip(names, results, strict=True))
-        if is_run(folder := Path(result["target"]))
+        if is_run(folder := Path(result.target))
     }
     if curves := training_curves(logs):
         figures.append(curves)
@@ -83,7 +81,9 @@ def eval_page(results: Results, store: Path, *, num_queries: int) -> Page:
     return Page(f"Text-video retrieval: split {split}", [results_table(results)], figures, queries, NOTES)
 
 
-def show_first_results(results: Results, names: Sequence[str], store: Path, count: int) -> list[Query]:
+def show_first_results(
+    results: Sequence[EvalResult], names: Sequence[str], store: Path, count: int
+) -> list[Query]:
     """Choose ``count`` captions and show what each model found first, with frames of the store.
 
     Raises:

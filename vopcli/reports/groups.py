@@ -10,12 +10,13 @@ from typing import Any, Final
 from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import DataError
+from vopcli.evaluation.published import DIRECTIONS
 
-Figures = Mapping[tuple[str, str], float]  # by direction and name, such as ("t2v", "R@1")
+RECALLS: Final = tuple(f"{direction} R@{depth}" for direction in DIRECTIONS for depth in (1, 5, 10))
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRun:
     """A model and how well it does on some split.
 
     Attributes:
@@ -27,7 +28,7 @@ class Measured:
         on: what was measured on, in words.
         is_evaluated: by `vop eval`; not on the validation set that the epoch was chosen on.
         dataset: the benchmark, if it is one.
-        figures: percentages and ranks.
+        metrics: by direction and name, such as ("t2v", "R@1"); percentages and ranks.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Measured:
     on: str
     is_evaluated: bool
     dataset: DatasetName | None
-    figures: Figures
+    metrics: Mapping[tuple[str, str], float]
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -56,35 +57,37 @@ class Group:
     """
 
     label: str
-    members: Sequence[Measured]
+    members: Sequence[MeasuredRun]
 
     @property
-    def first(self) -> Measured:
+    def first(self) -> MeasuredRun:
         """One of them, for what they have in common."""
         return self.members[0]
 
-    def values(self, way: str, name: str) -> list[float]:
+    def values(self, direction: str, name: str) -> list[float]:
         """Return a figure of each run; empty where not all have it."""
-        found = [member.figures[way, name] for member in self.members if (way, name) in member.figures]
+        found = [
+            member.metrics[direction, name] for member in self.members if (direction, name) in member.metrics
+        ]
         return found if len(found) == len(self.members) else []
 
-    def text(self, way: str, name: str) -> str:
+    def text(self, direction: str, name: str) -> str:
         """Return mean and deviation of a figure, such as "43.1 ± 0.8"; empty where there is none."""
-        values = self.values(way, name)
+        values = self.values(direction, name)
         return mean_and_deviation(values) if values else ""
 
-    def mean(self, way: str, name: str) -> float | None:
+    def mean(self, direction: str, name: str) -> float | None:
         """Return the mean of a figure."""
-        values = self.values(way, name)
+        values = self.values(direction, name)
         return statistics.fmean(values) if values else None
 
-    def deviation(self, way: str, name: str) -> float:
+    def deviation(self, direction: str, name: str) -> float:
         """Return the deviation of a sample of runs; 0 of a single one."""
-        values = self.values(way, name)
+        values = self.values(direction, name)
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def group_runs(measured: Sequence[Measured]) -> list[Group]:
+def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
     """Return groups in the paper's order of variants, then in the order given.
 
     A run that `vop eval` measured is not also listed with its validation figures.
@@ -94,12 +97,12 @@ def group_runs(measured: Sequence[Measured]) -> list[Group]:
     """
     evaluated = {_run_key(item) for item in measured if item.is_evaluated}
     kept = [item for item in measured if item.is_evaluated or _run_key(item) not in evaluated]
-    by_kind: dict[tuple[Any, ...], dict[tuple[str, int | None], Measured]] = {}
+    by_kind: dict[tuple[Any, ...], dict[tuple[str, int | None], MeasuredRun]] = {}
     for item in kept:
         same = by_kind.setdefault(item.kind, {}).setdefault((item.name, item.seed), item)
-        if same.figures != item.figures:
+        if same.metrics != item.metrics:
             raise DataError(
-                f"{item.name} is there twice, with other figures on {item.on}",
+                f"{item.name} is listed twice, with different metrics on {item.on}",
                 hint="leave out the file that was written earlier",
             )
     order = list(Variant)
@@ -110,11 +113,11 @@ def group_runs(measured: Sequence[Measured]) -> list[Group]:
     return [Group(_label(same[0], members), same) for same in members]
 
 
-def _run_key(item: Measured) -> tuple[Any, ...]:
+def _run_key(item: MeasuredRun) -> tuple[Any, ...]:
     return item.tuning.variant, item.seed, tuple(sorted(item.settings.items(), key=str))
 
 
-def _label(item: Measured, groups: Sequence[Sequence[Measured]]) -> str:
+def _label(item: MeasuredRun, groups: Sequence[Sequence[MeasuredRun]]) -> str:
     variant, usual = item.tuning.variant, asdict(TuningConfig())
     others = [same[0].settings for same in groups if same[0].tuning.variant is variant]
     different = [
@@ -125,28 +128,28 @@ def _label(item: Measured, groups: Sequence[Sequence[Measured]]) -> str:
     return ", ".join([variant.value, *(f"{name} {item.settings[name]}" for name in different)])
 
 
-FIGURES: Final = ("t2v R@1", "t2v R@5", "t2v R@10", "v2t R@1", "v2t R@5", "v2t R@10")
+def mean_table(
+    runs: Sequence[tuple[str, int, Mapping[str, float]]],
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return columns and rows: one for each variant, in the order of the runs, with mean and deviation.
 
-
-def mean_table(summaries: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Return columns and rows: one a variant, in the order of the runs; percentages on the validation set.
-
-    The deviation is that of the sample, divided by N - 1; a single run has none.
+    Args:
+        runs: variant, number of trained parameters, and metrics on the validation set.
     """
-    by_variant: dict[str, list[dict[str, Any]]] = {}
-    for summary in summaries:
-        by_variant.setdefault(summary["variant"], []).append(summary)
-    figures = [name for name in FIGURES if all(name in summary["selected"] for summary in summaries)]
+    by_variant: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
+    for variant, num_trained, metrics in runs:
+        by_variant.setdefault(variant, []).append((num_trained, metrics))
+    names = [name for name in RECALLS if all(name in metrics for _, _, metrics in runs)]
     rows = [
         [
             variant,
-            str(runs[0]["num_trained"]),
-            str(len(runs)),
-            *(mean_and_deviation([run["selected"][name] for run in runs]) for name in figures),
+            str(group[0][0]),
+            str(len(group)),
+            *(mean_and_deviation([metrics[name] for _, metrics in group]) for name in names),
         ]
-        for variant, runs in by_variant.items()
+        for variant, group in by_variant.items()
     ]
-    return ("variant", "trained", "runs", *figures), rows
+    return ("variant", "trained", "runs", *names), rows
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.evaluation.published import SOURCE, published_figures
+from vopcli.evaluation.published import METRICS, SOURCE, published_metrics
 from vopcli.methods.registry import METHODS
 from vopcli.reports.groups import Group
 from vopcli.reports.html import Figure
 from vopcli.reports.plots import Chart, Line, Point, line_chart, scatter
-from vopcli.reports.tables import FIGURES, FIGURES_NOTE, WAY_TITLES, Cell, Table, best_of
+from vopcli.reports.tables import DIRECTION_TITLES, METRICS_NOTE, Cell, Table, best_of
 
 PUBLISHED: Final = "published"
 _HEADING: Final = "publ."
@@ -42,16 +42,16 @@ def table_rows(
         own = [group for group in groups if group.first.tuning.variant is variant]
         rows += [(group.label, group.first.tuning, group) for group in own]
         paper = TuningConfig(variant=variant)
-        is_open = not any(dataset and published_figures(dataset, group.first.tuning) for group in own)
-        if is_open and dataset and published_figures(dataset, paper):
+        is_open = not any(dataset and published_metrics(dataset, group.first.tuning) for group in own)
+        if is_open and dataset and published_metrics(dataset, paper):
             rows.append((f"{variant.value}, as published" if own else variant.value, paper, None))
     return rows
 
 
-def published(dataset: DatasetName | None, tuning: TuningConfig, way: str, name: str) -> float | None:
+def published(dataset: DatasetName | None, tuning: TuningConfig, direction: str, name: str) -> float | None:
     """Return a published figure, if there is one for these settings."""
-    figures = published_figures(dataset, tuning) if dataset else None
-    return None if figures is None else figures.get(way, {}).get(name)
+    figures = published_metrics(dataset, tuning) if dataset else None
+    return None if figures is None else figures.get(direction, {}).get(name)
 
 
 def name_places(groups: Sequence[Group]) -> dict[str, str]:
@@ -64,30 +64,30 @@ def name_places(groups: Sequence[Group]) -> dict[str, str]:
     return names
 
 
-def paper_table(groups: Sequence[Group], dataset: DatasetName | None, way: str) -> Table:
+def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction: str) -> Table:
     """Return Table 1 in one direction: own means, and published figures in columns of their own."""
     places = name_places(groups)
     columns = ["method", "trained", _HEADING, "runs", "on"]
-    columns += [heading for name in FIGURES for heading in (name, _HEADING)]
+    columns += [heading for name in METRICS for heading in (name, _HEADING)]
     if not dataset:
         columns = [column for column in columns if column != _HEADING]
-    best = _best_of_own(groups, way)
+    best = _best_of_own(groups, direction)
     rows = [
-        _row(Cell(label, "text"), tuning, group, dataset, way, places, best)
+        _row(Cell(label, "text"), tuning, group, dataset, direction, places, best)
         for label, tuning, group in table_rows(groups, dataset)
     ]
     where = ""
     if dataset:
         is_same = not _elsewhere(groups, dataset)
         where = f" on {dataset.value}" if is_same else f", beside {dataset.value} as published"
-    return Table(f"{WAY_TITLES[way]}{where}", [], columns, rows, notes(groups, dataset))
+    return Table(f"{DIRECTION_TITLES[direction]}{where}", [], columns, rows, notes(groups, dataset))
 
 
 def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
     """Return what is to be known of the table."""
     own = [f"{name} — {on.partition(': ')[2]}" for on, name in name_places(groups).items()]
     own.append("± is the standard deviation of the runs (N - 1), which differ in the seed only.")
-    own += [f"Trained: how many parameters. {FIGURES_NOTE}"]
+    own += [f"Trained: how many parameters. {METRICS_NOTE}"]
     if len(groups) > 1 and len(name_places(groups)) == 1:
         own.append("Bold and starred on a page: the best of one's own in a column.")
     if not dataset:
@@ -104,18 +104,20 @@ def _elsewhere(groups: Sequence[Group], dataset: DatasetName) -> list[str]:
     return [group.label for group in groups if group.first.dataset is not dataset]
 
 
-def _best_of_own(groups: Sequence[Group], way: str) -> dict[str, str]:
+def _best_of_own(groups: Sequence[Group], direction: str) -> dict[str, str]:
     """Return the best mean of each figure, as printed; empty where groups were not measured alike."""
     if len(name_places(groups)) > 1:
-        return dict.fromkeys(FIGURES, "")
+        return dict.fromkeys(METRICS, "")
     return {
-        name: best_of([_mean_text(group, way, name) for group in groups if group.values(way, name)], name)
-        for name in FIGURES
+        name: best_of(
+            [_mean_text(group, direction, name) for group in groups if group.values(direction, name)], name
+        )
+        for name in METRICS
     }
 
 
-def _mean_text(group: Group, way: str, name: str) -> str:
-    return group.text(way, name).partition(" ")[0]
+def _mean_text(group: Group, direction: str, name: str) -> str:
+    return group.text(direction, name).partition(" ")[0]
 
 
 def _row(
@@ -123,7 +125,7 @@ def _row(
     tuning: TuningConfig,
     group: Group | None,
     dataset: DatasetName | None,
-    way: str,
+    direction: str,
     places: Mapping[str, str],
     best: Mapping[str, str],
 ) -> list[Cell]:
@@ -132,19 +134,19 @@ def _row(
     cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
     cells.append(Cell(str(len(group.members)) if group else ""))
     cells.append(Cell(places[group.first.on] if group else "", "text"))
-    for name in FIGURES:
-        figure = published(dataset, tuning, way, name)
-        is_best = group is not None and _mean_text(group, way, name) == best[name] != ""
-        cells.append(Cell(group.text(way, name) if group else "", "best" if is_best else ""))
+    for name in METRICS:
+        figure = published(dataset, tuning, direction, name)
+        is_best = group is not None and _mean_text(group, direction, name) == best[name] != ""
+        cells.append(Cell(group.text(direction, name) if group else "", "best" if is_best else ""))
         cells.append(Cell("" if figure is None else f"{figure:.1f}", PUBLISHED))
     return [cell for cell in cells if dataset or cell.kind != PUBLISHED]
 
 
 def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[list[str], list[list[str]]]:
     """Return columns and rows of both directions for a terminal."""
-    tables = {way: paper_table(groups, dataset, way) for way in WAY_TITLES}
-    return ["way", *tables["t2v"].columns], [
-        [way, *(cell.text for cell in row)] for way, table in tables.items() for row in table.rows
+    tables = {direction: paper_table(groups, dataset, direction) for direction in DIRECTION_TITLES}
+    return ["direction", *tables["t2v"].columns], [
+        [direction, *(cell.text for cell in row)] for direction, table in tables.items() for row in table.rows
     ]
 
 

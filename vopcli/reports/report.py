@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.choices import DatasetName
+from vopcli.evaluation.published import DIRECTIONS, METRICS
 from vopcli.reports.answers import NOTES, Query
 from vopcli.reports.curves import training_curves
 from vopcli.reports.eval_page import show_first_results
 from vopcli.reports.groups import Group, group_runs
 from vopcli.reports.html import Page
 from vopcli.reports.paper import ablation_figure, paper_table, published, recall_figure
-from vopcli.reports.sources import Sources, check_answers, read_sources
-from vopcli.reports.tables import FIGURES, WAY_TITLES, name_results
+from vopcli.reports.sources import Sources, check_same_captions, read_sources
+from vopcli.reports.tables import name_results, name_runs
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def report(request: ReportRequest) -> Report:
     """
     sources = read_sources(request.paths)
     if request.store:
-        check_answers(sources.results)
+        check_same_captions(sources.results)
     groups = group_runs(sources.measured)
     if request.published:
         return Report(request, sources, [(request.published, groups)])
@@ -70,13 +71,13 @@ def report_page(report: Report) -> Page:
     """
     tables, figures = [], []
     for dataset, groups in report.by_dataset:
-        tables += [paper_table(groups, dataset, way) for way in WAY_TITLES]
+        tables += [paper_table(groups, dataset, direction) for direction in DIRECTIONS]
         figures.append(recall_figure(groups, dataset))
         if ablations := ablation_figure(groups, dataset):
             figures.append(ablations)
     runs = report.sources.runs
-    folders = [{"variant": run.config.tuning.variant.value, "target": str(run.folder)} for run in runs]
-    logs = dict(enumerate(zip(name_results(folders), (run.log for run in runs), strict=True)))
+    names = name_runs([(run.config.tuning.variant.value, str(run.folder)) for run in runs])
+    logs = dict(enumerate(zip(names, (run.log for run in runs), strict=True)))
     if curves := training_curves(logs):
         figures.append(curves)
     request, results = report.request, report.sources.results
@@ -94,16 +95,16 @@ def report_document(report: Report) -> list[dict[str, Any]]:
 
 def _group_document(group: Group, dataset: DatasetName | None) -> dict[str, Any]:
     first = group.first
-    figures = {
-        way: {
+    metrics = {
+        direction: {
             name: {
-                "mean": group.mean(way, name),
-                "deviation": group.deviation(way, name) if len(group.members) > 1 else None,
-                "published": published(dataset, first.tuning, way, name),
+                "mean": group.mean(direction, name),
+                "deviation": group.deviation(direction, name) if len(group.members) > 1 else None,
+                "published": published(dataset, first.tuning, direction, name),
             }
-            for name in FIGURES
+            for name in METRICS
         }
-        for way in WAY_TITLES
+        for direction in DIRECTIONS
     }
     return {
         "label": group.label,
@@ -113,5 +114,5 @@ def _group_document(group: Group, dataset: DatasetName | None) -> dict[str, Any]
         "settings": dict(first.settings),
         "num_trained": first.num_trained,
         "runs": [member.name for member in group.members],
-        **figures,
+        **metrics,
     }

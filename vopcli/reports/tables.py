@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from vopcli.evaluation.published import said
+from vopcli.evaluation.published import METRICS, format_published
 
-FIGURES: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")
-FIGURES_NOTE: Final = (
+if TYPE_CHECKING:
+    from vopcli.evaluation.results import EvalResult  # loads NumPy, the command line does not
+
+METRICS_NOTE: Final = (
     "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank."
 )
 LOWER_IS_BETTER: Final = {"MdR", "MnR"}
-WAY_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
+DIRECTION_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
 _LONGEST_NAME: Final = 28
-
-Result = Mapping[str, Any]  # what `vop eval --json` prints of one model
 
 
 @dataclass(frozen=True)
@@ -47,53 +47,53 @@ class Table:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def name_results(results: Sequence[Result]) -> list[str]:
-    """Return a name for each result: its variant, or what tells it from the others of the same variant."""
-    for names in (
-        [str(result["variant"]) for result in results],
-        [PurePath(result["target"]).name for result in results],
-    ):
+def name_runs(runs: Sequence[tuple[str, str]]) -> list[str]:
+    """Name runs by their variant, else the last part of their path, else the path: the first that is unique.
+
+    Args:
+        runs: variant and path of each.
+    """
+    variants, paths = [variant for variant, _ in runs], [path for _, path in runs]
+    for names in (variants, [PurePath(path).name for path in paths]):
         if len(set(names)) == len(names):
             return [_shortened(name) for name in names]
-    return [_shortened(str(result["target"])) for result in results]
+    return [_shortened(path) for path in paths]
 
 
-def results_table(results: Sequence[Result]) -> Table:
+def name_results(results: Sequence[EvalResult]) -> list[str]:
+    """Name each result as :func:`name_runs` does."""
+    return name_runs([(result.variant, result.target) for result in results])
+
+
+def results_table(results: Sequence[EvalResult]) -> Table:
     """Return the figures of each model, both directions."""
     names = name_results(results)
-    columns = ["model", "variant", "trained parameters", *FIGURES, *FIGURES, "queries", "gallery"]
-    groups = [("", 3), *((WAY_TITLES[way], len(FIGURES)) for way in WAY_TITLES), ("sizes (t2v)", 2)]
-    best = {
-        (way, name): best_of([figure(result, way, name) for result in results], name)
-        for way in WAY_TITLES
-        for name in FIGURES
-    }
+    columns = ["model", "variant", "trained parameters", *METRICS, *METRICS, "queries", "gallery"]
+    groups = [("", 3), *((title, len(METRICS)) for title in DIRECTION_TITLES.values()), ("sizes (t2v)", 2)]
+    texts = [_metric_texts(result) for result in results]
+    best = [best_of(column, METRICS[at % len(METRICS)]) for at, column in enumerate(zip(*texts, strict=True))]
     rows = []
-    for label, result in zip(names, results, strict=True):
-        figures = [
-            Cell(text := figure(result, way, name), "best" if text == best[way, name] else "")
-            for way in WAY_TITLES
-            for name in FIGURES
-        ]
-        sizes = [Cell(f"{result['t2v'][name]:,}") for name in ("num_queries", "gallery_size")]
+    for label, result, row in zip(names, results, texts, strict=True):
+        t2v = result.metrics.t2v
         rows.append(
             [
                 Cell(label, "text"),
-                Cell(result["variant"], "text"),
-                Cell(f"{result['num_trained']:,}"),
-                *figures,
-                *sizes,
+                Cell(result.variant, "text"),
+                Cell(f"{result.num_trained:,}"),
+                *(Cell(text, "best" if text == top else "") for text, top in zip(row, best, strict=True)),
+                Cell(f"{t2v.num_queries:,}"),
+                Cell(f"{t2v.gallery_size:,}"),
             ]
         )
-    notes = [FIGURES_NOTE]
+    notes = [METRICS_NOTE]
     if len(results) > 1:
         notes.append("Bold and starred: the best of a column.")
-    return Table("Results", groups, columns, rows, [*notes, *_measured_how(results, names)])
+    return Table("Results", groups, columns, rows, [*notes, *_notes_on(results, names)])
 
 
-def figure(result: Result, way: str, name: str) -> str:
-    """Return a figure with one decimal."""
-    return f"{result[way][name]:.1f}"
+def _metric_texts(result: EvalResult) -> list[str]:
+    directions = result.metrics.by_direction.values()
+    return [f"{direction.by_name[name]:.1f}" for direction in directions for name in METRICS]
 
 
 def best_of(texts: Sequence[str], name: str) -> str:
@@ -103,13 +103,13 @@ def best_of(texts: Sequence[str], name: str) -> str:
     return (min if name in LOWER_IS_BETTER else max)(texts, key=float)
 
 
-def _measured_how(results: Sequence[Result], names: Sequence[str]) -> list[str]:
-    """Return what is to be known of the figures, each sentence once, with the models that it holds for."""
-    holds_for: dict[str, list[int]] = {}
+def _notes_on(results: Sequence[EvalResult], names: Sequence[str]) -> list[str]:
+    """Return notes on how the models were measured, each once, with the models that it applies to."""
+    applies_to: dict[str, list[int]] = {}
     for number, result in enumerate(results):
         for sentence in _sentences(result):
-            holds_for.setdefault(sentence, []).append(number)
-    return [_whose(numbers, names) + sentence for sentence, numbers in holds_for.items()]
+            applies_to.setdefault(sentence, []).append(number)
+    return [_whose(numbers, names) + sentence for sentence, numbers in applies_to.items()]
 
 
 def _whose(numbers: Sequence[int], names: Sequence[str]) -> str:
@@ -122,36 +122,32 @@ def _whose(numbers: Sequence[int], names: Sequence[str]) -> str:
     return f"{', '.join(names[number] for number in numbers)}: "
 
 
-def _sentences(result: Result) -> list[str]:
-    t2v, data = result["t2v"], result["data"]
+def _sentences(result: EvalResult) -> list[str]:
+    t2v, v2t, data = result.metrics.t2v, result.metrics.v2t, result.data
     sentences = [
-        f"Measured on the split {result['split']}, with {result['weights']}.",
-        f"Equal scores rank by the rule {t2v['ties']!r}; {t2v['protocol']}, {result['v2t']['protocol']}.",
+        f"Measured on the split {result.split}, with {result.weights}.",
+        f"Equal scores rank by the rule {t2v.ties.value!r}; {t2v.protocol}, {v2t.protocol}.",
     ]
-    if result["pooling"] != "mean":
+    if result.pooling != "mean":
+        sentences.append(f"Frames are pooled by {result.pooling}, not the mean of the published protocols.")
+    if selected := result.selected:
+        sentences.append(f"Epoch {selected.epoch + 1} was selected: {selected.rule} ({selected.on}).")
+    if data.found_ratio < 1:
         sentences.append(
-            f"Frames are pooled by {result['pooling']}, not the mean of the published protocols."
+            f"Only {100 * data.found_ratio:.1f} % of the gallery was found: not comparable with others."
         )
-    if selected := result["selected"]:
-        sentences.append(
-            f"Epoch {selected['epoch'] + 1} was selected: {selected['rule']} ({selected['on']})."
-        )
-    if data["found_ratio"] < 1:
-        sentences.append(
-            f"Only {100 * data['found_ratio']:.1f} % of the gallery was found: not comparable with others."
-        )
-    for count, what in (
-        (result["num_cut_captions"], f"captions were cut to {result['max_tokens']} tokens"),
-        (result["num_duplicate_captions"], "captions repeat another"),
-        (t2v["num_tied_queries"], "t2v queries tie with their right answer"),
+    for count, text in (
+        (result.num_cut_captions, f"captions were cut to {result.max_tokens} tokens"),
+        (result.num_duplicate_captions, "captions repeat another"),
+        (t2v.num_tied_queries, "t2v queries tie with their right answer"),
     ):
         if count:
-            sentences.append(f"{count:,} {what}.")
-    if t2v["uses_other_queries"]:
-        sentences.append(f"The scoring {t2v['scoring']!r} uses the other queries of the test.")
-    if result["published"]:
-        sentences.append(f"{result['variant']} on {result['dataset']}, {said(result['published'])}.")
-    return [*sentences, *data["notes"]]
+            sentences.append(f"{count:,} {text}.")
+    if t2v.uses_other_queries:
+        sentences.append(f"The scoring {t2v.scoring!r} uses the other queries of the test.")
+    if result.published and result.dataset:
+        sentences.append(f"{result.variant} on {result.dataset.value}, {format_published(result.published)}.")
+    return [*sentences, *data.notes]
 
 
 def _shortened(name: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import platform
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +29,8 @@ from vopcli.datasets.splits import (
 )
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.embed import embed, measure
-from vopcli.evaluation.published import Figures, published_figures
-from vopcli.evaluation.runs import CONFIG_NAME, SUMMARY_NAME
+from vopcli.evaluation.published import published_metrics
+from vopcli.evaluation.runs import CONFIG_NAME, SUMMARY_NAME, Selection
 from vopcli.files.atomic import make_folder, written_aside
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.methods.build import build_tuned
@@ -41,11 +38,12 @@ from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 from vopcli.methods.registry import METHODS
 from vopcli.methods.variants import check_sizes
 from vopcli.progress import Progress
-from vopcli.resources import __version__, cache_folder
+from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import CHECKPOINT_NAME, Job, train
 from vopcli.training.run_log import open_log
+from vopcli.training.summary import TrainPlan, TrainSummary
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 SELECTION_RULE: Final = "the epoch with the highest t2v R@1 on the validation set, the first of equals"
@@ -72,33 +70,6 @@ class TrainRequest:
         """The run folder: the variant and the seed below the output folder."""
         tuning, training = self.config.tuning, self.config.training
         return Path(training.output) / f"{tuning.variant.value}-seed{training.seed}"
-
-
-@dataclass(frozen=True)
-class TrainPlan:
-    """What a run would do; numbers of steps, and bytes as a rough estimate.
-
-    ``found_ratio`` is the share of the videos for training and validation that the frame store holds, and
-    ``published`` what the paper reports for these settings on the test split.
-    """
-
-    variant: str
-    folder: str
-    num_train_videos: int
-    num_train_captions: int
-    num_val_videos: int
-    val_source: str
-    steps_per_epoch: int
-    num_steps: int
-    negatives_per_step: int
-    num_trained: int
-    lr: float
-    device: str
-    precision: str
-    estimated_bytes: int
-    dataset: str | None
-    found_ratio: float
-    published: Figures | None
 
 
 @dataclass
@@ -193,7 +164,7 @@ def plan(prepared: Prepared) -> TrainPlan:
     config = prepared.request.config
     dataset = config.data.dataset
     steps = math.ceil(len(prepared.train.texts) / config.training.batch_size)
-    trained = sum(item.numel() for item in prepared.model.parameters() if item.requires_grad)
+    trained = prepared.model.num_trained
     return TrainPlan(
         variant=config.tuning.variant.value,
         folder=str(prepared.request.folder),
@@ -211,11 +182,11 @@ def plan(prepared: Prepared) -> TrainPlan:
         estimated_bytes=_estimated_bytes(prepared, trained),
         dataset=dataset.value if dataset else None,
         found_ratio=found_ratio(prepared.reports),
-        published=published_figures(dataset, config.tuning) if dataset else None,
+        published=published_metrics(dataset, config.tuning) if dataset else None,
     )
 
 
-def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
+def run(prepared: Prepared, progress: Progress) -> TrainSummary:
     """Train, keep the best epoch as the adapter, and return the summary that is written beside it.
 
     The model then holds what the adapter does.
@@ -237,7 +208,7 @@ def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
         progress.note(f"{folder} has no checkpoint yet: starting at step 0")
     with written_aside(folder / CONFIG_NAME) as aside:
         aside.write_text(yaml.safe_dump(plain(request.config), sort_keys=False), encoding="utf-8")
-    if any(item.requires_grad for item in prepared.model.parameters()):
+    if prepared.model.num_trained:
         state = train(_job(prepared, folder, progress), state, progress)
     else:
         state.best = {"epoch": 0, **_validate(prepared, progress)}
@@ -248,7 +219,7 @@ def run(prepared: Prepared, progress: Progress) -> dict[str, Any]:
     load_trained(prepared.model, state.best_tensors)
     summary = _summary(prepared, state)
     with written_aside(folder / SUMMARY_NAME) as aside:
-        aside.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+        aside.write_text(json.dumps(summary.to_json(), indent=2), encoding="utf-8")
     return summary
 
 
@@ -265,15 +236,11 @@ def _validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
     embedded = embed(
         prepared.model, prepared.data.store, prepared.val, DTYPES[prepared.precision], progress=progress
     )
-    metrics = measure(embedded, prepared.val)
     return {
-        f"{name} {figure}": value
-        for name, direction in (("t2v", metrics.t2v), ("v2t", metrics.v2t))
-        for figure, value in (
-            *((f"R@{depth}", percent) for depth, percent in direction.recall_percent.items()),
-            ("MdR", direction.median_rank),
-            ("MnR", direction.mean_rank),
-        )
+        f"{name} {metric}": value
+        for name, direction in measure(embedded, prepared.val).by_direction.items()
+        for metric, value in direction.by_name.items()
+        if metric != "MdR_lower"
     }
 
 
@@ -335,26 +302,22 @@ def _write_adapter(prepared: Prepared, path: Path, tensors: dict[str, torch.Tens
     write_adapter(path, adapter)
 
 
-def _summary(prepared: Prepared, state: RunState) -> dict[str, Any]:
+def _summary(prepared: Prepared, state: RunState) -> TrainSummary:
     config = prepared.request.config
-    return {
-        **dataclasses.asdict(plan(prepared)),
-        "seed": config.training.seed,
-        "selected": {"rule": SELECTION_RULE, "on": prepared.val_source, **state.best},
-        "seconds": state.seconds,
-        "num_frames": prepared.data.num_frames,
-        "sampling": str(prepared.data.store.recipe.sampling),
-        "num_cut_captions": prepared.train.num_cut,
-        "backbone": {"weights": config.backbone.weights, "fingerprint": prepared.fingerprint},
-        "data": {report.split: report.as_json() for report in prepared.reports},
-        "data_sha256": prepared.data.sha256,
-        "versions": {
-            "vop": __version__,
-            "torch": version("torch"),
-            "timm": version("timm"),
-            "python": platform.python_version(),
-        },
-    }
+    epoch, metrics = state.best["epoch"], {name: state.best[name] for name in state.best if name != "epoch"}
+    return TrainSummary(
+        plan=plan(prepared),
+        seed=config.training.seed,
+        selected=Selection(SELECTION_RULE, prepared.val_source, epoch, metrics),
+        seconds=state.seconds,
+        num_frames=prepared.data.num_frames,
+        sampling=str(prepared.data.store.recipe.sampling),
+        num_cut_captions=prepared.train.num_cut,
+        weights=config.backbone.weights,
+        fingerprint=prepared.fingerprint,
+        data=prepared.reports,
+        data_sha256=prepared.data.sha256,
+    )
 
 
 def _estimated_bytes(prepared: Prepared, num_trained: int) -> int:

@@ -1,4 +1,4 @@
-"""The whole CLIP model, and how it is built from weights."""
+"""Build a CLIP model from weights."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 def build_clip(weights: Weights, *, device: torch.device | str, dtype: torch.dtype) -> Clip:
     """Build a frozen model for inference; the arrays of ``weights`` are copied once and never written to.
 
-    LayerNorms stay in float32 in a float16 model, as OpenAI has it; the logit scale always does.
+    LayerNorms stay in float32 in a float16 model, as in OpenAI's; the logit scale always does.
 
     Args:
         weights: tensors by OpenAI's names.
-        device: where the model is to run.
+        device: device of the model.
         dtype: float32, bfloat16 or float16.
 
     Raises:
         RuntimeError: the tensors are not exactly those of ``weights.shape``.
     """
-    with torch.device("meta"):  # shapes only: nothing is allocated or drawn that the weights replace
+    with torch.device("meta"):  # shapes only: the weights replace every tensor
         clip = Clip(weights.shape)
     wide = {"logit_scale"}
     if dtype == torch.float16:
@@ -44,7 +44,7 @@ def build_clip(weights: Weights, *, device: torch.device | str, dtype: torch.dty
 
 
 def _copy(array: NDArray[Any]) -> Tensor:
-    """Copy an array, which may be a read-only map of a file, into a float32 tensor of its own."""
+    """Copy an array, which may be a read-only memory map, to a new float32 tensor."""
     tensor = torch.empty(array.shape, dtype=torch.float32)
     tensor.numpy()[...] = array
     return tensor

@@ -1,46 +1,22 @@
-"""The fast towers with their prompts against the plain loops of tests/support/reference.py, whole tensors."""
-
-import dataclasses
+"""The whole model against the plain loops of tests/support/reference.py, whole tensors."""
 
 import pytest
 import torch
-from torch import nn
 
-from tests.support.reference import VideoReference, text_embedding
-from vopcli.clip.model import Clip
-from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import Activation, ContextModule, Sides, Variant
-from vopcli.config.schema import TuningConfig
-from vopcli.methods.model import VideoTextModel
-
-# odd sizes, so that no two axes can be taken for each other: 3 heads of 4, 9 patches, 5 frames, 4 layers
-SHAPE = ClipShape(
-    embed_dim=10,
-    image_resolution=15,
-    patch_size=5,
-    vision_layers=4,
-    vision_width=12,
-    vision_heads=3,
-    context_length=19,
-    vocab_size=31,
-    text_layers=3,
-    text_width=8,
-    text_heads=2,
-    activation=Activation.QUICK_GELU,
+from tests.support.methods import (
+    FRAMES,
+    JOINT,
+    PROMPTED,
+    SHAPE,
+    VIDEOS,
+    build,
+    fresh,
+    texts,
+    videos,
 )
-FRAMES, VIDEOS = 5, 2
-TUNING = TuningConfig(prompt_length=3, specific_length=2, split_layer=2)
-JOINT = {Variant.F, Variant.P_F, Variant.C_F}
-PROMPTED = [Variant.VOP, Variant.P, Variant.C, Variant.F, Variant.P_F, Variant.C_F]
-
-
-def build(variant: Variant, **changes: object) -> VideoTextModel:
-    torch.manual_seed(3)
-    tuning = dataclasses.replace(TUNING, variant=variant, **changes)
-    model = VideoTextModel(Clip(SHAPE), tuning, num_frames=FRAMES).double().eval()
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=0.3)  # nothing small, nothing zero: a part left out must be seen
-    return model
+from tests.support.reference import VideoReference
+from vopcli.config.choices import ContextModule, Sides, Variant
+from vopcli.methods.model import CPU_VIDEOS, VideoTextModel
 
 
 def reference_of(model: VideoTextModel) -> VideoReference:
@@ -89,22 +65,6 @@ def test_videos_agree_with_the_plain_loops(variant: Variant, changes: dict[str, 
         torch.testing.assert_close(model.encode_video(videos).double(), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("length", "suffix"), [(3, 0), (2, 1), (4, 2)])
-def test_texts_agree_with_the_plain_loops(length: int, suffix: int) -> None:
-    model = build(Variant.VOP, prompt_length=length, text_suffix=suffix)
-    weights = {name: tensor.detach() for name, tensor in model.clip.state_dict().items()}
-    padded = SHAPE.context_length - length
-    for words in (1, 4, padded - 2):
-        ids = [29, *range(1, words + 1), 30]
-        ids += [0] * (padded - len(ids))
-        with torch.no_grad():
-            found = model.encode_text(torch.tensor([ids]))[0]
-            expected = text_embedding(
-                ids, weights, SHAPE.text_layers, SHAPE.text_heads, model.text_prompts.table, suffix=suffix
-            )
-        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6)
-
-
 def test_the_reference_can_tell_the_variants_apart() -> None:
     """Guard: each variant's parts change the output, so an agreement above is not an agreement on nothing."""
     side = SHAPE.image_resolution
@@ -113,3 +73,20 @@ def test_the_reference_can_tell_the_variants_apart() -> None:
         found = torch.stack([build(variant).encode_video(video)[0] for variant in PROMPTED])
     distances = torch.cdist(found, found) + torch.eye(len(PROMPTED))
     assert distances.min() > 1e-3
+
+
+@pytest.mark.parametrize("variant", Variant)
+def test_a_batch_equals_its_videos_one_by_one(variant: Variant) -> None:
+    model = fresh(variant)
+    with torch.no_grad():
+        together = model.encode_video(videos(CPU_VIDEOS + 1))
+        alone = torch.cat([model.encode_video(video[None]) for video in videos(CPU_VIDEOS + 1)])
+        torch.testing.assert_close(together, alone, rtol=0, atol=2e-6)
+        texts_alone = torch.cat([model.encode_text(text[None]) for text in texts()])
+        torch.testing.assert_close(model.encode_text(texts()), texts_alone, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("variant", sorted(JOINT | {Variant.P, Variant.C, Variant.VOP}))
+def test_another_number_of_frames_is_refused(variant: Variant) -> None:
+    with pytest.raises(ValueError, match=f"videos have 4 frames, the model was tuned for {FRAMES}"):
+        fresh(variant).encode_video(videos()[:, :4])

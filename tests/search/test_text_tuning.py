@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.methods.test_reference import FRAMES, SHAPE, TUNING
+from tests.support.methods import FRAMES, SHAPE, TUNING
 from vopcli.clip.model import Clip
 from vopcli.clip.text_numpy import NumpyTextTower, TextTuning, text_tensors
 from vopcli.config.choices import Sides, Variant
