@@ -16,7 +16,8 @@ from vopcli.encoding.background import BackgroundWriter, Prefetched
 from vopcli.encoding.request import EncodeSummary
 from vopcli.encoding.sources import Job, Plan, Source
 from vopcli.index.writer import EncodedVideo, IndexWriter
-from vopcli.methods.encoder import Model, mean_embedding
+from vopcli.methods.encoder import Model
+from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, Task
 
 

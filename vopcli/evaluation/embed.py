@@ -6,12 +6,12 @@ Axes: Q captions, G videos, E joint width.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import TieRule
@@ -20,7 +20,7 @@ from vopcli.errors import DataError
 from vopcli.evaluation.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.evaluation.ranks import first_columns
 from vopcli.frames.store import FrameStore
-from vopcli.methods.memory import run_in_batches
+from vopcli.methods.memory import encode_in_batches
 from vopcli.methods.model import VideoTextModel, pool_frames
 from vopcli.progress import Progress
 from vopcli.search.pooling import MEAN, Pooling, pooled_rows
@@ -74,19 +74,19 @@ def embed(
         all_frames = np.empty((len(video), captions.videos[0].num_frames, video.shape[1]), np.float32)
     size = store.recipe.size
 
-    def encode(batch: slice) -> None:
+    def encode(batch: slice) -> Tensor:
         part = captions.videos[batch]
         frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
         store.read_batch(part, frames)
         pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
         embedded = model.encode_frames(pixels)  # (B, F, E)
-        video[batch] = pool_frames(embedded).cpu().numpy()
         if all_frames is not None:
             all_frames[batch] = embedded.cpu().numpy()
+        return pool_frames(embedded)
 
-    with _inference(device, dtype):
-        run_in_batches(
-            encode, len(video), batch_size=VIDEOS_AT_A_TIME, device=device, progress=progress, unit="video"
+    with _autocast(device, dtype):
+        encode_in_batches(
+            encode, video, batch_size=VIDEOS_AT_A_TIME, device=device, progress=progress, unit="video"
         )
     return Embedded(embed_texts(model, captions, dtype, progress=progress), video, all_frames, pooling)
 
@@ -102,22 +102,19 @@ def embed_texts(
     device = next(model.parameters()).device
     text = np.empty((len(captions.texts), model.clip.shape.embed_dim), np.float32)
 
-    def encode(batch: slice) -> None:
-        text[batch] = model.encode_text(torch.from_numpy(captions.tokens[batch]).to(device)).cpu().numpy()
+    def encode(batch: slice) -> Tensor:
+        return model.encode_text(torch.from_numpy(captions.tokens[batch]).to(device))
 
-    with _inference(device, dtype):
-        run_in_batches(
-            encode, len(text), batch_size=TEXTS_AT_A_TIME, device=device, progress=progress, unit="caption"
+    with _autocast(device, dtype):
+        encode_in_batches(
+            encode, text, batch_size=TEXTS_AT_A_TIME, device=device, progress=progress, unit="caption"
         )
     return text
 
 
-@contextlib.contextmanager
-def _inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+def _autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
     is_low = dtype != torch.float32
-    autocast = torch.autocast(device.type, dtype=dtype) if is_low else contextlib.nullcontext()
-    with torch.inference_mode(), autocast:
-        yield
+    return torch.autocast(device.type, dtype=dtype) if is_low else contextlib.nullcontext()
 
 
 def measure(

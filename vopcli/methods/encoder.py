@@ -22,9 +22,10 @@ from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_WEIGHTS
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.build import load_tuned
-from vopcli.methods.memory import run_in_batches
+from vopcli.methods.memory import encode_in_batches
 from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
+from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.video.preprocess import resize_and_crop
@@ -88,13 +89,12 @@ class Model:
         tokenizer = self._tokenizer = self._tokenizer or Tokenizer()
         out = np.empty((len(texts), self.shape.embed_dim), np.float32)
 
-        def encode(batch: slice) -> None:
+        def encode(batch: slice) -> Tensor:
             ids, _ = tokenizer.tokenize(texts[batch], max_tokens=self.module.max_tokens)
-            with torch.inference_mode():
-                out[batch] = _to_numpy(self.module.encode_text(torch.from_numpy(ids).to(self.device)))
+            return self.module.encode_text(torch.from_numpy(ids).to(self.device))
 
-        run_in_batches(
-            encode, len(texts), batch_size=_TEXTS, device=self.device, progress=self._progress, unit="text"
+        encode_in_batches(
+            encode, out, batch_size=_TEXTS, device=self.device, progress=self._progress, unit="text"
         )
         return out
 
@@ -148,13 +148,9 @@ class Model:
             RuntimeError: the model failed for another reason.
         """
         out = np.empty((len(frames), self.shape.embed_dim), np.float32)
-
-        def encode(batch: slice) -> None:
-            out[batch] = self._forward(frames[batch])
-
-        self.batch_size = run_in_batches(
-            encode,
-            len(frames),
+        self.batch_size = encode_in_batches(
+            lambda batch: self._forward(frames[batch]),
+            out,
             batch_size=self.batch_size,
             device=self.device,
             progress=self._progress,
@@ -163,17 +159,14 @@ class Model:
         )
         return out
 
-    def _forward(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _forward(self, frames: NDArray[np.uint8]) -> Tensor:
         size = self.shape.image_resolution
         if frames.shape[1:3] != (size, size):
             frames = np.stack([resize_and_crop(frame, size) for frame in frames])
-        dtype = DTYPES[self.precision]
-        with torch.inference_mode():
-            pixels = normalise(
-                torch.from_numpy(np.ascontiguousarray(frames)), dtype=dtype, device=self.device
-            )
-            videos = pixels[None] if self.num_frames is None else pixels.unflatten(0, (-1, self.num_frames))
-            return _to_numpy(self.module.encode_frames(videos).flatten(0, 1))
+        frames = np.ascontiguousarray(frames)
+        pixels = normalise(torch.from_numpy(frames), dtype=DTYPES[self.precision], device=self.device)
+        videos = pixels[None] if self.num_frames is None else pixels.unflatten(0, (-1, self.num_frames))
+        return self.module.encode_frames(videos).flatten(0, 1)
 
 
 def load_model(
@@ -200,13 +193,3 @@ def load_model(
     return Model(
         read_weights(path), device=chosen, precision=choose_precision(precision, chosen), adapter=tuned
     )
-
-
-def mean_embedding(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map frame embeddings (..., F, E) to video embeddings (..., E): their mean, L2-normalised."""
-    mean = frames.mean(axis=-2)
-    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
-
-
-def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:
-    return tensor.float().cpu().numpy()

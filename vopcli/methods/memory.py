@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vopcli.errors import VopError
 from vopcli.progress import Progress
@@ -21,9 +24,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
-def run_in_batches(
-    work: Callable[[slice], None],
-    total: int,
+def encode_in_batches(
+    encode: Callable[[slice], Tensor],
+    out: NDArray[np.float32],
     *,
     batch_size: int,
     device: torch.device,
@@ -31,13 +34,14 @@ def run_in_batches(
     unit: str,
     at_least: int = 1,
 ) -> int:
-    """Call ``work`` for one batch after the other; halve the batch size when out of memory.
+    """Run a model batch by batch without gradients; halve the batch size when out of memory.
 
     Args:
-        work: processes a slice of the ``total`` items; called again with a smaller slice if out of memory.
-        total: number of items.
+        encode: returns the embeddings (n, E) of a slice of the items; called again with a smaller slice if
+            out of memory.
+        out: (N, E), receives the embeddings of all items.
         batch_size: items of a batch.
-        device: device that ``work`` runs on.
+        device: device of the model.
         progress: receives a warning when the batch size is halved.
         unit: name of an item in messages, such as "frame".
         at_least: items that belong together; batch sizes are multiples of it.
@@ -47,15 +51,16 @@ def run_in_batches(
 
     Raises:
         VopError: even the smallest batch runs out of memory.
-        RuntimeError: ``work`` failed for another reason.
+        RuntimeError: ``encode`` failed for another reason.
         MemoryError: never; it is turned into a VopError.
     """
-    done = 0
+    done, total = 0, len(out)
     batch_size = max(batch_size // at_least, 1) * at_least
     while done < total:
         batch = slice(done, min(total, done + batch_size))
         try:
-            work(batch)
+            with torch.inference_mode():
+                out[batch] = encode(batch).float().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import PoolingRule
 from vopcli.errors import UsageError
+from vopcli.methods.pooling import mean_embedding
 from vopcli.search.similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
 
 _DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames differ by about as much
@@ -143,8 +144,7 @@ def pooled_rows(text: Floats, frames: Floats, pooling: Pooling) -> CosineRows | 
     """
     if pooling.rule not in {PoolingRule.MEAN, PoolingRule.MEAN_RAW}:
         return GivenRows(_FrameRows(text, frames, pooling))
-    mean = frames.mean(axis=1, dtype=np.float32)
-    if pooling.rule is PoolingRule.MEAN:
-        with np.errstate(invalid="ignore"):  # infinity becomes NaN, which is refused below
-            mean /= np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
-    return CosineRows(text, mean)
+    if pooling.rule is PoolingRule.MEAN_RAW:
+        return CosineRows(text, frames.mean(axis=1, dtype=np.float32))
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which CosineRows refuses
+        return CosineRows(text, mean_embedding(frames))
