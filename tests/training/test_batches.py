@@ -1,31 +1,27 @@
-"""Batches: every sample once an epoch, the right frames beside the right caption, and a thread that ends."""
+"""Batches: every sample once an epoch, the right frames beside the right caption."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.support.training import FRAMES, SIDE, samples_of
-from vopcli.errors import DataError
-from vopcli.training.batches import BatchReader, epoch_candidates, epoch_order
+from vopcli.training.batches import epoch_candidates, epoch_order, read_batches
 
 
 def test_every_sample_comes_once_with_its_own_frames_and_caption(training_store: Path) -> None:
     samples = samples_of(training_store)
     order = epoch_order(len(samples), seed=1, epoch=2)
     seen = []
-    with BatchReader(samples, order, batch_size=6, pin=False) as reader:
-        for batch in reader:
-            assert batch.frames.shape[1:] == (FRAMES, SIDE, SIDE, 3)
-            for frames, tokens, name in zip(batch.frames, batch.tokens, batch.names, strict=True):
-                index = int(order[len(seen)])
-                video = samples.videos[index]
-                assert name == video.path
-                assert np.array_equal(frames.numpy(), samples.store.read(video))
-                assert np.array_equal(np.trim_zeros(tokens.numpy()), np.trim_zeros(samples.tokens[index]))
-                seen.append(index)
-            assert batch.tokens[:, -1].any(), "the batch is cut after its longest caption"
+    for batch in read_batches(samples, order, batch_size=6, pin=False):
+        assert batch.frames.shape[1:] == (FRAMES, SIDE, SIDE, 3)
+        for frames, tokens, name in zip(batch.frames, batch.tokens, batch.names, strict=True):
+            index = int(order[len(seen)])
+            video = samples.videos[index]
+            assert name == video.path
+            assert np.array_equal(frames.numpy(), samples.store.read(video))
+            assert np.array_equal(np.trim_zeros(tokens.numpy()), np.trim_zeros(samples.tokens[index]))
+            seen.append(index)
+        assert batch.tokens[:, -1].any(), "the batch is cut after its longest caption"
     assert sorted(seen) == list(range(len(samples)))
 
 
@@ -35,30 +31,6 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert not np.array_equal(first, epoch_order(50, seed=1, epoch=3))
     assert not np.array_equal(first, epoch_order(50, seed=2, epoch=2))
     assert np.array_equal(np.sort(first), np.arange(50))
-
-
-def test_leaving_early_ends_the_thread(training_store: Path) -> None:
-    samples = samples_of(training_store)
-    before = threading.active_count()
-    with BatchReader(samples, epoch_order(20, seed=0, epoch=0), batch_size=2, pin=False) as reader:
-        next(iter(reader))
-    assert threading.active_count() == before
-
-
-def test_a_failure_of_the_thread_reaches_the_reader(
-    training_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    samples = samples_of(training_store)
-
-    def fail(*_: object) -> None:
-        raise DataError("the disk is gone")
-
-    monkeypatch.setattr(samples.store, "read_batch", fail)
-    with (
-        pytest.raises(DataError, match="the disk is gone"),
-        BatchReader(samples, epoch_order(20, seed=0, epoch=0), batch_size=2, pin=False) as reader,
-    ):
-        next(iter(reader))
 
 
 def test_one_candidate_of_each_segment_is_drawn(candidates_store: Path, training_store: Path) -> None:
@@ -76,10 +48,8 @@ def test_one_candidate_of_each_segment_is_drawn(candidates_store: Path, training
         drawn = epoch_candidates(samples, seed=1, epoch=epoch)
         assert drawn is not None
         assert drawn.shape == (len(samples), FRAMES)
-        with BatchReader(samples, order, candidates=drawn, batch_size=6, pin=False) as reader:
-            shown = [
-                (n, f.numpy()) for batch in reader for n, f in zip(batch.names, batch.frames, strict=True)
-            ]
+        batches = read_batches(samples, order, candidates=drawn, batch_size=6, pin=False)
+        shown = [(n, f.numpy()) for batch in batches for n, f in zip(batch.names, batch.frames, strict=True)]
         for index, (name, frames) in zip(order, shown, strict=True):
             np.testing.assert_array_equal(frames, every[name][np.arange(FRAMES), drawn[index]])
         seen.append(drawn)

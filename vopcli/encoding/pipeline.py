@@ -6,42 +6,67 @@ Axes: F frames, S side of a frame in pixels, E joint width.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.encoding.background import BackgroundWriter, Prefetched
 from vopcli.encoding.request import EncodeSummary
 from vopcli.encoding.sources import Job, Plan, Source
+from vopcli.frames.prefetch import Prefetched
 from vopcli.index.writer import EncodedVideo, IndexWriter
 from vopcli.methods.encoder import Model
 from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, Task
 
+_WRITES_AHEAD: Final = 8  # batches that wait to be written
+
 
 def encode_videos(
     model: Model, writer: IndexWriter, source: Source, plan: Plan, summary: EncodeSummary, progress: Progress
 ) -> None:
-    """Send the frames of all videos through the model; whatever ends it, what is finished gets written."""
+    """Encode the videos of a plan; completed videos are written even if encoding is interrupted."""
     began = time.monotonic()
-    batches = Prefetched(lambda: _batches(source.jobs(plan), model.batch_size, model.num_frames))
+    batches = _batches(source.jobs(plan), model.batch_size, model.num_frames)
     known = {video.path for video in writer.index.videos()}
-    with (
-        progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
-        BackgroundWriter(writer.add) as background,
-        batches as ready,
-    ):
-        for batch in ready:
-            encoded = _encode_batch(model, batch, plan, summary, task)
-            background.put(encoded)
-            for video in encoded:
-                is_changed = plan.to_encode[video.slot].path in known
-                summary.num_changed += is_changed
-                summary.num_new += not is_changed
-            task.advance(len(encoded))
+    waiting: deque[EncodedVideo] = deque()
+
+    def write() -> None:
+        if encoded := [waiting.popleft() for _ in range(len(waiting))]:
+            writer.add(encoded)
+
+    try:
+        with (
+            progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
+            ThreadPoolExecutor(1, "index writer") as executor,
+            Prefetched(batches) as ready,
+        ):
+            writes: deque[Future[None]] = deque()
+            for batch in ready:
+                encoded = _encode_batch(model, batch, plan, summary, task)
+                waiting.extend(encoded)
+                writes.append(executor.submit(write))
+                while writes and (writes[0].done() or len(writes) > _WRITES_AHEAD):
+                    writes.popleft().result()
+                _count(encoded, plan, known, summary, task)
+            for written in writes:
+                written.result()
+    finally:
+        write()  # videos that Ctrl-C kept from being handed over
     summary.seconds = time.monotonic() - began
+
+
+def _count(
+    encoded: list[EncodedVideo], plan: Plan, known: Collection[str], summary: EncodeSummary, task: Task
+) -> None:
+    num_changed = sum(plan.to_encode[video.slot].path in known for video in encoded)
+    summary.num_changed += num_changed
+    summary.num_new += len(encoded) - num_changed
+    task.advance(len(encoded))
 
 
 @dataclass(frozen=True)
@@ -58,7 +83,7 @@ class _Batch:
 
 def _batches(
     jobs: Iterator[Job | tuple[int, str]], batch_size: int, num_frames: int | None
-) -> Iterator[_Batch]:
+) -> Generator[_Batch, None, None]:
     """Group videos until their frames fill a batch; runs on the reading thread."""
     held: list[Job] = []
     failures: list[tuple[int, str]] = []

@@ -19,11 +19,12 @@ from torch import Tensor
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
 from vopcli.errors import DataError, VopError
+from vopcli.frames.prefetch import Prefetched
 from vopcli.methods.memory import is_out_of_memory
 from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.training.augment import augment
-from vopcli.training.batches import Batch, BatchReader, Samples, epoch_candidates, epoch_order
+from vopcli.training.batches import Batch, Samples, epoch_candidates, epoch_order, read_batches
 from vopcli.training.checkpoint import DamagedCheckpointError, RunState, save_checkpoint
 from vopcli.training.losses import backward_in_parts
 from vopcli.training.optim import build_optimizer, build_schedule
@@ -159,9 +160,8 @@ class _Loop:
         window = Window()
         pin = job.device.type == "cuda"
         drawn = epoch_candidates(job.samples, seed=config.seed, epoch=epoch)
-        with BatchReader(
-            job.samples, order, candidates=drawn, batch_size=config.batch_size, pin=pin
-        ) as reader:
+        batches = read_batches(job.samples, order, candidates=drawn, batch_size=config.batch_size, pin=pin)
+        with Prefetched(batches) as reader:
             for batch in reader:
                 with interrupts_deferred():
                     window.loss += self.step(batch)

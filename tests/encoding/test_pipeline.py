@@ -1,0 +1,113 @@
+"""The pipeline of reading, model and writing: all videos arrive, whatever ends the run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.support.indexes import META, new_videos, unit_rows
+from vopcli.encoding.pipeline import encode_videos
+from vopcli.encoding.request import EncodeSummary
+from vopcli.encoding.sources import Job, Plan
+from vopcli.index.reader import VideoIndex
+from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
+from vopcli.progress import SilentProgress
+
+NAMES = [f"{number:02d}.mp4" for number in range(20)]
+FRAMES = 3
+
+
+class Model:
+    """Gives each frame the direction that its pixels number, and NaN to the last video."""
+
+    batch_size = 2 * FRAMES
+    num_frames = None
+
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        rows = unit_rows(256)[frames[:, 0, 0, 0]]
+        rows[frames[:, 0, 0, 0] == len(NAMES) - 1] = np.nan
+        return rows
+
+
+class Source:
+    """Videos whose pixels are the number of the video; one cannot be read."""
+
+    def __init__(self, stop_after: int = len(NAMES)) -> None:
+        self.stop_after = stop_after
+
+    def jobs(self, _: Plan) -> Iterator[Job | tuple[int, str]]:
+        for slot in range(len(NAMES)):
+            if slot == self.stop_after:
+                raise KeyboardInterrupt
+            if slot == 4:
+                yield slot, "it is damaged"
+            else:
+                frames = np.full((FRAMES, 2, 2, 3), slot, np.uint8)
+                yield Job(slot, frames, np.arange(FRAMES) + 0.5, FRAMES - slot % 2, float(FRAMES))
+
+
+def encode(path: Path, source: Source, add: Any = None) -> EncodeSummary:
+    create_index(path, META)
+    summary = EncodeSummary(path)
+    plan = Plan(to_encode=new_videos(NAMES, num_frames=FRAMES))
+    model: Any = Model()
+    with IndexWriter(path) as writer:
+        writer.lay_out(plan.to_encode)
+        target: Any = writer if add is None else SimpleNamespace(index=writer.index, add=add)
+        any_source: Any = source
+        encode_videos(model, target, any_source, plan, summary, SilentProgress())
+    return summary
+
+
+def test_every_video_is_written_with_its_own_frames(tmp_path: Path) -> None:
+    path = tmp_path / "i.h5"
+    summary = encode(path, Source())
+    assert summary.failures == [
+        ("04.mp4", "it is damaged"),
+        ("19.mp4", "the model gave no numbers for it; try --precision fp32"),
+    ]
+    assert (summary.num_new, summary.num_changed) == (18, 0)
+    assert summary.num_frames == sum(FRAMES - slot % 2 for slot in range(20) if slot != 4)
+    index = VideoIndex(path)
+    assert sorted(video.path for video in index.videos()) == [
+        n for n in NAMES if n not in {"04.mp4", "19.mp4"}
+    ]
+    for video in index.videos():
+        direction = unit_rows(256)[int(video.path[:2])]
+        frames, seconds = index.frames_of(video.row)
+        np.testing.assert_allclose(index.embedding_of(video.row), direction, atol=1e-6)
+        np.testing.assert_array_equal(frames, np.tile(direction.astype(np.float16), (FRAMES, 1)))
+        assert seconds.tolist() == [0.5, 1.5, 2.5]
+        assert video.num_real == FRAMES - int(video.path[:2]) % 2
+
+
+def test_completed_videos_are_written_when_a_run_is_interrupted(tmp_path: Path) -> None:
+    path, before = tmp_path / "i.h5", threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        encode(path, Source(stop_after=11))
+    # The batches before the interrupt: slots 0 and 1, 2 and 3, 4 (failed) to 6, 7 to 9.
+    assert len(VideoIndex(path)) == 9
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("failing", [0, 18])
+def test_a_full_disk_is_an_error_be_it_at_the_last_video(tmp_path: Path, failing: int) -> None:
+    calls: list[int] = []
+
+    def add(videos: Sequence[EncodedVideo]) -> None:
+        calls.append(len(videos))
+        if failing in [video.slot for video in videos]:
+            raise OSError("no space left")
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="no space left"):
+        encode(tmp_path / "i.h5", Source(), add)
+    assert calls
+    assert threading.active_count() == before
