@@ -97,14 +97,11 @@ def extract_frames(
             "no videos are named",
             hint="name them before the store: SRC... OUT.h5; or a benchmark with --dataset",
         )
+    counts = num_frames or settings.num_frames, candidates or settings.candidates
     request = ExtractRequest(
         sources,
         store,
-        sampling=asked_sampling(
-            sampling or settings.sampling,
-            num_frames or settings.num_frames,
-            candidates or settings.candidates,
-        ),
+        sampling=asked_sampling(sampling or settings.sampling, *counts),
         size=size or settings.size,
         resize=resize or settings.resize,
         codec=codec.value if codec else None,
