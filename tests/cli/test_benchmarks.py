@@ -182,9 +182,9 @@ def test_frames_of_another_part_are_refused_and_made_anew(folder: Path) -> None:
     extract = ("extract-frames", *test, "out.h5", "--workers", "1", "--quiet")
     assert vop(*extract).exit_code == 0
     error = refused(vop("eval", *names, "zero-shot"), 3)
-    assert "holds other parts of 4 videos than didemo speaks of: " in error
+    assert "has other parts of 4 videos than didemo annotates: " in error
     assert "(all of it, not 0 to 31 s)" in error
-    assert "--split chooses among the videos below the benchmark's folder" in refused(
+    assert "--split selects videos below the benchmark's folder" in refused(
         vop(*extract, *names, "--split", "test"), 2
     )
     again = vop(*extract, *names, "--json")
@@ -220,9 +220,9 @@ def test_a_text_budget_cuts_captions_further(folder: Path, release: Release) -> 
 @pytest.mark.parametrize(
     ("spoil", "arguments", "code", "error"),
     [
-        ("", ("--root", "nowhere"), 3, "nowhere is no folder: it does not exist"),
+        ("", ("--root", "nowhere"), 3, "nowhere does not exist"),
         ("", ("--root", "vop.yaml"), 3, "vop.yaml is not a folder"),
-        ("", ("--root", "."), 3, "MSRVTT_train.9k.csv is missing: it is not in . and annotations"),
+        ("", ("--root", "."), 3, "MSRVTT_train.9k.csv is missing: not found in . and annotations"),
         ("", ("--dataset", "msrvtt"), 2, "data.dataset cannot be 'msrvtt' (did you mean msrvtt-"),
         ("", ("--split", "val"), 2, "msrvtt-9k has no split 'val'"),
         ("test list", (), 3, "MSRVTT_JSFUSION_test.csv is missing"),
@@ -233,7 +233,7 @@ def test_a_text_budget_cuts_captions_further(folder: Path, release: Release) -> 
             3,
             "none of the 2 videos of the split 'train' has a caption, such as 'video9998'",
         ),
-        ("videos", (), 3, "no file was found for any of the 12 videos of msrvtt-9k, such as 'video0'"),
+        ("videos", (), 3, "none of the 12 videos of msrvtt-9k has a file, such as 'video0'"),
         ("skip", (), 2, "msrvtt-9k has no list of skipped videos 'gdl'"),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release:
     assert vop("extract-frames", "out.h5", *named, "--split", "train", *extract).exit_code == 0
     assert vop("train", *named, "--dry-run", *SHORT).exit_code == 0, "test videos are not needed to train"
     error = refused(vop("eval", *named, "zero-shot", "--allow-missing"), 3)
-    assert "out.h5 holds none of the 4 videos of msrvtt-9k, such as 'video200'" in error
+    assert "out.h5 has none of the 4 videos of msrvtt-9k, such as 'video200'" in error
     files = [*release.files["train"][:4], "gone.mp4"]
     lines = [{"video": file, "caption": "a thing"} for file in files]
     lines += [{"video": "gone too.mp4", "caption": "a thing", "split": "val"}]
@@ -306,7 +306,7 @@ def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release:
     error = refused(vop("train", *own, *SHORT), 3)
     assert "2 of 6 videos of captions.jsonl are not in out.h5: train: gone.mp4; val: gone too.mp4" in error
     error = refused(vop("train", *own, *SHORT, "--allow-missing"), 3)
-    assert "out.h5 holds none of the videos of the split 'val' of captions.jsonl" in error
+    assert "out.h5 has none of the videos of the split 'val' of captions.jsonl" in error
     error = refused(vop("eval", *own, *named, "zero-shot"), 2)
     assert "data.captions and data.dataset (msrvtt-9k) are both given: leave one out" in error
 
@@ -316,7 +316,7 @@ def test_a_video_of_two_files_is_asked_about(folder: Path, release: Release) -> 
     named = ("data", "check", "--dataset", "msrvtt-9k")
     assert vop(*named).exit_code == 0, "mp4 goes before, as in CLIP4Clip"
     (folder / "release" / "video0.mp4").write_bytes(b"a third")
-    assert "video0 is train/video0.mp4 or video0.mp4" in refused(vop(*named), 3)
+    assert "video0 matches train/video0.mp4 and video0.mp4" in refused(vop(*named), 3)
     text = SETTINGS.format(root="release").replace("size", 'prefer: "webm, avi", size')
     (folder / "vop.yaml").write_text(text)
     assert vop(*named).exit_code == 0
@@ -327,7 +327,7 @@ def test_captions_of_ones_own_are_checked_too(training_store: Path, folder: Path
     lines = [{"video": path, "caption": "a thing", "split": "train"} for path in (*paths[:3], "gone.mp4")]
     (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "vop.yaml").write_text("data: {captions: captions.jsonl}\n")
-    assert "no frame store to look for the videos of captions.jsonl" in refused(vop("data", "check"), 2)
+    assert "captions.jsonl needs a frame store to find its videos in" in refused(vop("data", "check"), 2)
     checked = vop("data", "check", "--frames", str(training_store))
     assert checked.exit_code == 4
     assert checked.stdout == "train\t4\t\t4\t3\t3\t3\t1\n"
@@ -336,5 +336,5 @@ def test_captions_of_ones_own_are_checked_too(training_store: Path, folder: Path
     assert "captions.jsonl has no split 'test'" in refused(vop("data", "check", *named), 2)
     assert "--split is for a benchmark" in refused(vop("extract-frames", ".", "new.h5", "--split", "test"), 2)
     (folder / "vop.yaml").unlink()
-    assert "no benchmark is named" in refused(vop("data", "check"), 2)
-    assert "the folder of lsmdc is not named" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)
+    assert "no benchmark is given" in refused(vop("data", "check"), 2)
+    assert "the folder of lsmdc is not given" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)

@@ -152,7 +152,7 @@ def test_a_captions_budget_is_kept_when_measuring(folder: Path) -> None:
 
 def test_other_frames_than_the_settings_ask_for_are_told(folder: Path) -> None:
     plan = ("train", "--variant", "VoP", "--dry-run")
-    asked = "out.h5 holds other frames than the settings ask for: "
+    asked = "out.h5 has other frames than the settings specify: "
     for settings, told in (
         ("sampling=uniform", f"{asked}sampling uniform:3, not uniform:12"),
         ("num_frames=4", f"{asked}sampling uniform:3, not uniform:4"),
@@ -203,8 +203,8 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
         (("train", "--captions", "gone.jsonl"), 3, ("gone.jsonl does not exist",)),
         (("train", "--split-layer", "7", "--variant", "F"), 2, ("split_layer 7 is more than",)),
         (("eval",), 2, ("runs holds no finished run",)),
-        (("eval", "zero-shot", "--set", "data.frames="), 2, ("no frame store is named", "--frames")),
-        (("train", "--set", "data.captions="), 2, ("neither captions nor a benchmark is named",)),
+        (("eval", "zero-shot", "--set", "data.frames="), 2, ("no frame store is given", "--frames")),
+        (("train", "--set", "data.captions="), 2, ("neither captions nor a benchmark is given",)),
         (("eval", "zero-shot", "--split", "nothing"), 2, ("has no split 'nothing'", "train (7 videos)")),
         (("eval", "zero-shot", "gone"), 3, ("gone does not exist", "runs/*")),
         (("eval", "zero-shot", "."), 3, ("adapter.safetensors does not exist", "runs/*")),

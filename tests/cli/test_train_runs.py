@@ -190,7 +190,7 @@ def test_an_adapter_that_gives_no_numbers_is_refused(folder: Path) -> None:
     for file, value in (("nan.safetensors", np.nan), ("large.safetensors", 1e30)):
         tensors = {name: np.full_like(tensor, value) for name, tensor in adapter.tensors.items()}
         write_adapter(Path(file), dataclasses.replace(adapter, tensors=tensors))
-    refused(vop("eval", "nan.safetensors"), 3, "nan.safetensors is damaged: it holds numbers", "copied")
+    refused(vop("eval", "nan.safetensors"), 3, "nan.safetensors is damaged: it contains NaN", "copied")
     refused(
         vop("eval", "large.safetensors"),
         3,
@@ -242,7 +242,7 @@ def test_a_flipped_bit_of_an_adapter_is_seen(folder: Path) -> None:
     content[-2] ^= 1
     file.write_bytes(content)
     for command in ("eval",), ("info", "runs/VoP-seed0", "--verify"):
-        refused(vop(*command), 3, "runs/VoP-seed0/adapter.safetensors is damaged: its checksum", "copied")
+        refused(vop(*command), 3, "runs/VoP-seed0/adapter.safetensors is damaged: its content", "copied")
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_seen(folder: Path) -> None:
@@ -316,4 +316,4 @@ def test_captions_without_a_split_are_told(folder: Path) -> None:
     text = (folder / "captions.jsonl").read_text().replace('"split"', '"Split"')
     (folder / "captions.jsonl").write_text(text)
     done = vop("train", *SHORT)
-    assert "captions.jsonl: 20 of 20 lines name no split: taken as 'train'" in done.stderr
+    assert "captions.jsonl: 20 of 20 lines have no split: 'train' is used" in done.stderr

@@ -39,9 +39,9 @@ def data(tmp_path: Path) -> DataConfig:
 
 def test_a_benchmark_needs_name_and_folder(data: DataConfig, tmp_path: Path) -> None:
     assert require_benchmark(data) == (DatasetName.MSRVTT_9K, tmp_path)
-    with pytest.raises(UsageError, match=r"^no benchmark is named$"):
+    with pytest.raises(UsageError, match=r"^no benchmark is given$"):
         require_benchmark(DataConfig())
-    with pytest.raises(UsageError, match=r"^the folder of vatex is not named$"):
+    with pytest.raises(UsageError, match=r"^the folder of vatex is not given$"):
         require_benchmark(DataConfig(dataset=DatasetName.VATEX))
 
 
@@ -68,5 +68,5 @@ def test_a_request_takes_the_listed_videos(tmp_path: Path, data: DataConfig) -> 
     assert told.warnings == ["train: 3 videos have no file: video1, video3, video4"]
     only_test = complete_request(ExtractRequest([], tmp_path / "out.h5"), data, ["test"], told)
     assert only_test.names == ["video7.mp4"]
-    with pytest.raises(UsageError, match="--split chooses among the videos below the benchmark's folder"):
+    with pytest.raises(UsageError, match="--split selects videos below the benchmark's folder"):
         complete_request(ExtractRequest([tmp_path], tmp_path / "out.h5"), data, ["test"], told)

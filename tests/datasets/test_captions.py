@@ -83,7 +83,7 @@ def test_names_that_fit_nothing(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["one", "one.mp4"])
 def test_an_ambiguous_name_names_both(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"line 2: '{name}' may be cat/one\.mp4 or dog/one\.mp4$"):
+    with pytest.raises(DataError, match=rf"line 2: '{name}' matches cat/one\.mp4 and dog/one\.mp4$"):
         match(tmp_path, line("two", "x"), line(name, "x"), line(name, "y"))
 
 
@@ -117,7 +117,7 @@ def test_csv_says_the_same_as_json_lines(tmp_path: Path) -> None:
     assert [(one.video, one.caption, one.split) for one in by_json.lines] == [
         (one.video, one.caption, one.split) for one in by_csv.lines
     ]
-    assert by_csv.notes == by_json.notes == ("1 of 3 lines name no split: taken as 'train'",)
+    assert by_csv.notes == by_json.notes == ("1 of 3 lines have no split: 'train' is used",)
 
 
 def test_columns_in_any_order_and_none_for_the_split(tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_columns_in_any_order_and_none_for_the_split(tmp_path: Path) -> None:
         CaptionLine(2, "two", "a cat", "train"),
         CaptionLine(4, "three", "a dog", "train"),
     )
-    assert captions.notes == ("2 of 2 lines name no split: taken as 'train'", "not used: 'id'")
+    assert captions.notes == ("2 of 2 lines have no split: 'train' is used", "unused columns: 'id'")
 
 
 def test_a_misspelt_column_is_said_to_be_unused(tmp_path: Path) -> None:
     captions = read_captions(write(tmp_path / "c", '{"video": "two", "caption": "x", "spilt": "test"}'))
-    assert captions.notes == ("1 of 1 lines name no split: taken as 'train'", "not used: 'spilt'")
+    assert captions.notes == ("1 of 1 lines have no split: 'train' is used", "unused columns: 'spilt'")
 
 
 def test_crlf_bom_blank_lines_and_no_last_newline(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_repeated_lines_are_kept_and_told(tmp_path: Path) -> None:
     annotations = match(tmp_path, *lines)
     assert annotations.split("train").videos[0].captions == ("x", "x", "y")
     assert annotations.split("train").report.notes == (
-        "1 lines say what an earlier one says: 2",
-        "1 captions repeat another of the same video: kept",
+        "1 lines repeat an earlier one: 2",
+        "1 captions are duplicates of another of their video: kept",
     )
     assert annotations.split("test").report.notes == ("1 videos are in 'train' and in 'test': cat/two.mp4",)
 
@@ -178,17 +178,17 @@ def test_repeated_lines_are_kept_and_told(tmp_path: Path) -> None:
         ("{", "not JSON: Expecting property name enclosed in double quotes at column 2"),
         ("[1]", "must be an object with video and caption, not [1]"),
         ("7", "must be an object with video and caption, not 7"),
-        ('{"video": "two", "video": "two", "caption": "x"}', "a name stands twice"),
-        ('{"caption": "x"}', "no 'video'"),
-        ('{"video": "two"}', "no 'caption'"),
+        ('{"video": "two", "video": "two", "caption": "x"}', "a name occurs twice"),
+        ('{"caption": "x"}', "'video' is missing"),
+        ('{"video": "two"}', "'caption' is missing"),
         ('{"video": 7, "caption": "x"}', "'video' must be text, not 7"),
         ('{"video": "two", "caption": null}', "'caption' must be text, not None"),
-        ('{"video": "two", "caption": ["x"]}', "'caption' must be text, not ['x']: write a line for each"),
+        ('{"video": "two", "caption": ["x"]}', "'caption' must be text, not ['x']: write one line for each"),
         ('{"video": "two", "caption": " \\t"}', "the caption is empty"),
         ('{"video": "", "caption": "x"}', "the video is empty"),
         ('{"video": "two", "caption": "x", "split": 1}', "'split' must be text, not 1"),
-        ("[" * 100_000, "not JSON of this kind"),
-        ('{"video": ' + "1" * 5000 + "}", "not JSON of this kind"),
+        ("[" * 100_000, "unsupported JSON"),
+        ('{"video": ' + "1" * 5000 + "}", "unsupported JSON"),
     ],
 )
 def test_a_wrong_line_is_told_by_its_number(tmp_path: Path, text: str, problem: str) -> None:
@@ -209,16 +209,16 @@ def test_all_wrong_lines_are_counted_and_ten_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "problem"),
     [
-        ("c.jsonl", b"", "holds no caption"),
-        ("c.jsonl", b"\n\n", "holds no caption"),
+        ("c.jsonl", b"", "has no captions"),
+        ("c.jsonl", b"\n\n", "has no captions"),
         ("c.csv", b"", "is empty"),
-        ("c.csv", b"video,caption,split\n", "holds no caption"),
+        ("c.csv", b"video,caption,split\n", "has no captions"),
         (
             "c.csv",
             b"video;caption\ntwo;x\n",
-            "no column video or caption; its first line reads 'video;caption'",
+            "no column video or caption; its first line is 'video;caption'",
         ),
-        ("c.csv", b"video,text\n", "no column caption; its first line reads 'video,text'"),
+        ("c.csv", b"video,text\n", "no column caption; its first line is 'video,text'"),
         ("c.csv", b"video,caption,video\n", "has the column video twice"),
         (
             "c.csv",
@@ -244,7 +244,7 @@ def test_a_file_that_is_refused(tmp_path: Path, name: str, data: bytes, problem:
 
 
 def test_splits_that_are_no_splits(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="names 101 splits, such as 's100'"):
+    with pytest.raises(DataError, match="has 101 splits, such as 's100'"):
         read_captions(write(tmp_path / "c.jsonl", *(line("two", "x", f"s{n}") for n in range(101))))
 
 
@@ -255,7 +255,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 def test_captions_of_other_videos(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"none of the 2 videos of .*captions\.jsonl is in the frame store"
+        DataError, match=r"the frame store has none of the 2 videos of .*captions\.jsonl"
     ) as caught:
         match(tmp_path, line("videos/cat/one.mp4", "x"), line("videos/cat/two.mp4", "x"))
     assert caught.value.hint == "name videos as the store does, such as 'cat/one.mp4'"

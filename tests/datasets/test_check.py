@@ -25,5 +25,5 @@ def test_what_was_published_stands_beside_what_was_found(tmp_path: Path) -> None
 
 
 def test_captions_need_a_store(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no frame store to look for the videos of own\.jsonl in"):
+    with pytest.raises(UsageError, match=r"own\.jsonl needs a frame store to find its videos in"):
         check_data(DataConfig(captions="own.jsonl", frames=str(tmp_path / "none.h5")))

@@ -47,13 +47,13 @@ def test_a_missing_file_is_refused_on_demand() -> None:
 
 def test_two_files_are_refused() -> None:
     with pytest.raises(
-        DataError, match=r"^1 videos of set have more than one file: a is a\.mp4 or b/a\.avi$"
+        DataError, match=r"^1 videos of set have more than one file: a matches a\.mp4 and b/a\.avi$"
     ):
         find({"a": ["a.mp4", "b/a.avi"], "b": ["b"]})
 
 
 def test_no_file_at_all_is_another_folder() -> None:
-    with pytest.raises(DataError, match="no file was found for any of the 4 videos of set, such as 'b'"):
+    with pytest.raises(DataError, match="none of the 4 videos of set has a file, such as 'b'"):
         find({"b.mp4": ["b.mp4"]})
 
 

@@ -57,7 +57,7 @@ def test_only_line_feeds_end_lines() -> None:
 def test_ids_are_unique_and_in_order(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("b\n a \n\nb\n")
-    assert read_ids(path) == (["b", "a"], ["list.txt names 1 videos again: counted once"])
+    assert read_ids(path) == (["b", "a"], ["list.txt has 1 duplicates: counted once"])
     path.write_text("\n")
     with pytest.raises(DataError, match="names no video"):
         read_ids(path)
@@ -67,8 +67,8 @@ def test_ids_are_unique_and_in_order(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ('{"a": }', "is not JSON: Expecting value at line 1, column 7"),
-        ("[" * 100_000, "is not JSON of this dataset"),
-        ("9" * 5000, "is not JSON of this dataset"),
+        ("[" * 100_000, "is unsupported JSON"),
+        ("9" * 5000, "is unsupported JSON"),
     ],
 )
 def test_json_that_cannot_be_read(tmp_path: Path, text: str, problem: str) -> None:

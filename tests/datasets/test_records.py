@@ -41,7 +41,7 @@ def test_what_is_listed_and_has_captions() -> None:
 def test_a_split_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="set has no split 'val'") as caught:
         dataset().split("val")
-    assert caught.value.hint == "its splits: train (3 videos), test (1 videos)"
+    assert caught.value.hint == "use one of its splits: train (3 videos), test (1 videos)"
 
 
 def test_windows_that_contradict_each_other() -> None:
@@ -49,7 +49,7 @@ def test_windows_that_contradict_each_other() -> None:
         name: build_split(name, ["a"], CAPTIONS, windows={"a": TimeWindow(0, end)})
         for name, end in (("val", 1), ("test", 2))
     }
-    with pytest.raises(DataError, match="set wants two different parts of a"):
+    with pytest.raises(DataError, match="set annotates two different parts of a"):
         Annotations("set", splits).windows()
     same = {"val": splits["val"], "test": splits["val"]}
     assert Annotations("set", same).windows() == {"a": TimeWindow(0, 1)}

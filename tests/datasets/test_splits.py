@@ -39,7 +39,7 @@ def test_videos_with_the_smallest_hashes_are_held_out(config: Config) -> None:
     assert [video.key for video in val.videos] == [key for key in listed if key in smallest]
     assert [video.key for video in train.videos] == [key for key in listed if key not in smallest]
     assert source == "2 of the 7 training videos, held out"
-    with pytest.raises(DataError, match=r"0\.01 of 7 training videos leaves nothing"):
+    with pytest.raises(DataError, match=r"0\.01 of 7 training videos leaves no videos"):
         split_for_training(data, val_share=0.01)
 
 
@@ -66,10 +66,10 @@ def test_captions_are_cut_to_the_smaller_limit(config: Config) -> None:
 
 def test_settings_and_store_must_fit(config: Config) -> None:
     for changes, match in (
-        ({"frames": None}, "no frame store is named"),
-        ({"captions": None}, "neither captions nor a benchmark is named"),
+        ({"frames": None}, "no frame store is given"),
+        ({"captions": None}, "neither captions nor a benchmark is given"),
     ):
         with pytest.raises(UsageError, match=match):
             open_store(dataclasses.replace(config, data=dataclasses.replace(config.data, **changes)))
-    with pytest.raises(DataError, match="holds frames of 16 pixels, the model takes 32"):
+    with pytest.raises(DataError, match="has frames of 16 pixels, the model takes 32"):
         open_captioned_store(config, SilentProgress(), resolution=32)

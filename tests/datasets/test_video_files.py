@@ -91,7 +91,7 @@ def test_a_wrong_root(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match=r"nowhere does not exist"):
         find_video_files(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"empty holds no file"):
+    with pytest.raises(DataError, match=r"empty has no files"):
         find_video_files(tmp_path / "empty")
     with pytest.raises(DataError, match=r"file is not a folder"):
         find_video_files(tmp_path / "file")

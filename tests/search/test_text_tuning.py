@@ -10,7 +10,8 @@ from torch import nn
 
 from tests.support.methods import FRAMES, SHAPE, TUNING
 from vopcli.clip.model import Clip
-from vopcli.clip.text_numpy import NumpyTextTower, TextTuning, text_tensors
+from vopcli.clip.shape import TextTuning
+from vopcli.clip.text_numpy import NumpyTextTower, text_tensors
 from vopcli.config.choices import Sides, Variant
 from vopcli.encoding.adapter import adapter_meta, text_side
 from vopcli.index.meta import IndexMeta

@@ -137,6 +137,25 @@ class ClipShape:
             )
 
 
+@dataclass(frozen=True)
+class TextTuning:
+    """Changes of a tuning method to the structure of the text tower; its tensors are given apart.
+
+    Attributes:
+        prefix: prompts after the start token; ``text_prompts.table`` holds the prompts of each layer.
+        suffix: prompts before the last position.
+        layers: the layers with prompts, in the order of the table's rows.
+        sublayer: "attn" or "mlp", beside which ``text_adapters`` stand; "" without adapters.
+        scale: factor on the output of an adapter.
+    """
+
+    prefix: int = 0
+    suffix: int = 0
+    layers: tuple[int, ...] = ()
+    sublayer: str = ""
+    scale: float = 0.0
+
+
 def _name_some(fault: str, items: list[str]) -> str:
     """Return the number of items, the first three by name; empty without items."""
     if not items:

@@ -6,12 +6,11 @@ Axes: N texts, L tokens, D tower width, E joint width, H heads, K head width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.shape import ClipShape
+from vopcli.clip.shape import ClipShape, TextTuning
 from vopcli.config.choices import Activation
 
 Floats = NDArray[np.float32]
@@ -25,25 +24,6 @@ def text_tensors(shape: ClipShape) -> list[str]:
     return [
         name for name in shape.tensor_shapes() if not name.startswith("visual.") and name != "logit_scale"
     ]
-
-
-@dataclass(frozen=True)
-class TextTuning:
-    """Changes of a tuning method to the structure of the text tower; its tensors are given apart.
-
-    Attributes:
-        prefix: prompts after the start token; ``text_prompts.table`` holds the prompts of each layer.
-        suffix: prompts before the last position.
-        layers: the layers with prompts, in the order of the table's rows.
-        sublayer: "attn" or "mlp", beside which ``text_adapters`` stand; "" without adapters.
-        scale: factor on the output of an adapter.
-    """
-
-    prefix: int = 0
-    suffix: int = 0
-    layers: tuple[int, ...] = ()
-    sublayer: str = ""
-    scale: float = 0.0
 
 
 class NumpyTextTower:

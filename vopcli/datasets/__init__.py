@@ -1,1 +1,1 @@
-"""Captions and splits of videos, one's own or a benchmark's."""
+"""Captions and splits of videos, the user's own or a benchmark's."""

@@ -1,4 +1,4 @@
-"""The benchmark that the settings name: its annotations, and which of its videos there are."""
+"""The benchmark of the settings: its annotations, matched with video files or a frame store."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from vopcli.progress import Progress
 
 
 def require_benchmark(data: DataConfig) -> tuple[DatasetName, Path]:
-    """Return the benchmark and its folder.
+    """Return the benchmark of the settings and its folder.
 
     Raises:
-        UsageError: the settings name none, or not its folder.
+        UsageError: `data.dataset` or `data.root` is not set.
     """
     if data.dataset is None:
-        raise UsageError("no benchmark is named", hint="write data.dataset in vop.yaml, or use --dataset")
+        raise UsageError("no benchmark is given", hint="set data.dataset in vop.yaml, or pass --dataset")
     if data.root is None:
         raise UsageError(
-            f"the folder of {data.dataset.value} is not named",
-            hint="write data.root in vop.yaml, or use --root: it holds the annotation files and the videos",
+            f"the folder of {data.dataset.value} is not given",
+            hint="set data.root in vop.yaml, or pass --root: the folder of the annotation files and videos",
         )
     return data.dataset, Path(data.root)
 
 
 def read_benchmark(data: DataConfig, splits: Collection[str] | None = None) -> Annotations:
-    """Read the annotations; no video is looked for.
+    """Read the annotations of the benchmark, without looking for its videos.
 
     Args:
-        data: names the benchmark.
-        splits: those to read; None: all that are there.
+        data: settings of the benchmark.
+        splits: splits to read; None: all splits of the release.
 
     Raises:
-        UsageError: the settings name no benchmark, or it lacks a split or a list of videos to leave out.
-        DataError: an annotation file is missing or is not what it should be.
+        UsageError: no benchmark is set, or it has no such split or list of videos to skip.
+        DataError: an annotation file is missing or malformed.
     """
     dataset, root = require_benchmark(data)
     return read_dataset(
@@ -67,16 +67,16 @@ def read_benchmark(data: DataConfig, splits: Collection[str] | None = None) -> A
 def read_stored_annotations(
     data: DataConfig, store: FrameStore, splits: Collection[str] | None = None
 ) -> Annotations:
-    """Read annotations and match them with the videos of a frame store; the reports say which it lacks.
+    """Read annotations and match them with a frame store; the reports name the missing videos.
 
     Args:
-        data: names a benchmark or a file of captions.
-        store: the frames.
-        splits: of a benchmark, those to read; None: all that are there. Of captions, all are read.
+        data: settings of the benchmark or the caption file.
+        store: the frame store.
+        splits: splits to read of a benchmark; None: all of the release. Of a caption file all are read.
 
     Raises:
-        UsageError: neither is named, or the benchmark lacks a split or a list of videos to leave out.
-        DataError: a file is missing or damaged, a name fits several videos, or the store holds none of them.
+        UsageError: neither is set, or the benchmark has no such split or list of videos to skip.
+        DataError: a file is missing or damaged, a name is ambiguous, or the store has none of the videos.
     """
     keys = [video.path for video in store.videos]
     if data.captions:
@@ -87,10 +87,10 @@ def read_stored_annotations(
 
 
 def find_benchmark_videos(data: DataConfig, annotations: Annotations) -> tuple[VideoFiles, Annotations]:
-    """Look for the videos below the benchmark's folder; the reports say which are missing.
+    """Find the video files below the benchmark's folder; the reports name the missing ones.
 
     Raises:
-        DataError: two files may be the same video, or there is none at all.
+        DataError: a video has several files, or none of the videos has one.
     """
     dataset, root = require_benchmark(data)
     files = index_dataset_files(dataset, root, prefer=_preferred(data))
@@ -112,22 +112,22 @@ def _skipped(dataset: DatasetName, skip: str | None) -> Collection[str]:
 def complete_request(
     request: ExtractRequest, data: DataConfig, splits: Collection[str] | None, progress: Progress
 ) -> ExtractRequest:
-    """Complete a request by what a benchmark says: its videos if none are named, and the parts of them.
+    """Add a benchmark's videos, unless the request has sources, and their time windows to a request.
 
     Args:
-        request: without sources, the videos below the benchmark's folder that its splits list are taken.
-        data: names the benchmark.
-        splits: those whose videos are wanted, where no sources are named; None: all that are there.
-        progress: told what is missing.
+        request: without sources, it gets the listed videos below the benchmark's folder.
+        data: settings of the benchmark.
+        splits: splits whose videos are added; None: all splits of the release.
+        progress: receives a warning for missing videos.
 
     Raises:
-        UsageError: the settings name no benchmark, or it has no such split, or sources are named too.
-        DataError: the annotations are damaged, two files may be the same video, or there is none at all.
+        UsageError: no benchmark is set, it has no such split, or both splits and sources are given.
+        DataError: the annotations are damaged, a video has several files, or none of the videos has one.
     """
     if splits and request.sources:
         raise UsageError(
-            "--split chooses among the videos below the benchmark's folder, and others are named",
-            hint="leave out either --split or the videos",
+            "--split selects videos below the benchmark's folder and cannot be used with other videos",
+            hint="remove --split, or the paths of videos",
         )
     annotations = read_benchmark(data, splits)
     dataset, root = require_benchmark(data)

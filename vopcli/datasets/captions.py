@@ -1,10 +1,9 @@
-"""The user's own captions: JSON Lines, or CSV with the same columns, matched with a frame store's videos.
+"""The user's own captions, as JSON Lines or CSV with the same columns, matched with a frame store.
 
     {"video": "cat/one.mp4", "caption": "a cat jumps", "split": "train"}
 
-``video`` is the path below the folder that frames were extracted from, or the name of the file, or that name
-without its suffix where only one video has it. Several lines a video are several captions. ``split`` is any
-name; without one a line counts as ``train``, since what nobody set apart is there to be learned from.
+``video`` is the path below the folder that frames were extracted from, or a unique file name, with or without
+its suffix. A video with several lines has several captions. ``split`` is any name; the default is ``train``.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import DataError, format_value
 
 _COLUMNS: Final = ("video", "caption")
-_MOST_SPLITS: Final = 100  # more of them are a column that means something else
+_MOST_SPLITS: Final = 100  # more of them mean that the column is not a split
 _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 _KNOWN: Final = frozenset({*_COLUMNS, "split"})
 _EXAMPLE: Final = '{"video": "cat/one.mp4", "caption": "a cat jumps", "split": "train"}'
-_MEND: Final = f"each line is like {_EXAMPLE}, or the same as CSV with the first line video,caption,split"
+_MEND: Final = f"write lines such as {_EXAMPLE}, or CSV with the first line video,caption,split"
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionLine:
-    """One caption as the user wrote it, and the line it stands on, counted from 1."""
+    """A caption as written in the file, and its line number from 1."""
 
     line: int
     video: str
@@ -41,12 +40,12 @@ class CaptionLine:
 
 @dataclass(frozen=True)
 class CaptionFile:
-    """A file of captions, not yet matched with videos.
+    """Content of a caption file, not yet matched with videos.
 
     Attributes:
         path: the file.
         lines: its captions, in order.
-        notes: irregularities, a line each.
+        notes: irregularities, one line each.
     """
 
     path: Path
@@ -55,12 +54,12 @@ class CaptionFile:
 
 
 def read_captions(path: Path) -> CaptionFile:
-    """Read captions from JSON Lines or CSV; a suffix or the first character tells.
+    """Read captions from JSON Lines or CSV, told apart by suffix or first character.
 
     Raises:
         FileError: the file cannot be read.
-        DataError: it is not UTF-8, lacks a column or holds no caption, or lines of it are wrong: these are
-            all told at once, with their numbers.
+        DataError: the file is not UTF-8, lacks a column, has no captions, or has invalid lines, which are
+            reported together with their numbers.
     """
     problems = Problems(path)
     text = read_text(path)
@@ -80,12 +79,12 @@ def read_captions(path: Path) -> CaptionFile:
         lines.append(CaptionLine(number, row["video"], row["caption"], split if split.strip() else TRAIN))
     problems.raise_any(hint=_MEND)
     if not lines:
-        raise DataError(f"{path} holds no caption", hint=_MEND)
+        raise DataError(f"{path} has no captions", hint=_MEND)
     num_splits = len({line.split for line in lines})
     if num_splits > _MOST_SPLITS:
         raise DataError(
-            f"{path} names {num_splits} splits, such as {format_value(lines[-1].split)}",
-            hint="a split is a part of the captions, such as train, val or test",
+            f"{path} has {num_splits} splits, such as {format_value(lines[-1].split)}",
+            hint="write few splits, such as train, val and test, in the column split",
         )
     return CaptionFile(path, tuple(lines), tuple(_notes(lines, list(unused), num_without_split)))
 
@@ -97,7 +96,7 @@ def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str
         except json.JSONDecodeError as error:
             problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:
-            problems.add(number, f"not JSON of this kind: {str(error)[:80]}")
+            problems.add(number, f"unsupported JSON: {str(error)[:80]}")
         else:
             if isinstance(row, dict):
                 yield number, row
@@ -108,18 +107,18 @@ def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str
 def _row(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return row
 
 
 def _problem(row: Mapping[str, Any]) -> str:
-    """Say what is wrong with a row; empty when nothing is."""
+    """Return the problem of a row; empty if it is valid."""
     for column in _COLUMNS:
         if column not in row:
-            return f"no {column!r}"
+            return f"{column!r} is missing"
         value = row[column]
         if not isinstance(value, str):
-            several = ": write a line for each" if isinstance(value, list) else ""
+            several = ": write one line for each" if isinstance(value, list) else ""
             return f"{column!r} must be text, not {format_value(value)}{several}"
         if not value.strip():
             return f"the {column} is empty"
@@ -131,32 +130,32 @@ def _problem(row: Mapping[str, Any]) -> str:
 
 def _notes(lines: list[CaptionLine], unused: list[str], num_without_split: int) -> Iterator[str]:
     if num_without_split:
-        yield f"{num_without_split} of {len(lines)} lines name no split: taken as {TRAIN!r}"
+        yield f"{num_without_split} of {len(lines)} lines have no split: {TRAIN!r} is used"
     if unused:
-        yield f"not used: {format_names([format_value(column) for column in unused])}"
+        yield f"unused columns: {format_names([format_value(column) for column in unused])}"
 
 
 def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
     """Match captions with the videos of a frame store.
 
     Args:
-        captions: what `read_captions` gave.
-        keys: the paths under which the store knows its videos.
+        captions: from `read_captions`.
+        keys: paths of the store's videos.
 
     Returns:
-        The splits in the order in which the file names them, and in each the videos likewise; those that the
-        store does not hold are left out, and named in the report by what the file calls them.
+        The splits and their videos in the order of the file. Videos that the store lacks are removed, and
+        listed in the report by their names in the file.
 
     Raises:
-        DataError: a name fits several videos, or no name fits any.
+        DataError: a name matches several videos, or no name matches any.
     """
     files = VideoFiles(keys)
     problems = Problems(captions.path)
     found = _find_each(captions, files, problems)
-    problems.raise_any(hint="write the path of the video, as `vop info` shows it")
+    problems.raise_any(hint="write the path of the video as `vop info` prints it")
     if not any(found.values()):
         raise DataError(
-            f"none of the {len(found)} videos of {captions.path} is in the frame store, "
+            f"the frame store has none of the {len(found)} videos of {captions.path}, "
             f"such as {format_value(captions.lines[0].video)}",
             hint=f"name videos as the store does, such as {format_value(files.example())}",
         )
@@ -168,17 +167,17 @@ def match_captions(captions: CaptionFile, keys: Iterable[str]) -> Annotations:
 
 
 def _find_each(captions: CaptionFile, files: VideoFiles, problems: Problems) -> dict[str, str | None]:
-    """Return the store's key for each name in the file, None where it has none."""
+    """Return the store's key of each name in the file; None if the store lacks the video."""
     found: dict[str, str | None] = {}
     for line in captions.lines:
         if line.video not in found:
-            fitting = files.by_any(line.video)
-            if len(fitting) > 1:
+            matching = files.by_any(line.video)
+            if len(matching) > 1:
                 problems.add(
                     line.line,
-                    f"{format_value(line.video)} may be {format_names(fitting, 3).replace(', ', ' or ')}",
+                    f"{format_value(line.video)} matches {format_names(matching, 3).replace(', ', ' and ')}",
                 )
-            found[line.video] = fitting[0] if fitting else None
+            found[line.video] = matching[0] if matching else None
     return found
 
 
@@ -196,9 +195,7 @@ def _build(name: str, lines: list[CaptionLine], found: Mapping[str, str | None])
         if (video, line.caption) in seen:
             repeated.append(str(line.line))
         seen.add((video, line.caption))
-    notes = (
-        [f"{len(repeated)} lines say what an earlier one says: {format_names(repeated)}"] if repeated else []
-    )
+    notes = [f"{len(repeated)} lines repeat an earlier one: {format_names(repeated)}"] if repeated else []
     split = build_split(name, list(by_video), by_video, notes=notes)
     num_listed = len(by_video) + len(missing)
     report: SplitReport = replace(

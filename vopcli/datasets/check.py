@@ -1,4 +1,4 @@
-"""Which videos of a benchmark, or of a file of captions, there are, split by split."""
+"""Check which videos of a benchmark or a caption file are available, split by split."""
 
 from __future__ import annotations
 
@@ -53,19 +53,18 @@ class DataCheck:
 def check_data(
     data: DataConfig, splits: Collection[str] | None = None, *, store_must_exist: bool = False
 ) -> DataCheck:
-    """Check which videos of each split are found, and how many were published.
+    """Check which videos of each split are available, and how many were published.
 
-    Videos are looked for in the frame store that the settings name; where it does not exist (yet), among the
-    files below the benchmark's folder.
+    Videos are looked up in the frame store of the settings; if it does not exist, in the benchmark's folder.
 
     Args:
-        data: names a benchmark or a file of captions.
-        splits: those to check; None: all that are there.
-        store_must_exist: look in the frame store and nowhere else.
+        data: settings of the benchmark or the caption file.
+        splits: splits to check; None: all splits of the release.
+        store_must_exist: look in the frame store only.
 
     Raises:
-        UsageError: the settings name neither captions nor a benchmark, or captions without a frame store.
-        DataError: a file is missing or damaged, or not one video is there.
+        UsageError: neither captions nor a benchmark is set, or captions without a frame store.
+        DataError: a file is missing or damaged, or none of the videos is available.
     """
     published = BENCHMARKS[data.dataset].published_videos if data.dataset else {}
     if data.frames and (store_must_exist or Path(data.frames).exists()):
@@ -75,8 +74,8 @@ def check_data(
         return DataCheck(replace(found, splits=chosen), str(store.path), published, found.notes)
     if data.captions:
         raise UsageError(
-            f"no frame store to look for the videos of {data.captions} in",
-            hint="make one with `vop extract-frames`, and name it with --frames",
+            f"{data.captions} needs a frame store to find its videos in",
+            hint="create one with `vop extract-frames`, and pass it with --frames",
         )
     files, found = find_benchmark_videos(data, read_benchmark(data, splits))
     notes = (*found.notes, *(f"{folder} cannot be read" for folder in files.unreadable))

@@ -1,4 +1,4 @@
-"""Which of the annotated videos are used: those that have a file and were not to be skipped."""
+"""Filter annotated videos: by available files, and by lists of videos to skip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vopcli.errors import DataError
 
 
 def iter_overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
-    """Yield two splits that share videos, the earlier first, and a note that names these."""
+    """Yield each pair of splits that share videos, the earlier first, with a note that names the videos."""
     for (earlier, one), (later, other) in itertools.combinations(annotations.splits.items(), 2):
         shared = sorted({video.key for video in one.videos} & {video.key for video in other.videos})
         if shared:
@@ -30,7 +30,7 @@ def iter_overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
 
 
 def note_overlaps(annotations: Annotations) -> Annotations:
-    """Note the videos that an earlier split has too: what was trained on is no test."""
+    """Add a note to each split about its videos that are also in an earlier split."""
     noted = dict(annotations.splits)
     for _, later, note in iter_overlaps(annotations):
         noted[later] = add_notes(noted[later], note)
@@ -38,9 +38,9 @@ def note_overlaps(annotations: Annotations) -> Annotations:
 
 
 def skip_videos(annotations: Annotations, skip_ids: Collection[str]) -> Annotations:
-    """Leave out videos by name; the report says which.
+    """Remove videos by name; the reports list them.
 
-    Names that are in no split do no harm: published lists of broken videos name those of other releases too.
+    Unknown names are ignored, since published lists of broken videos cover several releases.
     """
     wanted = frozenset(skip_ids)
     return _replace_splits(annotations, lambda split: _skip(split, wanted))
@@ -50,15 +50,15 @@ def _skip(split: AnnotatedSplit, skip_ids: frozenset[str]) -> AnnotatedSplit:
     skipped = tuple(one.video for one in split.videos if one.video in skip_ids)
     kept = tuple(one for one in split.videos if one.video not in skip_ids)
     report = replace(split.report, skipped=(*split.report.skipped, *skipped))
-    return AnnotatedSplit(kept, _recounted(report, kept))
+    return AnnotatedSplit(kept, _update_counts(report, kept))
 
 
 def keep_last_caption(annotations: Annotations) -> Annotations:
-    """Keep a video's last caption alone: what readers do that store captions by video (X-Pool's of LSMDC)."""
+    """Keep only the last caption of each video, as X-Pool's reader of LSMDC does."""
 
     def keep(split: AnnotatedSplit) -> AnnotatedSplit:
         videos = tuple(replace(one, captions=one.captions[-1:]) for one in split.videos)
-        return AnnotatedSplit(videos, _recounted(split.report, videos))
+        return AnnotatedSplit(videos, _update_counts(split.report, videos))
 
     return _replace_splits(annotations, keep)
 
@@ -67,16 +67,15 @@ FindFile = Callable[[str], Sequence[str]]
 
 
 def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "") -> Annotations:
-    """Give each video its file, and leave out those that have none; the report says which.
+    """Set the file of each video, and remove videos without one; the reports list them.
 
     Args:
-        annotations: videos as the annotations name them.
-        candidates: the files that may be a video of this name.
-        store: the frame store that was searched, to be named; empty: a folder was.
+        annotations: videos by their names in the annotations.
+        candidates: returns the files that match the name of a video.
+        store: name of the searched frame store for messages; empty: a folder was searched.
 
     Raises:
-        DataError: two files may be the same video, no video has a file, or a file is missing and ``strict``
-            was asked for.
+        DataError: a video has several files, or none of the videos has one.
     """
     ambiguous: list[str] = []
 
@@ -85,31 +84,31 @@ def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "
         for one in split.videos:
             files = candidates(one.video)
             if len(files) > 1:
-                ambiguous.append(f"{one.video} is {' or '.join(files[:3])}")
+                ambiguous.append(f"{one.video} matches {' and '.join(files[:3])}")
             elif files:
                 found.append(replace(one, file=files[0]))
             else:
                 missing.append(one.video)
         report = replace(split.report, num_with_file=len(found), without_file=tuple(missing))
-        return AnnotatedSplit(tuple(found), _recounted(report, found))
+        return AnnotatedSplit(tuple(found), _update_counts(report, found))
 
     result = _replace_splits(annotations, find)
     if ambiguous:
         raise DataError(
             f"{len(ambiguous)} videos of {annotations.name} have more than one file: "
             f"{format_names(ambiguous, 3)}",
-            hint="name the folder that holds each video once, or say with data.prefer which suffix counts",
+            hint="use a folder with one file for each video, or set data.prefer to a suffix",
         )
     missing = [name for report in result.reports for name in report.without_file]
     if missing and not any(report.num_used for report in result.reports):
         raise DataError(
-            f"{store} holds none of the {len(missing)} videos of {annotations.name}, such as {missing[0]!r}"
+            f"{store} has none of the {len(missing)} videos of {annotations.name}, such as {missing[0]!r}"
             if store
-            else f"no file was found for any of the {len(missing)} videos of {annotations.name}, "
+            else f"none of the {len(missing)} videos of {annotations.name} has a file, "
             f"such as {missing[0]!r}",
-            hint="fill it with `vop extract-frames`, or name another with --frames"
+            hint="add them with `vop extract-frames`, or pass another store with --frames"
             if store
-            else "name the folder that holds the videos, in whatever folders below it",
+            else "pass the folder of the videos, which may be in any folders below it",
         )
     return result
 
@@ -117,15 +116,15 @@ def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "
 def require_complete(
     annotations: Annotations, splits: Collection[str] | None = None, *, store: str = ""
 ) -> None:
-    """Refuse a dataset that files are missing of.
+    """Check that every video has a file.
 
     Args:
-        annotations: with files.
-        splits: those that have to be complete; None: all.
-        store: the frame store that was searched, to be named; empty: a folder was.
+        annotations: from `find_files`.
+        splits: splits to check; None: all.
+        store: name of the searched frame store for messages; empty: a folder was searched.
 
     Raises:
-        DataError: a file is missing in one of the ``splits``.
+        DataError: a video of one of the ``splits`` has no file.
     """
     reports = [one for one in annotations.reports if splits is None or one.split in splits]
     missing = [f"{one.split}: {format_names(one.without_file)}" for one in reports if one.without_file]
@@ -135,11 +134,11 @@ def require_complete(
         lack = f"are not in {store}" if store else "have no file"
         raise DataError(
             f"{count} of {wanted} videos of {annotations.name} {lack}: {'; '.join(missing)}",
-            hint="add the files, or say --allow-missing and report the share that was found",
+            hint="add the files, or pass --allow-missing and report the fraction that was found",
         )
 
 
-def _recounted(report: SplitReport, videos: Sequence[CaptionedVideo]) -> SplitReport:
+def _update_counts(report: SplitReport, videos: Sequence[CaptionedVideo]) -> SplitReport:
     num_captions = sum(len(one.captions) for one in videos)
     return replace(report, num_used=len(videos), num_captions=num_captions)
 

@@ -1,4 +1,4 @@
-"""Find annotation files and read their text, lists, tables and JSON, with errors that name file and line."""
+"""Find and read annotation files: text, lists, tables and JSON, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from vopcli.files.atomic import read_bytes
 _FOLDERS: Final = ("", "annotations")
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
-_MEND: Final = "mend the file, or get it again"
+_MEND: Final = "correct the file, or download it again"
 
 
 def find_annotation_file(root: Path, name: str) -> Path | None:
-    """Return the annotation file ``name`` of ``root``, or of its folder ``annotations``, if it exists."""
+    """Return the file ``name`` in ``root`` or ``root/annotations``; None if it does not exist."""
     return next((path for path in _places(root, name) if path.is_file()), None)
 
 
 def require_annotation_file(root: Path, *names: str) -> Path:
-    """Return the first of the annotation files ``names`` that is in ``root`` or ``root/annotations``.
+    """Return the first of the files ``names`` that exists in ``root`` or ``root/annotations``.
 
     Raises:
-        DataError: the root is no folder, or none of the files is there.
+        DataError: the root is not a folder, or none of the files exists.
     """
     if not root.is_dir():
         raise DataError(
-            f"{root} is {'not a folder' if root.exists() else 'no folder: it does not exist'}",
-            hint="the root of a dataset is the folder that holds its annotation files",
+            f"{root} {'is not a folder' if root.exists() else 'does not exist'}",
+            hint="pass the folder of the dataset's annotation files",
         )
     for name in names:
         if found := find_annotation_file(root, name):
             return found
     places = " and ".join(str(root / folder) for folder in _FOLDERS)
     raise DataError(
-        f"{' or '.join(names)} is missing: it is not in {places}",
-        hint="put the dataset's annotation files there, under the names they were published with",
+        f"{' or '.join(names)} is missing: not found in {places}",
+        hint="put the dataset's annotation files there, under their published names",
     )
 
 
@@ -54,7 +54,7 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileError: the file cannot be read.
-        DataError: it has another encoding.
+        DataError: the file has another encoding.
     """
     data = read_bytes(path)
     if data.startswith(_UTF16):
@@ -71,36 +71,36 @@ def read_text(path: Path) -> str:
 
 
 def iter_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are not blank, with their numbers from 1; nothing but LF or CRLF ends a line."""
+    """Yield the lines that are not blank, with their numbers from 1; only LF and CRLF end a line."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.removesuffix("\r")
 
 
 def read_ids(path: Path) -> tuple[list[str], list[str]]:
-    """Read a list with one name a line.
+    """Read a list with one name per line.
 
     Returns:
-        The names, each once, in order; and notes of irregularities.
+        The names without duplicates, in order; and notes of irregularities.
 
     Raises:
         FileError: the file cannot be read.
-        DataError: it is not UTF-8, or names nothing.
+        DataError: the file is not UTF-8, or has no names.
     """
     return deduplicate_ids(path, [line.strip() for _, line in iter_lines(read_text(path))])
 
 
 def deduplicate_ids(path: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names, each once, and a note if some stood there twice.
+    """Return the names without duplicates, and a note if there were any.
 
     Raises:
-        DataError: there are none.
+        DataError: ``names`` is empty.
     """
     unique = list(dict.fromkeys(names))
     if not unique:
         raise DataError(f"{path} names no video", hint=_MEND)
     repeated = len(names) - len(unique)
-    return unique, [f"{path.name} names {repeated} videos again: counted once"] if repeated else []
+    return unique, [f"{path.name} has {repeated} duplicates: counted once"] if repeated else []
 
 
 def read_json(path: Path) -> Any:
@@ -108,7 +108,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileError: the file cannot be read.
-        DataError: it is no JSON.
+        DataError: the file is not JSON.
     """
     text = read_text(path)
     try:
@@ -116,15 +116,18 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise DataError(f"{path} is not JSON: {reason}", hint=_MEND) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets by thousands
-        raise DataError(f"{path} is not JSON of this dataset: {str(error)[:100]}", hint=_MEND) from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # numbers of thousands of digits, or thousands of nested brackets
+        raise DataError(f"{path} is unsupported JSON: {str(error)[:100]}", hint=_MEND) from error
 
 
 class ShapeError(DataError):
-    """A file is well formed, but not what its name says."""
+    """The file is valid, but its content does not have the dataset's structure."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path}: {problem}", hint="is it the dataset's published file?")
+        super().__init__(f"{path}: {problem}", hint="check that it is the dataset's published file")
 
 
 def read_caption_map(path: Path) -> dict[str, list[str]]:
@@ -132,16 +135,16 @@ def read_caption_map(path: Path) -> dict[str, list[str]]:
 
     Raises:
         FileError: the file cannot be read.
-        DataError: it is no JSON, or of another shape.
+        DataError: the file is not JSON, or has another structure.
     """
     return parse_caption_map(path, read_json(path))
 
 
 def parse_caption_map(path: Path, document: Any) -> dict[str, list[str]]:
-    """Check a dictionary of captions by video; a caption given as a list of words is joined with spaces.
+    """Check a dictionary of captions by video; captions given as lists of words are joined with spaces.
 
     Raises:
-        ShapeError: it is something else.
+        ShapeError: ``document`` has another structure.
     """
     if not isinstance(document, dict):
         raise ShapeError(path, "must map each video to a list of captions")
@@ -150,7 +153,7 @@ def parse_caption_map(path: Path, document: Any) -> dict[str, list[str]]:
 
 def _name(path: Path, video: object) -> str:
     if not isinstance(video, str):
-        raise ShapeError(path, f"the video {format_value(video)} must be named by text")
+        raise ShapeError(path, f"the name of the video {format_value(video)} must be text")
     return video
 
 
@@ -173,21 +176,21 @@ def _caption(caption: object) -> str | None:
 
 
 class Problems:
-    """Problems of a file, by line; the first few are named and all are counted."""
+    """Collects the problems of a file by line, to report the first ones and the count of all."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: list[str] = []
 
     def add(self, line: int, problem: str) -> None:
-        """Say what is wrong with a line."""
+        """Add the problem of a line."""
         self._found.append(f"line {line}: {problem}")
 
     def raise_any(self, hint: str) -> None:
-        """Refuse the file if a problem was found.
+        """Report the problems, if any.
 
         Raises:
-            DataError: a problem was found.
+            DataError: the file has problems.
         """
         if self._found:
             count = f" ({len(self._found)} problems)" if len(self._found) > 1 else ""
@@ -204,8 +207,8 @@ def iter_table(
     Args:
         path: the file, for messages.
         text: its text; the first row names the columns.
-        columns: those that must be there; others are read too.
-        problems: told about rows that have more or fewer fields than the header.
+        columns: required columns; others are read too.
+        problems: receives the rows with more or fewer fields than the header.
 
     Raises:
         DataError: a column is missing, or the quoting is broken.
@@ -226,10 +229,10 @@ def iter_table(
                 yield start, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {line}: {error}", hint="a text with a comma or quote in it stands in double quotes"
+            f"{path}, line {line}: {error}", hint="put texts with a comma or quote in double quotes"
         ) from error
     if header is None:
-        raise DataError(f"{path} is empty", hint=f"its first line names the columns: {','.join(columns)}")
+        raise DataError(f"{path} is empty", hint=f"write the columns in the first line: {','.join(columns)}")
 
 
 def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
@@ -238,8 +241,8 @@ def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
     if missing:
         raise DataError(
             f"{path} has no column {' or '.join(missing)}; "
-            f"its first line reads {format_value(','.join(header))}",
-            hint=f"the first line names the columns, separated by commas: {','.join(columns)}",
+            f"its first line is {format_value(','.join(header))}",
+            hint=f"write the columns in the first line, separated by commas: {','.join(columns)}",
         )
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
@@ -250,7 +253,7 @@ def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
 
 
 def decode_line(raw: bytes, number: int) -> tuple[str, bool]:
-    """Decode line ``number`` of a file as UTF-8, else as Latin-1; return it and whether it was UTF-8."""
+    """Decode line ``number`` of a file as UTF-8, or else Latin-1; return it and whether it was UTF-8."""
     if number == 1:
         raw = raw.removeprefix(_BOM)
     try:

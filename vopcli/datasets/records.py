@@ -1,4 +1,4 @@
-"""What every reader of annotations gives: captioned videos of a split, and a report of what was left out."""
+"""The common format of all annotation readers: captioned videos by split, and a report of removed videos."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ _MOST_NAMED: Final = 10
 
 
 def format_names(names: Sequence[str], most: int = _MOST_NAMED) -> str:
-    """Join the first ``most`` names, and count the rest."""
+    """Join the first ``most`` names, and add the number of the others."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionedVideo:
-    """A video and the captions it has in one split.
+    """A video with its captions in one split.
 
     Attributes:
-        video: what the annotations call it.
-        captions: at least one, in the order of the annotations, each as it was written.
-        window: the part of the video they speak of; None: all of it.
-        file: where the video is, relative to the folder, or its key in the frame store, that was searched for
-            it; None until `find_files` has looked.
+        video: name in the annotations.
+        captions: one or more captions, unchanged and in the order of the annotations.
+        window: the annotated part of the video; None: all of it.
+        file: path relative to the searched folder, or key in the frame store; None before `find_files`.
     """
 
     video: str
@@ -41,25 +40,25 @@ class CaptionedVideo:
 
     @property
     def key(self) -> str:
-        """The file, or what the annotations call the video as long as none was looked for."""
+        """The file, or before `find_files` the name in the annotations."""
         return self.video if self.file is None else self.file
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What became of the videos of a split.
+    """Counts of the videos of a split, and the videos that were removed.
 
     Attributes:
         split: name of the split.
-        num_listed: different videos that the split names.
-        num_with_captions: of these, those with a caption.
-        num_with_file: of these, less the skipped ones, those with a file; None: files were not looked for.
-        num_used: videos that the split holds now.
-        num_captions: captions they have.
-        without_captions: listed videos that no caption is given for, left out.
-        without_file: videos with captions that no file was found for, left out.
-        skipped: videos left out because the user said so.
-        notes: irregularities, a line each.
+        num_listed: distinct videos in the list of the split.
+        num_with_captions: listed videos with a caption.
+        num_with_file: of these, without the skipped ones, videos with a file; None before `find_files`.
+        num_used: videos of the split after all filters.
+        num_captions: captions of the used videos.
+        without_captions: listed videos without captions, removed.
+        without_file: videos with captions but without a file, removed.
+        skipped: videos removed at the user's request.
+        notes: irregularities, one line each.
     """
 
     split: str
@@ -75,16 +74,16 @@ class SplitReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no file is missing, as far as files were looked for."""
+        """Whether no file is missing; also true before `find_files`."""
         return not self.without_file
 
     @property
     def found_ratio(self) -> float:
-        """Share of the wanted videos for which a file was found; 1 where none was looked for."""
+        """Fraction of the wanted videos with a file; 1 before `find_files`."""
         return found_ratio([self])
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, for a result that is printed or stored."""
+        """Return JSON values, for results that are printed or stored."""
         return {
             "listed": self.num_listed,
             "with_captions": self.num_with_captions,
@@ -100,7 +99,7 @@ class SplitReport:
 
 
 def found_ratio(reports: Sequence[SplitReport]) -> float:
-    """Return the share of the wanted videos of some splits for which a file was found."""
+    """Return the fraction of the wanted videos of some splits that have a file."""
     num_used = sum(report.num_used for report in reports)
     wanted = num_used + sum(len(report.without_file) for report in reports)
     return num_used / wanted if wanted else 1.0
@@ -108,12 +107,12 @@ def found_ratio(reports: Sequence[SplitReport]) -> float:
 
 @dataclass(frozen=True)
 class Queries:
-    """Captions to be searched for, and the gallery they are searched in.
+    """Captions as queries, with the gallery that they are searched in.
 
     Attributes:
-        texts: captions; those of one video stand together, the videos in the order of the dataset.
-        owners: for each text the position in ``videos`` of the video it belongs to, rising.
-        videos: the gallery, each video once.
+        texts: captions, grouped by video in the order of the dataset.
+        owners: for each text the index of its video in ``videos``, ascending.
+        videos: the gallery, without duplicates.
     """
 
     texts: tuple[str, ...]
@@ -123,13 +122,13 @@ class Queries:
 
 @dataclass(frozen=True)
 class AnnotatedSplit:
-    """The videos of a split, in the order of the dataset, each once, and what was left out."""
+    """The distinct videos of a split, in the order of the dataset, with a report."""
 
     videos: tuple[CaptionedVideo, ...]
     report: SplitReport
 
     def queries(self) -> Queries:
-        """Return the captions to be searched for, and the gallery."""
+        """Return the captions as queries, and the gallery."""
         texts = tuple(caption for video in self.videos for caption in video.captions)
         owners = tuple(at for at, video in enumerate(self.videos) for _ in video.captions)
         return Queries(texts, owners, tuple(video.key for video in self.videos))
@@ -140,9 +139,9 @@ class Annotations:
     """The splits of a dataset.
 
     Attributes:
-        name: of the dataset, or of the file.
-        splits: by name, in the order of the dataset.
-        notes: irregularities that concern all splits, a line each.
+        name: name of the dataset, or of the caption file.
+        splits: splits by name, in the order of the dataset.
+        notes: irregularities that concern all splits, one line each.
     """
 
     name: str
@@ -153,11 +152,11 @@ class Annotations:
         """Return one split.
 
         Raises:
-            UsageError: there is none of this name.
+            UsageError: no split has this name.
         """
         if name not in self.splits:
             held = ", ".join(f"{split} ({len(one.videos)} videos)" for split, one in self.splits.items())
-            raise UsageError(f"{self.name} has no split {name!r}", hint=f"its splits: {held}")
+            raise UsageError(f"{self.name} has no split {name!r}", hint=f"use one of its splits: {held}")
         return self.splits[name]
 
     @property
@@ -166,18 +165,18 @@ class Annotations:
         return [split.report for split in self.splits.values()]
 
     def windows(self) -> dict[str, TimeWindow | None]:
-        """Return each video's key and the part of it to take frames from, for all splits together.
+        """Return the annotated part of each video by its key, for all splits together.
 
         Raises:
-            DataError: the splits want different parts of one video.
+            DataError: two splits annotate different parts of a video.
         """
         found: dict[str, TimeWindow | None] = {}
         for split in self.splits.values():
             for video in split.videos:
                 if found.setdefault(video.key, video.window) != video.window:
                     raise DataError(
-                        f"{self.name} wants two different parts of {video.key}",
-                        hint="its splits contradict each other: get the annotation files again",
+                        f"{self.name} annotates two different parts of {video.key}",
+                        hint="its splits contradict each other: download the annotation files again",
                     )
         return found
 
@@ -190,17 +189,17 @@ def build_split(
     windows: Mapping[str, TimeWindow] | None = None,
     notes: Sequence[str] = (),
 ) -> AnnotatedSplit:
-    """Put together the videos that a split lists and their captions.
+    """Combine the listed videos of a split with their captions.
 
     Args:
         split: name of the split.
-        listed: its videos, each once, in the order of the dataset.
-        captions: of these videos, and perhaps of others.
-        windows: the part of a video that counts, where it is not all of it.
-        notes: irregularities met so far.
+        listed: its videos without duplicates, in the order of the dataset.
+        captions: captions by video; other videos are ignored.
+        windows: annotated part of each video; None: all of it.
+        notes: irregularities found so far.
 
     Raises:
-        DataError: not one of the listed videos has a caption.
+        DataError: none of the listed videos has a caption.
     """
     videos = tuple(
         CaptionedVideo(video, tuple(captions[video]), None if windows is None else windows[video])
@@ -210,7 +209,7 @@ def build_split(
     if listed and not videos:
         raise DataError(
             f"none of the {len(listed)} videos of the split {split!r} has a caption, such as {listed[0]!r}",
-            hint="do the list of videos and the file of captions belong together?",
+            hint="check that the list of videos and the caption file are of the same release",
         )
     without = tuple(video for video in listed if not captions.get(video))
     num_captions = sum(len(video.captions) for video in videos)
@@ -231,14 +230,14 @@ def _caption_notes(videos: Sequence[CaptionedVideo]) -> list[str]:
     notes = []
     repeated = sum(len(video.captions) - len(set(video.captions)) for video in videos)
     if repeated:
-        notes.append(f"{repeated} captions repeat another of the same video: kept")
+        notes.append(f"{repeated} captions are duplicates of another of their video: kept")
     owners: dict[str, int] = {}
     for video in videos:
         for caption in set(video.captions):
             owners[caption] = owners.get(caption, 0) + 1
     shared = sum(1 for count in owners.values() if count > 1)
     if shared:
-        notes.append(f"{shared} captions stand at more than one video")
+        notes.append(f"{shared} captions occur with more than one video")
     empty = [video.video for video in videos if not all(caption.strip() for caption in video.captions)]
     if empty:
         notes.append(f"{len(empty)} videos have an empty caption: kept ({format_names(empty)})")
@@ -246,14 +245,14 @@ def _caption_notes(videos: Sequence[CaptionedVideo]) -> list[str]:
 
 
 def note_caption_counts(split: AnnotatedSplit, usual: int) -> AnnotatedSplit:
-    """Note the videos that have another number of captions than is ``usual`` for the dataset."""
+    """Add a note about videos with another number of captions than the ``usual`` one of the dataset."""
     odd = [f"{one.video} has {len(one.captions)}" for one in split.videos if len(one.captions) != usual]
     if not odd:
         return split
-    note = f"{len(odd)} videos have another number of captions than {usual}: {format_names(odd)}"
+    note = f"{len(odd)} videos do not have {usual} captions: {format_names(odd)}"
     return add_notes(split, note)
 
 
 def add_notes(split: AnnotatedSplit, *notes: str) -> AnnotatedSplit:
-    """Add notes to the report."""
+    """Return the split with more notes in its report."""
     return replace(split, report=replace(split.report, notes=(*split.report.notes, *notes)))

@@ -1,4 +1,4 @@
-"""Captioned videos of a frame store: the splits to train, validate and evaluate on."""
+"""Captioned videos of a frame store: the splits for training, validation and evaluation."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from vopcli.video.sampling import WHOLE, asked_sampling
 
 @dataclass(frozen=True)
 class CaptionedStore:
-    """A frame store and the captions of its videos.
+    """A frame store with the captions of its videos.
 
     Attributes:
-        store: the frames.
+        store: the frame store.
         annotations: the splits, matched with the store.
-        num_frames: frames of each video, the same for all.
-        max_tokens: longest caption that the settings allow; None: as the model can.
+        num_frames: number of frames of every video.
+        max_tokens: longest caption by the settings; None: that of the model.
     """
 
     store: FrameStore
@@ -40,7 +40,7 @@ class CaptionedStore:
 
     @property
     def sha256(self) -> str:
-        """A hash of what is trained and measured on: every caption, and what its video's frames show."""
+        """A hash of the data: of every caption, and the content of its video's frames."""
         content = {video.path: video.content_sha256.hex() for video in self.store.videos}
         lines = [
             f"{name}\t{video.key}\t{content[video.key]}\t{caption}"
@@ -53,16 +53,16 @@ class CaptionedStore:
 
 @dataclass(frozen=True)
 class TokenisedSplit:
-    """Captions with the videos they describe, tokenised.
+    """A split with tokenised captions.
 
     Attributes:
         texts: (Q) the captions.
-        tokens: (Q, L) int64.
-        max_tokens: longest that a caption may be.
-        num_cut: captions that were too long.
-        videos: (G) the gallery, each video once.
-        owner: (Q,) the video of each caption.
-        report: what was left out of the split.
+        tokens: (Q, L) int64 token ids.
+        max_tokens: length that captions are truncated to.
+        num_cut: number of truncated captions.
+        videos: (G) the gallery, without duplicates.
+        owner: (Q,) index in ``videos`` of each caption's video.
+        report: counts and removed videos of the split.
     """
 
     texts: tuple[str, ...]
@@ -77,44 +77,45 @@ class TokenisedSplit:
 def open_captioned_store(
     config: Config, progress: Progress, *, resolution: int, split: str | None = None
 ) -> CaptionedStore:
-    """Open the frame store that the settings name, and its captions or benchmark.
+    """Open the frame store of the settings, with its captions or benchmark.
 
     Args:
-        config: names them.
-        progress: told where the store holds other frames than the settings ask for, and of videos that are
-            in two splits.
-        resolution: side of the frames that the model takes, in pixels.
-        split: the one that will be used; None: those for training.
+        config: the settings.
+        progress: receives warnings about frames that differ from the settings, and videos in two splits.
+        resolution: side of the model's frames in pixels.
+        split: the split that will be used; None: those for training.
 
     Raises:
-        UsageError: the settings name none or make no sense, or the store holds videos of several lengths.
-        DataError: a file is missing or damaged, the two do not fit, the frames do not fit the model, or
-            videos are missing and the settings do not allow that.
+        UsageError: the settings are incomplete or invalid, or the videos have different numbers of frames.
+        DataError: a file is missing or damaged, the frames do not fit the captions or the model, or videos
+            are missing without `data.allow_missing`.
     """
     if not config.data.frames:
-        raise UsageError("no frame store is named", hint="write data.frames in vop.yaml, or use --frames")
+        raise UsageError("no frame store is given", hint="set data.frames in vop.yaml, or pass --frames")
     if not (config.data.captions or config.data.dataset):
         raise UsageError(
-            "neither captions nor a benchmark is named",
-            hint="write data.captions or data.dataset in vop.yaml, or use --captions or --dataset",
+            "neither captions nor a benchmark is given",
+            hint="set data.captions or data.dataset in vop.yaml, or pass --captions or --dataset",
         )
     store = FrameStore.open(Path(config.data.frames))
     if store.recipe.size != resolution:
         raise DataError(
-            f"{store.path} holds frames of {store.recipe.size} pixels, the model takes {resolution}",
-            hint=f"make a store with `vop extract-frames --size {resolution}`",
+            f"{store.path} has frames of {store.recipe.size} pixels, the model takes {resolution}",
+            hint=f"create a store with `vop extract-frames --size {resolution}`",
         )
     if not store.videos:
-        raise DataError(f"{store.path} holds no videos", hint="run `vop extract-frames` first")
+        raise DataError(f"{store.path} has no videos", hint="run `vop extract-frames` first")
     lengths = sorted({video.num_frames for video in store.videos})
     if len(lengths) > 1:
         raise UsageError(
-            f"{store.path} holds videos of {lengths[0]} to {lengths[-1]} frames; training needs one number",
-            hint="make a store with `vop extract-frames --sampling uniform`",
+            f"{store.path} has videos of {lengths[0]} to {lengths[-1]} frames, not of one number",
+            hint="create a store with `vop extract-frames --sampling uniform`",
         )
     _compare_frames(config.data, store, progress)
     annotations = _annotations(config.data, store, split)
-    for note in annotations.notes if config.data.captions else ():  # of benchmarks `vop data check` tells
+    for note in (
+        annotations.notes if config.data.captions else ()
+    ):  # `vop data check` prints those of benchmarks
         progress.note(f"{annotations.name}: {note}")
     for earlier, later, note in iter_overlaps(annotations):
         if split in {None, earlier, later}:
@@ -123,7 +124,7 @@ def open_captioned_store(
 
 
 def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> None:
-    """Warn where the store was made with other settings than these: what it holds is what is used."""
+    """Warn if the store was created with other settings than these; its frames are used anyway."""
     held = store.recipe
     asked: dict[str, str | int] = {
         "size": data.size or held.size,
@@ -135,14 +136,14 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
         if sampling.candidates == 1:
             held = held.middle
     if differences := other_frames(asked, held.as_json()):
-        progress.warn(f"{store.path} holds other frames than the settings ask for: {'; '.join(differences)}")
+        progress.warn(f"{store.path} has other frames than the settings specify: {'; '.join(differences)}")
 
 
 def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Annotations:
-    """Match the captions with the store, and refuse a split that is not whole unless that is allowed.
+    """Match the captions with the store.
 
     Raises:
-        DataError: videos are missing.
+        DataError: a used split has no videos in the store, or lacks some without `data.allow_missing`.
     """
     if split is not None:
         used = [split]
@@ -156,8 +157,8 @@ def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Anno
     for name in used:
         if name in annotations.splits and not annotations.splits[name].videos:
             raise DataError(
-                f"{store.path} holds none of the videos of the split {name!r} of {annotations.name}",
-                hint="fill it with `vop extract-frames`; `vop data check` says what is missing",
+                f"{store.path} has none of the videos of the split {name!r} of {annotations.name}",
+                hint="add them with `vop extract-frames`; `vop data check` lists the missing ones",
             )
     if data.dataset:
         _check_windows(annotations, store)
@@ -165,10 +166,10 @@ def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Anno
 
 
 def _check_windows(annotations: Annotations, store: FrameStore) -> None:
-    """Refuse frames of another part of a video than the benchmark speaks of.
+    """Check that the frames are of the part of each video that the benchmark annotates.
 
     Raises:
-        DataError: there are such.
+        DataError: the frames of a video are of another part.
     """
     wanted = annotations.windows()
     other = [
@@ -178,22 +179,22 @@ def _check_windows(annotations: Annotations, store: FrameStore) -> None:
     ]
     if other:
         raise DataError(
-            f"{store.path} holds other parts of {len(other)} videos than {annotations.name} speaks of: "
+            f"{store.path} has other parts of {len(other)} videos than {annotations.name} annotates: "
             f"{format_names(other, 2)}",
-            hint="run `vop extract-frames` with --dataset and --root: it decodes these videos anew",
+            hint="run `vop extract-frames` with --dataset and --root to decode these videos again",
         )
 
 
 def split_for_training(
     data: CaptionedStore, *, val_share: float
 ) -> tuple[AnnotatedSplit, AnnotatedSplit, str]:
-    """Return what to train on, what to choose the best epoch on, and where the latter comes from.
+    """Return the training split, the split to select the best epoch on, and the source of the latter.
 
-    The test split is never used. Without a split ``val``, ``val_share`` of the training videos are held out:
-    those whose names have the smallest hashes, so the same for every variant and seed.
+    The test split is never used. Without a split ``val``, a fraction ``val_share`` of the training videos is
+    held out: those whose names have the smallest hashes, so that every variant and seed holds out the same.
 
     Raises:
-        DataError: there are too few videos to hold any out.
+        DataError: the training split has too few videos to hold any out.
     """
     train = data.annotations.split(TRAIN)
     if VAL in data.annotations.splits:
@@ -204,8 +205,8 @@ def split_for_training(
     num_held = round(len(ordered) * val_share)
     if not 0 < num_held < len(ordered):
         raise DataError(
-            f"{val_share:g} of {len(ordered)} training videos leaves nothing to train or to validate on",
-            hint="add videos, or a split named val, or hold out more with --set training.val_share",
+            f"{val_share:g} of {len(ordered)} training videos leaves no videos to train or to validate on",
+            hint="add videos or a split named val, or change the fraction with --set training.val_share",
         )
     held = {video.key for video in ordered[:num_held]}
     parts = [
@@ -216,7 +217,7 @@ def split_for_training(
 
 
 def tokenise_split(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) -> TokenisedSplit:
-    """Tokenise the captions of a split, in its order; ``max_tokens`` is the most that the model takes."""
+    """Tokenise the captions of a split, in its order; ``max_tokens`` is the model's limit."""
     max_tokens = min(max_tokens, data.max_tokens or max_tokens)
     by_path = {video.path: video for video in data.store.videos}
     queries = split.queries()

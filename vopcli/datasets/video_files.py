@@ -1,6 +1,6 @@
-"""Find videos by what annotations call them: a folder's files, or a frame store's keys, indexed once."""
+"""Look up videos by their names in annotations, among the files of a folder or the keys of a frame store."""
 
-# Large folders are walked without a Path for each file:
+# For speed in large folders, no Path is created for each file:
 # ruff: noqa: PTH116, PTH118
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 
 class VideoFiles:
-    """Names of videos, looked up by path, by file name and by stem, each in constant time.
+    """An index of video names by path, by file name and by stem; each look-up takes constant time.
 
-    A stem is what stands before the last dot: names may hold other dots. Names that look the same but are
-    composed of other characters (an accent apart from its letter) are taken for the same.
-    Every look-up returns all the files that fit, sorted; more than one means that the name is ambiguous.
+    A stem is the part before the last dot. Names that differ only in their Unicode composition (an accent
+    apart from its letter) are equal. Each look-up returns all matching files, sorted; more than one means
+    that the name is ambiguous.
     """
 
     def __init__(self, paths: Iterable[str], *, root: str | None = None, prefer: Sequence[str] = ()) -> None:
         """Index videos.
 
         Args:
-            paths: their names, folders separated by slashes.
-            root: folder that the paths are relative to; None: they are the keys of a frame store. Below a
-                folder only a video's suffix makes a stem, so that ``video7.json`` beside ``video7.mp4`` is no
-                second video.
-            prefer: suffixes of which the first that fits decides where several files have one name.
+            paths: names of the videos, with slashes between folders.
+            root: folder that the paths are relative to; None: they are keys of a frame store. In a folder
+                only files with a video suffix are found by stem, so that ``video7.json`` beside
+                ``video7.mp4`` is not a second video.
+            prefer: suffixes in order of preference, to choose among several files of one name.
         """
         self.root = root
         self.unreadable: tuple[str, ...] = ()
@@ -53,34 +53,34 @@ class VideoFiles:
         return len(self._stems.all)
 
     def example(self) -> str:
-        """Return one of the videos, to be shown in a message; empty where there is none."""
+        """Return one of the videos as an example for messages; empty without videos."""
         return self._stems.all[0] if self._stems.all else ""
 
     def by_name(self, name: str) -> tuple[str, ...]:
-        """Return the files of this name, suffix included, in whatever folder."""
-        return self._decided(self._names.get(name))
+        """Return the files of this name, suffix included, in any folder."""
+        return self._choose(self._names.get(name))
 
     def by_stem(self, name: str) -> tuple[str, ...]:
-        """Return the videos of this name and any suffix, in whatever folder."""
-        return self._decided(self._stems.get(name))
+        """Return the videos of this name with any suffix, in any folder."""
+        return self._choose(self._stems.get(name))
 
     def by_any(self, name: str) -> tuple[str, ...]:
-        """Return the videos a person may mean: by path with or without suffix, by file name, or by stem."""
+        """Return the videos that match as path with or without suffix, as file name, or as stem."""
         path = posixpath.normpath(name)
         if found := self._paths.get(path):
-            return self._decided(found)
+            return self._choose(found)
         if "/" in path:
-            return self._decided(self._path_stems.get(path))
-        return self._decided(sorted({*self._names.get(path), *self._stems.get(path)}))
+            return self._choose(self._path_stems.get(path))
+        return self._choose(sorted({*self._names.get(path), *self._stems.get(path)}))
 
-    def _decided(self, found: Sequence[str]) -> tuple[str, ...]:
+    def _choose(self, found: Sequence[str]) -> tuple[str, ...]:
         if len(found) < 2:
             return tuple(found)
         for preferred in self._prefer:
             if fitting := [path for path in found if suffix(path) == preferred]:
                 found = fitting
                 break
-        if self.root is not None:  # two names of one file are no question
+        if self.root is not None:  # links to the same file are one file
             root = self.root
             found = list(
                 {os.path.realpath(os.path.join(root, path)): path for path in reversed(found)}.values()
@@ -89,7 +89,7 @@ class VideoFiles:
 
 
 class _Names:
-    """Paths by a part of them; an exact spelling wins over one composed of other characters."""
+    """Paths by a part of them; exact matches go before matches in another Unicode composition."""
 
     def __init__(self, part: Callable[[str], str]) -> None:
         self.all: list[str] = []
@@ -106,14 +106,14 @@ class _Names:
 
 
 def stem(path: str) -> str:
-    """Return what stands before the last dot of the file name: "a/b.c" of "a/b.c.mp4" and of "a/b.c."."""
+    """Remove the last dot of the file name and what follows: "a/b.c.mp4" and "a/b.c." become "a/b.c"."""
     name = _file_name(path)
     before, dot, _ = name.rpartition(".")
     return path[: len(path) - len(name)] + (before if dot and before else name)
 
 
 def suffix(path: str) -> str:
-    """Return the last dot of the file name and what follows, in lower case; empty where there is no dot."""
+    """Return the last dot of the file name and what follows, in lower case; empty without a dot."""
     return _file_name(path)[len(_file_name(stem(path))) :].lower()
 
 
@@ -126,32 +126,32 @@ def _composed(text: str) -> str:
 
 
 def find_video_files(root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
-    """Index all files below a folder once; links are followed, hidden files and folders left out.
+    """Index all files below a folder; links are followed, hidden files and folders skipped.
 
     Args:
         root: the folder.
-        prefer: suffixes of which the first that fits decides where several files have one name.
+        prefer: suffixes in order of preference, to choose among several files of one name.
 
     Raises:
-        FileError: the folder cannot be read; folders below it that cannot are named in ``unreadable``.
-        DataError: it is no folder, or holds no file.
+        FileError: the folder cannot be read; unreadable folders below it are listed in ``unreadable``.
+        DataError: it is no folder, or has no files.
     """
     if root.exists() and not root.is_dir():
-        raise DataError(f"{root} is not a folder", hint="name the folder that holds the videos")
+        raise DataError(f"{root} is not a folder", hint="pass the folder of the videos")
     unreadable: list[str] = []
     try:
         paths = list(_walk(os.path.realpath(root), unreadable))
     except OSError as error:
         raise FileError(root, error) from error
     if not paths:
-        raise DataError(f"{root} holds no file", hint="name the folder that holds the videos")
+        raise DataError(f"{root} has no files", hint="pass the folder of the videos")
     files = VideoFiles(paths, root=os.path.realpath(root), prefer=prefer)
     files.unreadable = tuple(unreadable)
     return files
 
 
 def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
-    """Yield the files' paths relative to ``root``; each folder is entered once, whatever links lead to it.
+    """Yield the files' paths relative to ``root``; a folder that several links lead to is entered once.
 
     Raises:
         OSError: ``root`` cannot be read.
@@ -183,12 +183,12 @@ def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
 def _look_into(folder: str) -> tuple[os.stat_result, list[os.DirEntry[str]]]:
     status = os.stat(folder)
     with os.scandir(folder) as entries:
-        shown = [entry for entry in entries if not entry.name.startswith(".")]
-    return status, sorted(shown, key=lambda entry: os.fsencode(entry.name))
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    return status, sorted(visible, key=lambda entry: os.fsencode(entry.name))
 
 
 def _kind(entry: os.DirEntry[str]) -> int:
-    """Return whether it is a file or a folder, 0 for a link that leads nowhere."""
+    """Return the type bits of a file or folder; 0 for a broken link."""
     if not entry.is_symlink():
         return stat.S_IFDIR if entry.is_dir() else stat.S_IFREG if entry.is_file() else 0
     try:

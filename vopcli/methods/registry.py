@@ -1,7 +1,7 @@
 """The tuning methods, one record each.
 
 A new method takes a member of `Variant`, a record here, and a module with its builder. The builder is named
-rather than imported, so that search and the reports load no torch.
+rather than imported: the command line, search and reports use this module without loading torch or NumPy.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from vopcli.clip.shape import ClipShape
-from vopcli.clip.text_numpy import TextTuning
+from vopcli.clip.shape import ClipShape, TextTuning
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.methods import trainable

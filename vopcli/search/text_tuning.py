@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vopcli.clip.shape import ClipShape
-from vopcli.clip.text_numpy import TextTuning
+from vopcli.clip.shape import ClipShape, TextTuning
 from vopcli.config.load import build_config
 from vopcli.config.schema import TuningConfig
 from vopcli.index.meta import IndexMeta

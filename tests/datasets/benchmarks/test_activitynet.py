@@ -89,10 +89,10 @@ def test_dgl_skips_a_broken_video(tmp_path: Path) -> None:
     ("ids", "entries", "problem"),
     [
         ({}, {}, "val_ids.json: must be a list of ids"),
-        ([7], {}, "val_ids.json: an id begins with 'v_', not so 7"),
-        (["AbC"], {}, "val_ids.json: an id begins with 'v_', not so 'AbC'"),
+        ([7], {}, "val_ids.json: an id must begin with 'v_', unlike 7"),
+        (["AbC"], {}, "val_ids.json: an id must begin with 'v_', unlike 'AbC'"),
         (["v_a"], [], "val_1.json: must map each id to its sentences"),
-        (["v_a"], {"a": {}}, "val_1.json: an id begins with 'v_', not so 'a'"),
+        (["v_a"], {"a": {}}, "val_1.json: an id must begin with 'v_', unlike 'a'"),
         (["v_a"], {"v_a": []}, "v_a must have a list of 'sentences', not None"),
         (["v_a"], {"v_a": {"sentences": [1]}}, "v_a must have a list of 'sentences'"),
         (["v_a"], {"v_a": {"sentences": ["x"]}}, "v_a must have a 'duration' in seconds, not None"),

@@ -134,5 +134,5 @@ def test_wrong_shapes(tmp_path: Path, document: object, problem: str) -> None:
 
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "val_data.json", [])
-    with pytest.raises(DataError, match=r"val_list\.txt is missing: it is not in"):
+    with pytest.raises(DataError, match=r"val_list\.txt is missing: not found in"):
         read(tmp_path)

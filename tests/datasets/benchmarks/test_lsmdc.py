@@ -47,7 +47,7 @@ def test_lines_of_a_clip_are_its_captions(tmp_path: Path) -> None:
         CaptionedVideo(THREE, ('SOMEONE "smiles".',)),
     )
     assert (train.report.num_listed, train.report.num_captions) == (3, 4)
-    assert train.report.notes == (f"1 clips stand on several lines: {ONE}",)
+    assert train.report.notes == (f"1 segments have several lines: {ONE}",)
 
 
 def test_a_dictionary_by_clip_keeps_the_last_line(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_challenge_has_1000_sentences_and_999_for_xpool(tmp_path: Path) -> N
     assert [(video.video, video.captions) for video in test.videos] == [
         (clip, (sentence,)) for clip, sentence in zip(clips, sentences, strict=True)
     ]
-    assert test.report.notes == ("5 captions stand at more than one video",)
+    assert test.report.notes == ("5 captions occur with more than one video",)
     assert len(set(test.queries().texts)) == 995
 
     skipped = read_dataset(
@@ -102,20 +102,20 @@ def test_lines_of_another_encoding(tmp_path: Path) -> None:
     write_raw(tmp_path, b"\xef\xbb\xbf" + utf8 + b"\r", latin, b"", lsmdc_line(THREE, "tea").encode())
     train = read_dataset(LSMDC, tmp_path, splits=["train"]).split("train")
     assert pairs(train) == [(ONE, "caf\u00e9"), (TWO, "caf\u00e9"), (THREE, "tea")]
-    assert "1 lines are not UTF-8, read as Latin-1: 2" in train.report.notes
+    assert "1 lines are not UTF-8 and were read as Latin-1: 2" in train.report.notes
 
 
 def test_a_stray_quote_before_an_id(tmp_path: Path) -> None:
     write_raw(tmp_path, lsmdc_line(ONE, "a").encode(), b'"' + lsmdc_line(TWO, 'He says "no.').encode())
     train = read_dataset(LSMDC, tmp_path, splits=["train"]).split("train")
     assert pairs(train) == [(ONE, "a"), (TWO, 'He says "no.')]
-    assert train.report.notes == ("1 lines begin with a stray quote, which was dropped: 2",)
+    assert train.report.notes == ("1 lines begin with a stray quote, which was removed: 2",)
 
 
 def test_ids_of_another_form_are_noted(tmp_path: Path) -> None:
     write_raw(tmp_path, lsmdc_line(ONE, "a").encode(), b"clip7\t0\t1\t0\t1\tb")
     notes = read_dataset(LSMDC, tmp_path, splits=["train"]).split("train").report.notes
-    assert notes == ("1 ids do not end in the times of a clip: clip7",)
+    assert notes == ("1 ids do not end in the times of a segment: clip7",)
 
 
 def test_files_by_ids_with_dots(tmp_path: Path) -> None:

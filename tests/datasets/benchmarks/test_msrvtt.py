@@ -36,10 +36,10 @@ def test_captions_stay_with_their_video_in_the_order_of_the_list(tmp_path: Path,
     assert test.queries().texts == ("a dog runs on a beach", "a man sings", "a man sings")
     assert test.queries().owners == (0, 1, 2)
     assert test.queries().videos == ("video7021", "video7020", "video7900")
-    assert test.report.notes == ("1 captions stand at more than one video",)
+    assert test.report.notes == ("1 captions occur with more than one video",)
     assert train.report.notes == (
-        "1 captions repeat another of the same video: kept",
-        "2 videos have another number of captions than 20: video7 has 2, video9 has 2",
+        "1 captions are duplicates of another of their video: kept",
+        "2 videos do not have 20 captions: video7 has 2, video9 has 2",
     )
 
 
@@ -57,7 +57,7 @@ def test_only_a_count_other_than_twenty_is_noted(tmp_path: Path) -> None:
     captions = [(video, f"caption {n}") for video in ("video1", "video2") for n in range(20)]
     write_msrvtt(tmp_path, train=["video1", "video2"], captions=captions[:-1], test=TEST)
     notes = read_dataset(NINE_K, tmp_path, splits=["train"]).split("train").report.notes
-    assert "1 videos have another number of captions than 20: video2 has 19" in notes
+    assert "1 videos do not have 20 captions: video2 has 19" in notes
     assert not any("video1" in note for note in notes)
 
 
@@ -88,7 +88,7 @@ def test_full_size_lists_give_the_published_counts(tmp_path: Path) -> None:
     assert [video.video for video in held_out.videos] == test
     assert (held_out.report.num_used, held_out.report.num_captions) == (1000, 1000)
     assert len(set(held_out.queries().texts)) == 995
-    assert held_out.report.notes == ("4 captions stand at more than one video",)
+    assert held_out.report.notes == ("4 captions occur with more than one video",)
 
     smaller = read_dataset(DatasetName.MSRVTT_7K, tmp_path, splits=["train"]).split("train")
     assert [video.video for video in smaller.videos[:3]] == ["video0", "video1", "video10"]
@@ -113,7 +113,7 @@ def test_unknown_ids_are_named(tmp_path: Path) -> None:
     report = read_dataset(NINE_K, tmp_path).split("train").report
     assert (report.num_listed, report.num_with_captions, report.num_used) == (2, 1, 1)
     assert report.without_captions == ("video77",)
-    assert "MSRVTT_train.9k.csv names 1 videos again: counted once" in report.notes
+    assert "MSRVTT_train.9k.csv has 1 duplicates: counted once" in report.notes
 
 
 def test_lists_and_captions_that_have_nothing_in_common(tmp_path: Path) -> None:
@@ -135,14 +135,14 @@ def test_evaluation_needs_the_test_file_alone(tmp_path: Path) -> None:
     (tmp_path / "MSRVTT_data.json").unlink()
     (tmp_path / "MSRVTT_train.9k.csv").unlink()
     assert len(read_dataset(NINE_K, tmp_path, splits=["test"]).split("test").videos) == 3
-    with pytest.raises(DataError, match=r"MSRVTT_train\.9k\.csv is missing: it is not in .*/annotations"):
+    with pytest.raises(DataError, match=r"MSRVTT_train\.9k\.csv is missing: not found in .*/annotations"):
         read_dataset(NINE_K, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("MSRVTT_train.9k.csv", "id\nvideo7\n", r"no column video_id; its first line reads 'id'"),
+        ("MSRVTT_train.9k.csv", "id\nvideo7\n", r"no column video_id; its first line is 'id'"),
         ("MSRVTT_train.9k.csv", "", r"train\.9k\.csv is empty"),
         ("MSRVTT_train.9k.csv", "video_id\n", r"names no video"),
         ("MSRVTT_JSFUSION_test.csv", "key,video_id\nret0,video1\n", "no column sentence"),
@@ -152,7 +152,7 @@ def test_evaluation_needs_the_test_file_alone(tmp_path: Path) -> None:
         ("MSRVTT_data.json", '{"sentences": {}}', "must be an object with a list of 'sentences'"),
         ("MSRVTT_data.json", '{"sentences": [{"video_id": 7}]}', "sentence 0 must have a 'video_id' and"),
         ("MSRVTT_data.json", "version https://git-lfs", "is not JSON: Expecting value at line 1, column 1"),
-        ("MSRVTT_data.json", "[" * 100_000, "is not JSON of this dataset"),
+        ("MSRVTT_data.json", "[" * 100_000, "is unsupported JSON"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, name: str, content: str, problem: str) -> None:

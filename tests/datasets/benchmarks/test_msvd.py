@@ -51,7 +51,7 @@ def test_the_pickle_and_the_json_say_the_same(tmp_path: Path, protocol: int) -> 
     assert test.report.without_captions == ("unknown_0_1",)
     assert test.queries().owners == (0, 0, 0)
     assert test.report.notes == (
-        "1 captions repeat another of the same video: kept",
+        "1 captions are duplicates of another of their video: kept",
         "1 videos are in 'train' and in 'test': AbCdEfGhIjK_5_15",
     )
 
@@ -78,7 +78,7 @@ def test_the_json_goes_before_the_pickle(tmp_path: Path) -> None:
     write_msvd_json(tmp_path, CAPTIONS)
     (tmp_path / "raw-captions.pkl").write_bytes(b"never read")
     notes = read_msvd(tmp_path).split("val").report.notes
-    assert notes == ("raw-captions.pkl is there too: captions_msvd.json was read",)
+    assert notes == ("raw-captions.pkl exists too: captions_msvd.json was read",)
 
 
 class Touch:
@@ -121,7 +121,7 @@ def test_a_pickle_runs_nothing(tmp_path: Path, protocol: int) -> None:
         (pickle.dumps({"a": "text"}), "the captions of 'a' must be a list of texts, not 'text'"),
         (pickle.dumps({"a": [["x", 7]]}), "the captions of 'a' must be a list of texts"),
         (pickle.dumps({"a": [[["x"]]]}), "the captions of 'a' must be a list of texts"),
-        (pickle.dumps({7: ["x"]}), "the video 7 must be named by text"),
+        (pickle.dumps({7: ["x"]}), "the name of the video 7 must be text"),
     ],
 )
 def test_pickles_that_are_refused(tmp_path: Path, data: bytes, problem: str) -> None:

@@ -40,10 +40,10 @@ def test_a_name_without_a_record_is_an_import_error() -> None:
 
 @pytest.mark.parametrize("dataset", DatasetName)
 def test_an_empty_or_wrong_root_is_told_in_one_line(dataset: DatasetName, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is missing: it is not in .* and .*/annotations$") as caught:
+    with pytest.raises(DataError, match=r"is missing: not found in .* and .*/annotations$") as caught:
         read_dataset(dataset, tmp_path)
     assert "published" in caught.value.hint
-    with pytest.raises(DataError, match="nowhere is no folder: it does not exist"):
+    with pytest.raises(DataError, match="nowhere does not exist"):
         read_dataset(dataset, tmp_path / "nowhere")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file is not a folder"):
@@ -53,13 +53,13 @@ def test_an_empty_or_wrong_root_is_told_in_one_line(dataset: DatasetName, tmp_pa
 def test_unknown_splits_and_skip_lists(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="msrvtt-9k has no split 'val'") as caught:
         read_dataset(DatasetName.MSRVTT_9K, tmp_path, splits=["val"])
-    assert caught.value.hint == "it has train, test"
+    assert caught.value.hint == "use one of train, test"
     with pytest.raises(UsageError, match="lsmdc has no list of skipped videos 'xpool'") as caught:
         get_skip_list(DatasetName.LSMDC, "xpool")
     assert caught.value.hint == "did you mean 'x-pool'?"
     with pytest.raises(UsageError, match="msvd has no list") as caught:
         get_skip_list(DatasetName.MSVD, "dgl")
-    assert caught.value.hint == "it has: none"
+    assert caught.value.hint == "its lists: none"
 
 
 def test_from_a_folder_and_from_a_store_alike(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_vatex_lists(tmp_path: Path) -> None:
     assert list(annotations.splits) == ["train", "test"]
     assert annotations.split("test").videos == (CaptionedVideo("AbCdEfGhIjK_000010_000020", tuple(ten)),)
     assert annotations.split("train").report.notes == (
-        "1 videos have another number of captions than 10: v2_000000_000010 has 9",
+        "1 videos do not have 10 captions: v2_000000_000010 has 9",
     )
     write_list(tmp_path / "val_list.txt", ["v3_000000_000010"])
     assert list(read_dataset(VATEX, tmp_path).splits) == ["train", "val", "test"]

@@ -124,7 +124,7 @@ def test_another_programs_demo_json_is_no_permission(tmp_path: Path, mark: str) 
 
 def test_another_seed_is_refused(tmp_path: Path) -> None:
     make(tmp_path, pairs=FEW[:1])
-    with pytest.raises(UsageError, match="holds the demo set of seed 0, not 5"):
+    with pytest.raises(UsageError, match="has the demo set of seed 0, not 5"):
         make(tmp_path, seed=5)
 
 
@@ -133,7 +133,7 @@ def test_videos_of_another_version_are_refused(tmp_path: Path) -> None:
     mark = json.loads((tmp_path / "demo.json").read_text())
     (tmp_path / "demo.json").write_text(json.dumps({**mark, "version": mark["version"] - 1}))
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match="holds the demo set of another version") as caught:
+    with pytest.raises(UsageError, match="has the demo set of another version") as caught:
         make(tmp_path, pairs=FEW[:1])
     assert "--overwrite" in caught.value.hint
     assert contents(tmp_path) == before

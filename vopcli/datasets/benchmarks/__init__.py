@@ -1,1 +1,1 @@
-"""One reader for each public benchmark's annotation files."""
+"""Readers of the annotation files of public benchmarks, one module each."""

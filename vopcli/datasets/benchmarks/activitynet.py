@@ -1,4 +1,4 @@
-"""ActivityNet Captions for video-paragraph retrieval: a video's sentences as one text, tested on val_1."""
+"""ActivityNet Captions for video-paragraph retrieval: joins the sentences of a video and tests on val_1."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vopcli.errors import format_value
 from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, TEST)
-DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # DGL leaves it out of the test as broken
+DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # broken; DGL skips it in the test split
 _FILES: Final = {TRAIN: ("train_ids.json", "train.json"), TEST: ("val_ids.json", "val_1.json")}
 _MOST_SECONDS: Final = 1e6
 _PREFIX: Final = "v_"
 
 
 def read(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split in the order of its list of ids; a video is known by its id without the leading ``v_``.
+    """Read a split in the order of its list of ids; videos are named by their ids without the leading ``v_``.
 
-    Sentences stay in the file's order and are joined by a space as they are; most begin with one already.
+    Sentences keep the order of the file and are joined by a space, though most begin with one already.
     """
     ids_path, captions_path = (require_annotation_file(root, name) for name in _FILES[split])
     ids, notes = deduplicate_ids(ids_path, _ids(ids_path))
@@ -42,7 +42,7 @@ def read(root: Path, split: str) -> AnnotatedSplit:
 
 
 def candidates(files: VideoFiles, video: str) -> tuple[str, ...]:
-    """Return the files that may be a video: of its id, or of the id as the annotations write it."""
+    """Return the files that match the id of a video, without or with the leading ``v_``."""
     return files.by_stem(video) or files.by_stem(_PREFIX + video)
 
 
@@ -50,7 +50,7 @@ def _ids(path: Path) -> list[str]:
     """Return the listed ids.
 
     Raises:
-        ShapeError: the document is no list of ids.
+        ShapeError: the document is not a list of ids.
     """
     document = read_json(path)
     if not isinstance(document, list):
@@ -60,7 +60,7 @@ def _ids(path: Path) -> list[str]:
 
 def _without_prefix(path: Path, video: object) -> str:
     if not (isinstance(video, str) and video.startswith(_PREFIX) and video != _PREFIX):
-        raise ShapeError(path, f"an id begins with {_PREFIX!r}, not so {format_value(video)}")
+        raise ShapeError(path, f"an id must begin with {_PREFIX!r}, unlike {format_value(video)}")
     return video.removeprefix(_PREFIX)
 
 
@@ -68,7 +68,7 @@ def _entries(path: Path) -> dict[str, tuple[list[str], float]]:
     """Return each video's sentences and its length in seconds.
 
     Raises:
-        ShapeError: the document maps no ids to captions.
+        ShapeError: the document does not map ids to captions.
     """
     document = read_json(path)
     if not isinstance(document, dict):

@@ -1,4 +1,4 @@
-"""DiDeMo for video-paragraph retrieval: all descriptions of a video as one text, its first 31 seconds."""
+"""DiDeMo for video-paragraph retrieval: the joined descriptions of a video, and its first 31 seconds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vopcli.errors import format_value
 from vopcli.video.sampling import TimeWindow
 
 SPLITS: Final = (TRAIN, VAL, TEST)
-WINDOW: Final = TimeWindow(0.0, 31.0)  # the annotators saw videos that were cut to 30 seconds
+WINDOW: Final = TimeWindow(0.0, 31.0)  # the annotators saw the first 30 seconds
 
-# DGL leaves these out of the training list: their videos cannot be had any more.
+# DGL skips these training videos, which are no longer available.
 DGL_SKIPPED: Final = (
     "37996615073@N01_3336195519_579ea4136c.3gp",
     "44124421772@N01_2867159874_e39e716b7e.mpg",
@@ -23,9 +23,9 @@ DGL_SKIPPED: Final = (
 
 
 def read(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split: the listed videos in the order in which the descriptions first name them.
+    """Read a split: the listed videos, in the order of their first descriptions.
 
-    A video is known by its file name, suffix included; some end in a bare dot.
+    Videos are named by their file names with suffixes; some names end in a bare dot.
     """
     list_path = require_annotation_file(root, f"{split}_list.txt")
     ids, notes = read_ids(list_path)
@@ -45,15 +45,15 @@ def read(root: Path, split: str) -> AnnotatedSplit:
 
 
 def candidates(files: VideoFiles, video: str) -> tuple[str, ...]:
-    """Return the files that may be a video: of its name, of its name and a suffix more, or of its stem."""
+    """Return the files that match a video by name, by name plus another suffix, or by stem."""
     return files.by_name(video) or files.by_stem(video) or files.by_stem(stem(video))
 
 
 def _descriptions(path: Path) -> dict[str, list[str]]:
-    """Return the descriptions by video, in the file's order, which is not that of time.
+    """Return the descriptions by video, in the order of the file, which is not that of time.
 
     Raises:
-        ShapeError: the document is no list of descriptions.
+        ShapeError: the document is not a list of descriptions.
     """
     document = read_json(path)
     if not isinstance(document, list):

@@ -1,4 +1,4 @@
-"""LSMDC: a sentence for each clip cut out of a film, tested on the 1000 of the challenge."""
+"""LSMDC: one sentence for each segment of a film; the test split is the challenge's 1000 segments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FILES: Final = {
     TEST: "LSMDC16_challenge_1000_publictect.csv",  # sic
 }
 
-# X-Pool leaves this one out, so that it tests with 999 sentences; another reader leaves out both.
+# X-Pool skips the first and so tests on 999 sentences; another reader skips both.
 XPOOL_SKIPPED: Final = ("1012_Unbreakable_00.05.16.065-00.05.21.941",)
 UNBREAKABLE_SKIPPED: Final = (*XPOOL_SKIPPED, "1012_Unbreakable_00.24.58.622-00.25.06.004")
-# DGL names these clips of the training list as broken.
+# DGL lists these training segments as broken.
 DGL_SKIPPED: Final = (
     "1038_The_Great_Gatsby_01.22.15.059-01.22.21.087",
     "0014_Ist_das_Leben_nicht_schoen_01.28.37.413-01.28.53.788",
@@ -31,19 +31,19 @@ _TIMES = re.compile(r".+_\d\d\.\d\d\.\d\d\.\d{3}-\d\d\.\d\d\.\d\d\.\d{3}", re.AS
 
 
 def read(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split: tabs between the fields, whatever the suffix says, and quotes that mean nothing.
+    """Read a split. Despite the suffix, fields are separated by tabs and quotes have no meaning.
 
-    A clip that several lines name has several captions, and stands where it is named first.
+    A segment with several lines has several captions, at the position of the first line.
     """
     path = require_annotation_file(root, FILES[split])
     captions, notes = _read_lines(path)
     ids, _ = deduplicate_ids(path, list(captions))
-    odd = [clip for clip in ids if not _TIMES.fullmatch(clip)]
+    odd = [segment for segment in ids if not _TIMES.fullmatch(segment)]
     if odd:
-        notes.append(f"{len(odd)} ids do not end in the times of a clip: {format_names(odd)}")
-    repeated = [clip for clip in ids if len(captions[clip]) > 1]
+        notes.append(f"{len(odd)} ids do not end in the times of a segment: {format_names(odd)}")
+    repeated = [segment for segment in ids if len(captions[segment]) > 1]
     if repeated:
-        notes.append(f"{len(repeated)} clips stand on several lines: {format_names(repeated)}")
+        notes.append(f"{len(repeated)} segments have several lines: {format_names(repeated)}")
     return build_split(split, ids, captions, notes=notes)
 
 
@@ -62,16 +62,16 @@ def _read_lines(path: Path) -> tuple[dict[str, list[str]], list[str]]:
             missing = ": the sentence is empty" if len(fields) == _NUM_FIELDS - 1 else ""
             problems.add(number, f"{len(fields)} fields instead of {_NUM_FIELDS}, separated by tabs{missing}")
             continue
-        clip = fields[0].strip()
-        if clip.startswith('"'):
+        segment = fields[0].strip()
+        if segment.startswith('"'):
             quoted.append(str(number))
-        captions.setdefault(clip.lstrip('"'), []).append(fields[-1])
-    problems.raise_any(hint="mend or remove these lines, or get the file again")
+        captions.setdefault(segment.lstrip('"'), []).append(fields[-1])
+    problems.raise_any(hint="correct or remove these lines, or download the file again")
     notes = []
     if latin:
-        notes.append(f"{len(latin)} lines are not UTF-8, read as Latin-1: {format_names(latin)}")
+        notes.append(f"{len(latin)} lines are not UTF-8 and were read as Latin-1: {format_names(latin)}")
     if quoted:
         notes.append(
-            f"{len(quoted)} lines begin with a stray quote, which was dropped: {format_names(quoted)}"
+            f"{len(quoted)} lines begin with a stray quote, which was removed: {format_names(quoted)}"
         )
     return captions, notes

@@ -1,4 +1,4 @@
-"""MSR-VTT: training with the 9k or the 7k list, test with the 1000 videos of JSFusion ("1k-A")."""
+"""MSR-VTT: the 9k or the 7k list for training, and the 1000 test videos of JSFusion ("1k-A")."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SPLITS: Final = (TRAIN, TEST)
 CAPTIONS_FILE: Final = "MSRVTT_data.json"
 TEST_FILE: Final = "MSRVTT_JSFUSION_test.csv"
 _USUAL_CAPTIONS: Final = 20
-_MEND: Final = "get the file of CLIP4Clip's release again"
+_MEND: Final = "download the file of CLIP4Clip's release again"
 
 
 def read_9k(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split; training is on all videos but the 1000 of the test."""
+    """Read a split; the training split is all videos but the 1000 test videos."""
     return _read(root, split, "MSRVTT_train.9k.csv")
 
 
 def read_7k(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split; training is on the official training and validation videos."""
+    """Read a split; the training split is the official training and validation videos."""
     return _read(root, split, "MSRVTT_train.7k.csv")
 
 
@@ -62,10 +62,10 @@ def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
 
 
 def _captions(path: Path) -> dict[str, list[str]]:
-    """Return the captions by video, in the file's order.
+    """Return the captions by video, in the order of the file.
 
     Raises:
-        ShapeError: the document is no MSR-VTT annotation.
+        ShapeError: the document is not an MSR-VTT annotation.
     """
     document = read_json(path)
     sentences = document.get("sentences") if isinstance(document, dict) else None

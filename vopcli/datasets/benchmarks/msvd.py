@@ -1,4 +1,4 @@
-"""MSVD: many captions a video, from X-Pool's JSON or the pickle of CLIP4Clip's release."""
+"""MSVD: about 40 captions for each video, from X-Pool's JSON or the pickle of CLIP4Clip's release."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PICKLE_FILE: Final = "raw-captions.pkl"
 
 
 def read(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split in the order of its list; of the two files of captions JSON goes before the pickle."""
+    """Read a split in the order of its list; the JSON file goes before the pickle."""
     ids, notes = read_ids(require_annotation_file(root, f"{split}_list.txt"))
     path = require_annotation_file(root, JSON_FILE, PICKLE_FILE)
     if path.name == JSON_FILE:
         captions = read_caption_map(path)
         if find_annotation_file(root, PICKLE_FILE):
-            notes.append(f"{PICKLE_FILE} is there too: {JSON_FILE} was read")
+            notes.append(f"{PICKLE_FILE} exists too: {JSON_FILE} was read")
     else:
         captions = parse_caption_map(path, read_plain_pickle(path))
     return build_split(split, ids, captions, notes=notes)

@@ -1,4 +1,7 @@
-"""The benchmarks by name, and how to read one from its folder."""
+"""The benchmarks, one record each, and functions to read them from their folders.
+
+A new benchmark takes a member of `DatasetName`, a record here, and a module with its reader.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,16 @@ def _by_stem(files: VideoFiles, video: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What there is to know of a benchmark.
+    """Everything that is specific to one benchmark.
 
     Attributes:
-        splits: those it has, in order.
-        read: reads one of them from the dataset's folder.
-        published_videos: videos of each split as published, to be told beside what was found.
-        candidates: the files that may be a video.
-        optional_lists: by split, the list without which a release does without the split.
-        skip_lists: videos that other projects leave out, by the project's name.
-        prefer: suffixes of which the first that is there counts.
+        splits: names of its splits, in order.
+        read: reads one split from the dataset's folder.
+        published_videos: published number of videos of the splits, as far as known.
+        candidates: returns the files that match the name of a video.
+        optional_lists: by split, the list file that not every release has.
+        skip_lists: videos that other projects skip, by the name of the project.
+        prefer: suffixes in order of preference, to choose among several files of one video.
     """
 
     splits: tuple[str, ...]
@@ -44,7 +47,7 @@ class Benchmark:
     prefer: tuple[str, ...] = ()
 
 
-_MSRVTT_SUFFIXES: Final = (".mp4", ".webm")  # CLIP4Clip takes the second where the first is missing
+_MSRVTT_SUFFIXES: Final = (".mp4", ".webm")  # as in CLIP4Clip
 
 BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
     DatasetName.MSRVTT_9K: Benchmark(
@@ -70,7 +73,7 @@ BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
     DatasetName.LSMDC: Benchmark(
         lsmdc.SPLITS,
         lsmdc.read,
-        {TEST: 1000},  # in the other two, ids repeat: only their lines were ever counted
+        {TEST: 1000},  # of the other two only lines are published, and ids repeat
         skip_lists={
             "x-pool": lsmdc.XPOOL_SKIPPED,
             "unbreakable": lsmdc.UNBREAKABLE_SKIPPED,
@@ -98,25 +101,25 @@ def read_dataset(
     skip_ids: Collection[str] = (),
     last_caption_only: bool = False,
 ) -> Annotations:
-    """Read the annotations of a benchmark; no video is looked for.
+    """Read the annotations of a benchmark, without looking for its videos.
 
     Args:
-        dataset: which.
-        root: folder with the annotation files under their published names, or with a folder ``annotations``
-            that holds them.
-        splits: those to read, so that files of others may be missing; None: all of them.
-        skip_ids: videos to leave out, see `get_skip_list`.
-        last_caption_only: keep a video's last caption, as X-Pool's reader of LSMDC does.
+        dataset: the benchmark.
+        root: folder of the annotation files under their published names, or of a folder ``annotations`` with
+            them.
+        splits: splits to read, so that files of the others may be missing; None: all.
+        skip_ids: videos to skip, see `get_skip_list`.
+        last_caption_only: keep only the last caption of each video, as X-Pool's reader of LSMDC does.
 
     Raises:
         UsageError: the benchmark has no such split.
-        DataError: an annotation file is missing or is not what it should be.
+        DataError: an annotation file is missing or malformed.
     """
     benchmark = BENCHMARKS[dataset]
     for split in splits or ():
         if split not in benchmark.splits:
             raise UsageError(
-                f"{dataset.value} has no split {split!r}", hint=f"it has {', '.join(benchmark.splits)}"
+                f"{dataset.value} has no split {split!r}", hint=f"use one of {', '.join(benchmark.splits)}"
             )
     held = find_splits(dataset, root) if splits is None else splits
     wanted = [split for split in benchmark.splits if split in held]
@@ -129,7 +132,7 @@ def read_dataset(
 
 
 def find_splits(dataset: DatasetName, root: Path) -> list[str]:
-    """Return the splits of the release in ``root``: all that the benchmark has, less optional ones."""
+    """Return the splits of the release in ``root``, without optional ones that it lacks."""
     benchmark = BENCHMARKS[dataset]
     lists = benchmark.optional_lists
     return [
@@ -138,15 +141,15 @@ def find_splits(dataset: DatasetName, root: Path) -> list[str]:
 
 
 def get_skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
-    """Return the videos that a project leaves out, such as "x-pool" of LSMDC.
+    """Return the videos that a project skips, such as "x-pool" of LSMDC.
 
     Raises:
-        UsageError: there is no such list.
+        UsageError: the benchmark has no list of this project.
     """
     lists = BENCHMARKS[dataset].skip_lists
     if project not in lists:
         near = difflib.get_close_matches(project, lists, 1)
-        known = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(lists) or 'none'}"
+        known = f"did you mean {near[0]!r}?" if near else f"its lists: {', '.join(lists) or 'none'}"
         raise UsageError(f"{dataset.value} has no list of skipped videos {project!r}", hint=known)
     return lists[project]
 
@@ -158,29 +161,29 @@ def find_dataset_files(
     *,
     store: str = "",
 ) -> Annotations:
-    """Give each video of a benchmark its file, or its key in a frame store.
+    """Set the file, or the key in a frame store, of each video of a benchmark.
 
     Args:
         annotations: from `read_dataset`.
-        dataset: whose they are.
+        dataset: the benchmark.
         files: from `index_dataset_files`, or from `index_dataset_keys` of a frame store.
-        store: the frame store whose keys they are, to be named in errors.
+        store: name of the frame store for messages.
 
     Returns:
-        The videos with a file; the others are named in the reports.
+        The videos with a file; the reports list the others.
 
     Raises:
-        DataError: two files may be the same video, or one is missing and ``strict`` was asked for.
+        DataError: a video has several files, or none of the videos has one.
     """
     candidates = BENCHMARKS[dataset].candidates
     return find_files(annotations, lambda video: candidates(files, video), store=store)
 
 
 def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
-    """Index the videos below a folder once; ``prefer`` goes before the benchmark's own order of suffixes.
+    """Index the videos below a folder; ``prefer`` goes before the benchmark's own order of suffixes.
 
     Raises:
-        DataError: the folder does not exist or holds nothing.
+        DataError: ``root`` is not a folder, or has no files.
     """
     return find_video_files(root, prefer=(*prefer, *BENCHMARKS[dataset].prefer))
 
@@ -188,5 +191,5 @@ def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[st
 def index_dataset_keys(
     dataset: DatasetName, keys: Iterable[str], *, prefer: Sequence[str] = ()
 ) -> VideoFiles:
-    """Index the names under which a frame store knows its videos; ``prefer`` as for files."""
+    """Index the keys of a frame store; ``prefer`` goes before the benchmark's own order of suffixes."""
     return VideoFiles(keys, prefer=(*prefer, *BENCHMARKS[dataset].prefer))

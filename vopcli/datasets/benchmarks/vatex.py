@@ -1,4 +1,4 @@
-"""VATEX in the split of HGR: ten English captions a video."""
+"""VATEX with the splits of HGR: ten English captions for each video."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vopcli.datasets.reading import read_caption_map, read_ids, require_annotati
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, note_caption_counts
 
 SPLITS: Final = (TRAIN, VAL, TEST)
-OPTIONAL_LISTS: Final = {VAL: "val_list.txt"}  # releases without it validate on the test videos
+OPTIONAL_LISTS: Final = {VAL: "val_list.txt"}  # releases without it use the test videos for validation
 _USUAL_CAPTIONS: Final = 10
 
 

@@ -1,4 +1,4 @@
-"""Make a folder with the demo set: video files, their captions, settings, and the commands to try."""
+"""Create the folder of the demo set: videos, captions, settings, and the commands to try."""
 
 from __future__ import annotations
 
@@ -21,16 +21,14 @@ CAPTIONS: Final = "captions.jsonl"
 SETTINGS: Final = "vop.yaml"
 STORE: Final = "out.h5"
 INDEX: Final = "idx.h5"
-_MARK: Final = (
-    "demo.json"  # tells a demo folder, and of which seed it is, from a folder that holds something else
-)
+_MARK: Final = "demo.json"  # marks a demo folder and stores its seed
 _MARK_BYTES: Final = 4096
-_VERSION: Final = 3  # of what the videos show: those of a folder are all of one
+_VERSION: Final = 3  # of the content of the videos, the same for all of a folder
 
 TUNED_INDEX: Final = "tuned.h5"
 TUNED_VARIANT: Final = Variant.C
 TUNED_EPOCHS: Final = 12
-STUDY: Final = "study"  # folder of the runs of all variants, and of what they reached
+STUDY: Final = "study"  # folder of the runs of all variants and their results
 RUN: Final = f"runs/{TUNED_VARIANT.value}-seed0"
 
 COMMANDS: Final = (
@@ -55,7 +53,7 @@ search: {{index: {INDEX}}}
 
 @dataclass(frozen=True)
 class DemoRequest:
-    """Where the demo set goes, and the seed that decides what it shows."""
+    """Folder of the demo set, and the seed of its content."""
 
     folder: Path
     seed: int = 0
@@ -64,7 +62,7 @@ class DemoRequest:
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What lies in the folder now, and the commands to try there."""
+    """Content of the folder, and the commands to try there."""
 
     folder: Path
     seed: int
@@ -77,17 +75,17 @@ class DemoSummary:
 def make_demo(
     request: DemoRequest, *, progress: Progress, pairs: Sequence[tuple[DemoVideo, DemoVideo]] | None = None
 ) -> DemoSummary:
-    """Write the demo set; where an earlier run with the same seed stopped, go on.
+    """Write the demo set, or complete that of an interrupted run with the same seed.
 
-    Videos that are there already are kept, and so are settings that a user has changed.
+    Existing videos are kept, and so are settings that the user has changed.
 
     Args:
-        request: where, and which.
-        progress: told about each video.
-        pairs: films with those that run backwards; all of the demo set unless given.
+        request: the folder and the seed.
+        progress: receives the number of videos.
+        pairs: videos with their reverses; None: the whole demo set.
 
     Raises:
-        UsageError: the folder holds something else, or the demo set of another seed.
+        UsageError: the folder has other files, or the demo set of another seed.
         FileError: the folder cannot be written.
     """
     folder = request.folder
@@ -110,30 +108,30 @@ def make_demo(
 
 
 def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
-    """Make the folder ours, or leave it untouched.
+    """Create and mark the folder, or leave another folder unchanged.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder has other files.
     """
     folder = request.folder
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file", hint="name a folder")
+        raise UsageError(f"{folder} is a file", hint="pass a folder")
     folder.mkdir(parents=True, exist_ok=True)
     mark = {"format": "vop-demo", "version": _VERSION, "seed": request.seed}
     found = _read_mark(folder / _MARK)
     if found != mark and any(folder.iterdir()) and not request.overwrite:
         if found.get("format") == mark["format"]:
             seed = found.get("seed")
-            held = "of another version" if seed == request.seed else f"of seed {seed}, not {request.seed}"
+            difference = "another version" if seed == request.seed else f"seed {seed}, not {request.seed}"
             raise UsageError(
-                f"{folder} holds the demo set {held}",
-                hint="name another folder, or replace it with --overwrite",
+                f"{folder} has the demo set of {difference}",
+                hint="pass another folder, or replace this one with --overwrite",
             )
         raise UsageError(
             f"{folder} is not empty",
-            hint="name a new folder, or add the demo's files to this one with --overwrite",
+            hint="pass a new folder, or add the demo's files to this one with --overwrite",
         )
-    if request.overwrite:  # only what the demo itself makes: anything else in the folder is not ours
+    if request.overwrite:  # deletes only the files that the demo creates
         made = [f"{VIDEOS}/{video.name}" for video in videos]
         for name in (_MARK, *made, CAPTIONS, SETTINGS, STORE, INDEX, TUNED_INDEX):
             (folder / name).unlink(missing_ok=True)
@@ -143,13 +141,13 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
     for split in {video.split for video in videos}:
         split_folder = folder / VIDEOS / split
         split_folder.mkdir(parents=True, exist_ok=True)
-        for leftover in split_folder.glob(".*.mp4.*.part"):  # of a run that was killed
+        for leftover in split_folder.glob(".*.mp4.*.part"):  # of a killed run
             leftover.unlink(missing_ok=True)
     _write_text(folder / _MARK, json.dumps(mark) + "\n")
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
-    """Return what a demo folder says of itself; empty for any other folder."""
+    """Return the mark of a demo folder; empty for any other folder."""
     try:
         with path.open("rb") as file:
             document = json.loads(file.read(_MARK_BYTES))
@@ -159,7 +157,7 @@ def _read_mark(path: Path) -> dict[str, Any]:
 
 
 def _write_missing(folder: Path, pair: tuple[DemoVideo, DemoVideo]) -> int:
-    """Write a film and the same backwards where they are not there yet; return how many were not."""
+    """Write a video and its reverse unless they exist; return the number of written files."""
     paths = [folder / VIDEOS / video.name for video in pair]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     frames = draw_video(pair[0]) if missing else []

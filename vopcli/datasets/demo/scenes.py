@@ -1,9 +1,9 @@
-"""What the demo set shows and says: coloured shapes that move, grow or shrink, and their captions.
+"""Content of the demo set: coloured shapes that move, grow or shrink, and their captions.
 
-Captions follow two rules that decide whether order can be learned from frozen features at all: the word that
-tells two changes apart ("right", "large") is one that captions of still pictures use too, and it decides
-alone. Places are in units of half the picture's height, from the centre: x to the right and y down, the
-middle square reaching from -1 to 1; sizes are radii in the same unit.
+Captions follow two rules, without which the order of frames could not be learned from frozen features: the
+word that tells two changes apart ("right", "large") also occurs in captions of still images, and it is the
+only word that differs. Positions are in units of half the image height from the centre, x to the right and y
+down, so that the middle square is -1 to 1; radii have the same unit.
 """
 
 from __future__ import annotations
@@ -34,20 +34,23 @@ OPPOSITES: Final[dict[str, str]] = {
     "large": "small",
     "small": "large",
 }
-"""Each change, named by its deciding word, with the change that is the same film backwards."""
+"""The opposite of each change, which is the same video backwards."""
 
 SPLIT_TAKES: Final[dict[str, tuple[int, ...]]] = {"train": (1, 2, 3), "test": (4,)}
-"""The takes of each colour, shape and change that a split holds."""
+"""Takes of each colour, shape and change by split."""
 
 SMALL_RADII: Final = (0.24, 0.30)
 LARGE_RADII: Final = (0.42, 0.50)
 _MEDIUM_RADII: Final = (0.26, 0.34)
-# A film grows from smaller to larger than still pictures show. At the ends of theirs "large" and "small"
-# would differ by 0.18 in cosine (without haze), where "right" and "left" do by 0.27 at those of a journey:
-# too little for F, whose text prompts merged the two words before its video prompts told the films apart.
+# Videos grow beyond the radii of the still images. With those radii "large" and "small" would differ by 0.18
+# in cosine (without haze), "right" and "left" by 0.27. That was too little for F: its text prompts merged the
+# two words before its video prompts could tell the videos apart.
 _SMALLEST_RADII: Final = (0.16, 0.21)
 _LARGEST_RADII: Final = (0.50, 0.60)
-_FAR: Final = (0.45, 0.54)  # how far from the centre a journey starts and ends; nothing is cut off
+_FAR: Final = (
+    0.45,
+    0.54,
+)  # distance of the first and last position from the centre; shapes stay inside the image
 _PHRASES: Final = {
     False: ("a {look} goes to the {word}", "the {look} moves to the {word}"),
     True: ("a {look} becomes {word}", "the {look} is now {word}"),
@@ -56,7 +59,7 @@ _PHRASES: Final = {
 
 @dataclass(frozen=True)
 class Background:
-    """A dark ground: its mean RGB (0..255), and a soft texture of a strength in levels, drawn from a seed."""
+    """A dark background: mean RGB (0..255), and a soft random texture of a standard deviation in levels."""
 
     rgb: tuple[float, float, float]
     texture: float
@@ -65,7 +68,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Scene:
-    """One coloured shape on a ground; ``x``, ``y`` and ``radius`` in half heights, ``rgb`` in 0..255."""
+    """A coloured shape on a background; ``x``, ``y`` and ``radius`` in half heights, ``rgb`` in 0..255."""
 
     colour: str
     shape: str
@@ -78,13 +81,13 @@ class Scene:
 
     @property
     def look(self) -> str:
-        """Colour and shape, as captions name them."""
+        """Colour and shape, as in captions."""
         return f"{self.colour} {self.shape}"
 
 
 @dataclass(frozen=True)
 class DemoVideo:
-    """A film from one scene to another, and what its captions say of it."""
+    """A video that changes one scene into another, with its captions."""
 
     split: str
     change: str
@@ -94,47 +97,47 @@ class DemoVideo:
 
     @property
     def name(self) -> str:
-        """Path below the folder of videos; search never reads it, people do."""
+        """Path below the folder of videos; it is for people, search does not use it."""
         return f"{self.split}/{self.start.colour}-{self.start.shape}-{self.change}-{self.take:02d}.mp4"
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """What happens: one caption for a test video, two wordings for a training video."""
+        """One caption of a test video, two of a training video."""
         phrases = _PHRASES[self.change in {"large", "small"}]
         texts = tuple(phrase.format(look=self.start.look, word=self.change) for phrase in phrases)
         return texts if self.split == "train" else texts[:1]
 
     def scene_at(self, moment: float) -> Scene:
-        """Return the scene at a moment in [0, 1]; the way back passes exactly the same scenes."""
-        share = moment * moment * (3.0 - 2.0 * moment)  # starts and ends softly, alike in both directions
+        """Return the scene at a time in [0, 1]; backwards the scenes are exactly the same."""
+        fraction = moment * moment * (3.0 - 2.0 * moment)  # smooth start and end, symmetric in time
         between = {
-            name: getattr(self.start, name) * (1.0 - share) + getattr(self.end, name) * share
+            name: getattr(self.start, name) * (1.0 - fraction) + getattr(self.end, name) * fraction
             for name in ("x", "y", "radius")
         }
         return dataclasses.replace(self.start, **between)
 
     def backwards(self) -> DemoVideo:
-        """Return the same film run backwards, which is the opposite change."""
+        """Return the same video backwards, which is the opposite change."""
         return DemoVideo(self.split, OPPOSITES[self.change], self.take, self.end, self.start)
 
 
 def plan_demo(*, seed: int) -> Iterator[tuple[DemoVideo, DemoVideo]]:
-    """Yield every film of the demo set with the one that runs backwards: 432 to train on and 144 to test.
+    """Yield each video of the demo set with its reverse: 432 videos for training and 144 for testing.
 
-    Each film depends on the seed and its own name alone, so any of them can be made again by itself.
+    A video depends only on the seed and its own name, so that any of them can be drawn again alone.
     """
     pairs = ("right", "top", "large")
     for split_index, (split, takes) in enumerate(SPLIT_TAKES.items()):
         grid = itertools.product(takes, enumerate(SHAPES), enumerate(COLOURS), enumerate(pairs))
         for take, (shape_index, shape), (colour_index, colour), (pair_index, change) in grid:
             key = [seed, split_index, take, shape_index, colour_index, pair_index]
-            start, end = _film(np.random.default_rng(key), colour, shape, change)
+            start, end = _draw_change(np.random.default_rng(key), colour, shape, change)
             forwards = DemoVideo(split, change, take, start, end)
             yield forwards, forwards.backwards()
 
 
 def random_scene(rng: np.random.Generator, *, colour: str, shape: str) -> Scene:
-    """Return a scene in the middle, with a ground, a tilt and a shade of its colour drawn at random."""
+    """Return a centred scene with a random background, tilt and shade of its colour."""
     shade = rng.normal(0.0, 7.0, 3) + rng.uniform(-14.0, 8.0)
     red, green, blue = np.clip(np.asarray(COLOURS[colour]) + shade, 0.0, 255.0).tolist()
     grey = rng.uniform(28.0, 105.0)
@@ -144,8 +147,8 @@ def random_scene(rng: np.random.Generator, *, colour: str, shape: str) -> Scene:
     return Scene(colour, shape, 0.0, 0.0, 0.3, rng.uniform(-5.0, 5.0), (red, green, blue), background)
 
 
-def _film(rng: np.random.Generator, colour: str, shape: str, change: str) -> tuple[Scene, Scene]:
-    """Draw the first and last scene of a change to the right, to the top, or to large."""
+def _draw_change(rng: np.random.Generator, colour: str, shape: str, change: str) -> tuple[Scene, Scene]:
+    """Return the random first and last scene of a change to the right, to the top, or to large."""
     scene = random_scene(rng, colour=colour, shape=shape)
     if change == "large":
         x, y = rng.uniform(-0.2, 0.2, 2).tolist()
@@ -155,13 +158,13 @@ def _film(rng: np.random.Generator, colour: str, shape: str, change: str) -> tup
             dataclasses.replace(scene, x=x, y=y, radius=large),
         )
     radius, across = rng.uniform(*_MEDIUM_RADII), rng.uniform(-0.5, 0.5)
-    here, there = -rng.uniform(*_FAR), rng.uniform(*_FAR)
+    start, end = -rng.uniform(*_FAR), rng.uniform(*_FAR)
     if change == "right":
         return (
-            dataclasses.replace(scene, x=here, y=across, radius=radius),
-            dataclasses.replace(scene, x=there, y=across, radius=radius),
+            dataclasses.replace(scene, x=start, y=across, radius=radius),
+            dataclasses.replace(scene, x=end, y=across, radius=radius),
         )
     return (  # to the top: y points down
-        dataclasses.replace(scene, x=across, y=there, radius=radius),
-        dataclasses.replace(scene, x=across, y=here, radius=radius),
+        dataclasses.replace(scene, x=across, y=end, radius=radius),
+        dataclasses.replace(scene, x=across, y=start, radius=radius),
     )
