@@ -20,7 +20,7 @@ def test_files_make_the_keys() -> None:
     found = find({"a": ["x/a.mp4"], "b": ["b.avi"], "d": ["d.mp4"]})
     train = found.split("train")
     assert pairs(train) == [("b.avi", "three"), ("x/a.mp4", "one"), ("x/a.mp4", "two")]
-    assert train.report.as_json() == {
+    assert train.report.to_json() == {
         "listed": 4,
         "with_captions": 3,
         "with_file": 2,
@@ -32,7 +32,7 @@ def test_files_make_the_keys() -> None:
         "skipped": [],
         "notes": ["odd"],
     }
-    json.dumps(train.report.as_json())
+    json.dumps(train.report.to_json())
     assert found.windows() == {"b.avi": None, "x/a.mp4": None, "d.mp4": None}
 
 

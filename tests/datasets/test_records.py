@@ -21,7 +21,7 @@ def test_what_is_listed_and_has_captions() -> None:
         CaptionedVideo("a", ("one", "two")),
         CaptionedVideo("c", ("four",)),
     )
-    assert train.report.as_json() == {
+    assert train.report.to_json() == {
         "listed": 4,
         "with_captions": 3,
         "with_file": None,

@@ -506,7 +506,7 @@ def test_a_reader_that_opened_before_reads_on_while_a_writer_adds(tmp_path: Path
 
 def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    attributes = {"recipe": RAW.as_json() | {"sampling": "now and then"}}
+    attributes = {"recipe": RAW.to_json() | {"sampling": "now and then"}}
     create_segment_file(path, FRAME_FORMAT, attributes)
     with pytest.raises(DataError, match="does not say how its frames were made"):
         FrameStore.open(path)

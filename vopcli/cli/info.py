@@ -103,7 +103,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
         "path": str(path),
         "size_bytes": path.stat().st_size,
         "disk_bytes": path.stat().st_blocks * 512,
-        "recipe": store.recipe.as_json(),
+        "recipe": store.recipe.to_json(),
         "segments": len(store.segments),
         "videos": len(store.videos),
         "frames": each * sum(video.num_frames for video in store.videos),

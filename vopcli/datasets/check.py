@@ -17,13 +17,13 @@ from vopcli.frames.store import FrameStore
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Which videos of a benchmark, or of a file of captions, were found.
+    """Available videos of a benchmark or a caption file.
 
     Attributes:
-        annotations: with the report of each split.
-        looked_in: the frame store or folder.
-        published: videos that the benchmark lists, by split.
-        notes: irregularities, a line each.
+        annotations: the splits with their reports.
+        looked_in: the frame store or folder that was searched.
+        published: published number of videos by split.
+        notes: irregularities, one line each.
     """
 
     annotations: Annotations
@@ -44,7 +44,7 @@ class DataCheck:
             "is_complete": self.is_complete,
             "notes": list(self.notes),
             "splits": {
-                report.split: {"published": self.published.get(report.split), **report.as_json()}
+                report.split: {"published": self.published.get(report.split), **report.to_json()}
                 for report in self.annotations.reports
             },
         }

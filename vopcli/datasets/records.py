@@ -82,7 +82,7 @@ class SplitReport:
         """Fraction of the wanted videos with a file; 1 before `find_files`."""
         return found_ratio([self])
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return JSON values, for results that are printed or stored."""
         return {
             "listed": self.num_listed,

@@ -135,7 +135,7 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
         asked["sampling"] = str(sampling)
         if sampling.candidates == 1:
             held = held.middle
-    if differences := other_frames(asked, held.as_json()):
+    if differences := other_frames(asked, held.to_json()):
         progress.warn(f"{store.path} has other frames than the settings specify: {'; '.join(differences)}")
 
 

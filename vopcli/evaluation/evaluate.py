@@ -138,7 +138,7 @@ def _check_frames(target: str, adapter: Adapter, data: CaptionedStore, progress:
             f"{data.store.path} holds {data.num_frames}",
             hint=f"make a store with `vop extract-frames --num-frames {adapter.num_frames}`",
         )
-    if differences := other_frames(adapter.recipe, data.store.recipe.middle.as_json()):
+    if differences := other_frames(adapter.recipe, data.store.recipe.middle.to_json()):
         progress.warn(
             f"{data.store.path} holds other frames than {target} was tuned on: {'; '.join(differences)}"
         )

@@ -102,7 +102,7 @@ class EvalResult:
             "max_tokens": self.max_tokens,
             "num_cut_captions": self.num_cut_captions,
             "num_duplicate_captions": self.num_duplicate_captions,
-            "data": self.data.as_json(),
+            "data": self.data.to_json(),
             "published": self.published,
             **self.metrics.to_dict(with_ranks=True),
             "num_frames": self.num_frames,

@@ -57,13 +57,13 @@ class Recipe:
         """The recipe of the middle candidates alone, which all but training reads."""
         return replace(self, sampling=self.sampling.middle)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return its parts as values that JSON knows."""
         return asdict(self) | {"sampling": str(self.sampling), "resize": self.resize.value}
 
     def to_attributes(self) -> dict[str, Any]:
         """Return the attributes of a store made to this recipe."""
-        return {"recipe": self.as_json()}
+        return {"recipe": self.to_json()}
 
     def __str__(self) -> str:
         size = f"{self.size} x {self.size} pixels"

@@ -84,7 +84,7 @@ class TrainSummary:
             "sampling": self.sampling,
             "num_cut_captions": self.num_cut_captions,
             "backbone": {"weights": self.weights, "fingerprint": self.fingerprint},
-            "data": {report.split: report.as_json() for report in self.data},
+            "data": {report.split: report.to_json() for report in self.data},
             "data_sha256": self.data_sha256,
             "versions": {
                 "vop": __version__,

@@ -295,7 +295,7 @@ def _write_adapter(prepared: Prepared, path: Path, tensors: dict[str, torch.Tens
         tuning=prepared.request.config.tuning,
         num_frames=prepared.data.num_frames,
         fingerprint=prepared.fingerprint,
-        recipe=prepared.data.store.recipe.middle.as_json(),
+        recipe=prepared.data.store.recipe.middle.to_json(),
         tensors={name: tensor.numpy() for name, tensor in tensors.items()},
         max_tokens=prepared.train.max_tokens,
     )
