@@ -8,6 +8,7 @@ VopError                 1   something went wrong that is not the user's doing
     VideoError           3   one video cannot be decoded; where many are decoded, it is counted instead
     BusyError            3   a file is in use by another process
     FileError            3   the system could not read or write a file
+  OutOfMemoryError       3   the device, or the machine, does not have enough memory
 
 Not errors, but exit codes all the same: 4 done, though some items failed; 5 a search that found nothing good
 enough; 130 interrupted.
@@ -61,6 +62,22 @@ class VideoError(DataError):
 
 class BusyError(DataError):
     """A file is being written by another process."""
+
+
+class OutOfMemoryError(VopError):
+    """The device, or the machine, does not have enough memory."""
+
+    exit_code = 3
+
+
+_OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` means out of memory; torch has no error type for the memory of the host."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # CUDA's, without torch
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 _REASONS = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vopcli.errors import VopError
-from vopcli.methods.memory import encode_in_batches, is_out_of_memory
+from vopcli.errors import OutOfMemoryError, is_out_of_memory
+from vopcli.methods.memory import encode_in_batches
 from vopcli.progress import SilentProgress
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def test_everything_is_done_once_and_in_order(total: int, at_least: int, most: i
 
 @pytest.mark.parametrize(("at_least", "what"), [(1, "a single frame"), (4, "4 frames")])
 def test_what_does_not_fit_at_all_is_an_error(at_least: int, what: str) -> None:
-    with pytest.raises(VopError, match=f"cpu does not have enough memory for {what}") as caught:
+    with pytest.raises(OutOfMemoryError, match=f"cpu does not have enough memory for {what}") as caught:
         encode_in_batches(
             Scarce(0), OUT, batch_size=8, device=CPU, progress=Warnings(), unit="frame", at_least=at_least
         )

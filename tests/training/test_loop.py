@@ -279,7 +279,7 @@ def test_where_memory_gives_out_half_the_videos_are_tried_if_asked_for(
     assert (
         hint == "--micro-batch 3 or --auto-batch keeps the same negatives; --checkpointing needs less memory"
     )
-    assert done.stderr.splitlines() == [f"Warning: {problem}: going on with 3"]
+    assert done.stderr.splitlines() == [f"Warning: {problem}: continuing with 3"]
     job = job_of(training_store, tmp_path / "parts", epochs=1, micro_batch=3)
     train(job, RunState({}), SilentProgress())
     halved = model_of(Variant.P_F)

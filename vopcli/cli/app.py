@@ -22,7 +22,7 @@ from vopcli.cli.rescore import rescore
 from vopcli.cli.search import search
 from vopcli.cli.train import train
 from vopcli.cli.weights import app as weights
-from vopcli.errors import EXIT_INTERRUPTED, VopError
+from vopcli.errors import EXIT_INTERRUPTED, OutOfMemoryError, VopError, is_out_of_memory
 
 
 class Commands(TyperGroup):
@@ -42,6 +42,11 @@ class Commands(TyperGroup):
             code = error.exit_code
         except BrokenPipeError:
             code = _end_output()
+        except (RuntimeError, MemoryError) as error:  # such as a model that does not fit the device
+            if not is_out_of_memory(error):
+                raise
+            console.say_error(f"out of memory: {error}", "use --device cpu, or close other programs")
+            code = OutOfMemoryError.exit_code
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:

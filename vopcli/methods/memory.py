@@ -10,18 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vopcli.errors import VopError
+from vopcli.errors import OutOfMemoryError, is_out_of_memory
 from vopcli.progress import Progress
 
-_SIGNS: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 _HINTS: Final = ("use --device cpu", "close other programs")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` means out of memory; torch has no error type for the memory of the host."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
 def encode_in_batches(
@@ -50,9 +42,9 @@ def encode_in_batches(
         The largest batch size that fits into memory.
 
     Raises:
-        VopError: even the smallest batch runs out of memory.
+        OutOfMemoryError: even the smallest batch runs out of memory.
         RuntimeError: ``encode`` failed for another reason.
-        MemoryError: never; it is turned into a VopError.
+        MemoryError: never; it is turned into an OutOfMemoryError.
     """
     done, total = 0, len(out)
     batch_size = max(batch_size // at_least, 1) * at_least
@@ -68,7 +60,7 @@ def encode_in_batches(
             if size <= at_least:
                 count = f"a single {unit}" if size == 1 else f"{size} {unit}s"
                 hint = _HINTS[device.type == "cpu"]
-                raise VopError(f"{device} does not have enough memory for {count}", hint=hint) from error
+                raise OutOfMemoryError(f"{device} does not have enough memory for {count}", hint=hint) from error
             batch_size = max((size + 1) // 2 // at_least, 1) * at_least
         else:
             done = batch.stop

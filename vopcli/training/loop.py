@@ -18,9 +18,8 @@ from torch import Tensor
 
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
-from vopcli.errors import DataError, VopError
+from vopcli.errors import DataError, OutOfMemoryError, is_out_of_memory
 from vopcli.frames.prefetch import Prefetched
-from vopcli.methods.memory import is_out_of_memory
 from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.training.augment import augment
@@ -88,19 +87,13 @@ class Window:
         }
 
 
-class BatchTooLargeError(VopError):
-    """A batch does not fit the device."""
-
-    exit_code = 3
-
-
 def train(job: Job, state: RunState, progress: Progress) -> RunState:
     """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
 
     Raises:
         DataError: the loss or its gradient is not finite; the videos of the batch are named. Or the state is
             none of this run's.
-        BatchTooLargeError: a batch does not fit the device.
+        OutOfMemoryError: a batch does not fit the device.
         FileError: the run folder cannot be written.
         BusyError: another process trains in the run folder.
         KeyboardInterrupt: after what is done was kept.
@@ -182,7 +175,7 @@ class _Loop:
 
         Raises:
             DataError: the loss or its gradient is not finite.
-            BatchTooLargeError: the batch does not fit the device.
+            OutOfMemoryError: the batch does not fit the device.
         """
         self.schedule.step_update(self.state.step)
         loss = self._backward(batch)
@@ -209,7 +202,7 @@ class _Loop:
         """Compute the loss and the gradients; None where memory gave out and a smaller part is to be tried.
 
         Raises:
-            BatchTooLargeError: memory gave out, and that was not to be tried, or one video is too many.
+            OutOfMemoryError: memory gave out, and that was not to be tried, or one video is too many.
             RuntimeError: what else torch finds wrong.
         """
         self.optimizer.zero_grad(set_to_none=True)
@@ -222,12 +215,12 @@ class _Loop:
             problem = f"{self.num_held} videos at a time do not fit the memory of {self.job.device}"
             half = max(1, min(self.num_held, len(batch.names)) // 2)
             if not self.job.config.auto_batch or self.num_held == 1:
-                raise BatchTooLargeError(
+                raise OutOfMemoryError(
                     problem,
                     hint=f"--micro-batch {half} or --auto-batch keeps the same negatives; "
                     "--checkpointing needs less memory",
                 ) from error
-        self.progress.warn(f"{problem}: going on with {half}")
+        self.progress.warn(f"{problem}: continuing with {half}")
         self.num_held = half
         if self.job.device.type == "cuda":
             torch.cuda.empty_cache()
