@@ -10,7 +10,6 @@ from typing import Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.methods.registry import METHODS
 
 PublishedMetrics = Mapping[str, Mapping[str, float]]  # by direction, then as in the JSON of `vop eval`
 
@@ -73,6 +72,8 @@ ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
 
 def published_metrics(dataset: DatasetName, tuning: TuningConfig) -> PublishedMetrics | None:
     """Return what the paper reports for these settings of a method, on the test split; None: nothing."""
+    from vopcli.methods.registry import METHODS  # here, because it loads NumPy and the command line must not
+
     default, variant = TuningConfig(), tuning.variant
     changed = {name for name in METHODS[variant].settings if getattr(tuning, name) != getattr(default, name)}
     if not changed:

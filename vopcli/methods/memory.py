@@ -60,7 +60,9 @@ def encode_in_batches(
             if size <= at_least:
                 count = f"a single {unit}" if size == 1 else f"{size} {unit}s"
                 hint = _HINTS[device.type == "cpu"]
-                raise OutOfMemoryError(f"{device} does not have enough memory for {count}", hint=hint) from error
+                raise OutOfMemoryError(
+                    f"{device} does not have enough memory for {count}", hint=hint
+                ) from error
             batch_size = max((size + 1) // 2 // at_least, 1) * at_least
         else:
             done = batch.stop
