@@ -59,6 +59,10 @@ class WeightsError(DataError):
 class VideoError(DataError):
     """A video cannot be decoded."""
 
+    def reason(self, path: str) -> str:
+        """Return the message without the name of the file, for a list of failures."""
+        return str(self).removeprefix(f"{path}: ").removeprefix(f"{path} ")
+
 
 class BusyError(DataError):
     """A file is being written by another process."""

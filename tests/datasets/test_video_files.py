@@ -61,7 +61,7 @@ def test_links_to_one_file_are_one_video(tmp_path: Path) -> None:
     (tmp_path / "away").symlink_to(tmp_path / "other")
     files = find_video_files(tmp_path)
     assert files.by_stem("x") == ("links/x.mp4",)
-    assert files.by_stem("y") == ("away/y.mp4",)
+    assert files.by_stem("y") == ("other/y.mp4",)  # a folder keeps its own name
     assert files.by_stem("gone") == ()
 
 

@@ -27,7 +27,7 @@ from vopcli.video import video as video_module
 from vopcli.video.decoder import OpenVideo
 from vopcli.video.packets import VideoPacket
 from vopcli.video.sampling import Sampling, TimeWindow, parse_sampling
-from vopcli.video.video import SampledFrames, count_sampled, probe, read_frames
+from vopcli.video.video import SampledFrames, count_sampled, read_frames
 
 SIZE = 64
 # Frames are counted as they come out of the decoder: there is nothing else to tell them by.
@@ -132,8 +132,8 @@ def test_truncated_video_is_sampled_over_what_is_left(videos: GoodVideos, name: 
 
 
 @pytest.mark.parametrize("name", ["rotated-90.mp4", "rotated-180.mp4", "rotated-270.mp4", "mirrored.mp4"])
-def test_probe_tells_the_size_as_displayed(videos: GoodVideos, name: str) -> None:
-    info = probe(str(videos[name]))
+def test_the_size_is_that_displayed(videos: GoodVideos, name: str) -> None:
+    info = read_frames(str(videos[name]), UNIFORM, size=SIZE).info
 
     assert (info.width, info.height) == (128, 96)
     assert (info.num_frames, info.codec) == (24, "h264")

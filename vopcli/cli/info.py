@@ -81,7 +81,7 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
     from vopcli.files.hdf5 import is_hdf5, read_format_name
     from vopcli.methods.adapter_file import is_adapter
 
-    if not path.is_dir() and is_hdf5(path):
+    if is_hdf5(path):
         name = read_format_name(path)
         describe = _KINDS.get(name)
         if describe is None:

@@ -1,19 +1,18 @@
 """Look up videos by their names in annotations, among the files of a folder or the keys of a frame store."""
 
 # For speed in large folders, no Path is created for each file:
-# ruff: noqa: PTH116, PTH118
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 
 import os
 import posixpath
-import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vopcli.errors import DataError, FileError
-from vopcli.video.find_videos import VIDEO_SUFFIXES
+from vopcli.video.find_videos import VIDEO_SUFFIXES, is_file, walk_files
 
 
 class VideoFiles:
@@ -140,58 +139,15 @@ def find_video_files(root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
         raise DataError(f"{root} is not a folder", hint="pass the folder of the videos")
     unreadable: list[str] = []
     try:
-        paths = list(_walk(os.path.realpath(root), unreadable))
+        folder = os.path.realpath(root)
+        with os.scandir(folder):
+            pass  # an unreadable folder is an error only if it is the root
+        entries = walk_files(folder, lambda name, _: unreadable.append(name))
+        paths = [path for path, entry in entries if is_file(entry)]
     except OSError as error:
         raise FileError(root, error) from error
     if not paths:
         raise DataError(f"{root} has no files", hint="pass the folder of the videos")
-    files = VideoFiles(paths, root=os.path.realpath(root), prefer=prefer)
+    files = VideoFiles(paths, root=folder, prefer=prefer)
     files.unreadable = tuple(unreadable)
     return files
-
-
-def _walk(root: str, unreadable: list[str]) -> Iterator[str]:
-    """Yield the files' paths relative to ``root``; a folder that several links lead to is entered once.
-
-    Raises:
-        OSError: ``root`` cannot be read.
-    """
-    seen: set[tuple[int, int]] = set()
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        try:
-            status, entries = _look_into(os.path.join(root, folder))
-        except OSError:
-            if not folder:
-                raise
-            unreadable.append(os.path.join(root, folder))
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        below = []
-        for entry in entries:
-            kind = _kind(entry)
-            if kind == stat.S_IFDIR:
-                below.append(os.path.join(folder, entry.name))
-            elif kind == stat.S_IFREG:
-                yield os.path.join(folder, entry.name)
-        folders.extend(reversed(below))
-
-
-def _look_into(folder: str) -> tuple[os.stat_result, list[os.DirEntry[str]]]:
-    status = os.stat(folder)
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
-    return status, sorted(visible, key=lambda entry: os.fsencode(entry.name))
-
-
-def _kind(entry: os.DirEntry[str]) -> int:
-    """Return the type bits of a file or folder; 0 for a broken link."""
-    if not entry.is_symlink():
-        return stat.S_IFDIR if entry.is_dir() else stat.S_IFREG if entry.is_file() else 0
-    try:
-        return stat.S_IFMT(entry.stat().st_mode)
-    except OSError:
-        return 0

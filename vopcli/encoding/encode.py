@@ -11,9 +11,9 @@ from vopcli.config.choices import Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.query_bank import check_beta, read_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
-from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource, is_hdf5
+from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource
 from vopcli.errors import DataError, UsageError
-from vopcli.files.hdf5 import read_format_name
+from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import held
 from vopcli.frames.recipe import recorded_sampling
 from vopcli.index.meta import IndexMeta

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,12 @@ from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.reader import IndexedVideo
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
+from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, compare, hash_file
 from vopcli.video.find_videos import find_videos
-from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
+from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.sampling import Sampling
 from vopcli.video.video_file import VideoFile
-
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_HDF5_PLACES: Final = (0, *(512 << power for power in range(12)))  # where the format lets it stand
 
 
 @dataclass(frozen=True)
@@ -173,10 +171,10 @@ class VideoSource:
             new = _new(video, noted.sha256, noted.num_frames)
             plan.to_copy.append((new, noted.row))
         wanted = changes.new + changes.changed + [video for video, _ in changes.twins]
-        counts = self._count_frames(wanted, plan, progress)
+        counted, failed = count_frames(wanted, self.sampling, workers=self._workers, progress=progress)
+        plan.failed += [(video.path, reason) for video, reason in failed]
         changed = {video.path for video in changes.changed}
-        for number, count in sorted(counts.items()):
-            video = wanted[number]
+        for video, count in counted:
             plan.num_changed += video.path in changed
             plan.to_encode.append(_new(video, changes.hashes.get(video.path, b""), count))
         return plan
@@ -187,7 +185,7 @@ class VideoSource:
         with ThreadPoolExecutor(1) as hashing:
             for job, sampled in decode_videos(jobs, self.sampling, size=self._size, workers=self._workers):
                 if isinstance(sampled, VideoError):
-                    yield job.key, _reason(sampled, job.path)
+                    yield job.key, sampled.reason(job.path)
                     continue
                 sha256 = plan.to_encode[job.key].sha256 or hashing.submit(_hash, job.path).result()
                 yield Job(
@@ -199,38 +197,9 @@ class VideoSource:
                     sha256,
                 )
 
-    def _count_frames(self, wanted: Sequence[VideoFile], plan: Plan, progress: Progress) -> dict[int, int]:
-        sampling = self.sampling
-        if sampling.num_stored is not None:
-            return dict.fromkeys(range(len(wanted)), sampling.num_stored)
-        counts = {}
-        jobs = (DecodeJob(number, video.file) for number, video in enumerate(wanted))
-        with progress.task("count frames", total=len(wanted), unit="videos") as task:
-            for job, count in scan_videos(jobs, sampling, workers=self._workers):
-                if isinstance(count, VideoError):
-                    plan.failed.append((wanted[job.key].path, _reason(count, job.path)))
-                    task.fail(*plan.failed[-1])
-                else:
-                    counts[job.key] = count
-                    task.advance()
-        return counts
-
 
 def _recipe_json(sampling: Sampling, size: int, resize: Resize) -> dict[str, Any]:
     return {"sampling": str(sampling), "size": size, "resize": resize.value}
-
-
-def is_hdf5(path: Path) -> bool:
-    """Tell whether a file, if it is one and can be read, is HDF5."""
-    try:
-        with path.open("rb") as file:
-            for place in _HDF5_PLACES:
-                file.seek(place)
-                if file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
-                    return True
-    except OSError:
-        pass  # whoever opens it for good will say why it cannot be read
-    return False
 
 
 def _stamp(video: VideoFile) -> tuple[str, int, int, bytes]:
@@ -247,7 +216,3 @@ def _hash(file: str) -> bytes:
         return hash_file(file)
     except OSError:  # it was there a moment ago; without a hash its next change is found by size and time
         return b""
-
-
-def _reason(error: VideoError, path: str) -> str:
-    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")

@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.evaluation.metrics import DEPTHS
+
 Ranks = NDArray[np.floating[Any]]
 
-DEPTHS: Final = (1, 5, 10)
 _NUM_SAMPLES: Final = 10_000
 _CONFIDENCE_PERCENT: Final = 95.0
 _DRAWN_NUMBERS: Final = 1 << 22  # held at a time

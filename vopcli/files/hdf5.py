@@ -27,6 +27,7 @@ from vopcli.files.atomic import written_aside
 from vopcli.files.journal import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locked, recover, settle
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_SIGNATURE_OFFSETS: Final = (0, *(512 << power for power in range(12)))  # those the format allows
 _SEGMENTS: Final = "segments"
 # so that mapped arrays suit vector loads
 _ALIGNED: Final = {"alignment_threshold": 1, "alignment_interval": 64}
@@ -243,17 +244,24 @@ def create_segment_file(
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as an HDF5 file does, be it whole or not.
+    """Whether a file begins like an HDF5 file, truncated ones included; False for a folder.
 
     Raises:
-        FileError: it cannot be read.
+        FileError: the file cannot be read.
     """
+    if path.is_dir():
+        return False
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES + len(_SIGNATURE))
+            if file.read(len(MAGIC)) == MAGIC:
+                return True
+            for offset in _SIGNATURE_OFFSETS:
+                file.seek(offset)
+                if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                    return True
     except OSError as error:
         raise FileError(path, error) from error
-    return head.startswith((_SIGNATURE, MAGIC)) or head[HEAD_BYTES:] == _SIGNATURE
+    return False
 
 
 def read_format_name(path: Path) -> str:

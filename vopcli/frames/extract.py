@@ -15,7 +15,7 @@ import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
 from vopcli.frames.open_store import asked_recipe, check_room, opened, read_known
-from vopcli.frames.plan import ExtractRequest, Plan, find, make_plan, num_workers, reason
+from vopcli.frames.plan import ExtractRequest, Plan, find, make_plan, num_workers
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
@@ -200,7 +200,7 @@ class _Run:
             for number, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
                 row = self.rows[number]
                 if isinstance(sampled, VideoError):
-                    error = reason(sampled, row.file)
+                    error = sampled.reason(row.file)
                     self._fail(number, error)
                     self._fail_twins(row.path, error)
                     self._stop_if_strict(row.path, error)

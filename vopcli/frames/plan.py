@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vopcli.config.choices import Resize
-from vopcli.errors import DataError, UsageError, VideoError
+from vopcli.errors import DataError, UsageError
 from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
+from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, compare
 from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
-from vopcli.video.pool import DecodeJob, scan_videos
 from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
 from vopcli.video.video_file import VideoFile, relocate
 
@@ -71,7 +71,6 @@ class Plan:
         to_decode: new and changed videos, each with the number of its frames.
         failed: path and reason of the videos that failed before any was decoded.
         failed_before: path and reason of the videos that failed in an earlier run and are not tried again.
-        unreadable: folders and files that could not be looked at, with reasons.
     """
 
     recipe: Recipe
@@ -80,7 +79,6 @@ class Plan:
     to_decode: list[tuple[VideoFile, int]] = field(default_factory=list)
     failed: list[tuple[VideoFile, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def num_frames(self) -> int:
@@ -170,30 +168,11 @@ def make_plan(
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
     changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]
     wanted = sorted(changes.new + changes.changed, key=lambda video: os.fsencode(video.path))
-    sampling = recipe.sampling
-    if sampling.num_stored is not None:
-        plan.to_decode = [(video, sampling.num_stored) for video in wanted]
-    else:
-        _count_frames(request, sampling, wanted, plan, progress)
+    plan.to_decode, plan.failed = count_frames(
+        wanted,
+        recipe.sampling,
+        workers=num_workers(request),
+        progress=progress,
+        window_of=request.window_of,
+    )
     return plan
-
-
-def _count_frames(
-    request: ExtractRequest, sampling: Sampling, wanted: Sequence[VideoFile], plan: Plan, progress: Progress
-) -> None:
-    jobs = (DecodeJob(i, video.file, request.window_of(video.path)) for i, video in enumerate(wanted))
-    counts: dict[int, int] = {}
-    with progress.task("count frames", total=len(wanted), unit="videos") as task:
-        for job, count in scan_videos(jobs, sampling, workers=num_workers(request)):
-            if isinstance(count, VideoError):
-                plan.failed.append((wanted[job.key], reason(count, job.path)))
-                task.fail(wanted[job.key].path, plan.failed[-1][1])
-            else:
-                counts[job.key] = count
-                task.advance()
-    plan.to_decode = [(wanted[key], counts[key]) for key in sorted(counts)]
-
-
-def reason(error: VideoError, path: str) -> str:
-    """Return what is wrong with a video, without the name of its file."""
-    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")

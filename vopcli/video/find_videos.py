@@ -88,10 +88,13 @@ def _find(source: Path, report_problem: ReportProblem) -> Iterator[VideoFile]:
         if stat.S_ISDIR(mode):
             with os.scandir(absolute):
                 pass  # a source that cannot be read is an error; a folder below it is a problem to report
-            yield from _walk(absolute, report_problem)
+            entries = walk_files(absolute, report_problem)
+            names = (path for path, entry in entries if _has_video_suffix(entry))
+            yield from _stat_each(absolute, names, report_problem)
         elif source.suffix.lower() in LIST_SUFFIXES:
-            folder, names = os.path.split(absolute)[0], _read_list(Path(absolute))
-            yield from _stat_each(folder, (_relative(folder, name) for name in names), report_problem)
+            folder = os.path.split(absolute)[0]
+            names = (_relative(folder, name) for name in _read_list(Path(absolute)))
+            yield from _stat_each(folder, names, report_problem)
         else:
             folder, name = os.path.split(absolute)
             yield from _stat_each(folder, [name], report_problem)
@@ -110,31 +113,47 @@ def _relative(folder: str, name: str) -> str:
     return absolute.removeprefix(folder.rstrip(os.sep) + os.sep)
 
 
-def _walk(root: str, report_problem: ReportProblem) -> Iterator[VideoFile]:
-    """Walk real folders before those that links lead to, so that a folder keeps its own name."""
+def walk_files(root: str, report_problem: ReportProblem) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield every entry below a folder that is not a folder, with its path relative to ``root``.
+
+    Hidden names and folders of system junk are left out. Links are followed, real folders before linked ones,
+    and each folder is entered once: a folder that a link leads to as well keeps its own name.
+
+    Args:
+        root: absolute folder.
+        report_problem: called with the name and the reason for each folder that cannot be read.
+    """
     seen: set[tuple[int, int]] = set()
     real: list[str] = [""]
     linked: list[str] = []
     while real or linked:
         folder = real.pop() if real else linked.pop(0)
+        path = os.path.join(root, folder)
         try:
-            status = os.stat(os.path.join(root, folder))
+            status = os.stat(path)
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            entries = sorted(
-                os.scandir(os.path.join(root, folder)), key=lambda entry: os.fsencode(entry.name)
-            )
+            with os.scandir(path) as listing:
+                entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            report_problem(os.path.join(root, folder), _reason(error))
+            report_problem(path, _describe(error))
             continue
-        entries = [entry for entry in entries if not entry.name.startswith(".")]
-        folders = [entry for entry in entries if _is_folder(entry)]
-        for entry in folders:
-            if entry.name.lower() not in _JUNK_FOLDERS:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not _is_folder(entry):
+                yield os.path.join(folder, entry.name), entry
+            elif entry.name.lower() not in _JUNK_FOLDERS:
                 (linked if entry.is_symlink() else real).append(os.path.join(folder, entry.name))
-        files = [entry for entry in entries if not _is_folder(entry) and _has_video_suffix(entry)]
-        yield from _stat_each(root, (os.path.join(folder, entry.name) for entry in files), report_problem)
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a regular file or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -146,7 +165,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _has_video_suffix(entry: os.DirEntry[str]) -> bool:
     suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix in _TYPESCRIPT_SUFFIXES and entry.is_file():
+    if suffix in _TYPESCRIPT_SUFFIXES and is_file(entry):
         return not _is_source_text(entry.path)
     return suffix in VIDEO_SUFFIXES
 
@@ -167,7 +186,7 @@ def _stat_each(root: str, names: Iterable[str], report_problem: ReportProblem) -
         try:
             status = os.stat(file)
         except OSError as error:
-            report_problem(file, _reason(error))
+            report_problem(file, _describe(error))
             continue
         if stat.S_ISREG(status.st_mode):
             yield VideoFile(root, name, status.st_size, status.st_mtime_ns)
@@ -177,5 +196,5 @@ def _stat_each(root: str, names: Iterable[str], report_problem: ReportProblem) -
             )
 
 
-def _reason(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     return str(FileError("", error)).strip()

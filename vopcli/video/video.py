@@ -64,19 +64,6 @@ def _no_tick() -> None:
     """Do nothing: nobody watches whether decoding goes on."""
 
 
-def probe(path: str) -> VideoInfo:
-    """Say what a video is, from its packets and one decoded frame.
-
-    Raises:
-        VideoError: it is none, or nothing of it can be decoded.
-    """
-    with _opened(path, _no_tick, hold=True) as video:
-        for frame in decode_all(video):
-            return _info(video, frame, _timeline(video))
-        error = _undecodable(video, 0)
-        raise error
-
-
 def count_sampled(
     path: str, sampling: Sampling, *, window: TimeWindow = WHOLE, tick: Callable[[], None] = _no_tick
 ) -> int:
