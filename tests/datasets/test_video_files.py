@@ -58,6 +58,7 @@ def test_links_to_one_file_are_one_video(tmp_path: Path) -> None:
     (tmp_path / "links" / "x.mp4").symlink_to(tmp_path / "real" / "x.mp4")
     (tmp_path / "links" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     (tmp_path / "links" / "up").symlink_to(tmp_path)
+    (tmp_path / "links" / "self.mp4").symlink_to("self.mp4")
     (tmp_path / "away").symlink_to(tmp_path / "other")
     files = find_video_files(tmp_path)
     assert files.by_stem("x") == ("links/x.mp4",)

@@ -122,6 +122,12 @@ def test_loops_of_links_end(tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "d").symlink_to("../c")
     assert scan(tmp_path) == (["a/one.mp4"], [])
+    loop = tmp_path / "a" / "self.ts"
+    loop.symlink_to("self.ts")
+    assert scan(tmp_path) == (
+        ["a/one.mp4"],
+        [(os.fspath(loop), "cannot be used: Too many levels of symbolic links")],
+    )
 
 
 def test_many_links_to_each_other_do_not_multiply(tmp_path: Path) -> None:
