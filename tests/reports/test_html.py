@@ -13,7 +13,8 @@ from vopcli.evaluation.results import Answer, EvalResult
 from vopcli.reports.answers import NOTES, choose_queries, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Figure, Page, render
-from vopcli.reports.plots import Line, Point, line_chart, scatter
+from vopcli.reports.paper import recall_scatter
+from vopcli.reports.plots import Line, Point, line_chart
 from vopcli.reports.tables import name_results, results_table
 
 RESULTS = [
@@ -34,7 +35,7 @@ def make_page(results: list[EvalResult] = RESULTS) -> Page:
         Point(r.num_trained, r.metrics.t2v.recall_percent[1], n, series=i)
         for i, (n, r) in enumerate(zip(names, results, strict=True))
     ]
-    figures = [Figure("Recall", [scatter("On the test queries", points, x_label="trained", y_label="R@1")])]
+    figures = [recall_scatter("On the test queries", points)]
     curves = training_curves({1: ("VoP", LOG), 2: ("P+F", LOG[1:])})
     assert curves
     queries = show_queries(

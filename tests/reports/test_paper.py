@@ -92,12 +92,15 @@ def test_the_terminal_has_both_directions() -> None:
 def test_figure_1_has_own_and_published_points() -> None:
     figure = recall_figure(OWN, DATASET)
     [chart] = figure.charts
-    own = [mark for mark in chart.marks if mark.series == 0]
+    own = [mark for mark in chart.marks if not mark.is_hollow]
     assert [mark.title for mark in own] == ["VoP: 41.5 ± 2.1", "P: 50"]
     assert len(chart.marks) == 2 + len(IN_PAPER)
-    assert figure.legend[0] == ("own, test", 0)
-    assert "published" in figure.legend[1][0]
-    assert len(recall_figure(OWN, None).charts[0].marks) == 2
+    legend = dict(figure.legend)
+    assert set(legend) == {variant.value for variant in IN_PAPER}
+    assert all(mark.series == legend[mark.title.partition(":")[0]] for mark in chart.marks)
+    assert "hollow: published" in figure.title
+    without = recall_figure(OWN, None)
+    assert (without.title, len(without.charts[0].marks)) == ("Recall against trained parameters", 2)
 
 
 @pytest.mark.parametrize("dataset", [DATASET, None])

@@ -1,4 +1,4 @@
-"""Scales, labels and charts: places in pixels that can be computed by hand or must hold for any values."""
+"""Charts: places in pixels that can be computed by hand or must hold for any values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vopcli.reports.labels import place_labels
 from vopcli.reports.plots import AREA, Line, Point, line_chart, scatter
 from vopcli.reports.scales import Scale, linear_scale, log_scale, short_number
 
@@ -84,34 +83,6 @@ def test_a_log_scale_holds_any_counts(values: list[int]) -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert short_number(value) == text
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.floats(AREA.left, AREA.right), st.floats(AREA.top, AREA.bottom), st.text("Vo+P", max_size=14)
-        ),
-        max_size=26,
-    )
-)
-def test_labels_cover_neither_each_other_nor_a_point(points: list[tuple[float, float, str]]) -> None:
-    labels = [label for label in place_labels(points, AREA, wall=140.0) if label]
-    for number, label in enumerate(labels):
-        assert label.box.lies_in(AREA)
-        assert not label.box.left < 140 < label.box.right or not label.text
-        assert not any(label.box.overlaps(other.box) for other in labels[:number])
-        assert not any(
-            label.box.left < x < label.box.right and label.box.top < y < label.box.bottom
-            for x, y, _ in points
-        )
-
-
-def test_the_papers_methods_all_get_a_label() -> None:
-    millions = [0, 119.8, 0.1, 0.7, 7.7, 2.0, 2.0, 0.1, 0.5, 14.3, 0.1, 0.4, 14.1]
-    recall = [31.5, 41.7, 39.7, 37.1, 39.8, 37.6, 38.2, 39.6, 40.1, 40.8, 42.6, 43.5, 44.6]
-    points = [Point(1e6 * x, y, "adapter-attn") for x, y in zip(millions, recall, strict=True)]
-    chart = scatter("", points, x_label="", y_label="")
-    assert all(mark.label for mark in chart.marks)
 
 
 def test_nothing_trained_stands_apart_at_the_left() -> None:

@@ -151,38 +151,40 @@ def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[li
 
 
 def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure:
-    """Return figure 1: recall against what is trained."""
+    """Return figure 1: recall against trained parameters, own points filled and published ones hollow."""
     places = name_places(groups)
     points = [
         Point(
             group.first.num_trained,
             mean,
-            group.label,
+            f"{group.label}, {places[group.first.on]}" if len(places) > 1 else group.label,
             deviation=group.deviation(*_RECALL),
-            series=list(places).index(group.first.on),
         )
         for group in groups
         if (mean := group.mean(*_RECALL)) is not None
     ]
-    legend = [(f"own, {name}", series) for series, name in enumerate(places.values())]
-    if others := list(_published_points(dataset, len(legend))):
-        points += others
-        legend.append((f"{PUBLISHED} ({SOURCE})", len(legend)))
-    return recall_scatter("t2v R@1 and trained parameters", points, legend)
+    return recall_scatter(
+        "t2v R@1 and trained parameters", [*points, *(_published_points(dataset) if dataset else ())]
+    )
 
 
-def recall_scatter(title: str, points: Sequence[Point], legend: Sequence[tuple[str, int]] = ()) -> Figure:
-    """Return points, each at its number of trained parameters and its t2v R@1 in percent."""
+def recall_scatter(title: str, points: Sequence[Point]) -> Figure:
+    """Return points, each at its number of trained parameters and its t2v R@1 in percent, with a legend."""
+    names = list(dict.fromkeys(point.name for point in points))
+    points = [replace(point, series=names.index(point.name)) for point in points]
     chart = scatter(title, points, x_label="trained parameters, log scale", y_label=_Y_LABEL)
-    return Figure("Recall against what is trained", [chart], legend)
+    hollow = f"; hollow: {PUBLISHED} ({SOURCE})" if any(point.is_hollow for point in points) else ""
+    return Figure(
+        f"Recall against trained parameters{hollow}", [chart], [(name, i) for i, name in enumerate(names)]
+    )
 
 
-def _published_points(dataset: DatasetName | None, series: int) -> Iterator[Point]:
+def _published_points(dataset: DatasetName) -> Iterator[Point]:
     for variant in Variant:
         recall = published(dataset, TuningConfig(variant=variant), *_RECALL)
         if recall is not None:
             count = 1e6 * (METHODS[variant].published_millions or 0.0)
-            yield Point(count, recall, variant.value, series=series)
+            yield Point(count, recall, variant.value, is_hollow=True)
 
 
 def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure | None:

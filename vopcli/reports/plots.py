@@ -7,8 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vopcli.reports.labels import Box, Label, place_labels
 from vopcli.reports.scales import Scale, linear_scale, log_scale, short_number
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in pixels, from the top left corner of the chart."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
 
 WIDTH: Final = 680
 HEIGHT: Final = 400
@@ -29,6 +39,7 @@ class Point:
         name: what it is of.
         deviation: drawn as a bar of so much up and down; 0 is none.
         series: which colour and shape.
+        is_hollow: only the outline is drawn.
     """
 
     x: float
@@ -36,6 +47,7 @@ class Point:
     name: str = ""
     deviation: float = 0.0
     series: int = 0
+    is_hollow: bool = False
 
     @property
     def is_finite(self) -> bool:
@@ -65,7 +77,7 @@ class Mark:
     title: str
     series: int
     bar: tuple[float, float] | None
-    label: Label | None
+    is_hollow: bool
 
 
 @dataclass(frozen=True)
@@ -114,11 +126,7 @@ def scatter(title: str, points: Sequence[Point], *, x_label: str, y_label: str) 
     y_scale = _y_scale(drawn)
     zero = AREA.left + _ZERO_PX
     break_x = AREA.left + 2 * _ZERO_PX if has_zero and above_zero else None
-    places = [(x_scale.place(p.x) if p.x else zero, y_scale.place(p.y), p.name) for p in drawn]
-    labels = place_labels(places, AREA, wall=break_x)
-    marks = [
-        _mark(point, x, y_scale, label) for point, (x, _, _), label in zip(drawn, places, labels, strict=True)
-    ]
+    marks = [_mark(point, x_scale.place(point.x) if point.x else zero, y_scale) for point in drawn]
     x_ticks = _ticks(x_scale) if above_zero else []
     if has_zero:
         x_ticks.insert(0, (zero, "0"))
@@ -149,7 +157,7 @@ def line_chart(
         x_ticks = _ticks(x_scale)
     y_scale = log_scale([p.y for p in every], AREA.bottom, AREA.top) if has_log_y else _y_scale(every)
     marks = [
-        _mark(point, x_scale.place(point.x), y_scale, None)
+        _mark(point, x_scale.place(point.x), y_scale)
         for line, points in drawn
         for point in points
         if line.is_marked or point is points[-1]
@@ -166,13 +174,13 @@ def _y_scale(points: Sequence[Point]) -> Scale:
     return linear_scale(ends, AREA.bottom, AREA.top)
 
 
-def _mark(point: Point, x: float, y_scale: Scale, label: Label | None) -> Mark:
+def _mark(point: Point, x: float, y_scale: Scale) -> Mark:
     bar = None
     title = f"{point.name}: {point.y:.4g}"
     if point.deviation:
         bar = y_scale.place(point.y - point.deviation), y_scale.place(point.y + point.deviation)
         title += f" ± {point.deviation:.2g}"
-    return Mark(x, y_scale.place(point.y), title, point.series, bar, label)
+    return Mark(x, y_scale.place(point.y), title, point.series, bar, point.is_hollow)
 
 
 def _ticks(scale: Scale) -> list[tuple[float, str]]:
