@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ def commands() -> str:
 
 def walk_commands() -> Iterator[tuple[str, Any]]:
     """Yield the name, such as "weights list", and the parser of every command that can be run."""
-    for name, command in get_command(app).commands.items():
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
         below = getattr(command, "commands", None)
         if below is None:
             yield name, command
@@ -81,8 +82,9 @@ def settings() -> str:
     """Describe every setting by its declaration in the schema."""
     lines = []
     for section in dataclasses.fields(Config):
-        lines += [f"## {section.name}", "", _markdown((type(section.default).__doc__ or "").strip()), ""]
-        rows = [_setting(section.name, item) for item in dataclasses.fields(section.default)]
+        content: Any = section.default
+        lines += [f"## {section.name}", "", _markdown((content.__doc__ or "").strip()), ""]
+        rows = [_setting(section.name, item) for item in dataclasses.fields(content)]
         lines += table(("Setting", "Type", "Default", "Meaning"), rows)
     return "\n".join(lines)
 
@@ -127,10 +129,10 @@ def methods() -> str:
     """List the variants with their parameter counts, for the default backbone."""
     rows = [
         (
-            _code(item["variant"]),
-            item["trains"],
-            f"{item['num_trained']:,}",
-            item["published"],
+            _code(item.variant),
+            item.trains,
+            f"{item.num_trained:,}",
+            item.published,
             f"{method.lr:g}" if method.lr else "",
         )
         for item, method in zip(
@@ -202,7 +204,7 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]], *, right: int = 0) -> list[str]:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: int = 0) -> list[str]:
     """Return the lines of a Markdown table, and an empty one; the last ``right`` columns hold numbers."""
     rules = ["---"] * (len(head) - right) + ["---:"] * right
     return [f"| {' | '.join(cells)} |" for cells in (head, rules, *(map(_cell, row) for row in rows))] + [""]

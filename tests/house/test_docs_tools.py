@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import markdown
+import pytest
 
 from docs.tools import generate
 from docs.tools.rooms import BASE, Room, direct_imports, draw, read_layers, read_rooms
@@ -83,6 +84,11 @@ def test_a_page_is_filled_in_where_it_is_marked() -> None:
     page = generate.fill("# Title\n\n<!-- generated: example -->\n\nEnd `<!-- generated: settings -->`\n")
     assert page.startswith("# Title\n\n```python\nimport vopcli\n")
     assert page.endswith("End `<!-- generated: settings -->`\n")
+
+
+@pytest.mark.parametrize("name", generate.PARTS)
+def test_every_part_can_be_generated(name: str) -> None:
+    assert generate.PARTS[name]().strip()
 
 
 def test_every_benchmark_result_is_on_the_page() -> None:
