@@ -61,3 +61,22 @@ def test_system_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "free some space" in caught.value.hint
     assert not (tmp_path / "full.bin").exists()
+
+
+def test_the_content_is_on_the_disk_before_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, the name must not stand for a file whose content never reached the disk."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    synced: dict[int, tuple[bytes, bytes]] = {}
+    sync = os.fsync
+
+    def noted_sync(descriptor: int) -> None:
+        synced[os.fstat(descriptor).st_ino] = (os.pread(descriptor, 9, 0), path.read_bytes())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    with written_aside(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert synced == {path.stat().st_ino: (b"new", b"old")}

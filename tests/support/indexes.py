@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.index.meta import IndexMeta
+from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 
+NAMES = ["a.mp4", "deep/er/ü b.mkv", "line\nbreak.mp4", os.fsdecode(b"not-utf8-\xff.mp4"), "[red]x[/red].mp4"]
 WIDTH = 40  # as that of ``tests.support.clip.tiny_clip``
 META = IndexMeta("some.safetensors", "ab" * 32, {"sampling": "uniform:3", "size": 35}, WIDTH)
 
@@ -60,3 +63,24 @@ def make_index(
         writer.lay_out(new_videos(names))
         writer.add(encoded)
     return encoded
+
+
+def contents(path: Path) -> dict[str, tuple[bytes, bytes, bytes, int]]:
+    """By path what an index holds of a video: embedding, frames, times, and how many frames are real."""
+    index = VideoIndex(path)
+    found = {}
+    for video in index.videos():
+        frames, seconds = index.frames_of(video.row)
+        key = (index.embedding_of(video.row).tobytes(), frames.tobytes(), seconds.tobytes(), video.num_real)
+        if video.path in found:
+            raise ValueError(f"{video.path} is in {path} twice")
+        found[video.path] = key
+    return found
+
+
+def expected(names: list[str], encoded: list[EncodedVideo]) -> dict[str, tuple[bytes, bytes, bytes, int]]:
+    """The same of the videos that were given to a writer."""
+    return {
+        name: (item.embedding.tobytes(), item.frames.tobytes(), item.seconds.tobytes(), item.num_real)
+        for name, item in zip(names, encoded, strict=True)
+    }
