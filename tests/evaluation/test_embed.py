@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from tests.support.indexes import WIDTH, unit_rows
-from vopcli.config.choices import TieRule
+from vopcli.config.choices import MEAN, TieRule, parse_pooling
 from vopcli.datasets.records import SplitReport
 from vopcli.datasets.splits import TokenisedSplit
 from vopcli.evaluation.embed import Embedded, measure, rank_first
-from vopcli.search.pooling import MEAN, parse_pooling
 
 CAPTIONS, VIDEOS, FRAMES = 90, 30, 4
 

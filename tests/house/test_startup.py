@@ -2,8 +2,17 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tests.support.indexes import unit_rows
+from tests.support.models import write_model
+from vopcli.index.meta import IndexMeta
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.search.search import open_index
+from vopcli.weights.reader import read_weights
 
 HEAVY = {"torch", "torchvision", "timm", "cv2", "av", "h5py", "numpy", "rich", "yaml", "safetensors", "ftfy"}
 
@@ -37,3 +46,74 @@ def test_commands_without_a_model_load_no_torch(module: str) -> None:
 
 def test_the_probe_sees_what_is_loaded() -> None:
     assert "numpy" in loaded_by("import numpy")
+
+
+SEARCH = {
+    "vopcli",
+    "vopcli.cli.app",
+    "vopcli.cli.console",
+    "vopcli.cli.options",
+    "vopcli.cli.search",
+    "vopcli.clip.shape",
+    "vopcli.clip.text_numpy",
+    "vopcli.clip.tokenizer",
+    "vopcli.config.choices",
+    "vopcli.errors",
+    "vopcli.files.hdf5",
+    "vopcli.files.journal",
+    "vopcli.files.safetensors",
+    "vopcli.index.meta",
+    "vopcli.index.reader",
+    "vopcli.progress",
+    "vopcli.resources",
+    "vopcli.search.engine",
+    "vopcli.search.exact",
+    "vopcli.search.search",
+    "vopcli.search.text_tower",
+    "vopcli.video.video_file",
+}
+
+
+def test_a_search_loads_these_modules_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real search with its text tower in the cache; packages without code are not listed."""
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+    weights, index = write_model(tmp_path / "tiny.safetensors"), tmp_path / "i.h5"
+    create_index(index, IndexMeta(str(weights), read_weights(weights).fingerprint(), {}, 40))
+    with IndexWriter(index) as writer:
+        writer.lay_out([NewVideo("/videos", "a.mp4", 1, 2, num_frames=2)])
+        writer.add(
+            [EncodedVideo(0, unit_rows(1)[0], unit_rows(2).astype("f2"), np.array([0.5, 1.5]), 2, 2.0)]
+        )
+    open_index(index).search("a dog")
+    code = f"""
+import sys
+sys.argv = ["vop", "search", "a dog", "--index", {str(index)!r}]
+from vopcli.cli.app import main
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0
+for name, module in list(sys.modules.items()):
+    if name.split(".")[0] == "vopcli" and (name == "vopcli" or not hasattr(module, "__path__")):
+        print("loaded", name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, *rest = done.stdout.splitlines()
+    assert first.endswith("a.mp4")
+    assert {line.removeprefix("loaded ") for line in rest} == SEARCH
+    assert len(SEARCH) <= 22
+
+
+def test_a_command_is_loaded_alone() -> None:
+    code = """
+import sys
+sys.argv = ["vop", "methods"]
+from vopcli.cli.app import main
+try:
+    main()
+finally:
+    print(*(name for name in sys.modules if name.startswith("vopcli.cli.")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert loaded == {f"vopcli.cli.{name}" for name in ("app", "console", "options", "methods")}

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from tests.support.indexes import META, encoded_video, new_videos, unit_rows
-from vopcli.config.choices import NormRule
+from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
 from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.search.engine import best_rows, dot_rows
-from vopcli.search.pooling import MEAN, Pooling, parse_pooling
 from vopcli.search.search import choose_engine
 
 NAMES = [f"{(7 * i) % 40:02}.mp4" for i in range(40)]

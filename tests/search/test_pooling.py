@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.indexes import META, WIDTH, encoded_video, make_index, new_videos, unit_rows
 from tests.support.ranking import expected_t2v, expected_v2t
-from vopcli.errors import DataError, UsageError
+from vopcli.config.choices import parse_pooling
+from vopcli.errors import DataError
 from vopcli.evaluation.metrics import measure_similarity
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.search.pooled import search_pooled
-from vopcli.search.pooling import parse_pooling, pool_scores, pooled_rows
+from vopcli.search.pooling import pool_scores, pooled_rows
 from vopcli.search.similarity import NotFiniteError
 
 RULES = ["mean", "mean-raw", "max", "top-1", "top-2", "top-99", "attention:0.05", "attention"]
@@ -89,24 +87,6 @@ def test_a_video_with_a_spoilt_frame_is_named(rule: str) -> None:
         with pytest.raises(NotFiniteError, match="NaN or infinity") as caught:
             pooled_rows(unit_rows(2), frames, parse_pooling(rule))
         assert caught.value.video_indices.tolist() == [2]
-
-
-@given(
-    st.text(max_size=12) | st.sampled_from(["top-0", "top", "top-x", "attention:0", "attention:nan", "max:1"])
-)
-def test_a_rule_is_written_as_it_is_read(text: str) -> None:
-    with contextlib.suppress(UsageError):
-        parsed = parse_pooling(text)
-        assert parse_pooling(str(parsed)) == parsed
-
-
-@pytest.mark.parametrize(
-    "text", ["", "top", "top-0", "top-x", "attention:0", "attention:nan", "attention:inf", "max:1"]
-)
-def test_the_error_says_what_there_is(text: str) -> None:
-    with pytest.raises(UsageError, match="no way to pool frames") as caught:
-        parse_pooling(text)
-    assert "top-K" in caught.value.hint
 
 
 @pytest.mark.parametrize("rule", RULES[1:])

@@ -2,31 +2,61 @@
 
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_group
 
 from vopcli.cli import console
-from vopcli.cli.compare import compare
-from vopcli.cli.data import app as data
-from vopcli.cli.demo import demo
-from vopcli.cli.encode import encode
-from vopcli.cli.evaluate import evaluate
-from vopcli.cli.extract_frames import extract_frames
-from vopcli.cli.info import info
-from vopcli.cli.methods import methods
-from vopcli.cli.report import report
-from vopcli.cli.rescore import rescore
-from vopcli.cli.search import search
-from vopcli.cli.train import train
-from vopcli.cli.weights import app as weights
 from vopcli.errors import EXIT_INTERRUPTED, OutOfMemoryError, VopError, is_out_of_memory
+
+_COMMANDS: Final = {  # name -> module of this package, and the function or group in it
+    "extract-frames": ("extract_frames", "extract_frames"),
+    "train": ("train", "train"),
+    "eval": ("evaluate", "evaluate"),
+    "compare": ("compare", "compare"),
+    "rescore": ("rescore", "rescore"),
+    "report": ("report", "report"),
+    "encode": ("encode", "encode"),
+    "search": ("search", "search"),
+    "methods": ("methods", "methods"),
+    "info": ("info", "info"),
+    "demo": ("demo", "demo"),
+    "data": ("data", "app"),
+    "weights": ("weights", "app"),
+}
+
+
+class _LazyCommands(Mapping[str, Any]):
+    """The commands by name; a module is imported when its command is asked for, all of them for the help."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, attribute = _COMMANDS[name]
+        found = getattr(import_module(f"vopcli.cli.{module}"), attribute)
+        holder = typer.Typer(rich_markup_mode=None)
+        if isinstance(found, typer.Typer):
+            holder.add_typer(found, name=name)
+        else:
+            holder.command(name)(found)
+        return get_group(holder).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
 
 
 class Commands(TyperGroup):
-    """Print what a user can cause as an error and a hint on stderr; let bugs through with their traceback."""
+    """Print errors that a user can cause with a hint on stderr; show bugs with their traceback."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = cast("MutableMapping[str, Any]", _LazyCommands())
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command inside the border, and end the process with its exit code."""
@@ -85,19 +115,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help loads nothing and is the same on a terminal and in the README
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("extract-frames")(extract_frames)
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(compare)
-app.command()(rescore)
-app.command()(report)
-app.command()(encode)
-app.command()(search)
-app.command()(methods)
-app.command()(info)
-app.command()(demo)
-app.add_typer(data, name="data")
-app.add_typer(weights, name="weights")
 
 
 @app.callback(invoke_without_command=True)

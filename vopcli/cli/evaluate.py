@@ -50,12 +50,12 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
+    from vopcli.config.choices import parse_pooling
     from vopcli.config.load import load_config, override
     from vopcli.evaluation.evaluate import EvaluateRequest
     from vopcli.evaluation.evaluate import evaluate as measure
     from vopcli.evaluation.save_scores import SaveRequest
     from vopcli.reports.eval_page import check_place, eval_page, write_page
-    from vopcli.search.pooling import parse_pooling
 
     data: dict[str, Any] = {
         "frames": frames,

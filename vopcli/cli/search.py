@@ -112,7 +112,7 @@ def _open(index: Path | None, weights: str | None, pooling: str, norm: NormRule)
     # while they wait, would only take time, a lot of it where the machine is busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
-    from vopcli.search.pooling import parse_pooling
+    from vopcli.config.choices import parse_pooling
     from vopcli.search.search import Index
 
     if index is None:

@@ -21,7 +21,7 @@ from vopcli.search.engine import Floats
 from vopcli.search.qb_norm import build_query_bank
 from vopcli.search.query_bank import BANK_PARTS, BANK_TOP, read_bank, state_of
 from vopcli.search.similarity import CosineRows
-from vopcli.search.text_encoder import TextEncoder
+from vopcli.search.text_tower import TextEncoder
 
 _BATCH: Final = 64
 

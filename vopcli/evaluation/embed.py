@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import TieRule
+from vopcli.config.choices import MEAN, Pooling, TieRule
 from vopcli.datasets.splits import TokenisedSplit
 from vopcli.errors import DataError
 from vopcli.evaluation.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
@@ -23,7 +23,7 @@ from vopcli.frames.store import FrameStore
 from vopcli.methods.memory import encode_in_batches
 from vopcli.methods.model import VideoTextModel, pool_frames
 from vopcli.progress import Progress
-from vopcli.search.pooling import MEAN, Pooling, pooled_rows
+from vopcli.search.pooling import pooled_rows
 from vopcli.search.similarity import CosineRows, GivenRows, NotFiniteError
 
 VIDEOS_AT_A_TIME = 16

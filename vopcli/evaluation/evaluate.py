@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
-from vopcli.config.choices import TieRule, Variant
+from vopcli.config.choices import MEAN, Pooling, TieRule, Variant
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
@@ -27,7 +27,6 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
-from vopcli.search.pooling import MEAN, Pooling
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value

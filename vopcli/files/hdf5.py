@@ -10,7 +10,6 @@ and a reader maps the datasets into memory.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
-from vopcli.files.atomic import written_aside
 from vopcli.files.journal import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locked, recover, settle
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
@@ -228,8 +226,8 @@ def create_segment_file(
     Raises:
         FileError: the file exists, or its folder cannot be written.
     """
-    if path.exists():
-        raise FileError(path, FileExistsError(errno.EEXIST, "exists"))
+    from vopcli.files.atomic import written_aside  # not needed to read
+
     with written_aside(path, is_new=True) as aside:
         with h5py.File(aside, "w", userblock_size=HEAD_BYTES, **_ALIGNED) as file:
             file.attrs["format"] = file_format.name

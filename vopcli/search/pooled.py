@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from vopcli.config.choices import Pooling
 from vopcli.index.reader import FrameBlock, VideoIndex
 from vopcli.resources import usable_cores
 from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_rows
-from vopcli.search.pooling import Pooling, pool_scores
+from vopcli.search.pooling import pool_scores
 
 
 def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: int) -> list[Found]:

@@ -19,68 +19,16 @@ Axes: Q captions, G videos, F frames, E joint width.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import PoolingRule
-from vopcli.errors import UsageError
+from vopcli.config.choices import Pooling, PoolingRule
 from vopcli.methods.pooling import mean_embedding
 from vopcli.search.similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
 
-_DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames differ by about as much
-
-
 _VIDEOS_AT_A_TIME: Final = 256
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """A rule with its option.
-
-    Attributes:
-        rule: which.
-        top: K of ``top-K``, at least 1.
-        temperature: T of ``attention:T``, above 0, in units of the cosine.
-    """
-
-    rule: PoolingRule = PoolingRule.MEAN
-    top: int = 1
-    temperature: float = _DEFAULT_TEMPERATURE
-
-    def __str__(self) -> str:
-        if self.rule is PoolingRule.TOP:
-            return f"top-{self.top}"
-        return f"attention:{self.temperature:g}" if self.rule is PoolingRule.ATTENTION else self.rule.value
-
-
-MEAN: Final = Pooling()
-
-
-def parse_pooling(text: str) -> Pooling:
-    """Read such as ``mean``, ``top-3`` or ``attention:0.05``.
-
-    Raises:
-        UsageError: there is no such rule, or its option is out of range.
-    """
-    word = text.strip().lower()
-    name, _, option = word.partition("-" if word.startswith(PoolingRule.TOP.value) else ":")
-    try:
-        rule = PoolingRule(name)
-        if rule is PoolingRule.TOP and int(option) >= 1:
-            return Pooling(rule, top=int(option))
-        if rule is PoolingRule.ATTENTION and 0 < (scale := float(option or _DEFAULT_TEMPERATURE)) < math.inf:
-            return Pooling(rule, temperature=scale)
-        if rule not in {PoolingRule.TOP, PoolingRule.ATTENTION} and not option:
-            return Pooling(rule)
-    except ValueError:
-        pass
-    raise UsageError(
-        f"{text!r} is no way to pool frames", hint="use mean, mean-raw, max, top-K or attention:T, T above 0"
-    )
 
 
 def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:

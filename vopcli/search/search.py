@@ -11,14 +11,13 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import NormRule
+from vopcli.config.choices import MEAN, NormRule, Pooling
 from vopcli.errors import UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
 from vopcli.search.engine import Engine
 from vopcli.search.exact import Part, search_exact
-from vopcli.search.pooling import MEAN, Pooling
-from vopcli.search.text_encoder import TextEncoder
+from vopcli.search.text_tower import TextEncoder
 
 
 @dataclass(frozen=True)
