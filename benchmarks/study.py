@@ -26,7 +26,7 @@ from vopcli.datasets.demo.folder import CAPTIONS, SETTINGS, STORE, STUDY
 from vopcli.datasets.demo.scenes import OPPOSITES
 from vopcli.datasets.splits import TokenisedSplit, tokenise_split
 from vopcli.evaluation.embed import Embedded, embed, measure
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 from vopcli.progress import Progress, SilentProgress
 from vopcli.reports.groups import mean_and_deviation
 from vopcli.training.train import Prepared, TrainRequest, prepare, run
@@ -119,7 +119,7 @@ def run_study(
             rows.append(StudyRow(name, num_trained, scores))
             progress.note("  ".join(rows[-1].cells()))
     study = Study(epochs, seeds, prepared.precision.value, rows)
-    with written_aside(folder / STUDY / STUDY_NAME) as aside:
+    with atomic_path(folder / STUDY / STUDY_NAME) as aside:
         aside.write_text(json.dumps(dataclasses.asdict(study), indent=2), encoding="utf-8")
     return study
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import FileError
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "new" / "file.bin"
-    with written_aside(target) as aside:
+    with atomic_path(target) as aside:
         aside.write_bytes(b"whole")
         assert not target.exists()
     assert target.read_bytes() == b"whole"
@@ -24,7 +24,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
     target.write_bytes(b"old")
 
     def fail() -> None:
-        with written_aside(target) as aside:
+        with atomic_path(target) as aside:
             aside.write_bytes(b"half")
             raise RuntimeError("stop")
 
@@ -38,13 +38,13 @@ def test_the_mode_follows_the_umask_and_a_replaced_file(tmp_path: Path) -> None:
     target = tmp_path / "file.bin"
     before = os.umask(0o027)
     try:
-        with written_aside(target) as aside:
+        with atomic_path(target) as aside:
             aside.write_bytes(b"1")
     finally:
         os.umask(before)
     assert target.stat().st_mode & 0o777 == 0o640
     target.chmod(0o604)
-    with written_aside(target) as aside:
+    with atomic_path(target) as aside:
         aside.write_bytes(b"2")
     assert target.stat().st_mode & 0o777 == 0o604
 
@@ -54,10 +54,10 @@ def test_system_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(FileError, match=r"below\.bin lies below something that is not a folder"),
-        written_aside(blocked),
+        atomic_path(blocked),
     ):
         pass
-    with pytest.raises(FileError, match="disk is full") as caught, written_aside(tmp_path / "full.bin"):
+    with pytest.raises(FileError, match="disk is full") as caught, atomic_path(tmp_path / "full.bin"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "free some space" in caught.value.hint
     assert not (tmp_path / "full.bin").exists()
@@ -77,6 +77,6 @@ def test_the_content_is_on_the_disk_before_the_rename(
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted_sync)
-    with written_aside(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_bytes(b"new")
     assert synced == {path.stat().st_ino: (b"new", b"old")}

@@ -14,7 +14,7 @@ from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import is_hdf5, read_format_name
-from vopcli.files.journal import held
+from vopcli.files.journal import locked
 from vopcli.frames.recipe import recorded_sampling
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FORMAT, VideoIndex
@@ -248,7 +248,7 @@ def _check_recipe(request: EncodeRequest, source: Source, earlier: IndexMeta | N
 
 def _make_index(request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None) -> IndexWriter:
     if request.overwrite and request.index.exists():
-        with held(request.index):  # fails if another process has it open
+        with locked(request.index):  # fails if another process has it open
             request.index.unlink()
     create_index(request.index, meta, text_side(adapter) if adapter else {})
     return IndexWriter(request.index)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 from vopcli.files.hdf5 import FileFormat, SegmentFile, SegmentWriter, create_segment_file
 from vopcli.search.similarity import Ints, Rows, iter_blocks
 
@@ -84,7 +84,7 @@ def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> No
         "val_owner": content.val_owner,
     }
     empty: dict[str, tuple[int, ...]] = {name: getattr(content, name).shape for name in MATRICES}
-    with written_aside(path, is_new=is_new) as aside:
+    with atomic_path(path, is_new=is_new) as aside:
         aside.unlink()
         create_segment_file(aside, FORMAT, {})
         with SegmentWriter(aside, FORMAT) as writer:

@@ -1,4 +1,4 @@
-"""Write a file aside and rename it."""
+"""Write files atomically: a temporary file beside the target, then a rename."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vopcli.errors import FileError
 
 
 @contextlib.contextmanager
-def written_aside(path: Path, *, is_new: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends well, else vanishes.
+def atomic_path(path: Path, *, is_new: bool = False) -> Iterator[Path]:
+    """Yield a temporary path; rename it to ``path`` on success, delete it on error.
 
-    The content is on disk before the rename, so that neither a kill nor a power cut leaves half a file.
+    The content is synced before the rename, so a kill or a power cut never leaves a partial file.
 
     Args:
         path: the file to write.
-        is_new: refuse to replace a file, even one that another process makes at this moment.
+        is_new: fail if ``path`` exists, even if another process creates it at this moment.
 
     Raises:
-        FileError: the folder cannot be written, the disk is full, or a file that ``is_new`` exists.
+        FileError: the folder is not writable, the disk is full, or ``is_new`` is set and ``path`` exists.
     """
     try:
         make_folder(path.parent)
@@ -31,29 +31,31 @@ def written_aside(path: Path, *, is_new: bool = False) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         raise FileError(path, error) from error
-    aside = Path(name)
+    temporary = Path(name)
     try:
-        yield aside
+        yield temporary
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        aside.chmod(mode)  # mkstemp makes files that only their owner can read
-        with aside.open("rb+") as file:
+        temporary.chmod(mode)  # mkstemp creates files with mode 0600
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        if not is_new or not _linked(aside, path):
-            aside.replace(path)
+        if not is_new or not _link(temporary, path):
+            temporary.replace(path)
     except OSError as error:
         raise FileError(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _linked(aside: Path, path: Path) -> bool:
-    """Give a file a second name; False where the file system has no hard links.
+def _link(temporary: Path, path: Path) -> bool:
+    """Hard-link ``path`` to the temporary file; return False if the file system has no hard links.
+
+    A rename would replace an existing file; a link fails if there is one.
 
     Raises:
-        OSError: the name exists.
+        OSError: ``path`` exists.
     """
     try:
-        os.link(aside, path)
+        os.link(temporary, path)
     except OSError as error:
         if error.errno == errno.EEXIST:
             raise
@@ -62,15 +64,15 @@ def _linked(aside: Path, path: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those it lies in, unless they are there.
+    """Create a folder and its parents unless they exist.
 
     Raises:
-        OSError: one of them cannot be made.
-        NotADirectoryError: there is a file of its name.
+        OSError: a folder cannot be created.
+        NotADirectoryError: ``folder`` is a file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:  # a file of that name, which nothing can lie below
+    except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder") from error
 
 
@@ -84,7 +86,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        FileError: it cannot be read.
+        FileError: ``path`` cannot be read.
     """
     try:
         return path.read_bytes()

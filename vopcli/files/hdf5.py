@@ -1,10 +1,9 @@
-"""HDF5 files made of segments: the common base of frame store and index, with no knowledge of what they hold.
+"""HDF5 files made of segments, the base of frame store and index; independent of their contents.
 
-Each run that adds something adds one segment: a group of datasets that is laid out whole (contiguous, space
-taken) and flushed before the first value is written. From then on values go straight to their place in the
-file, past the HDF5 library, so its bookkeeping never changes while work is under way; and the layout itself
-takes effect all at once (`vopcli.files.journal`). So a process killed at any moment leaves a file that opens,
-and a reader maps the datasets into memory.
+Each run that adds data adds one segment: a group of contiguous datasets whose space is allocated, and whose
+metadata are committed atomically (`vopcli.files.journal`), before the first value is written. Values are then
+written to their offsets directly, past the HDF5 library, so the metadata do not change while a run is in
+progress. A process killed at any moment leaves a file that opens; readers memory-map the datasets.
 """
 
 from __future__ import annotations
@@ -22,28 +21,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
-from vopcli.files.journal import HEAD_BYTES, MAGIC, Overlay, is_unfinished, open_locked, recover, settle
+from vopcli.files.journal import (
+    HEAD_BYTES,
+    MAGIC,
+    Overlay,
+    is_unfinished,
+    open_locked,
+    recover,
+    write_clean_record,
+)
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS: Final = (0, *(512 << power for power in range(12)))  # those the format allows
 _SEGMENTS: Final = "segments"
-# so that mapped arrays suit vector loads
+# Mapped arrays are aligned for vector loads.
 _ALIGNED: Final = {"alignment_threshold": 1, "alignment_interval": 64}
 _TENSORS: Final = "tensors"
-_AGAIN: Final = "copy it again, or make it anew"
+_AGAIN: Final = "copy it again, or create it again"
 _FLOAT32: Final = np.dtype("<f4")
-# one JSON document: HDF5 attributes of many types are more to check than to use
+# One JSON document: HDF5 attributes of many types would need more checks.
 _ATTRIBUTES: Final = "attributes"
 
 
 @dataclass(frozen=True)
 class FileFormat:
-    """What a file must say of itself to be opened.
+    """Name, version and columns of a file format.
 
     Attributes:
         name: format name, such as ``vop-frames``.
-        version: the one version that is read and written.
-        columns: name -> dtype of the datasets a segment must have.
+        version: the version that is read and written.
+        columns: name -> dtype of the datasets that each segment has.
     """
 
     name: str
@@ -53,7 +60,7 @@ class FileFormat:
 
 @dataclass(frozen=True)
 class Column:
-    """Where a dataset lies: ``shape`` values of ``dtype`` from ``offset_bytes`` on, row after row."""
+    """Position of a dataset: ``shape`` values of ``dtype`` from ``offset_bytes`` on, in C order."""
 
     offset_bytes: int
     shape: tuple[int, ...]
@@ -66,7 +73,7 @@ class Column:
 
     @property
     def end_bytes(self) -> int:
-        """First byte after the dataset."""
+        """Offset of the first byte after the dataset."""
         return self.offset_bytes + self.shape[0] * self.row_bytes
 
 
@@ -80,12 +87,12 @@ class Segment:
     columns: dict[str, Column]
 
     def map(self, name: str) -> NDArray[Any]:
-        """Map a dataset read-only into memory; nothing is read until it is touched."""
+        """Memory-map a dataset read-only; pages are read on access."""
         return _map(self.path, self.columns[name])
 
 
 class SegmentFile:
-    """A segmented file as a reader sees it: what it says of itself, and its segments, oldest first."""
+    """Metadata of a segmented file: its attributes and segments, oldest first."""
 
     def __init__(self, path: Path, file_format: FileFormat, attributes: dict[str, Any]) -> None:
         self.path = path
@@ -95,30 +102,30 @@ class SegmentFile:
         self.tensors: dict[str, Column] = {}  # arrays of the whole file, float32
 
     def map_tensors(self) -> dict[str, NDArray[np.float32]]:
-        """Map the arrays that belong to the whole file."""
+        """Memory-map the arrays that belong to the whole file."""
         return {name: _map(self.path, column) for name, column in self.tensors.items()}
 
     @classmethod
     def read(cls, path: Path, file_format: FileFormat) -> SegmentFile:
-        """Read the bookkeeping of ``path``; the HDF5 file is closed again, values are mapped later.
+        """Read the metadata of ``path`` and close it; values are mapped later.
 
         Raises:
-            DataError: missing, not HDF5, another format or version, damaged or truncated.
-            BusyError: being written by another process.
+            DataError: ``path`` is missing, not HDF5, of another format or version, damaged or truncated.
+            BusyError: another process writes ``path``.
         """
-        with _opened(path) as file:
+        with _open(path) as file:
             return _read(path, file, file_format)
 
 
 class SegmentWriter:
-    """A segmented file held open, and locked, by its one writer; a context manager."""
+    """A segmented file, open for adding segments and locked; a context manager."""
 
     def __init__(self, path: Path, file_format: FileFormat) -> None:
-        """Open an existing file for adding.
+        """Open an existing file.
 
         Raises:
-            DataError: as :meth:`SegmentFile.read`.
-            BusyError: another process reads or writes it.
+            DataError: as in `SegmentFile.read`.
+            BusyError: another process reads or writes ``path``.
         """
         self._descriptor = open_locked(path)
         try:
@@ -135,7 +142,7 @@ class SegmentWriter:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return os.fstat(self._descriptor).st_size
 
     def add_segment(
@@ -144,32 +151,32 @@ class SegmentWriter:
         filled: Mapping[str, NDArray[Any]],
         empty: Mapping[str, tuple[int, ...]],
     ) -> Segment:
-        """Lay out a new segment and flush it; its space is taken on disk before this returns.
+        """Add a segment; its space is allocated on disk when this returns.
 
         Args:
-            attributes: JSON values that belong to the segment.
-            filled: datasets whose values are known now.
+            attributes: JSON values of the segment.
+            filled: datasets with their values.
             empty: datasets to be written later, with their shapes.
 
         Raises:
-            FileError: no room on the disk; the file is as it was.
+            FileError: the disk is full; the file is unchanged.
         """
         file_format, path = self.contents.format, self.contents.path
         number = len(self.contents.segments)
-        recover(self._descriptor)  # cut off what an addition that failed may have left
+        recover(self._descriptor)  # truncate data that a failed call may have appended
         overlay = Overlay(self._descriptor)
         try:
             with h5py.File(overlay, "r+", **_ALIGNED) as file:
                 group = file.create_group(f"{_SEGMENTS}/{number:06d}")
                 group.attrs[_ATTRIBUTES] = json.dumps(attributes)
                 for column, values in filled.items():
-                    _lay_out(group, column, values.shape, file_format.columns[column])[...] = values
+                    _create_dataset(group, column, values.shape, file_format.columns[column])[...] = values
                 for column, shape in empty.items():
-                    _lay_out(group, column, shape, file_format.columns[column])
+                    _create_dataset(group, column, shape, file_format.columns[column])
                 file.flush()
                 overlay.check()
                 segment = _read_segment(path, number, group, file_format)
-            _take_space(self._descriptor, segment)
+            _allocate(self._descriptor, segment)
             overlay.commit()
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -183,7 +190,7 @@ class SegmentWriter:
 
         Raises:
             FileError: the disk is full or failed.
-            ValueError: the values do not fit the column.
+            ValueError: ``values`` do not fit the column.
         """
         place = segment.columns[column]
         if (
@@ -204,7 +211,7 @@ class SegmentWriter:
             raise FileError(self.contents.path, error) from error
 
     def sync(self) -> None:
-        """Wait until everything written so far is on the disk.
+        """Wait until all data written so far are on the disk.
 
         Raises:
             FileError: the disk is full or failed.
@@ -221,24 +228,24 @@ def create_segment_file(
     attributes: dict[str, Any],
     tensors: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> None:
-    """Make a new file without segments, with ``tensors`` for good; it appears whole or not at all.
+    """Create a file without segments atomically; ``tensors`` belong to the whole file.
 
     Raises:
-        FileError: the file exists, or its folder cannot be written.
+        FileError: ``path`` exists, or its folder is not writable.
     """
-    from vopcli.files.atomic import written_aside  # not needed to read
+    from vopcli.files.atomic import atomic_path  # not needed to read
 
-    with written_aside(path, is_new=True) as aside:
-        with h5py.File(aside, "w", userblock_size=HEAD_BYTES, **_ALIGNED) as file:
+    with atomic_path(path, is_new=True) as temporary:
+        with h5py.File(temporary, "w", userblock_size=HEAD_BYTES, **_ALIGNED) as file:
             file.attrs["format"] = file_format.name
             file.attrs["version"] = file_format.version
             file.attrs[_ATTRIBUTES] = json.dumps(attributes)
             file.create_group(_SEGMENTS)
             group = file.create_group(_TENSORS)
             for name, tensor in (tensors or {}).items():
-                _lay_out(group, name, tensor.shape, _FLOAT32)[...] = tensor
-        with aside.open("rb+") as plain:
-            settle(plain.fileno())
+                _create_dataset(group, name, tensor.shape, _FLOAT32)[...] = tensor
+        with temporary.open("rb+") as plain:
+            write_clean_record(plain.fileno())
 
 
 def is_hdf5(path: Path) -> bool:
@@ -263,43 +270,20 @@ def is_hdf5(path: Path) -> bool:
 
 
 def read_format_name(path: Path) -> str:
-    """Return the format name an HDF5 file gives itself, "" when it gives none.
+    """Return the format name of an HDF5 file, "" for a file of another program.
 
     Raises:
-        DataError: missing, not HDF5, or damaged.
-        BusyError: being written by another process.
+        DataError: ``path`` is missing, not HDF5, or damaged.
+        BusyError: another process writes ``path``.
     """
-    with _opened(path) as file:
+    with _open(path) as file:
         return str(file.attrs.get("format", ""))
 
 
-def pack_strings(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pack file names of any bytes into one flat array.
-
-    Returns:
-        (bytes,) uint8, and (N, 2) int64 with the half-open byte range of each string.
-    """
-    encoded = [os.fsencode(string) for string in strings]
-    ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
-    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if len(encoded) else ends
-    return np.frombuffer(b"".join(encoded), np.uint8), np.stack([starts, ends], axis=1)
-
-
-def unpack_string(packed: NDArray[np.uint8], start: int, end: int) -> str:
-    """Return one string of :func:`pack_strings`.
-
-    Raises:
-        ValueError: the range does not lie within the bytes.
-    """
-    if not 0 <= start <= end <= len(packed):
-        raise ValueError(f"string range {start}:{end} lies outside {len(packed)} bytes")
-    return os.fsdecode(packed[start:end].tobytes())
-
-
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _open(path: Path) -> Iterator[h5py.File]:
     try:
-        with path.open("rb") as plain:  # says plainly what h5py would wrap: missing, a folder, no permission
+        with path.open("rb") as plain:  # clearer errors than h5py's for a missing file or a folder
             if is_unfinished(plain.fileno()):
                 os.close(open_locked(path))
         file = h5py.File(path, "r")
@@ -324,7 +308,7 @@ def _read_locked(path: Path, descriptor: int, file_format: FileFormat) -> Segmen
 def _open_error(path: Path, error: OSError) -> DataError:
     text = str(error)
     if "signature not found" in text or "bad object" in text:
-        return DataError(f"{path} is not an HDF5 file", hint="is it the right file, and was it copied whole?")
+        return DataError(f"{path} is not an HDF5 file", hint="is it the right file, and complete?")
     if "truncated" in text or "eof" in text.lower():
         return DataError(f"{path} is truncated", hint=_AGAIN)
     if error.errno:
@@ -343,7 +327,7 @@ def _read(path: Path, file: h5py.File, file_format: FileFormat) -> SegmentFile:
         if not isinstance(version, (int, np.integer)) or int(version) != file_format.version:
             raise DataError(
                 f"{path} has {file_format.name} version {version}; this program reads {file_format.version}",
-                hint="update vop, or make the file anew",
+                hint="update vop, or create the file again",
             )
         content = SegmentFile(path, file_format, _read_attributes(file))
         size, groups, tensors = path.stat().st_size, file[_SEGMENTS], file[_TENSORS]
@@ -370,9 +354,9 @@ def _read_segment(path: Path, number: int, group: h5py.Group, file_format: FileF
 
 
 def _read_column(dataset: h5py.Dataset, dtype: np.dtype[Any], size: int) -> Column:
-    # only plain data in this very file: an external or virtual dataset could name any other file
+    # External and virtual datasets could refer to any other file.
     if dataset.dtype != dtype or dataset.chunks is not None or dataset.is_virtual or dataset.external:
-        raise ValueError(f"{dataset.name} is stored in another way than this format does")
+        raise ValueError(f"{dataset.name} is not stored in the layout of this format")
     column = Column(dataset.id.get_offset() or 0, dataset.shape, dataset.dtype)
     if column.shape[0] * column.row_bytes and not 0 < column.offset_bytes <= column.end_bytes <= size:
         raise ValueError(f"the file is truncated within {dataset.name}")
@@ -385,7 +369,9 @@ def _map(path: Path, column: Column) -> NDArray[Any]:
     return np.memmap(path, column.dtype, "r", column.offset_bytes, column.shape).view(np.ndarray)
 
 
-def _lay_out(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+def _create_dataset(
+    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> h5py.Dataset:
     return group.create_dataset(name, shape=shape, dtype=dtype, dcpl=_layout_properties(), track_times=False)
 
 
@@ -397,7 +383,7 @@ def _layout_properties() -> h5py.h5p.PropDCID:
     return properties
 
 
-def _take_space(descriptor: int, segment: Segment) -> None:
+def _allocate(descriptor: int, segment: Segment) -> None:
     end = max(column.end_bytes for column in segment.columns.values())
     start = min(column.offset_bytes for column in segment.columns.values() if column.shape[0])
     if hasattr(os, "posix_fallocate"):

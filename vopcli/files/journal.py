@@ -1,8 +1,22 @@
-"""Change the bookkeeping of a file so that a kill or a power cut leaves the old state or the new, never half.
+"""Make metadata updates of a file atomic with a write-ahead journal.
 
-A library that rewrites its own tables in place, such as HDF5, works on an `Overlay`. What it appends goes to
-the file at once, where nothing refers to it yet; what it changes is held back, then written to a journal at
-the head of the file, and only then to its place. Whoever opens the file next finishes what the journal says.
+A library that rewrites its metadata in place, such as HDF5, works on an `Overlay`: appended data go to the
+file at once, where nothing refers to them yet; changed pages are held in memory until `Overlay.commit`.
+
+    byte 0       4096         65536                        end (clean record)      end (journal)
+    | clean      | journal    | data and HDF5 metadata     | appended              |
+    | record     | record     |     [page 17]  [page 30]   |                       |
+
+Example: adding a segment appends 1 MB and changes pages 17 and 30.
+
+    step                                          state after a crash behind this step
+    1. append 1 MB, sync                          old: `recover` truncates the file to the clean record's end
+    2. write new pages 17 and 30 to the journal   old if the journal's CRC does not match, else new
+    3. sync                                       new: `recover` repeats steps 4 to 7
+    4. copy the pages to their positions          new
+    5. write the clean record with the new end    new
+    6. sync                                       new
+    7. erase the journal, sync                    new: nothing to recover
 """
 
 from __future__ import annotations
@@ -20,39 +34,38 @@ from typing import Final
 
 from vopcli.errors import BusyError, FileError
 
-HEAD_BYTES: Final = 1 << 16  # the head of a file that belongs to this module
+HEAD_BYTES: Final = 1 << 16  # reserved for this module at the head of a file
 
 MAGIC: Final = b"vopjrnl\0"
-_RECORD: Final = struct.Struct(
-    "<8sQQI"
-)  # magic, end of the file, bytes that follow, CRC-32 of both and of these
-_CHANGE: Final = struct.Struct("<QQ")  # place, bytes
-_JOURNAL_PLACE: Final = 4096  # apart from the record of the settled state: no write touches both
+# magic, end of the file, number of bytes that follow, CRC-32 of these two numbers and the bytes
+_RECORD: Final = struct.Struct("<8sQQI")
+_CHANGE: Final = struct.Struct("<QQ")  # offset, number of bytes
+_JOURNAL_OFFSET: Final = 4096  # another page than the clean record's: a torn write damages one of them only
 _PAGE: Final = 4096
-_PATIENCE_SECONDS: Final = 0.3
+_LOCK_TIMEOUT_SECONDS: Final = 0.3
 
 
 class Overlay(io.RawIOBase):
-    """A file object whose changes to what was there before are held back until `commit`."""
+    """A file object that holds changes of existing data in memory until `commit`."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._old_end = os.fstat(descriptor).st_size
         self._position = 0
-        self._pages: dict[int, bytearray] = {}  # held back, by number
-        self.error: OSError | None = None  # the library gets no exception: it could not tell it on
+        self._pages: dict[int, bytearray] = {}  # changed pages by number
+        self.error: OSError | None = None  # HDF5 cannot pass on an exception of `write`
 
     def readable(self) -> bool:
-        """Whether it can be read: always."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Whether it can be written: always."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Whether it has a position: always."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -66,7 +79,7 @@ class Overlay(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read as if nothing were held back."""
+        """Read the file with the changed pages in place."""
         data = bytearray(os.pread(self._descriptor, len(buffer), self._position))
         for page, start, end in _pages(self._position, self._position + len(data)):
             if page in self._pages:
@@ -78,7 +91,7 @@ class Overlay(io.RawIOBase):
         return len(data)
 
     def write(self, buffer: bytes | memoryview) -> int:  # type: ignore[override]
-        """Hold back what changes the old part of the file, and append the rest."""
+        """Hold changes of existing data in memory; write appended data to the file."""
         data = bytes(buffer)
         split = max(0, min(len(data), self._old_end - self._position))
         for page, start, end in _pages(self._position, self._position + split):
@@ -94,7 +107,7 @@ class Overlay(io.RawIOBase):
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
-        """Make the file longer; it is never made shorter than it was."""
+        """Extend the file; it is never made shorter than at the start."""
         end = max(self._old_end, self._position if size is None else size)
         try:
             os.ftruncate(self._descriptor, end)
@@ -103,7 +116,7 @@ class Overlay(io.RawIOBase):
         return end
 
     def check(self) -> None:
-        """Raise the OSError of an earlier write, which the library could not pass on.
+        """Raise the error of an earlier write, which the library could not pass on.
 
         Raises:
             OSError: the disk is full or failed.
@@ -112,27 +125,27 @@ class Overlay(io.RawIOBase):
             raise self.error
 
     def commit(self) -> None:
-        """Make the changes take effect, all at once.
+        """Apply all changes atomically.
 
         Raises:
-            OSError: they did not, because the disk is full or failed.
+            OSError: the disk is full or failed, and no change is applied.
         """
         self.check()
         changes = b"".join(
             _CHANGE.pack(page * _PAGE, len(held)) + held for page, held in sorted(self._pages.items())
         )
-        _sync(self._descriptor)  # what the changes refer to
+        _sync(self._descriptor)  # appended data must be durable before metadata refer to them
         end = os.fstat(self._descriptor).st_size
         journal = _record(end, changes)
-        if _JOURNAL_PLACE + len(journal) > HEAD_BYTES:
-            raise OSError(f"{len(self._pages)} changed pages are more than the journal holds")
-        _write_at(self._descriptor, journal, _JOURNAL_PLACE)
+        if _JOURNAL_OFFSET + len(journal) > HEAD_BYTES:
+            raise OSError(f"{len(self._pages)} changed pages do not fit into the journal")
+        _write_at(self._descriptor, journal, _JOURNAL_OFFSET)
         _sync(self._descriptor)
-        _finish(self._descriptor, end, changes)
+        _apply(self._descriptor, end, changes)
         self._old_end, self._pages = end, {}
 
     def revert(self) -> None:
-        """Forget the changes, and give back the space they took."""
+        """Discard the changes and the appended data."""
         self._pages = {}
         os.ftruncate(self._descriptor, self._old_end)
 
@@ -141,42 +154,42 @@ class Overlay(io.RawIOBase):
         return bytearray(os.pread(self._descriptor, size, page * _PAGE))
 
 
-def settle(descriptor: int) -> None:
-    """Write the first record of a new file: it is as it should be, and ends where it ends."""
+def write_clean_record(descriptor: int) -> None:
+    """Record in a new file that it is complete, and where it ends."""
     _write_at(descriptor, _record(os.fstat(descriptor).st_size, b""), 0)
 
 
 def is_unfinished(descriptor: int) -> bool:
-    """Whether a change of the file was interrupted when it had begun to take effect."""
-    return _read_record(descriptor, _JOURNAL_PLACE) is not None
+    """Whether the file has a complete journal that is not applied yet."""
+    return _read_record(descriptor, _JOURNAL_OFFSET) is not None
 
 
 def recover(descriptor: int) -> None:
-    """Finish an interrupted change, and cut off what one that never took effect has appended.
+    """Apply a complete journal; without one, truncate data that an interrupted update appended.
 
     The caller must hold the file's lock.
 
     Raises:
         OSError: the file cannot be written.
     """
-    journal = _read_record(descriptor, _JOURNAL_PLACE)
+    journal = _read_record(descriptor, _JOURNAL_OFFSET)
     if journal:
-        _finish(descriptor, *journal)
+        _apply(descriptor, *journal)
         return
-    settled = _read_record(descriptor, 0)
-    if settled and settled[0] < os.fstat(descriptor).st_size:
-        os.ftruncate(descriptor, settled[0])
+    clean = _read_record(descriptor, 0)
+    if clean and clean[0] < os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, clean[0])
 
 
 def open_locked(path: Path) -> int:
-    """Open a file for writing with the lock that HDF5 uses too, and finish what a killed writer left undone.
+    """Open a file for writing, lock it with HDF5's own kind of lock, and recover from a killed writer.
 
     Returns:
-        A file descriptor; closing it gives the lock back.
+        A file descriptor; closing it releases the lock.
 
     Raises:
-        BusyError: another process reads or writes it.
-        FileError: it cannot be opened or written.
+        BusyError: another process reads or writes ``path``.
+        FileError: ``path`` cannot be opened or written.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
@@ -196,12 +209,12 @@ def open_locked(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keep other processes out of a file.
+def locked(path: Path) -> Iterator[None]:
+    """Lock a file against other processes within the block.
 
     Raises:
-        BusyError: another process reads or writes it.
-        FileError: it cannot be opened.
+        BusyError: another process reads or writes ``path``.
+        FileError: ``path`` cannot be opened.
     """
     descriptor = open_locked(path)
     try:
@@ -211,11 +224,11 @@ def held(path: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file; False when another process has, or has put another file in its place meanwhile.
+    """Lock an open file; return False if another process holds the lock, or has replaced the file.
 
-    A reader holds its lock for an instant only, while it opens the file: that is waited for.
+    Waits for a moment: readers hold the lock only while they open the file.
     """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,7 +240,8 @@ def _lock(descriptor: int, path: Path) -> bool:
             return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
-def _finish(descriptor: int, end: int, changes: bytes) -> None:
+def _apply(descriptor: int, end: int, changes: bytes) -> None:
+    """Copy journaled pages to their offsets, update the clean record, and erase the journal."""
     place = 0
     while place < len(changes):
         target, size = _CHANGE.unpack_from(changes, place)
@@ -236,8 +250,8 @@ def _finish(descriptor: int, end: int, changes: bytes) -> None:
         place += size
     _write_at(descriptor, _record(end, b""), 0)
     _sync(descriptor)
-    _write_at(descriptor, bytes(len(MAGIC)), _JOURNAL_PLACE)
-    _sync(descriptor)  # before anything else is written: it must not be undone by finishing twice
+    _write_at(descriptor, bytes(len(MAGIC)), _JOURNAL_OFFSET)
+    _sync(descriptor)  # before later writes, which applying the journal again would undo
 
 
 def _record(end: int, changes: bytes) -> bytes:
@@ -246,7 +260,7 @@ def _record(end: int, changes: bytes) -> bytes:
 
 
 def _read_record(descriptor: int, place: int) -> tuple[int, bytes] | None:
-    """Return the end of the file and the changes of a whole record, None when there is none."""
+    """Return the end of the file and the changes of a record; None if it is missing or incomplete."""
     head = os.pread(descriptor, _RECORD.size, place)
     if len(head) < _RECORD.size or not head.startswith(MAGIC):
         return None
@@ -260,7 +274,7 @@ def _read_record(descriptor: int, place: int) -> tuple[int, bytes] | None:
 
 
 def _pages(start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Split a half-open byte range at pages: the number of each, and the part of the range within it."""
+    """Split a half-open byte range at page bounds; yield page number, start and end of each part."""
     while start < end:
         stop = min(end, (start // _PAGE + 1) * _PAGE)
         yield start // _PAGE, start, stop

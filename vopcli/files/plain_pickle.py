@@ -1,4 +1,4 @@
-"""Read a pickle that holds dictionaries, lists and texts, and run nothing that it asks for."""
+"""Read pickles of dictionaries, lists and strings without executing any code."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any, Final
 from vopcli.errors import DataError, format_value
 from vopcli.files.atomic import read_bytes
 
-_DEPTH: Final = 3  # a dictionary of lists of lists of words
-_MEND: Final = "get the file again, and only from where you trust"
+_DEPTH: Final = 3  # dictionary -> lists -> lists of words
+_HINT: Final = "download the file again, from a source you trust"
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """Read plain containers and texts; bytes, the texts of old Pythons, become text as Latin-1.
+    """Read plain containers and strings; bytes, the strings of Python 2, are decoded as Latin-1.
 
     Raises:
-        FileError: the file cannot be read.
-        DataError: it is damaged, or holds anything else; then nothing of it was run.
+        FileError: ``path`` cannot be read.
+        DataError: ``path`` is damaged, or holds other Python objects, which are not executed.
     """
     data = read_bytes(path)
     try:
         return _as_text(_PlainUnpickler(io.BytesIO(data), encoding="latin-1").load())
     except _RefusedError as error:
-        raise DataError(f"{path} holds Python objects ({error}): refused", hint=_MEND) from error
-    # A damaged pickle makes its reader raise nearly anything: none of it is a fault of ours.
+        raise DataError(f"{path} holds Python objects ({error}): refused", hint=_HINT) from error
+    # A damaged pickle can raise nearly any exception.
     except Exception as error:
-        raise DataError(f"{path} is no pickle of captions: {str(error)[:100]}", hint=_MEND) from error
+        raise DataError(f"{path} is no pickle of captions: {str(error)[:100]}", hint=_HINT) from error
 
 
 class _RefusedError(pickle.UnpicklingError):
-    """The pickle names something that could run code."""
+    """The pickle names a class or function that is not known to be harmless."""
 
 
 class _StandIn:
-    """A harmless thing to call in place of what the pickle names; having no slots, it cannot be changed."""
+    """A harmless callable that replaces a class of the pickle; without slots, it cannot be modified."""
 
     __slots__ = ()
 
@@ -63,7 +63,7 @@ class _MakeText(_StandIn):
         return text if isinstance(text, str) else None
 
 
-# What pickles of plain data do name.
+# The classes and functions that pickles of plain data name.
 _STAND_INS: Final[Mapping[tuple[str, str], _StandIn]] = {
     ("collections", "OrderedDict"): _MakeDict(),
     ("collections", "defaultdict"): _MakeDict(),
@@ -74,13 +74,13 @@ _STAND_INS: Final[Mapping[tuple[str, str], _StandIn]] = {
 
 
 class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it is the unpickler that makes the pickle safe
-    """An unpickler that finds no class and no function."""
+    """An unpickler that looks up no classes or functions."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a stand-in.
+        """Return the stand-in of a class or function.
 
         Raises:
-            _RefusedError: there is none.
+            _RefusedError: it has no stand-in.
         """
         stand_in = _STAND_INS.get((module, name))
         if stand_in is None:
@@ -88,7 +88,7 @@ class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it is the unpickler tha
         return stand_in
 
     def persistent_load(self, _: object) -> Any:
-        """Refuse.
+        """Refuse references to objects outside of the pickle.
 
         Raises:
             _RefusedError: always.
@@ -97,7 +97,7 @@ class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it is the unpickler tha
 
 
 def _as_text(value: Any, depth: int = _DEPTH) -> Any:
-    """Turn bytes into text, and tuples into lists, in a dictionary of lists of lists."""
+    """Convert bytes to str and tuples to lists, in a dictionary of lists of lists."""
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if depth and isinstance(value, dict):

@@ -93,11 +93,11 @@ def write_safetensors_file(
     """
     from safetensors.numpy import save_file
 
-    from vopcli.files.atomic import written_aside
+    from vopcli.files.atomic import atomic_path
 
     # save_file ignores strides: a transposed array would be stored in the order of its memory
     contiguous = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
-    with written_aside(path) as temporary:
+    with atomic_path(path) as temporary:
         try:
             save_file(contiguous, temporary, dict(metadata))
         except SafetensorError as error:

@@ -14,7 +14,7 @@ from vopcli.config.choices import Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.errors import BusyError, DataError, FileError, UsageError
 from vopcli.files.hdf5 import is_hdf5, read_format_name
-from vopcli.files.journal import held
+from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.recipe import CODECS, Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row
@@ -40,7 +40,7 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
     path, recipe = request.store, asked_recipe(request)
     if request.overwrite and path.exists():
         _check_may_be_replaced(path)
-        with held(path), _made_anew(_aside(path), path, recipe) as made:
+        with locked(path), _made_anew(_aside(path), path, recipe) as made:
             yield made
     elif not path.exists() and _is_created(path, recipe):
         with _made_anew(path, path, recipe) as made:

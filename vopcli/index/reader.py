@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile, unpack_string
+from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
+from vopcli.files.packed_strings import unpack_string
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
 from vopcli.video.video_file import VideoFile
 

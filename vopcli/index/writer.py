@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import FileError
-from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file, pack_strings
+from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
+from vopcli.files.packed_strings import pack_strings
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
 from vopcli.video.video_file import VideoFile

@@ -10,7 +10,7 @@ from pathlib import Path
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.runs import is_run, read_run
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 from vopcli.frames.store import FrameStore
 from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
@@ -48,7 +48,7 @@ def write_page(path: Path, page: Page) -> None:
     Raises:
         FileError: the file cannot be written.
     """
-    with written_aside(path) as aside:
+    with atomic_path(path) as aside:
         aside.write_bytes(render(page, version=__version__).encode("utf-8", "backslashreplace"))
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vopcli.errors import DataError, FileError
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 
 VERSION = 1
@@ -63,7 +63,7 @@ def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:
         FileError: the file cannot be written whole; the former one is kept.
     """
     document = {"version": VERSION, "tensors": trained_tensors(model), **vars(state)}
-    with written_aside(path) as aside:
+    with atomic_path(path) as aside:
         try:
             torch.save(document, aside)
         except RuntimeError as error:  # torch's writer has no other for a disk that is full

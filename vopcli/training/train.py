@@ -31,7 +31,7 @@ from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.embed import embed, measure
 from vopcli.evaluation.published import published_metrics
 from vopcli.evaluation.runs import CONFIG_NAME, SUMMARY_NAME, Selection
-from vopcli.files.atomic import make_folder, written_aside
+from vopcli.files.atomic import atomic_path, make_folder
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.methods.build import build_tuned
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
@@ -206,7 +206,7 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
         progress.note(f"going on with {folder} after step {state.step}")
     elif request.resume and _has_run(folder):
         progress.note(f"{folder} has no checkpoint yet: starting at step 0")
-    with written_aside(folder / CONFIG_NAME) as aside:
+    with atomic_path(folder / CONFIG_NAME) as aside:
         aside.write_text(yaml.safe_dump(plain(request.config), sort_keys=False), encoding="utf-8")
     if prepared.model.num_trained:
         state = train(_job(prepared, folder, progress), state, progress)
@@ -218,7 +218,7 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
     _write_adapter(prepared, folder / "last.safetensors", last)
     load_trained(prepared.model, state.best_tensors)
     summary = _summary(prepared, state)
-    with written_aside(folder / SUMMARY_NAME) as aside:
+    with atomic_path(folder / SUMMARY_NAME) as aside:
         aside.write_text(json.dumps(summary.to_json(), indent=2), encoding="utf-8")
     return summary
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.datasets.demo.scenes import DemoVideo, Scene
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 
 HEIGHT_PX: Final = 96
 WIDTH_PX: Final = 128
@@ -75,7 +75,7 @@ def write_video(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
     Raises:
         FileError: the file cannot be written.
     """
-    with written_aside(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
+    with atomic_path(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=dict(_CODEC_OPTIONS))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -13,7 +13,7 @@ from vopcli.config.choices import Variant
 from vopcli.datasets.demo.drawing import draw_video, write_video
 from vopcli.datasets.demo.scenes import DemoVideo, plan_demo
 from vopcli.errors import FileError, UsageError
-from vopcli.files.atomic import written_aside
+from vopcli.files.atomic import atomic_path
 from vopcli.progress import Progress
 
 VIDEOS: Final = "videos"
@@ -173,5 +173,5 @@ def _caption_lines(videos: list[DemoVideo]) -> Iterator[str]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with written_aside(path) as unfinished:
+    with atomic_path(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
