@@ -22,16 +22,16 @@ def write_backbone(path: Path, **changes: int) -> str:
 
 def test_every_method_is_listed_with_its_published_count() -> None:
     found = list_methods("ViT-B/32", num_frames=12)
-    assert [item["variant"] for item in found] == [variant.value for variant in Variant]
-    published = [item["published"] for item in found]
+    assert [item.variant for item in found] == [variant.value for variant in Variant]
+    published = [item.published for item in found]
     assert tuple(published[:11]) == PUBLISHED
     assert published[11:13] == ["0.4 M", "14.1 M"]
-    assert [item["num_trained"] for item in found[:2]] == [0, 151_277_313]
+    assert [item.num_trained for item in found[:2]] == [0, 151_277_313]
 
 
 def test_counts_follow_the_backbone_and_the_number_of_frames(tmp_path: Path) -> None:
     weights = write_backbone(tmp_path / "tiny.safetensors")
-    counts = {item["variant"]: item["num_trained"] for item in list_methods(weights, num_frames=5)}
+    counts = {item.variant: item.num_trained for item in list_methods(weights, num_frames=5)}
     shape = tiny_clip()
     text = shape.text_layers * 8 * shape.text_width
     assert counts["VoP"] == text + shape.vision_layers * 8 * shape.vision_width

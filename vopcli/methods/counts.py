@@ -23,10 +23,10 @@ class MethodCount:
     """A tuning method with its parameter counts.
 
     Attributes:
-        variant: its name.
+        variant: name of the method.
         trains: the parameters it trains, in words.
-        num_trained: how many these are.
-        published: the count in the paper, such as "0.1 M"; empty if there is none.
+        num_trained: number of trained parameters.
+        published: their number in the paper, such as "0.1 M"; empty if it is not published.
     """
 
     variant: str
@@ -45,7 +45,7 @@ def list_methods(weights: str, *, num_frames: int) -> list[MethodCount]:
     shape = _shape(weights)
     split = min(TuningConfig.split_layer, max(shape.vision_layers - 1, 0))
     if not split:
-        raise UsageError(f"{weights} has a single layer: F needs two", hint="name another model")
+        raise UsageError(f"{weights} has a single layer: F needs two", hint="pass another model")
     found = []
     for variant, method in METHODS.items():
         with torch.device("meta"):  # shapes only

@@ -1,4 +1,4 @@
-"""Build the prompts of both towers (VoP, sections 3.2 and 3.3), whatever their video prompts come from."""
+"""Build the prompts of both towers (VoP, sections 3.2 and 3.3) from any sources of video prompts."""
 
 from __future__ import annotations
 
