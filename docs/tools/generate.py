@@ -91,9 +91,9 @@ def settings() -> str:
 
 def _setting(section: str, item: dataclasses.Field[Any]) -> tuple[str, str, str, str]:
     kind = str(item.type).removesuffix(" | None")
-    low, high = item.metadata["low"], item.metadata["high"]
-    if low is not None:
-        kind += f", at least {low:g}" if high is None or high > _UNBOUNDED else f", {low:g} to {high:g}"
+    if item.metadata["between"]:
+        low, high = item.metadata["between"]
+        kind += f", at least {low:g}" if high > _UNBOUNDED else f", {low:g} to {high:g}"
     default = item.default.value if isinstance(item.default, Enum) else item.default
     if isinstance(default, bool):
         default = str(default).lower()

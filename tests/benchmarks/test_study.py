@@ -9,6 +9,7 @@ import pytest
 from study import demo_config, run_study
 
 from vopcli.config.choices import Variant
+from vopcli.config.schema import DataConfig
 from vopcli.datasets.demo.folder import SETTINGS, STORE, STUDY, VIDEOS, DemoRequest, make_demo
 from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.evaluation.evaluate import EvaluateRequest, evaluate
@@ -26,7 +27,7 @@ def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: P
     settings = (tmp_path / SETTINGS).read_text()
     # full, bias, proj and partial train in float32 what is rounded to bfloat16 when it is loaded for use
     (tmp_path / SETTINGS).write_text(settings.replace("training: {", "training: {precision: fp32, "))
-    extract(ExtractRequest([tmp_path / VIDEOS], tmp_path / STORE, size=48), QUIET)
+    extract(ExtractRequest([tmp_path / VIDEOS], tmp_path / STORE, DataConfig(size=48)), QUIET)
     study = run_study(tmp_path, progress=QUIET, epochs=1, seeds=(0, 1))
     names = [row.name for row in study.rows]
     assert names[:8] == [variant.value for variant in Variant][:8]

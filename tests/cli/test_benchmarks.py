@@ -74,7 +74,7 @@ def test_from_annotation_files_to_a_table(dataset: DatasetName, folder: Path) ->
 
     assert vop("extract-frames", "out.h5", *preset, "--workers", "1", "--quiet").exit_code == 0
     check_frames(dataset, release, FrameStore.open(folder / "out.h5"))
-    assert "Looked for videos in out.h5" in vop("data", "check", *preset).stderr
+    assert "Searched for videos in out.h5" in vop("data", "check", *preset).stderr
 
     published = {name: row for (name, variant), row in RESULTS.items() if variant.value == "C"}.get(dataset)
     words = f"published ({SOURCE}, test split): t2v R@1 {published['t2v']['R@1']}" if published else ""
@@ -100,7 +100,7 @@ def test_from_annotation_files_to_a_table(dataset: DatasetName, folder: Path) ->
     table = vop("eval", *preset, "zero-shot", run)
     assert [row.split("\t")[0] for row in table.stdout.splitlines()] == ["zero-shot", run]
     assert words in table.stderr
-    assert "NOT WHOLE" not in table.stderr
+    assert "INCOMPLETE" not in table.stderr
 
     (folder / "eval.json").write_text(json.dumps(results))
     check_report(folder, run, results[1], published)
@@ -164,7 +164,7 @@ def test_a_gallery_that_is_not_whole_is_refused_unless_allowed(folder: Path, rel
     reported = vop("report", "eval.json")
     assert "test — 3 queries, 3 videos, ties average, only 75.0 % of the videos" in reported.stderr
     shown = vop("eval", *names, "zero-shot", "--allow-missing")
-    assert "NOT WHOLE: 1 videos are missing, 75.0 % were found" in shown.stderr
+    assert "INCOMPLETE: 1 videos are missing, 75.0 % were found" in shown.stderr
     done = vop(
         "train", *names, "--variant", "VoP", *SHORT, "--allow-missing", "--set", "training.val_share=0.3"
     )
@@ -223,7 +223,7 @@ def test_a_text_budget_cuts_captions_further(folder: Path, release: Release) -> 
         ("", ("--root", "nowhere"), 3, "nowhere does not exist"),
         ("", ("--root", "vop.yaml"), 3, "vop.yaml is not a folder"),
         ("", ("--root", "."), 3, "MSRVTT_train.9k.csv is missing: not found in . and annotations"),
-        ("", ("--dataset", "msrvtt"), 2, "data.dataset cannot be 'msrvtt' (did you mean msrvtt-"),
+        ("", ("--dataset", "msrvtt"), 2, "'msrvtt' is not one of 'msrvtt-9k'"),
         ("", ("--split", "val"), 2, "msrvtt-9k has no split 'val'"),
         ("test list", (), 3, "MSRVTT_JSFUSION_test.csv is missing"),
         ("column", (), 3, "MSRVTT_train.9k.csv"),
@@ -308,7 +308,7 @@ def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release:
     error = refused(vop("train", *own, *SHORT, "--allow-missing"), 3)
     assert "out.h5 has none of the videos of the split 'val' of captions.jsonl" in error
     error = refused(vop("eval", *own, *named, "zero-shot"), 2)
-    assert "data.captions and data.dataset (msrvtt-9k) are both given: leave one out" in error
+    assert "data.dataset (msrvtt-9k) are both given: leave one out" in error
 
 
 def test_a_video_of_two_files_is_asked_about(folder: Path, release: Release) -> None:
@@ -334,7 +334,7 @@ def test_captions_of_ones_own_are_checked_too(training_store: Path, folder: Path
     assert "train: 1 missing: gone.mp4\n" in checked.stderr
     named = ("--frames", str(training_store), "--split", "test")
     assert "captions.jsonl has no split 'test'" in refused(vop("data", "check", *named), 2)
-    assert "--split is for a benchmark" in refused(vop("extract-frames", ".", "new.h5", "--split", "test"), 2)
+    assert "--split needs a benchmark" in refused(vop("extract-frames", ".", "new.h5", "--split", "test"), 2)
     (folder / "vop.yaml").unlink()
     assert "no benchmark is given" in refused(vop("data", "check"), 2)
     assert "the folder of lsmdc is not given" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)

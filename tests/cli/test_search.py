@@ -182,7 +182,10 @@ def test_nothing_good_enough(folder: Path) -> None:
     assert "no video scores 0.99 or more" in result.stderr
     assert vop("a dog", "--index", "idx.h5", "--min-score", "-1").exit_code == 0
     result = vop("a dog", "--index", "idx.h5", "--min-score", "nan")
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (2, "Error: --min-score is no number")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (
+        2,
+        "Error: --min-score must be a finite number, not nan",
+    )
     result = vop("a dog", "--index", "idx.h5", "--min-score", "0.99", "--json")
     assert result.exit_code == 5
     assert json.loads(result.stdout)["hits"] == []
@@ -208,7 +211,7 @@ def test_where_the_index_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
         (["  ", "--index", "idx.h5"], 2, "the query is empty"),
         (["a", "--index", "none.h5"], 3, "none.h5 does not exist"),
         (["a", "--index", "vop.txt"], 3, "vop.txt is not an HDF5 file"),
-        (["a", "--index", "idx.h5", "--top", "0"], 2, "'--top'"),
+        (["a", "--index", "idx.h5", "--top", "0"], 2, "--top must be from 1"),
         (["a", "--index", "idx.h5", "--json", "--paths"], 2, "exclude each other"),
         (["a", "--index", "idx.h5", "--weights", "none.pt"], 3, "none.pt"),
     ],

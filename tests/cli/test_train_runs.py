@@ -121,7 +121,7 @@ def test_an_interrupted_run_says_how_to_go_on(folder: Path, monkeypatch: pytest.
     done = vop("train", *SHORT)
     assert done.exit_code == 130
     (line,) = [line for line in done.stderr.splitlines() if "nterrupted" in line]
-    assert "the same command with --resume goes on from there" in line
+    assert "run the same command with --resume to continue" in line
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     assert vop("train", *SHORT, "--resume").exit_code == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from vopcli.config.choices import DatasetName, Variant
-from vopcli.config.load import load_config, override, preset_names
-from vopcli.config.schema import Config, TrainingConfig, TuningConfig
+from vopcli.config.load import load_config, preset_names
+from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import ConfigError
 from vopcli.evaluation.published import RESULTS
 
@@ -51,10 +51,14 @@ def test_each_source_goes_before_the_one_below_it(tmp_path: Path) -> None:
     path.write_text("training: {epochs: 7, warmup: 0.3, clip_norm: 2}\ndata: {root: /data}\nsearch:\n")
     file = load_config(path, preset="lsmdc")
     assert (file.training.epochs, file.training.batch_size, file.data.root) == (7, 32, "/data")
-    config = override(
-        file,
-        {"training": {"epochs": 9, "warmup": None}, "tuning": {"variant": "f+p"}},
-        ["training.epochs=8", "training.warmup=0.4", "training.lr=1e-3", "data.max_tokens=", "data.skip=a=b"],
+    config = load_config(
+        path,
+        preset="lsmdc",
+        assignments=[
+            *("training.epochs=8", "training.warmup=0.4", "training.lr=1e-3", "data.max_tokens="),
+            "data.skip=a=b",
+        ],
+        options={"training.epochs": 9, "training.warmup": None, "tuning.variant": "f+p"},
     )
     assert (config.training.epochs, config.training.warmup, config.training.clip_norm) == (9, 0.4, 2)
     assert (config.training.lr, config.data.max_tokens, config.data.skip) == (0.001, None, "a=b")
@@ -64,29 +68,32 @@ def test_each_source_goes_before_the_one_below_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assignment", "match"),
     [
-        ("training.epochs", "'training.epochs' sets nothing"),
-        ("epochs=3", "'epochs=3' sets nothing"),
-        ("training.epochs=[", "sets nothing"),
-        ("training.epoch=3", r"unknown key training\.epoch \(did you mean epochs\?\)"),
-        ("trainig.epochs=3", r"unknown key trainig \(did you mean training"),
-        ("training.epochs=many", "must be a whole number, not 'many'"),
+        ("training.epochs", "'training.epochs' is not an assignment"),
+        ("epochs=3", "'epochs=3' is not an assignment"),
+        ("training.epochs=[", "is not an assignment"),
+        ("training.epoch=3", r"^--set training\.epoch is unknown \(did you mean epochs\?\)"),
+        ("trainig.epochs=3", r"trainig is unknown \(did you mean training"),
+        ("training.epochs=many", "^--set training.epochs must be a whole number, not 'many'"),
     ],
 )
-def test_assignments_are_checked(assignment: str, match: str) -> None:
+def test_assignments_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assignment: str, match: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=match):
-        override(Config(), {}, [assignment])
+        load_config(assignments=[assignment])
 
 
 @pytest.mark.parametrize(
     ("text", "preset", "match"),
     [
-        ("", "msrvtt9k", r"no preset 'msrvtt9k' \(did you mean msrvtt-9k"),
+        ("", "msrvtt9k", r"unknown preset 'msrvtt9k' \(did you mean msrvtt-9k"),
         ("data: {dataset: lsmdc}", "msvd", "vop.yaml is for lsmdc, the preset for msvd"),
         ("data: {captions: a.jsonl}", "msvd", r"data.captions and data.dataset \(msvd\) are both given"),
         ("data: {captions: a.jsonl, dataset: vatex}", None, "are both given: leave one out"),
         ("data: {dataset: msrvtt}", None, r"data.dataset cannot be 'msrvtt' \(did you mean msrvtt-"),
-        ("data: 3", "msvd", "data must be a list"),
-        ("[]", "msvd", "must be a list of `key: value`"),
+        ("data: 3", "msvd", "data must be a mapping"),
+        ("[]", "msvd", "must be a mapping of `key: value`"),
         ("data: {max_tokens: 1}", None, "data.max_tokens must be from 3 to 1024"),
     ],
 )

@@ -20,6 +20,8 @@ from tests.support.clip import tiny_clip
 from tests.support.models import open_clip_frames, write_model
 from tests.support.videos import make_video
 from vopcli.config.choices import Precision
+from vopcli.config.load import override
+from vopcli.config.schema import BackboneConfig, Config, DataConfig, EncodingConfig
 from vopcli.encoding.encode import encode
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.errors import BusyError, DataError, UsageError
@@ -30,7 +32,7 @@ from vopcli.index.check import describe, verify
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
-from vopcli.video.sampling import Sampling, TimeWindow, parse_sampling
+from vopcli.video.sampling import TimeWindow
 
 SIZE = tiny_clip().image_resolution
 SHORT = "short ü.mp4"  # of 2 frames, where the others have 30
@@ -55,7 +57,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "frames.h5"
     extract(
-        ExtractRequest([videos], path, sampling=Sampling("uniform", 4), size=SIZE, workers=1),
+        ExtractRequest([videos], path, DataConfig(sampling="uniform", num_frames=4, size=SIZE, workers=1)),
         SilentProgress(),
     )
     return path
@@ -67,15 +69,20 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def request_for(source: Path, index: Path, weights: Path) -> EncodeRequest:
-    return EncodeRequest(
-        [source],
-        index,
-        weights=str(weights),
-        device="cpu",
-        precision=Precision.FP32,
-        sampling=None if source.suffix == ".h5" else Sampling("uniform", 4),
-        workers=1,
+    config = Config(
+        BackboneConfig(str(weights), "cpu"),
+        DataConfig(sampling=None if source.suffix == ".h5" else "uniform:4", workers=1),
+        encoding=EncodingConfig(Precision.FP32),
     )
+    return EncodeRequest([source], index, config)
+
+
+def change(request: EncodeRequest, **values: object) -> EncodeRequest:
+    """Replace attributes of the request, and settings: weights, device, sampling."""
+    settings = {"weights": "backbone.weights", "device": "backbone.device", "sampling": "data.sampling"}
+    settings["beta"] = "encoding.beta"
+    given = {settings[name]: values.pop(name) for name in settings if name in values}
+    return replace(request, config=override(request.config, given), **values)  # type: ignore[arg-type]
 
 
 def run(request: EncodeRequest) -> EncodeSummary:
@@ -116,7 +123,7 @@ def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: 
 def test_encoding_takes_the_middle_candidates(videos: Path, weights: Path, tmp_path: Path) -> None:
     plain = request_for(videos, tmp_path / "plain.h5", weights)
     run(plain)
-    run(replace(plain, index=tmp_path / "many.h5", sampling=Sampling("uniform", 4, candidates=3)))
+    run(change(plain, index=tmp_path / "many.h5", sampling="uniform:4x3"))
     assert contents(tmp_path / "many.h5") == contents(tmp_path / "plain.h5")
     assert VideoIndex(tmp_path / "many.h5").meta.recipe["sampling"] == "uniform:4"
 
@@ -125,7 +132,7 @@ def test_another_window_of_the_same_file_is_encoded_again(
     videos: Path, weights: Path, tmp_path: Path
 ) -> None:
     path, index = tmp_path / "frames.h5", tmp_path / "i.h5"
-    plain = ExtractRequest([videos / "a.mp4"], path, sampling=Sampling("uniform", 4), size=SIZE, workers=0)
+    plain = ExtractRequest([videos / "a.mp4"], path, DataConfig(num_frames=4, size=SIZE, workers=0))
     embeddings = []
     for windows in ({"a.mp4": TimeWindow(0.0, 0.4)}, {"a.mp4": TimeWindow(0.8, 1.2)}, {}):
         extract(replace(plain, windows=windows), SilentProgress())
@@ -196,7 +203,7 @@ def test_prune_drops_what_vanished(videos: Path, weights: Path, tmp_path: Path) 
 def test_rates_give_videos_numbers_of_frames_of_their_own(
     videos: Path, weights: Path, tmp_path: Path
 ) -> None:
-    request = replace(request_for(videos, tmp_path / "i.h5", weights), sampling=parse_sampling("fps:5"))
+    request = change(request_for(videos, tmp_path / "i.h5", weights), sampling="fps:5")
     run(request)
     index = VideoIndex(request.index)
     counts = {video.path: video.num_frames for video in index.videos()}
@@ -205,11 +212,11 @@ def test_rates_give_videos_numbers_of_frames_of_their_own(
     np.testing.assert_allclose(index.frames_of(row)[1], np.arange(6) / 5, atol=1e-9)
     assert index.meta.recipe["sampling"] == "fps:5"
     # the index remembers its rule, and refuses another
-    assert run(replace(request, sampling=None)).num_unchanged == 3
+    assert run(change(request, sampling=None)).num_unchanged == 3
     with pytest.raises(DataError, match="fps:5, not by uniform:4") as raised:
-        run(replace(request, sampling=Sampling("uniform", 4)))
+        run(change(request, sampling="uniform:4"))
     assert "--overwrite" in raised.value.hint
-    assert run(replace(request, sampling=Sampling("uniform", 4), overwrite=True)).num_new == 3
+    assert run(change(request, sampling="uniform:4", overwrite=True)).num_new == 3
 
 
 def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path, tmp_path: Path) -> None:
@@ -217,8 +224,7 @@ def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path,
     (folder / "text.mp4").write_text("no video")
     (folder / "empty.mp4").write_bytes(b"")
     for sampling in ("uniform:4", "fps:5"):
-        request = request_for(folder, tmp_path / f"{sampling[:3]}.h5", weights)
-        request = replace(request, sampling=parse_sampling(sampling))
+        request = change(request_for(folder, tmp_path / f"{sampling[:3]}.h5", weights), sampling=sampling)
         summary = run(request)
         assert sorted(path for path, _ in summary.failures) == ["empty.mp4", "text.mp4"]
         assert all(reason and str(folder) not in reason for _, reason in summary.failures)
@@ -232,14 +238,14 @@ def test_model_that_does_not_match_is_refused(store: Path, weights: Path, tmp_pa
     before = request.index.read_bytes()
     other = write_model(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(DataError, match=r"made with another model .*tiny\.safetensors"):
-        run(replace(request, weights=str(other)))
+        run(change(request, weights=str(other)))
     assert request.index.read_bytes() == before
-    assert run(replace(request, weights=str(other), overwrite=True)).num_new == 3
+    assert run(change(request, weights=str(other), overwrite=True)).num_new == 3
     large = write_model(
         tmp_path / "large.safetensors", shape=replace(tiny_clip(), image_resolution=42), seed=2
     )
     with pytest.raises(DataError, match="35 px, the model takes 42 px") as raised:
-        run(replace(request, weights=str(large), index=tmp_path / "large.h5"))
+        run(change(request, weights=str(large), index=tmp_path / "large.h5"))
     assert "--size 42" in raised.value.hint
     assert not (tmp_path / "large.h5").exists()
 
@@ -255,18 +261,18 @@ def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_
     with pytest.raises(DataError, match="vop-frames"):
         run(replace(request, index=store))
     with pytest.raises(UsageError, match="source and index at once"):
-        run(replace(request, sources=[store], index=store, sampling=None))
+        run(change(request, sources=[store], index=store, sampling=None))
     with pytest.raises(UsageError, match="only source"):
-        run(replace(request, sources=[store, videos], sampling=None))
-    with pytest.raises(UsageError, match="chosen already"):
-        run(replace(request, sources=[store]))
+        run(change(request, sources=[store, videos], sampling=None))
+    with pytest.raises(UsageError, match="holds frames sampled by uniform:4, not fps:5"):
+        run(change(request, sources=[store], sampling="fps:5"))
     with pytest.raises(DataError, match="does not exist"):
         run(replace(request, sources=[tmp_path / "none"]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no video found"):
         run(replace(request, sources=[tmp_path / "empty"]))
     with pytest.raises(UsageError, match="unknown device"):
-        run(replace(request, device="toaster"))
+        run(change(request, device="toaster"))
 
 
 def test_the_index_is_opened_once(
@@ -287,7 +293,7 @@ def test_the_index_is_opened_once(
     one = replace(first, sources=[videos / "a.mp4"])
     requests = {"new": one, "unchanged": one, "more": first, "prune": replace(one, prune=True)}
     requests["bank"] = replace(one, bank=tmp_path / "bank.txt")
-    requests["beta"] = replace(one, bank_beta=5.0)
+    requests["beta"] = change(one, beta=5.0)
     counts = {}
     for name, request in requests.items():
         opened.clear()

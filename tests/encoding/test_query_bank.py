@@ -156,9 +156,17 @@ def test_what_makes_no_sense_is_refused(folder: Path) -> None:
         (["encode", "out.h5", "new.h5", "--querybank", "empty.txt"], 3, "empty.txt holds no captions"),
         (["encode", "out.h5", "new.h5", "--querybank", "bytes.txt"], 3, "bytes.txt is not UTF-8"),
         (["encode", "out.h5", "new.h5", "--querybank", "none.txt"], 3, "none.txt does not exist"),
-        (["encode", "out.h5", "new.h5", "--querybank", "bank.txt", "--beta", "0"], 2, "a beta of 0"),
-        (["encode", "out.h5", "new.h5", "--beta", "5"], 2, "--beta 5 is for a query bank, and there is none"),
-        (["encode", "out.h5", "plain.h5", "--beta", "5"], 2, "--beta 5 is for a query bank"),
+        (
+            ["encode", "out.h5", "new.h5", "--querybank", "bank.txt", "--beta", "0"],
+            2,
+            "--beta must be from 1e-06",
+        ),
+        (
+            ["encode", "out.h5", "new.h5", "--beta", "5"],
+            2,
+            "encoding.beta 5 needs a query bank, and new.h5 has none",
+        ),
+        (["encode", "out.h5", "plain.h5", "--beta", "5"], 2, "encoding.beta 5 needs a query bank"),
     ]:
         done = run(*command)
         assert (done.exit_code, problem in done.stderr) == (code, True), done.stderr

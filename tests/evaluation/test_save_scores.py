@@ -224,7 +224,7 @@ def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
     assert done.exit_code == 0, done.stderr
     found = run("rescore", "s.h5")
     assert [line.split("\t")[0] for line in found.stdout.splitlines()] == ["plain", "dual-softmax"]
-    assert "no bank" in found.stderr
+    assert "no query bank" in found.stderr
 
 
 @pytest.mark.parametrize(

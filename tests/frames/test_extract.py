@@ -375,8 +375,6 @@ def test_a_store_named_like_a_video_or_not_a_store(folder: Path, tmp_path: Path)
     assert (tmp_path / "notes").read_text() == "precious"
     with pytest.raises(FileError, match="is a folder"):
         run(folder, tmp_path)
-    with pytest.raises(UsageError, match="unknown codec 'gif'"):
-        run(folder, tmp_path / "x.h5", codec="gif")
     with pytest.raises(UsageError, match="unknown sampling 'sometimes'"):
         run(folder, tmp_path / "x.h5", sampling="sometimes")
 

@@ -58,9 +58,12 @@ SEARCH = {
     "vopcli.clip.text_numpy",
     "vopcli.clip.tokenizer",
     "vopcli.config.choices",
+    "vopcli.config.load",  # settings of vop.yaml; without a file, YAML is not loaded
+    "vopcli.config.schema",
     "vopcli.errors",
     "vopcli.files.hdf5",
     "vopcli.files.journal",
+    "vopcli.files.packed_strings",
     "vopcli.files.safetensors",
     "vopcli.index.meta",
     "vopcli.index.reader",

@@ -6,17 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tests.support.videos import BAD, make_video
+from vopcli.config.choices import Codec
+from vopcli.config.schema import DataConfig
 from vopcli.frames.extract import ExtractSummary, extract
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
-from vopcli.video.sampling import asked_sampling
 
 REPOSITORY = Path(__file__).parents[2]
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "5", "-g", "12")
@@ -40,10 +41,12 @@ def make_bad_video(folder: Path, name: str = "text.mp4") -> Path:
 def run(source: Path | Sequence[Path], store: Path, **options: object) -> ExtractSummary:
     """Extract in this process, decoding included; the sampling is given as on the command line."""
     sources = [source] if isinstance(source, Path) else source
-    asked: dict[str, Any] = {name: options.pop(name, None) for name in ("num_frames", "candidates")}
-    sampling = asked_sampling(options.pop("sampling", None), **asked)  # type: ignore[arg-type]
-    options = {"size": 32, "workers": 0, "sampling": sampling} | options
-    return extract(ExtractRequest(sources, store, **options), SilentProgress())  # type: ignore[arg-type]
+    options = {"size": 32, "workers": 0} | options
+    if "codec" in options:
+        options["codec"] = Codec(options["codec"])
+    data = {item.name: options.pop(item.name) for item in fields(DataConfig) if item.name in options}
+    request = ExtractRequest(sources, store, DataConfig(**data), **options)  # type: ignore[arg-type]
+    return extract(request, SilentProgress())
 
 
 def contents(store: Path) -> dict[str, tuple[bytes, bytes]]:

@@ -14,7 +14,7 @@ from tests.support.clip import random_state
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
-from vopcli.config.schema import TrainingConfig, TuningConfig
+from vopcli.config.schema import DataConfig, TrainingConfig, TuningConfig
 from vopcli.datasets.demo.drawing import draw_video, write_video
 from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.frames.extract import extract
@@ -24,7 +24,6 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.loop import Job
-from vopcli.video.sampling import Sampling
 from vopcli.weights.reader import Weights, write_safetensors
 
 FRAMES, SIDE, VIDEOS = 3, 16, 10
@@ -78,8 +77,8 @@ def make_store(folder: Path, *, candidates: int = 1) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_video(target, draw_video(film))
     store = folder / "out.h5"
-    sampling = Sampling("uniform", FRAMES, candidates=candidates)
-    request = ExtractRequest([folder / "videos"], store, sampling=sampling, size=SIDE, workers=1)
+    data = DataConfig(num_frames=FRAMES, candidates=candidates, size=SIDE, workers=1)
+    request = ExtractRequest([folder / "videos"], store, data)
     extract(request, SilentProgress())
     return store
 

@@ -1,10 +1,11 @@
-"""``vop data``: look after the videos and captions of a benchmark."""
+"""``vop data``: check the videos and captions of a benchmark."""
 
 from typing import TYPE_CHECKING
 
 import typer
 
 from vopcli.cli import console, options
+from vopcli.config.schema import Config
 from vopcli.errors import EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
@@ -12,40 +13,34 @@ if TYPE_CHECKING:
     from vopcli.datasets.records import SplitReport
 
 _COLUMNS = ("split", "listed", "published", "with captions", "with file", "used", "captions", "missing")
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 app = typer.Typer(help="Check the videos and captions of a benchmark.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep a single command from standing for the group."""
+    """Keep `check` a subcommand: Typer would merge a single command with its group."""
 
 
 @app.command()
+@options.settings("data.dataset", "data.root", "data.captions", "data.frames", preset=True)
 def check(
+    context: typer.Context,
     *,
-    preset: options.Preset = None,
-    dataset: options.Dataset = None,
-    root: options.Root = None,
-    captions: options.Captions = None,
-    frames: options.Frames = None,
     splits: options.Splits = None,
-    config: options.ConfigFile = None,
-    assignments: options.Assignments = None,
+    config: Config,
     as_json: options.Json = False,
 ) -> None:
-    """Count for each split what is listed, has captions, has a file, and is used; name what is missing.
+    """Count listed, captioned, existing and used videos of each split; name missing ones.
 
-    Videos are looked for in the frame store, if there is one, else among the files below the root. Ends with
-    4 if a video is missing. Names of missing videos go to stderr, ten of a split, and notes; with --json all.
+    Videos are searched in the frame store if it exists, else below the root folder. Exit code 4 means that
+    videos are missing; up to ten names per split are printed to stderr, all of them with --json.
     """
-    from vopcli.config.load import load_config, override
     from vopcli.datasets.check import check_data
 
-    given = {"data": {"dataset": dataset, "root": root, "captions": captions, "frames": frames}}
-    settings = override(load_config(config, preset=preset), given, assignments or ())
-    result = check_data(settings.data, options.names(splits), store_must_exist=frames is not None)
+    is_store_named = context.params["frames"] is not None  # by --frames, not by vop.yaml
+    result = check_data(config.data, options.split_names(splits), store_must_exist=is_store_named)
     if as_json:
         console.print_json(result.to_json())
     else:
@@ -73,10 +68,10 @@ def _say_notes(result: "DataCheck") -> None:
         for words, videos in (
             ("missing", report.without_file),
             ("without captions", report.without_captions),
-            ("left out as asked for", report.skipped),
+            ("left out by data.skip", report.skipped),
         ):
             if videos:
-                console.say(f"{report.split}: {len(videos)} {words}: {format_names(videos, _MOST_NAMED)}")
+                console.say(f"{report.split}: {len(videos)} {words}: {format_names(videos, _MAX_NAMED)}")
         for note in report.notes:
             console.say(f"{report.split}: {note}")
-    console.say(f"Looked for videos in {result.looked_in}.")
+    console.say(f"Searched for videos in {result.looked_in}.")

@@ -1,4 +1,4 @@
-"""``vop encode``: embeddings of videos into an index."""
+"""``vop encode``: encode videos into an index."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,85 +7,44 @@ from typing import Annotated
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import Precision
-from vopcli.config.schema import DEFAULT_BANK_BETA
+from vopcli.config.schema import Config
 from vopcli.errors import EXIT_SOME_FAILED
 
 
+@options.settings("backbone", "encoding", "data.sampling", "data.num_frames", "data.workers", preset=True)
 def encode(
     sources: Annotated[
         list[Path],
         typer.Argument(metavar="SRC...", help="A frame store; or videos, folders, and lists of videos."),
     ],
-    index: Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index to make or extend.")],
+    index: Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index to create or extend.")],
     *,
-    weights: options.Weights = None,
     adapter: Annotated[
         Path | None, typer.Option(metavar="FILE|RUN", help="Adapter file or run folder of `vop train`.")
     ] = None,
-    device: options.Device = "auto",
-    precision: options.PrecisionOption = Precision.AUTO,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Frames in the model at once; what suits the device unless given."),
-    ] = None,
-    sampling: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RULE",
-            help="Frames of videos, as in `vop extract-frames`; the index's own unless given.",
-        ),
-    ] = None,
-    num_frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames of a video; at most so many with fps:N.")
-    ] = None,
-    workers: options.Workers = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Drop videos that SRC has no longer, and compact the index.")
-    ] = False,
+    config: Config,
     querybank: Annotated[
         Path | None,
-        typer.Option(metavar="CAPTIONS.txt", help="Captions, one a line, for `vop search --norm qb`."),
+        typer.Option(metavar="CAPTIONS.txt", help="Captions, one per line, for `vop search --norm qb`."),
     ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option(
-            help="QB-Norm's beta; `vop rescore` says which did best on validation. "
-            f"Default: {DEFAULT_BANK_BETA:g} for a new bank."
-        ),
-    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove videos that are no longer in SRC, and compact the index.")
+    ] = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Encode videos with CLIP into an index that `vop search` reads.
+    """Encode videos with CLIP into an index for `vop search`.
 
-    SRC is a frame store of `vop extract-frames`, or videos, which are decoded on the way. Running it again
-    adds what is new or has changed, and goes on where an earlier run was stopped. A query bank that the
-    index has is computed anew for the videos it then holds.
+    SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding. An existing
+    index is extended by new and changed videos, and an interrupted run is resumed. An existing query bank is
+    updated to the videos in the index.
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest
-    from vopcli.video.sampling import asked_sampling
 
-    if weights is None:
-        from vopcli.config.load import load_config
-
-        weights = load_config().backbone.weights
     request = EncodeRequest(
-        sources,
-        index,
-        weights=weights,
-        adapter=adapter,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        sampling=asked_sampling(sampling, num_frames),
-        workers=workers,
-        prune=prune,
-        overwrite=overwrite,
-        bank=querybank,
-        bank_beta=beta,
+        sources, index, config, adapter=adapter, prune=prune, overwrite=overwrite, bank=querybank
     )
     summary = encode_videos(request, console.progress(quiet=quiet))
     if as_json:
@@ -101,7 +60,7 @@ def encode(
             "pruned": summary.num_pruned,
             "failed": len(summary.failures),
         }
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        console.say(f"{index}: {summary.num_videos} videos ({said or 'nothing to do'})")
+        changes = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        console.say(f"{index}: {summary.num_videos} videos ({changes or 'nothing to do'})")
     if summary.failures:
         raise typer.Exit(EXIT_SOME_FAILED)

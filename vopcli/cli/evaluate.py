@@ -1,74 +1,51 @@
 """``vop eval``: retrieval metrics of runs, adapter files or the plain backbone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import TieRule
+from vopcli.config.schema import Config
 from vopcli.evaluation.published import DIRECTIONS, METRICS, format_published
 
 if TYPE_CHECKING:
     from vopcli.evaluation.results import EvalResult
 
 
+@options.settings(
+    *("data.frames", "data.captions", "data.dataset", "data.root", "data.allow_missing", "data.max_tokens"),
+    *("backbone", "training.precision", "evaluation.ties", "evaluation.bank", "search.pooling"),
+    preset=True,
+)
 def evaluate(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|ADAPTER|zero-shot]...", help="What to measure. Default: the newest run."
+            metavar="[RUN|ADAPTER|zero-shot]...", help="Models to evaluate. [default: the newest run]"
         ),
     ] = None,
     *,
-    split: Annotated[str, typer.Option(help="Split of the captions.")] = "test",
-    ties: Annotated[TieRule, typer.Option(help="How equal scores rank.")] = TieRule.AVERAGE,
-    pooling: options.PoolingOption = "mean",
-    preset: options.Preset = None,
-    frames: options.Frames = None,
-    captions: options.Captions = None,
-    dataset: options.Dataset = None,
-    root: options.Root = None,
-    allow_missing: options.AllowMissing = None,
-    max_tokens: options.MaxTokens = None,
-    weights: options.Weights = None,
-    device: options.Device = "auto",
-    precision: options.PrecisionSetting = None,
-    config: options.ConfigFile = None,
-    assignments: options.Assignments = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split to evaluate.")] = "test",
+    config: Config,
     html: options.Html = None,
     queries: options.Queries = options.NUM_QUERIES,
     save_sims: Annotated[
         Path | None,
-        typer.Option(metavar="SIMS.h5", help="Keep all scores of the one model for `vop rescore`."),
+        typer.Option(metavar="SIMS.h5", help="Save the scores of one model for `vop rescore`."),
     ] = None,
-    bank: Annotated[
-        int, typer.Option(min=0, help="Training captions to keep for QB-Norm, at most; 0: none.")
-    ] = 10_000,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how well captions find their videos (t2v), and videos their captions (v2t)."""
-    from vopcli.config.choices import parse_pooling
-    from vopcli.config.load import load_config, override
+    """Evaluate retrieval of videos by their captions (t2v) and of captions by their videos (v2t)."""
     from vopcli.evaluation.evaluate import EvaluateRequest
     from vopcli.evaluation.evaluate import evaluate as measure
     from vopcli.evaluation.save_scores import SaveRequest
     from vopcli.reports.eval_page import check_place, eval_page, write_page
 
-    data: dict[str, Any] = {
-        "frames": frames,
-        "captions": captions,
-        "dataset": dataset,
-        "root": root,
-        "allow_missing": allow_missing,
-        "max_tokens": max_tokens,
-    }
-    given = {"backbone": {"weights": weights}, "data": data, "training": {"precision": precision}}
-    settings = override(load_config(config, preset=preset), given, assignments or ())
-    save = SaveRequest(save_sims, bank, overwrite) if save_sims else None
-    request = EvaluateRequest(settings, targets or [], split, ties, device, save, parse_pooling(pooling))
+    save = SaveRequest(save_sims, config.evaluation.bank, overwrite) if save_sims else None
+    request = EvaluateRequest(config, targets or [], split, save)
     if html:
         check_place(html, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
@@ -100,12 +77,12 @@ def _note(result: "EvalResult") -> str:
     t2v, data = result.metrics.t2v, result.data
     note = (
         f"{result.target}: {t2v.num_queries} queries, {t2v.gallery_size} videos, "
-        f"{result.num_cut_captions} captions cut, equal scores rank by {t2v.ties.value}"
+        f"{result.num_cut_captions} captions truncated, ties ranked by rule {t2v.ties.value}"
     )
     if result.pooling != "mean":
-        note += f"; frames pooled by {result.pooling}, not the mean of the published protocols"
+        note += f"; frames pooled by {result.pooling}; published protocols use the mean"
     if missing := len(data.without_file):
-        note += f"; NOT WHOLE: {missing} videos are missing, {100 * data.found_ratio:.1f} % were found"
+        note += f"; INCOMPLETE: {missing} videos are missing, {100 * data.found_ratio:.1f} % were found"
     return note
 
 

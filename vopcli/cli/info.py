@@ -135,7 +135,7 @@ def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: F
 
 
 def _adapter(path: Path) -> FileInfo:
-    from vopcli.config.load import plain
+    from vopcli.config.load import to_dict
     from vopcli.methods.adapter_file import read_adapter
 
     # Reading an adapter compares its checksum: there is no more to verify.
@@ -144,7 +144,7 @@ def _adapter(path: Path) -> FileInfo:
         "kind": "vop-adapter",
         "path": str(path),
         "variant": adapter.tuning.variant.value,
-        "tuning": plain(adapter.tuning),
+        "tuning": to_dict(adapter.tuning),
         "num_frames": adapter.num_frames,
         "recipe": adapter.recipe,
         "max_tokens": adapter.max_tokens,

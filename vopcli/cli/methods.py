@@ -1,29 +1,21 @@
 """``vop methods``: the tuning methods and their parameter counts."""
 
 from dataclasses import asdict
-from typing import Annotated
-
-import typer
 
 from vopcli.cli import console, options
+from vopcli.config.schema import DEFAULT_NUM_FRAMES, Config
 
 
-def methods(
-    *,
-    weights: Annotated[
-        str, typer.Option(metavar="NAME|PATH", help="Backbone: a name needs no download.")
-    ] = "ViT-B/32",
-    num_frames: Annotated[int, typer.Option(min=1, help="Frames of a video.")] = 12,
-    as_json: options.Json = False,
-) -> None:
-    """List the tuning methods, what each trains, and how many parameters that is.
+@options.settings("backbone.weights", "data.num_frames")
+def methods(*, config: Config, as_json: options.Json = False) -> None:
+    """List the tuning methods with the parts and the number of parameters that each trains.
 
-    The last column is the figure that the paper prints for ViT-B/32 and 12 frames. It leaves some tensors out
-    of the count; for C+F it differs from what the described design gives.
+    Named weights are not downloaded. The last column is the paper's number for ViT-B/32 and 12 frames; it
+    omits some tensors, and for C+F it differs from the design that the paper describes.
     """
     from vopcli.methods.counts import list_methods
 
-    found = list_methods(weights, num_frames=num_frames)
+    found = list_methods(config.backbone.weights, num_frames=config.data.num_frames or DEFAULT_NUM_FRAMES)
     if as_json:
         console.print_json([asdict(item) for item in found])
         return

@@ -1,91 +1,144 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the options that settings get from ``config/schema.py``."""
 
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import Field
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vopcli.config.choices import DatasetName, Precision
+from vopcli.config.schema import SETTINGS, Config
 
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        envvar="VOP_WEIGHTS",
-        metavar="NAME|PATH",
-        help="CLIP weights: a name of `vop weights list`, or a file.",
-    ),
-]
-Device = Annotated[
-    str, typer.Option(envvar="VOP_DEVICE", metavar="auto|cpu|cuda[:N]|mps", help="Where the model runs.")
-]
-PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="auto: bf16 or fp16 where the machine is good at it.")
-]
-PrecisionSetting = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="Number format of the frozen weights and the products. Default: auto."),
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Decoding processes; one a usable core unless given.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and failures.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings and failures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings; vop.yaml of the current folder unless given."),
-]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Published settings, named after a benchmark such as msrvtt-9k; vop.yaml goes before.",
-    ),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Any setting; an option of its own goes before."),
-]
-Frames = Annotated[str | None, typer.Option("--frames", metavar="STORE.h5", help="Frame store.")]
-Captions = Annotated[
-    str | None, typer.Option("--captions", metavar="FILE", help="Captions: JSON Lines or CSV.")
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help=f"A benchmark instead of captions: {' '.join(name.value for name in DatasetName)}.",
-    ),
-]
-Root = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Folder of the benchmark's annotation files and videos.")
-]
-AllowMissing = Annotated[
-    bool | None,
-    typer.Option("--allow-missing", help="Go on although videos are missing; the results say how many."),
-]
-MaxTokens = Annotated[
-    int | None, typer.Option(help="Longest caption in tokens; as long as the model can unless given.")
-]
-PoolingOption = Annotated[
-    str,
-    typer.Option(
-        metavar="RULE", help="How a video's frames count: mean, mean-raw, max, top-K or attention[:T]."
-    ),
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without doing anything.")]
 Splits = Annotated[
-    str | None, typer.Option("--split", metavar="NAME,...", help="Splits of the benchmark; all unless given.")
+    str | None, typer.Option("--split", metavar="NAME,...", help="Splits of the benchmark. [default: all]")
 ]
-
-
-def names(listed: str | None) -> list[str] | None:
-    """Return names that stand between commas; None where none are given."""
-    return [name.strip() for name in listed.split(",") if name.strip()] if listed else None
-
-
 Html = Annotated[
     Path | None,
-    typer.Option(metavar="PAGE.html", help="Write tables, pictures and first results to one page."),
+    typer.Option(metavar="PAGE.html", help="Write tables, plots and top results to an HTML page."),
 ]
-NUM_QUERIES = 8  # what a page shows of them unless told
-Queries = Annotated[int, typer.Option(min=0, help="Captions whose first results the page shows.")]
+NUM_QUERIES = 8
+Queries = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Captions to show with their top results on the page.")
+]
+_ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file. [default: vop.yaml if it exists]"),
+]
+_Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Preset with a benchmark's published settings; vop.yaml overrides it."),
+]
+_Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a setting of vop.yaml, such as data.size=64."),
+]
+_Command = Callable[..., None]
+
+
+def settings(*names: str, preset: bool = False) -> Callable[[_Command], _Command]:
+    """Give a command options for settings, in place of its parameter ``config``.
+
+    The command gets the resolved `Config` as ``config``. Its options are those of the settings, --config and
+    --set; None, their default, leaves a setting to the file.
+
+    Args:
+        names: settings such as ``training.epochs``, or sections, all of whose settings are meant.
+        preset: add --preset.
+    """
+    chosen = [name for wanted in names for name in SETTINGS if wanted in (name, name.partition(".")[0])]
+    annotations = {"preset": _Preset} if preset else {}
+    annotations |= {SETTINGS[name].name: _annotation(name) for name in chosen}
+    annotations |= {"config_file": _ConfigFile, "assignments": _Assignments}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in annotations.items()
+    ]
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            from vopcli.config.load import load_config
+
+            values = {name: given.pop(name) for name in annotations}
+            options = {name: values[SETTINGS[name].name] for name in chosen}
+            config = load_config(
+                values["config_file"],
+                preset=values.get("preset"),
+                assignments=values["assignments"] or (),
+                options=options,
+            )
+            command(**given, config=config)
+
+        signature = inspect.signature(command)
+        parameters = [
+            new
+            for old in signature.parameters.values()
+            for new in (added if old.annotation is Config else [old])
+        ]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def option(name: str, *flags: str, several: bool = False) -> Any:
+    """Return the option of a setting.
+
+    Args:
+        name: the setting, such as ``training.epochs``.
+        flags: names of the option; derived from the setting's unless given.
+        several: take several values, separated by commas.
+    """
+    item, kind = SETTINGS[name], _value_type(name)
+    dashed = item.name.replace("_", "-")
+    metavar = item.metadata["metavar"] or _metavar(kind)
+    text = item.metadata["help"]
+    facts = [f"default: {shown}"] if (shown := _format_default(item)) else []
+    facts += [f"env: {item.metadata['envvar']}"] if item.metadata["envvar"] else []
+    return typer.Option(
+        *(flags or [f"--{dashed}/--no-{dashed}" if kind is bool else f"--{dashed}"]),
+        *([item.metadata["short"]] if item.metadata["short"] else []),
+        help=f"{text} [{'; '.join(facts)}]" if facts else text,
+        metavar=f"{metavar},..." if several else metavar,
+        envvar=item.metadata["envvar"],
+        show_envvar=False,
+    )
+
+
+def _annotation(name: str) -> Any:
+    return Annotated[_value_type(name) | None, option(name)]
+
+
+def _value_type(name: str) -> type:
+    """Return the type of a setting, without None."""
+    section, _, key = name.partition(".")
+    hint = typing.get_type_hints(type(getattr(Config, section)))[key]
+    return typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+
+
+def _metavar(kind: type) -> str | None:
+    if issubclass(kind, Enum):
+        return "|".join(str(item.value) for item in kind)
+    return {int: "N", float: "X", str: "TEXT"}.get(kind)
+
+
+def _format_default(item: Field[Any]) -> str:
+    value = item.metadata["unset"] if item.default is None else item.default
+    if value is None or value is False:
+        return ""
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def split_names(listed: str | None) -> list[str] | None:
+    """Return the names between commas; None if not given."""
+    return [name.strip() for name in listed.split(",") if name.strip()] if listed else None

@@ -6,31 +6,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import TieRule
+from vopcli.config.schema import Config
 from vopcli.evaluation.published import DIRECTIONS, METRICS
 
 if TYPE_CHECKING:
     from vopcli.evaluation.rescore import Scoring
 
 
+@options.settings("evaluation.ties", "evaluation.gate_top")
 def rescore(
-    file: Annotated[Path, typer.Argument(metavar="SIMS.h5", help="What `vop eval --save-sims` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="SIMS.h5", help="Scores saved by `vop eval --save-sims`.")],
     *,
-    ties: Annotated[TieRule, typer.Option(help="How equal scores rank.")] = TieRule.AVERAGE,
-    gate_top: Annotated[
-        int, typer.Option(min=1, help="Videos of each bank caption for which QB-Norm is applied.")
-    ] = 1,
+    config: Config,
     as_json: options.Json = False,
 ) -> None:
-    """Measure saved scores: as they are, then after dual softmax, then after QB-Norm.
+    """Evaluate saved scores: unchanged, after dual softmax, and after QB-Norm.
 
-    Only the first line is the plain protocol. Dual softmax looks at all queries of the test at once, which no
-    search could do. QB-Norm looks at a bank of training captions, and its beta is chosen on the validation
-    split; it is for t2v alone.
+    Only the first line follows the plain protocol. Dual softmax uses all test queries at once, which a search
+    cannot do. QB-Norm uses a bank of training captions, with beta chosen on the validation split; it applies
+    to t2v only.
     """
     from vopcli.evaluation.rescore import rescore as measure
 
-    result = measure(file, ties=ties, top=gate_top)
+    result = measure(file, ties=config.evaluation.ties, top=config.evaluation.gate_top)
     if as_json:
         console.print_json(result.to_json())
         return
@@ -44,7 +42,7 @@ def rescore(
                 f"{result.about['val']}; {details['num_activated']} videos activated"
             )
     if not result.num_bank:
-        console.say(f"{file} holds no bank: no QB-Norm")
+        console.say(f"{file} has no query bank: QB-Norm is skipped")
 
 
 def _row(scoring: "Scoring") -> list[str]:

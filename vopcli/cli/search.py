@@ -1,7 +1,6 @@
-"""``vop search``: rank the videos of an index for a text."""
+"""``vop search``: rank the videos of an index by a text query."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,66 +10,49 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import NormRule
+from vopcli.config.schema import Config, SearchConfig
 from vopcli.errors import EXIT_NOTHING_FOUND, UsageError
 
 if TYPE_CHECKING:
     from vopcli.search.search import Hit, Index
 
 
+@options.settings("search")
 def search(
-    query: Annotated[str, typer.Argument(help="What to look for; - reads one query a line from stdin.")],
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="Text to search for; - reads one query per line of stdin.")
+    ],
     *,
-    index: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="VOP_INDEX",
-            metavar="INDEX.h5",
-            help="Index made by `vop encode`; search.index of vop.yaml unless given.",
-        ),
-    ] = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Videos to show, at most.")] = 10,
-    min_score: Annotated[
-        float | None, typer.Option(help="Leave out videos that score less; exit code 5 when none is left.")
-    ] = None,
-    pooling: options.PoolingOption = "mean",
-    norm: Annotated[
-        NormRule,
-        typer.Option(help="qb: QB-Norm with the index's query bank; scores are then no cosines."),
-    ] = NormRule.NONE,
+    config: Config,
     weights: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME|PATH", help="The index's model, checked; else it is found through index and cache."
-        ),
+        typer.Option(metavar="NAME|PATH", help="Weights of the index's model. [default: found by the index]"),
     ] = None,
-    paths: Annotated[bool, typer.Option("--paths", help="Print file names only, one a line.")] = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print file names only, one per line.")] = False,
     print0: Annotated[
-        bool, typer.Option("--print0", "-0", help="Print file names only, a NUL after each (for xargs -0).")
+        bool, typer.Option("--print0", "-0", help="Print file names only, each ended by NUL (for xargs -0).")
     ] = False,
     as_json: options.Json = False,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Print one JSON document a query, a line each.")
+        bool, typer.Option("--jsonl", help="Print one JSON document per query and line.")
     ] = False,
 ) -> None:
-    """Rank the videos of an index for a text.
+    """Rank the videos of an index by a text query.
 
     Prints score (cosine), time of the best frame, and file: a table on a terminal, tab-separated values
-    otherwise. With - each query is answered as soon as it is read, and its answers begin with the query as a
-    column of their own; empty lines are skipped. A query that is longer than the model's context (77 tokens,
-    less where prompts take some) is cut. With another pooling than mean, scores are means of cosines with
-    frames, and each search reads all frames of the index.
+    otherwise. With -, each query is answered at once, with the query as the first column; empty lines are
+    skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated. With a
+    pooling other than mean, scores are means of cosines with frames, and each search reads all frames.
     """
-    if min_score is not None and math.isnan(min_score):
-        raise UsageError("--min-score is no number", hint="such as --min-score 0.25")
     show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
     if query != "-" and not query.strip():
         raise UsageError("the query is empty", hint='say what to look for, such as "a dog on a beach"')
-    opened = _open(index, weights, pooling, norm)
+    settings = config.search
+    opened = _open(settings, weights)
     found_any = False
     documents = []
     for text in _lines() if query == "-" else [query]:
-        hits = opened.search(text, top=top, min_score=min_score)
+        hits = opened.search(text, top=settings.top, min_score=settings.min_score)
         found_any = found_any or bool(hits)
         if as_json:
             documents.append(_document(opened, text, hits))
@@ -78,9 +60,9 @@ def search(
             show(opened, text, hits)
     if as_json:
         console.print_json(documents if query == "-" else documents[0])
-    if min_score is not None and not found_any:
+    if settings.min_score is not None and not found_any:
         if query != "-":
-            console.say(f"no video scores {min_score:g} or more")
+            console.say(f"no video scores {settings.min_score:g} or more")
         raise typer.Exit(EXIT_NOTHING_FOUND)
 
 
@@ -107,34 +89,29 @@ def _printer(
     return show
 
 
-def _open(index: Path | None, weights: str | None, pooling: str, norm: NormRule) -> "Index":
-    # One query at a time is bound by memory, and a search has threads of its own: those of BLAS, which spin
-    # while they wait, would only take time, a lot of it where the machine is busy.
+def _open(settings: SearchConfig, weights: str | None) -> "Index":
+    # A single query is bound by memory bandwidth and uses threads of its own; BLAS threads, which spin while
+    # they wait, would only cost time, especially on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
     from vopcli.config.choices import parse_pooling
     from vopcli.search.search import Index
 
-    if index is None:
-        from vopcli.config.load import load_config
-
-        named = load_config().search.index
-        if named is None:
-            raise UsageError(
-                "no index to search in", hint="name one with --index, VOP_INDEX, or search.index in vop.yaml"
-            )
-        index = Path(named)
+    if settings.index is None:
+        raise UsageError(
+            "no index to search in", hint="name one with --index, VOP_INDEX, or search.index in vop.yaml"
+        )
     elsewhere = [os.environ["VOP_WEIGHTS"]] if os.environ.get("VOP_WEIGHTS") else []
     opened = Index(
-        index,
+        Path(settings.index),
         weights=weights,
         fallbacks=elsewhere,
         progress=console.progress(quiet=False),
-        pooling=parse_pooling(pooling),
-        norm=norm,
+        pooling=parse_pooling(settings.pooling),
+        norm=settings.norm,
     )
     if not len(opened):
-        console.say(f"{index} holds no videos: add some with `vop encode`")
+        console.say(f"{settings.index} holds no videos: add some with `vop encode`")
     return opened
 
 

@@ -1,4 +1,4 @@
-"""``vop train``: tune a variant, or several with several seeds, on captioned videos."""
+"""``vop train``: tune variants on captioned videos."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.choices import ContextModule, Sides, Variant
+from vopcli.config.choices import Variant
 from vopcli.config.schema import Config
 from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError
 from vopcli.evaluation.published import format_published
@@ -16,115 +16,36 @@ if TYPE_CHECKING:
     from vopcli.training.summary import TrainPlan, TrainSummary
     from vopcli.training.train import TrainRequest
 
-_VARIANTS = " ".join(variant.value for variant in Variant)
 
-
+@options.settings(
+    *("data.frames", "data.captions", "data.dataset", "data.root", "data.allow_missing", "data.max_tokens"),
+    *("training.output", "training.epochs", "training.batch_size", "training.micro_batch"),
+    *("training.auto_batch", "training.lr", "training.augment", "training.checkpointing", "training.compile"),
+    *("tuning.prompt_length", "tuning.specific_length", "tuning.split_layer", "tuning.context_module"),
+    *("tuning.sides", "tuning.layers", "backbone", "training.precision"),
+    preset=True,
+)
 def train(
     *,
-    variant: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help=f"Tuning methods, of: {_VARIANTS}. Default: P+F.")
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", "--seed", metavar="N,...", help="Seeds of the runs. Default: 0.")
-    ] = None,
-    preset: options.Preset = None,
-    frames: options.Frames = None,
-    captions: options.Captions = None,
-    dataset: options.Dataset = None,
-    root: options.Root = None,
-    allow_missing: options.AllowMissing = None,
-    max_tokens: options.MaxTokens = None,
-    output: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the run folders.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the captions. Default: 5.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Videos, and negatives, of a step.")] = None,
-    micro_batch: Annotated[
-        int | None, typer.Option(help="Videos on the device at a time; the negatives stay all.")
-    ] = None,
-    auto_batch: Annotated[
-        bool | None, typer.Option("--auto-batch", help="Halve that number where memory gives out.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate; each variant has its own.")] = None,
-    augment: Annotated[
-        bool | None,
-        typer.Option(
-            "--augment/--no-augment",
-            help="Random crops and flips; a flip turns left into right, so off unless no caption says so.",
-        ),
-    ] = None,
-    checkpointing: Annotated[
-        bool | None, typer.Option("--checkpointing", help="Recompute layers: less memory, more time.")
-    ] = None,
-    compile_towers: Annotated[
-        bool | None, typer.Option("--compile", help="torch.compile the towers, for long runs on a GPU.")
-    ] = None,
-    prompt_length: Annotated[int | None, typer.Option(help="Prompts of a layer. Default: 8.")] = None,
-    specific_length: Annotated[int | None, typer.Option(help="Of these, specific ones. Default: 4.")] = None,
-    split_layer: Annotated[
-        int | None, typer.Option(help="Layers before the joint ones of F. Default: 8.")
-    ] = None,
-    context_module: Annotated[ContextModule | None, typer.Option(help="Reader of the frames in C.")] = None,
-    sides: Annotated[Sides | None, typer.Option(help="Towers that get prompts.")] = None,
-    layers: Annotated[
-        str | None, typer.Option(metavar="1-6|1,3|all", help="Layers that get prompts, counted from 1.")
-    ] = None,
-    weights: options.Weights = None,
-    device: options.Device = "auto",
-    precision: options.PrecisionSetting = None,
-    config: options.ConfigFile = None,
-    assignments: options.Assignments = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
-    ] = False,
+    variants: Annotated[str | None, options.option("tuning.variant", several=True)] = None,
+    seeds: Annotated[str | None, options.option("training.seed", "--seeds", "--seed", several=True)] = None,
+    config: Config,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Tune CLIP on captioned videos by one of the paper's methods.
+    """Tune CLIP on captioned videos by a method of the paper.
 
-    Settings come from a preset, then vop.yaml, then --set, then the other options; the last one counts. Each
-    run has a folder of its own, named after the variant and the seed, with the adapter of the best epoch on
-    the validation set. Several variants or seeds, with commas between them, give a table of means and
-    deviations.
+    Options override --set, which overrides vop.yaml, which overrides the preset. Each run has its own folder,
+    named after variant and seed, with the adapter of the epoch that is best on the validation set. Several
+    variants or seeds give a table of means and standard deviations.
     """
-    given: dict[str, dict[str, Any]] = {
-        "backbone": {"weights": weights},
-        "data": {
-            "frames": frames,
-            "captions": captions,
-            "dataset": dataset,
-            "root": root,
-            "allow_missing": allow_missing,
-            "max_tokens": max_tokens,
-        },
-        "tuning": {
-            "prompt_length": prompt_length,
-            "specific_length": specific_length,
-            "split_layer": split_layer,
-            "context_module": context_module,
-            "sides": sides,
-            "layers": layers,
-        },
-        "training": {
-            "output": output,
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "micro_batch": micro_batch,
-            "auto_batch": auto_batch,
-            "lr": lr,
-            "augment": augment,
-            "checkpointing": checkpointing,
-            "compile": compile_towers,
-            "precision": precision,
-        },
-    }
-    from vopcli.config.load import load_config, override
-
-    base = override(load_config(config, preset=preset), {}, assignments or ())
-    runs = _runs(base, given, variant, seeds)
+    runs = _runs(config, variants, seeds)
     from vopcli.training.train import TrainRequest
 
-    requests = [TrainRequest(one, device, resume=resume, overwrite=overwrite) for one in runs]
+    requests = [TrainRequest(run, resume=resume, overwrite=overwrite) for run in runs]
     _do(requests, console.progress(quiet=quiet), dry_run=dry_run, as_json=as_json)
 
 
@@ -158,7 +79,7 @@ def _plan(request: "TrainRequest", progress: Progress) -> "TrainPlan":
 
     try:
         check([request], progress)
-    except DataError as error:  # an existing run folder does not keep the plan from being shown
+    except DataError as error:  # the run folder exists: print the plan all the same
         progress.warn(str(error))
     return plan(prepare(request, progress))
 
@@ -169,38 +90,32 @@ def _run(request: "TrainRequest", progress: Progress) -> "TrainSummary":
     try:
         return run(prepare(request, progress), progress)
     except KeyboardInterrupt:
-        console.say(
-            "Interrupted. What was finished is kept; the same command with --resume goes on from there."
-        )
+        console.say("Interrupted. Finished epochs are kept; run the same command with --resume to continue.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _runs(
-    base: Config, given: dict[str, dict[str, Any]], variants: str | None, seeds: str | None
-) -> list[Config]:
-    """Return the settings of each run that was asked for; one that is named twice is one run.
+def _runs(config: Config, variants: str | None, seeds: str | None) -> list[Config]:
+    """Return the settings of each run, without duplicates.
 
     Raises:
-        UsageError: a variant or seed that is none.
-        ConfigError: a value out of range.
+        UsageError: a seed is not a number.
+        ConfigError: a variant is unknown, a seed is out of range, or no variant is named.
     """
     from vopcli.config.load import override
 
-    names = [base.tuning.variant] if variants is None else options.names(variants) or []
+    names = [config.tuning.variant] if variants is None else options.split_names(variants) or []
     try:
-        numbers = [base.training.seed] if seeds is None else [int(one) for one in seeds.split(",")]
+        numbers = [config.training.seed] if seeds is None else [int(one) for one in seeds.split(",")]
     except ValueError:
-        raise UsageError(f"{seeds!r} is no list of seeds", hint="such as --seeds 0,1,2") from None
-    chosen = [(name, number) for name in names for number in numbers]
-    runs = []
-    for name, number in chosen:
-        sections = {**given, "tuning": {**given["tuning"], "variant": name}}
-        sections["training"] = {**given["training"], "seed": number}
-        runs.append(override(base, sections))
-    runs = list(dict.fromkeys(runs))
+        raise UsageError(f"{seeds!r} is not a list of seeds", hint="write it like --seeds 0,1,2") from None
+    runs = [
+        override(config, {"tuning.variant": name, "training.seed": number})
+        for name in names
+        for number in numbers
+    ]
     if not runs:
-        raise ConfigError("no variant is named", hint=f"known are {_VARIANTS}")
-    return runs
+        raise ConfigError("no variant is named", hint=f"known are {', '.join(Variant)}")
+    return list(dict.fromkeys(runs))
 
 
 def _show_plan(plan: "TrainPlan") -> None:

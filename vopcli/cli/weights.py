@@ -1,4 +1,4 @@
-"""``vop weights``: which CLIP weights there are, and how to get, convert and look at them."""
+"""``vop weights``: list, download, convert and show CLIP weights."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,16 +10,14 @@ from vopcli.config.choices import Activation
 from vopcli.resources import cache_folder
 
 app = typer.Typer(
-    help="List, fetch, convert and show CLIP weights. They are kept in $VOP_CACHE, else in ~/.cache/vop.",
+    help="List, download, convert and show CLIP weights, cached in $VOP_CACHE or ~/.cache/vop.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 ActivationOption = Annotated[
     Activation | None,
-    typer.Option(
-        help="For files that do not tell: quick_gelu for OpenAI's models, gelu for most of open_clip's."
-    ),
+    typer.Option(help="For files without one: quick_gelu for OpenAI models, gelu for most open_clip."),
 ]
 Source = Annotated[
     str, typer.Argument(metavar="NAME|PATH", help="A name of `vop weights list`, a file or a folder.")
@@ -28,7 +26,7 @@ Source = Annotated[
 
 @app.command("list")
 def list_(*, as_json: options.Json = False) -> None:
-    """List the models known by name: file, size, SHA-256, and whether it is here."""
+    """List the named models with file, size, SHA-256, and whether they are downloaded."""
     from vopcli.weights.library import list_models
 
     models = list_models(cache_folder())
@@ -51,13 +49,13 @@ def get(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="A mirror: the folder that holds <sha256>/<file>, or the address of the .pt file itself.",
+            help="Mirror: address of the folder with <sha256>/<file>, or of the .pt file.",
         ),
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Download a model, or go on with a download that broke off; print where it is."""
+    """Download a model, or resume an interrupted download; print its path."""
     from vopcli.weights.catalog import BASE_URL
     from vopcli.weights.library import get_model
 
@@ -72,14 +70,14 @@ def get(
 @app.command()
 def convert(
     source: Source,
-    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
     *,
     activation: ActivationOption = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write any supported weights as one safetensors file that needs no configuration beside it."""
+    """Convert supported weights to one safetensors file that needs no configuration file."""
     from vopcli.methods.modelscope import convert_modelscope, is_modelscope
     from vopcli.weights.library import check_target, convert_weights
     from vopcli.weights.reader import resolve_weights
@@ -94,7 +92,7 @@ def convert(
 
 @app.command()
 def show(source: Source, *, activation: ActivationOption = None, as_json: options.Json = False) -> None:
-    """Show what a file of weights is: kind, sizes, number types, activation and fingerprint."""
+    """Show the kind, sizes, dtypes, activation and fingerprint of a weights file."""
     from vopcli.weights.library import show_weights
 
     _show(show_weights(source, cache=cache_folder(), activation=activation), as_json=as_json)

@@ -1,245 +1,220 @@
-"""Read ``vop.yaml`` into the dataclasses of ``schema.py``; every problem in the file is reported at once."""
+"""Resolve settings: defaults < preset < ``vop.yaml`` < ``--set`` < options; report all problems at once."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
+import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import yaml
-
 from vopcli.config.schema import Config, DataConfig
-from vopcli.errors import ConfigError, FileError, format_value
+from vopcli.errors import ConfigError, format_value
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
+Problems = list[tuple[str, str]]  # name of a setting, and its problem in words
 _PRESETS: Final = Path(__file__).parent / "presets"
-_MOST_BYTES: Final = 1 << 20  # a settings file is small; a larger one is another file
 _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_NO_OPTIONS: Final[Mapping[str, Any]] = types.MappingProxyType({})
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader builds plain values only; this one refuses a key that stands twice."""
+def load_config(
+    path: Path | None = None,
+    *,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    options: Mapping[str, Any] = _NO_OPTIONS,
+) -> Config:
+    """Resolve the settings of a command.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 takes 1e-3 for text, since it lacks a dot; nobody means that
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
-)
-
-
-def load_config(path: Path | None = None, *, preset: str | None = None) -> Config:
-    """Read the settings in ``path``, by default ``vop.yaml`` of the current folder, else the defaults.
-
-    File names in the settings are, like those on the command line, relative to the current folder.
+    File names in the settings are relative to the current folder, like those on the command line.
 
     Args:
-        path: the file.
-        preset: name of published settings, which the file's own replace one by one.
+        path: the settings file; None: ``vop.yaml`` of the current folder if it exists.
+        preset: name of a preset; ``path`` overrides it.
+        assignments: texts such as ``training.warmup=0.2``; they override the file.
+        options: values by setting, such as ``training.epochs``; they override all else. None: not given.
 
     Raises:
-        FileError: ``path`` was named and cannot be read.
-        ConfigError: the file is no YAML, or holds unknown keys, wrong types or values out of range; or there
-            is no such preset, or the file is for another benchmark.
+        FileError: `path` cannot be read.
+        ConfigError: `path` is not valid YAML, a setting is unknown or has a wrong type or value, the preset
+            is unknown, or the file is for another benchmark than the preset.
     """
-    named = path or Path(DEFAULT_FILE)
-    document = {} if path is None and not named.is_file() else _parse(named)
-    if preset is None:
-        return build_config(Config, document, source=str(named))
-    return build_config(Config, _on_preset(preset, document, named), source=f"{named}, preset {preset}")
+    file = path or Path(DEFAULT_FILE)
+    document: Any = {}
+    if path or file.is_file():
+        from vopcli.config.yaml_file import read_yaml
+
+        document = read_yaml(file)
+    if preset:
+        document = _on_preset(preset, document, file)
+    values = {}
+    labels = {}
+    if assignments:
+        from vopcli.config.yaml_file import parse_assignment
+
+        values = dict(map(parse_assignment, assignments))
+        labels = {name: f"--set {name}" for name in values}
+    given = {name: value for name, value in options.items() if value is not None}
+    labels |= {name: "--" + name.partition(".")[2].replace("_", "-") for name in given}
+    source = f"{file}, preset {preset}" if preset else str(file)
+    return build_config(Config, _merge(document, values | given), source=source, labels=labels)
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """Replace settings, given by names such as ``training.epochs``.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong type or value.
+    """
+    document = _merge(dataclasses.asdict(config), values)
+    return build_config(Config, document, labels={name: name for name in values})
 
 
 def preset_names() -> list[str]:
-    """Return the published settings there are."""
+    """Return the names of all presets."""
     return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
 
-def _on_preset(preset: str, document: Any, named: Path) -> Any:
+def _on_preset(preset: str, document: Any, file: Path) -> Any:
+    """Return the preset, overridden by the document of ``file``.
+
+    Raises:
+        ConfigError: the preset is unknown, or the document is for another benchmark.
+    """
     if preset not in preset_names():
         near = _nearest(preset, preset_names())
         raise ConfigError(
-            f"there is no preset {preset!r}{near}", hint="a preset is named after its benchmark"
+            f"unknown preset {format_value(preset)}{near}", hint="presets are named after benchmarks"
         )
-    merged = _parse(_PRESETS / f"{preset}.yaml")
+    from vopcli.config.yaml_file import read_yaml
+
+    merged = read_yaml(_PRESETS / f"{preset}.yaml")
     dataset = merged["data"]["dataset"]
     if not isinstance(document, dict):
-        return document  # no settings: `build_config` says so
+        return document
     for section, values in document.items():
         if isinstance(values, dict):
             merged[section] = {**merged.get(section, {}), **values}
         elif values is not None:
             merged[section] = values
-    named_data = merged["data"] if isinstance(merged["data"], dict) else {}
-    if (other := named_data.get("dataset", dataset)) != dataset:
+    data = merged["data"] if isinstance(merged["data"], dict) else {}
+    if (other := data.get("dataset", dataset)) != dataset:
         raise ConfigError(
-            f"{named} is for {_plain_text(other)}, the preset for {dataset}",
-            hint="leave data.dataset out of the file",
+            f"{file} is for {_format_key(other)}, the preset for {dataset}",
+            hint="remove data.dataset from the file",
         )
     return merged
 
 
-def build_config(kind: type[ConfigT], document: Any, *, source: str) -> ConfigT:
-    """Build the dataclass ``kind`` from plain values, such as YAML or JSON give them.
+def _merge(document: Any, values: Mapping[str, Any]) -> Any:
+    """Return the document with values by ``section.name`` replaced; one that is not a mapping as it is."""
+    if not isinstance(document, dict):
+        return document
+    merged = dict(document)
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        if isinstance(merged.get(section) or {}, dict):
+            merged[section] = {**(merged.get(section) or {}), key: value}
+    return merged
+
+
+def build_config(
+    kind: type[ConfigT], document: Any, *, source: str = "", labels: Mapping[str, str] = _NO_OPTIONS
+) -> ConfigT:
+    """Build the dataclass ``kind`` from plain values, such as those of YAML or JSON.
+
+    Args:
+        kind: `Config` or one of its sections.
+        document: a mapping of values.
+        source: where they come from, for messages.
+        labels: other names for settings in messages, such as the option that set them.
 
     Raises:
-        ConfigError: unknown keys, wrong types or values out of range in ``source``, all of them named.
+        ConfigError: unknown keys, wrong types or values out of range; all are listed.
     """
-    problems: list[str] = []
+    problems: Problems = []
     config: ConfigT = _build(kind, document, "", problems)
     if problems:
-        listed = "; ".join(problems)
-        raise ConfigError(f"{source}: {listed}", hint="mend it; the README lists what settings there are")
+        of_source = "; ".join(f"{name} {text}" for name, text in problems if name not in labels)
+        listed = [f"{source}: {of_source}"] if of_source else []
+        listed += [f"{labels[name]} {text}" for name, text in problems if name in labels]
+        raise ConfigError("; ".join(listed), hint="see `vop COMMAND --help` and the table of settings")
     return config
 
 
-def override(
-    config: Config, given: Mapping[str, Mapping[str, Any]], assignments: Sequence[str] = ()
-) -> Config:
-    """Replace settings by those given on the command line.
-
-    Args:
-        config: the settings so far.
-        given: by section, what options say; None is not given.
-        assignments: such as ``training.warmup=0.2``, weaker than options.
-
-    Raises:
-        ConfigError: an unknown key, wrong types or values out of range, all of them named.
-    """
-    document: dict[str, dict[str, Any]] = {
-        section.name: {
-            item.name: getattr(getattr(config, section.name), item.name)
-            for item in fields(getattr(config, section.name))
-        }
-        for section in fields(config)
-    }
-    for assignment in assignments:
-        section, name, value = _assigned(assignment)
-        document.setdefault(section, {})[name] = value
-    for section, values in given.items():
-        document[section] |= {name: value for name, value in values.items() if value is not None}
-    return build_config(Config, document, source="the options")
-
-
-def _assigned(text: str) -> tuple[str, str, Any]:
-    """Return section, name and value of ``section.name=value``.
-
-    Raises:
-        ConfigError: it is not written so.
-    """
-    name, sign, value = text.partition("=")
-    section, dot, key = name.strip().partition(".")
-    try:
-        if sign and dot:
-            return section, key, yaml.load(value, _Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        pass
-    raise ConfigError(f"--set {text!r} sets nothing", hint="such as --set training.warmup=0.2")
-
-
-def _parse(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise FileError(path, error) from error
-    if len(data) > _MOST_BYTES:
-        raise ConfigError(f"{path} is larger than 1 MiB", hint="is it a settings file?")
-    try:
-        document = yaml.load(data, _Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(
-            f"{path} is not valid YAML{where}: {reason}", hint="mend the settings file"
-        ) from error
-    return {} if document is None else document
-
-
-def _build(kind: Any, document: Any, prefix: str, problems: list[str]) -> Any:
+def _build(kind: Any, document: Any, prefix: str, problems: Problems) -> Any:
     if not isinstance(document, dict):
-        problems.append(
-            f"{prefix.rstrip('.') or 'the file'} must be a list of `key: value`, not {format_value(document)}"
-        )
+        name = prefix.rstrip(".") or "the file"
+        problems.append((name, f"must be a mapping of `key: value`, not {format_value(document)}"))
         return kind()
     known = {item.name: item for item in fields(kind)}
     hints = typing.get_type_hints(kind)
     values = {}
     for key, value in document.items():
+        name = f"{prefix}{_format_key(key)}"
         if key not in known:
-            problems.append(f"unknown key {prefix}{_plain_text(key)}{_nearest(key, list(known))}")
+            problems.append((name, f"is unknown{_nearest(key, list(known))}"))
         elif is_dataclass(hints[key]):
-            values[key] = _build(hints[key], {} if value is None else value, f"{prefix}{key}.", problems)
+            values[key] = _build(hints[key], {} if value is None else value, f"{name}.", problems)
         else:
-            values[key] = _checked(known[key], hints[key], value, f"{prefix}{key}", problems)
+            values[key] = _checked(known[key], hints[key], value, name, problems)
     built = kind(**values)
     problems.extend(built.contradictions() if isinstance(built, DataConfig) else ())
     return built
 
 
-def _plain_text(value: Any) -> str:
+def _format_key(value: Any) -> str:
     return value[:80] if isinstance(value, str) else format_value(value)
 
 
 def _nearest(key: Any, known: list[str]) -> str:
-    near = difflib.get_close_matches(_plain_text(key), known, 2)
+    near = difflib.get_close_matches(_format_key(key), known, 2)
     return f" (did you mean {' or '.join(near)}?)" if near else f" (known: {', '.join(known)})"
 
 
-def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: list[str]) -> Any:
+def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: Problems) -> Any:
+    """Return a value of the setting's type; its default after adding to ``problems``."""
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if issubclass(allowed[0], Enum) and not (value is None and types.NoneType in allowed):
-        return _chosen(item, allowed[0], value, name, problems)
-    problem = "".join(_problems(item, allowed, value))
-    if problem:
-        problems.append(f"{name} {problem}")
+    if value is None and types.NoneType in allowed:
+        return None
+    kind = allowed[0]
+    if issubclass(kind, Enum):
+        try:
+            # Enum prints any value in its error, and aliases make a few bytes of YAML a value of gigabytes
+            return kind(value if isinstance(value, str) else "")
+        except ValueError:
+            near = _nearest(value, [str(one.value) for one in kind])
+            problems.append((name, f"cannot be {format_value(value)}{near}"))
+            return item.default
+    if problem := _problem(item, kind, value):
+        problems.append((name, f"must be {problem}, not {format_value(value)}"))
         return item.default
     return value
 
 
-def _chosen(item: Field[Any], kind: type[Enum], value: Any, name: str, problems: list[str]) -> Any:
-    try:
-        # Enum prints any value in its error, and aliases make a few bytes of YAML a value of gigabytes
-        return kind(value if isinstance(value, str) else "")
-    except ValueError:
-        problems.append(
-            f"{name} cannot be {format_value(value)}{_nearest(value, [str(one.value) for one in kind])}"
-        )
-        return item.default
+def _problem(item: Field[Any], kind: Any, value: Any) -> str:
+    """Return the condition that a value does not meet; "" if it is valid."""
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(
+        value, (kind, int) if kind is float else kind
+    ):
+        return _TYPE_NAMES[kind]
+    if kind is float and not math.isfinite(value):
+        return "a finite number"
+    between = item.metadata["between"]
+    return f"from {between[0]} to {between[1]}" if between and not between[0] <= value <= between[1] else ""
 
 
-def _problems(item: Field[Any], allowed: tuple[type, ...], value: Any) -> Iterator[str]:
-    kinds = (*allowed, int) if float in allowed else allowed
-    if (isinstance(value, bool) and bool not in allowed) or not isinstance(value, kinds):
-        names = " or ".join(_TYPE_NAMES[kind] for kind in allowed if kind is not types.NoneType)
-        yield f"must be {names}, not {format_value(value)}"
-        return
-    low, high = item.metadata["low"], item.metadata["high"]
-    if value is not None and low is not None and not low <= value <= high:
-        yield f"must be from {low} to {high}, not {format_value(value)}"
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as values that JSON and YAML can hold."""
 
+    def plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value.value if isinstance(value, Enum) else value for name, value in items}
 
-def plain(config: Any) -> dict[str, Any]:
-    """Return a configuration as values that JSON and YAML know."""
-    values = dataclasses.asdict(config)
-    return _plain(values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.value if isinstance(value, Enum) else value
+    return dataclasses.asdict(config, dict_factory=plain)

@@ -1,101 +1,169 @@
-"""What ``vop.yaml`` may say: the only place that names a setting, its default, its help and its check."""
+"""Settings of ``vop.yaml`` and the command line: the only place for their names, defaults, help, ranges."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final
 
-from vopcli.config.choices import ContextModule, DatasetName, Precision, Resize, Sides, Variant
+from vopcli.config.choices import (
+    Codec,
+    ContextModule,
+    DatasetName,
+    NormRule,
+    Precision,
+    Resize,
+    Sides,
+    TieRule,
+    Variant,
+)
 from vopcli.errors import ConfigError
 
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
+DEFAULT_SAMPLING_RULE: Final = "uniform"
 DEFAULT_NUM_FRAMES: Final = 12
 DEFAULT_SIZE_PX: Final = 224
-_MOST_DIGITS: Final = 9  # of a layer's number
-DEFAULT_BANK_BETA: Final = 20.0  # what the authors of QB-Norm set
+DEFAULT_BANK_BETA: Final = 20.0  # the value of QB-Norm's authors
+_MAX_DIGITS: Final = 9  # of a layer number
 
 
-def setting(default: Any = None, *, text: str, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a setting: its default, its help ``text``, and the inclusive range of a number."""
-    return field(default=default, metadata={"help": text, "low": low, "high": high})
+def setting(
+    default: Any = None,
+    *,
+    text: str,
+    between: tuple[float, float] | None = None,
+    metavar: str | None = None,
+    unset: object = None,
+    envvar: str | None = None,
+    short: str | None = None,
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: its value unless given.
+        text: its help, at most 80 characters.
+        between: smallest and largest number allowed.
+        metavar: placeholder of its option in help; derived from the type unless given.
+        unset: for a default of None, the value or rule that then applies, to be shown in help.
+        envvar: environment variable that sets it.
+        short: short name of its option, such as ``-k``.
+    """
+    metadata = {"help": text, "between": between, "metavar": metavar, "unset": unset, "envvar": envvar}
+    return field(default=default, metadata=metadata | {"short": short})
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
     """The frozen CLIP model."""
 
-    weights: str = setting(DEFAULT_WEIGHTS, text="CLIP weights: a name of `vop weights list`, or a file")
+    weights: str = setting(
+        DEFAULT_WEIGHTS,
+        text="CLIP weights: a name of `vop weights list` or a file.",
+        metavar="NAME|PATH",
+        envvar="VOP_WEIGHTS",
+    )
+    device: str = setting(
+        "auto", text="Device to run the model on.", metavar="auto|cpu|cuda[:N]|mps", envvar="VOP_DEVICE"
+    )
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Videos, their frames and their captions."""
 
-    frames: str | None = setting(None, text="frame store made by `vop extract-frames`")
+    frames: str | None = setting(
+        None, text="Frame store written by `vop extract-frames`.", metavar="STORE.h5"
+    )
     captions: str | None = setting(
-        None, text="captions of the videos: JSON Lines, or CSV with the same columns"
+        None, text="Captions of the videos: JSON Lines, or CSV with the same columns.", metavar="FILE"
     )
-    dataset: DatasetName | None = setting(
-        None, text="a benchmark, instead of captions: " + ", ".join(name.value for name in DatasetName)
+    dataset: DatasetName | None = setting(None, text="Use a benchmark instead of a captions file.")
+    root: str | None = setting(
+        None, text="Folder with the annotation files and the videos of the benchmark.", metavar="DIR"
     )
-    root: str | None = setting(None, text="folder of the benchmark's annotation files and, below it, videos")
     skip: str | None = setting(
         None,
-        text="videos of the benchmark to leave out: dgl, x-pool or unbreakable, or a file with an id a line",
+        text="Leave out videos of the benchmark: dgl, x-pool, unbreakable, or a file of ids.",
+        metavar="NAME|FILE",
     )
     prefer: str | None = setting(
-        None, text="suffixes of which the first counts where a video has several files, such as .mp4,.webm"
+        None,
+        text="Prefer the first of these suffixes if a video has several files.",
+        metavar=".mp4,.webm,...",
     )
     last_caption_only: bool = setting(
-        default=False, text="of each video only the last caption, as X-Pool reads LSMDC"
+        default=False, text="Use only the last caption of each video, as X-Pool does for LSMDC."
     )
     allow_missing: bool = setting(
-        default=False, text="train and measure although videos are missing; the results say how many"
+        default=False, text="Continue if videos are missing; the results report how many."
     )
     max_tokens: int | None = setting(
-        None, text="longest caption, ends included; as the model can, unless given", low=3, high=1024
+        None,
+        text="Maximum caption length in tokens, start and end included.",
+        between=(3, 1024),
+        unset="the model's",
     )
     sampling: str | None = setting(
-        None, text="which frames are kept: uniform, xpool, clip4clip, or fps:N for N a second"
+        None,
+        text="Frames to sample: uniform, xpool, clip4clip[:head|:tail], or fps:N per second.",
+        metavar="RULE",
+        unset=DEFAULT_SAMPLING_RULE,
     )
-    num_frames: int | None = setting(None, text="frames of a video", low=1, high=4096)
+    num_frames: int | None = setting(
+        None, text="Frames per video; with fps:N the maximum.", between=(1, 4096), unset=DEFAULT_NUM_FRAMES
+    )
     candidates: int | None = setting(
-        None, text="frames kept of each segment, for training to draw one; odd", low=1, high=99
+        None, text="Frames to keep per segment, odd; training draws one at random.", between=(1, 99), unset=1
     )
-    size: int | None = setting(None, text="side of the square frames, in pixels", low=16, high=2048)
+    size: int | None = setting(
+        None, text="Side of the square frames in pixels.", between=(16, 2048), unset=DEFAULT_SIZE_PX
+    )
     resize: Resize | None = setting(
-        None, text="bicubic with antialiasing, as CLIP's, or legacy-tensor without it, as X-Pool's"
+        None,
+        text="Resize with antialiasing like CLIP, or without (legacy-tensor) like X-Pool.",
+        unset=Resize.BICUBIC.value,
+    )
+    codec: Codec | None = setting(
+        None,
+        text="Frame format: raw reads fastest, jpeg (quality 95) takes a seventh of the space.",
+        unset=Codec.RAW.value,
+    )
+    workers: int | None = setting(
+        None, text="Number of decoding processes.", between=(1, 1024), unset="one per usable core"
     )
 
-    def contradictions(self) -> list[str]:
-        """Return what cannot be meant, a line each."""
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Return the name of each setting that another one excludes, and the problem."""
         if self.captions and self.dataset:
-            return [f"data.captions and data.dataset ({self.dataset.value}) are both given: leave one out"]
+            return [
+                ("data.captions", f"and data.dataset ({self.dataset.value}) are both given: leave one out")
+            ]
         return []
 
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """What is put into the frozen model to be trained (VoP, sections 3 and 4)."""
+    """The trainable parts added to the frozen model (VoP, sections 3 and 4)."""
 
-    variant: Variant = setting(Variant.P_F, text="tuning method, see `vop methods`")
-    prompt_length: int = setting(8, text="prompts in each layer of a tower", low=1, high=64)
-    specific_length: int = setting(4, text="of these, prompts of their own for P and C", low=1, high=63)
-    split_layer: int = setting(8, text="layers before the frames attend to each other in F", low=0, high=1000)
-    context_module: ContextModule = setting(ContextModule.BILSTM, text="what reads the frames in C")
-    sides: Sides = setting(Sides.BOTH, text="towers that get prompts")
-    layers: str = setting("all", text="layers that get prompts, counted from 1: all, or such as 1-6 or 1,3,5")
-    text_suffix: int = setting(
-        0, text="of the text prompts, those at the end; ModelScope has 4", low=0, high=63
+    variant: Variant = setting(Variant.P_F, text="Tuning method, see `vop methods`.", metavar="NAME")
+    prompt_length: int = setting(8, text="Prompts per layer of a tower.", between=(1, 64))
+    specific_length: int = setting(4, text="Of these, the prompts specific to P or C.", between=(1, 63))
+    split_layer: int = setting(8, text="Layers of F before frames attend to each other.", between=(0, 1000))
+    context_module: ContextModule = setting(
+        ContextModule.BILSTM, text="Network that summarises the frames in C."
     )
-    adapter_width: int = setting(64, text="width of an adapter", low=1, high=4096)
-    adapter_scale: float = setting(0.1, text="factor on an adapter's output", low=0.0, high=100.0)
+    sides: Sides = setting(Sides.BOTH, text="Towers that get prompts.")
+    layers: str = setting("all", text="Layers that get prompts, counted from 1.", metavar="all|1-6|1,3,5")
+    text_suffix: int = setting(
+        0, text="Text prompts placed after the words instead of before; ModelScope: 4.", between=(0, 63)
+    )
+    adapter_width: int = setting(64, text="Hidden width of an adapter.", between=(1, 4096))
+    adapter_scale: float = setting(0.1, text="Factor applied to an adapter's output.", between=(0.0, 100.0))
 
     def prompted_layers(self, depth: int) -> list[int]:
-        """Return the layers of a tower of ``depth`` layers that get prompts, counted from 0.
+        """Return the layers that get prompts, counted from 0, of a tower with ``depth`` layers.
 
         Raises:
-            ConfigError: ``layers`` is no list of layers, or names one that the tower does not have.
+            ConfigError: ``layers`` is not a list of layers, or names a layer that the tower does not have.
         """
         if self.layers == "all":
             return list(range(depth))
@@ -104,13 +172,14 @@ class TuningConfig:
             first, _, last = part.strip().partition("-")
             if not (first.isdecimal() and (last or first).isdecimal()):
                 raise ConfigError(
-                    f"tuning.layers {self.layers[:80]!r} is no list of layers", hint="such as 1-6 or 1,3,5"
+                    f"tuning.layers {self.layers[:80]!r} is not a list of layers",
+                    hint="write it like 1-6 or 1,3,5",
                 )
-            ends = [int(end) if len(end) < _MOST_DIGITS else 0 for end in (first, last or first)]
+            ends = [int(end) if len(end) < _MAX_DIGITS else 0 for end in (first, last or first)]
             if not 1 <= ends[0] <= ends[1] <= depth:
                 raise ConfigError(
                     f"tuning.layers {self.layers[:80]!r} does not lie within 1-{depth}, a tower's layers",
-                    hint="count from 1; where the towers differ, --sides names the one that gets prompts",
+                    hint="count from 1; if the towers differ, choose the prompted one with --sides",
                 )
             found += range(ends[0], ends[1] + 1)
         return [layer - 1 for layer in sorted(set(found))]
@@ -118,55 +187,109 @@ class TuningConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How it is trained; the defaults are the paper's (VoP, section 4.1), or X-Pool's where it is silent."""
+    """Training; the defaults are the paper's (VoP, section 4.1), or X-Pool's if the paper gives none."""
 
-    epochs: int = setting(5, text="passes over the training captions", low=1, high=100_000)
-    batch_size: int = setting(32, text="videos, and so negatives, of a step", low=2, high=65_536)
+    epochs: int = setting(5, text="Passes over the training captions.", between=(1, 100_000))
+    batch_size: int = setting(
+        32, text="Videos per step; each is a negative of the others.", between=(2, 65_536)
+    )
     micro_batch: int | None = setting(
-        None, text="videos on the device at a time; negatives stay all", low=1, high=65_536
+        None,
+        text="Micro-batch size; all videos of the batch remain negatives.",
+        between=(1, 65_536),
+        unset="the whole batch",
     )
-    auto_batch: bool = setting(
-        default=False,
-        text="halve the videos on the device at a time where memory gives out; negatives stay all",
+    auto_batch: bool = setting(default=False, text="Halve the micro-batch size on out-of-memory errors.")
+    lr: float | None = setting(None, text="Peak learning rate.", between=(0.0, 10.0), unset="by variant")
+    weight_decay: float = setting(
+        0.2, text="Weight decay of matrices and prompts; vectors have none.", between=(0.0, 10.0)
     )
-    lr: float | None = setting(None, text="peak learning rate; each variant has its own", low=0.0, high=10.0)
-    weight_decay: float = setting(0.2, text="of matrices and prompts, not of vectors", low=0.0, high=10.0)
-    warmup: float = setting(0.1, text="share of the steps in which the rate rises", low=0.0, high=0.99)
-    clip_norm: float = setting(1.0, text="largest norm of the gradient", low=1e-6, high=1e6)
+    warmup: float = setting(0.1, text="Fraction of the steps for learning-rate warm-up.", between=(0.0, 0.99))
+    clip_norm: float = setting(1.0, text="Maximum gradient norm.", between=(1e-6, 1e6))
     augment: bool = setting(
-        default=False, text="random crops and flips; they turn left into right, so off by default"
+        default=False, text="Random crops and flips; unsuitable if captions mention left and right."
     )
     precision: Precision = setting(
-        Precision.AUTO, text="number format of the frozen weights and the products"
+        Precision.AUTO, text="Precision of the frozen weights and matrix products."
     )
     compile: bool = setting(
-        default=False, text="torch.compile the towers: slow to start, then faster on a GPU"
+        default=False, text="Compile the towers with torch.compile: slow start, faster steps on a GPU."
     )
     checkpointing: bool = setting(
-        default=False, text="recompute layers in the backward pass: less memory, more time"
+        default=False, text="Recompute layers in the backward pass: less memory, more time."
     )
     val_share: float = setting(
-        0.1, text="of the training videos, held out if there is no split val", low=0.01, high=0.9
+        0.1, text="Fraction of training videos held out if there is no split val.", between=(0.01, 0.9)
     )
     seed: int = setting(
-        0, text="of the prompts, the order of the videos and the crops", low=0, high=2**31 - 1
+        0, text="Random seed of initial prompts, video order and crops.", between=(0, 2**31 - 1), metavar="N"
     )
-    output: str = setting("runs", text="folder of the run folders")
+    output: str = setting("runs", text="Folder for the run folders.", metavar="DIR")
+
+
+@dataclass(frozen=True)
+class EncodingConfig:
+    """Encoding of videos into an index."""
+
+    precision: Precision = setting(Precision.AUTO, text="Precision of the model when encoding.")
+    batch_size: int | None = setting(
+        None, text="Frames per forward pass.", between=(1, 65_536), unset="by device"
+    )
+    beta: float | None = setting(
+        None,
+        text="QB-Norm's beta; `vop rescore` reports the best one on validation.",
+        between=(1e-6, 1e6),
+        unset=f"{DEFAULT_BANK_BETA:g} for a new bank",
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Retrieval metrics."""
+
+    ties: TieRule = setting(TieRule.AVERAGE, text="Rank of the target among equal scores.")
+    bank: int = setting(
+        10_000, text="Maximum training captions to save for QB-Norm; 0 saves none.", between=(0, 10**9)
+    )
+    gate_top: int = setting(
+        1, text="Apply QB-Norm to the top N videos of each bank caption.", between=(1, 10**9)
+    )
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Searching."""
+    """Search in an index, and the scores that `vop eval` ranks by."""
 
-    index: str | None = setting(None, text="index made by `vop encode`")
+    index: str | None = setting(
+        None, text="Index written by `vop encode`.", metavar="INDEX.h5", envvar="VOP_INDEX"
+    )
+    top: int = setting(10, text="Maximum number of videos to print.", between=(1, 10**9), short="-k")
+    min_score: float | None = setting(None, text="Minimum score; exit with 5 if no video reaches it.")
+    pooling: str = setting(
+        "mean",
+        text="How frame scores are pooled: mean, mean-raw, max, top-K or attention[:T].",
+        metavar="RULE",
+    )
+    norm: NormRule = setting(
+        NormRule.NONE, text="Hubness correction: qb uses the index's query bank (scores are not cosines)."
+    )
 
 
 @dataclass(frozen=True)
 class Config:
-    """All settings, a section each."""
+    """All settings by section."""
 
     backbone: BackboneConfig = BackboneConfig()
     data: DataConfig = DataConfig()
     tuning: TuningConfig = TuningConfig()
     training: TrainingConfig = TrainingConfig()
+    encoding: EncodingConfig = EncodingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     search: SearchConfig = SearchConfig()
+
+
+SETTINGS: Final[dict[str, Field[Any]]] = {
+    f"{section.name}.{item.name}": item
+    for section in fields(Config)
+    for item in fields(getattr(Config, section.name))
+}

@@ -110,13 +110,12 @@ def _skipped(dataset: DatasetName, skip: str | None) -> Collection[str]:
 
 
 def complete_request(
-    request: ExtractRequest, data: DataConfig, splits: Collection[str] | None, progress: Progress
+    request: ExtractRequest, splits: Collection[str] | None, progress: Progress
 ) -> ExtractRequest:
     """Add a benchmark's videos, unless the request has sources, and their time windows to a request.
 
     Args:
         request: without sources, it gets the listed videos below the benchmark's folder.
-        data: settings of the benchmark.
         splits: splits whose videos are added; None: all splits of the release.
         progress: receives a warning for missing videos.
 
@@ -129,6 +128,7 @@ def complete_request(
             "--split selects videos below the benchmark's folder and cannot be used with other videos",
             hint="remove --split, or the paths of videos",
         )
+    data = request.data
     annotations = read_benchmark(data, splits)
     dataset, root = require_benchmark(data)
     if request.sources:

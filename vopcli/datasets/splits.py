@@ -130,7 +130,7 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
         "size": data.size or held.size,
         "resize": (data.resize or held.resize).value,
     }
-    sampling = asked_sampling(data.sampling, data.num_frames, data.candidates)
+    sampling = asked_sampling(data)
     if sampling is not None:
         asked["sampling"] = str(sampling)
         if sampling.candidates == 1:

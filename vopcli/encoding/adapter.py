@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.load import plain
+from vopcli.config.load import to_dict
 from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError
 from vopcli.frames.recipe import other_frames, recorded_sampling
@@ -27,7 +27,7 @@ def adapter_meta(adapter: Adapter | None) -> dict[str, Any]:
         return {}
     return {
         "sha256": adapter.sha256,
-        "tuning": plain(adapter.tuning),
+        "tuning": to_dict(adapter.tuning),
         "num_frames": adapter.num_frames,
     }
 
@@ -67,7 +67,7 @@ def check_adapter(
         )
     if adapter is None:
         return
-    check_backbone(adapter, meta.fingerprint, request.weights)
+    check_backbone(adapter, meta.fingerprint, request.config.backbone.weights)
     num_frames = recorded_sampling(meta.recipe).num_stored
     if num_frames not in {None, adapter.num_frames}:
         raise DataError(

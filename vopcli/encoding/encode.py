@@ -22,9 +22,9 @@ from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
-from vopcli.resources import cache_folder
+from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
-from vopcli.video.sampling import DEFAULT_SAMPLING
+from vopcli.video.sampling import DEFAULT_SAMPLING, asked_sampling
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         recipe = stored.recipe if stored else adapter.recipe if adapter else None
         source = _open_source(request, recipe, weights.shape.image_resolution)
         _check_recipe(request, source, stored)
-        name, tuning = _lasting_name(request.weights), adapter_meta(adapter)
+        name, tuning = _lasting_name(request.config.backbone.weights), adapter_meta(adapter)
         meta = IndexMeta(name, fingerprint, source.recipe, weights.shape.embed_dim, tuning)
         check_adapter(request, adapter, meta, stored, progress)
         # Before an index is made or replaced: a missing device must not cost the old one.
@@ -82,7 +82,8 @@ def _read_backbone(
         DataError: the index was made with other weights.
     """
     cache = request.cache or cache_folder()
-    weights = read_weights(resolve_weights(request.weights, cache=cache, progress=progress))
+    name = request.config.backbone.weights
+    weights = read_weights(resolve_weights(name, cache=cache, progress=progress))
     fingerprint = weights.fingerprint()
     if stored and stored.fingerprint != fingerprint:
         raise DataError(
@@ -116,8 +117,8 @@ def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
     with interrupts_deferred():
         from vopcli.clip.device import choose_device, choose_precision
 
-    device = choose_device(request.device)
-    return device, choose_precision(request.precision, device)
+    device = choose_device(request.config.backbone.device)
+    return device, choose_precision(request.config.encoding.precision, device)
 
 
 def _load_model(
@@ -136,7 +137,7 @@ def _load_model(
         precision=precision,
         adapter=adapter,
         fingerprint=fingerprint,
-        batch_size=request.batch_size,
+        batch_size=request.config.encoding.batch_size,
         progress=progress,
     )
 
@@ -219,22 +220,24 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     stores = [source for source in request.sources if is_hdf5(source)]
     if not request.sources:
         raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
+    data = request.config.data
+    asked = asked_sampling(data)
     if not stores:
-        from vopcli.resources import usable_cores
-
-        sampling = request.sampling or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
-        workers = request.workers or usable_cores()
+        sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
+        workers = data.workers or usable_cores()
         return VideoSource(request.sources, sampling=sampling, size=size, workers=workers)
     if len(request.sources) > 1:
         raise UsageError(
             f"{stores[0]} is a frame store and must be the only source",
             hint="encode one store at a time into the same index",
         )
-    if request.sampling is not None:
+    source = StoreSource(stores[0], size=size)
+    if asked and asked.middle != source.sampling:
         raise UsageError(
-            "the frames of a store are chosen already", hint="leave --sampling and --num-frames out"
+            f"{stores[0]} holds frames sampled by {source.sampling}, not {asked.middle}",
+            hint="omit --sampling and --num-frames, and data.sampling and data.num_frames in vop.yaml",
         )
-    return StoreSource(stores[0], size=size)
+    return source
 
 
 def _check_recipe(request: EncodeRequest, source: Source, earlier: IndexMeta | None) -> None:

@@ -27,22 +27,17 @@ _BATCH: Final = 64
 
 
 def check_beta(request: EncodeRequest, index: VideoIndex | None) -> None:
-    """Refuse a beta that is out of range, or for which there is no bank.
+    """Check that an explicit beta has a query bank to apply to.
 
     Raises:
-        UsageError: it is one of these.
-        DataError: the bank of the index is damaged.
+        UsageError: there is no query bank, given or in the index.
+        DataError: the query bank of the index is damaged.
     """
-    if request.bank_beta is None:
-        return
-    if not 0 < request.bank_beta < np.inf:
+    beta = request.config.encoding.beta
+    if beta is not None and request.bank is None and not (index and read_bank(index)):
         raise UsageError(
-            f"a beta of {request.bank_beta:g} makes no sense", hint="give one above 0, such as 20"
-        )
-    if request.bank is None and not (index and read_bank(index)):
-        raise UsageError(
-            f"--beta {request.bank_beta:g} is for a query bank, and there is none",
-            hint="give its captions with --querybank",
+            f"encoding.beta {beta:g} needs a query bank, and {request.index} has none",
+            hint="give the captions of one with --querybank, or omit --beta",
         )
 
 
@@ -89,13 +84,14 @@ def updated_bank(
     Raises:
         DataError: the index or its bank is damaged.
     """
+    beta = request.config.encoding.beta
     if captions:
-        embedded, beta = _embed(request, index, captions, progress), request.bank_beta or DEFAULT_BANK_BETA
+        embedded, beta = _embed(request, index, captions, progress), beta or DEFAULT_BANK_BETA
     else:
         stored = read_bank(index)
         if stored is None:
             return {}
-        embedded, beta = np.array(stored.captions), request.bank_beta or stored.bank.beta
+        embedded, beta = np.array(stored.captions), beta or stored.bank.beta
         is_stale = stored.is_stale or len(rows) < len(index)
         if not is_stale and np.float32(beta) == stored.bank.beta:
             return {}
@@ -108,7 +104,8 @@ def _embed(
     request: EncodeRequest, index: VideoIndex, captions: Sequence[str], progress: Progress
 ) -> NDArray[np.float32]:
     """Embed captions (B, E) with the index's own text tower, L2-normalised."""
-    encoder = TextEncoder(index, weights=request.weights, cache=request.cache, progress=progress)
+    weights = request.config.backbone.weights
+    encoder = TextEncoder(index, weights=weights, cache=request.cache, progress=progress)
     parts = []
     with progress.task("query bank", total=len(captions), unit="captions") as task:
         for begin in range(0, len(captions), _BATCH):

@@ -1,4 +1,4 @@
-"""What ``vop encode`` is asked for, and what it says it did."""
+"""Request and summary of an encoding."""
 
 from __future__ import annotations
 
@@ -6,46 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vopcli.config.choices import Precision
-from vopcli.config.schema import DEFAULT_WEIGHTS
-from vopcli.video.sampling import Sampling
+from vopcli.config.schema import Config
 
 
 @dataclass(frozen=True)
 class EncodeRequest:
-    """What to encode, with what, and where to.
+    """The videos to encode, and the index to write.
 
     Attributes:
         sources: one frame store; or folders, videos, and lists of videos.
-        index: the index to make or extend.
-        weights: name or path of the model.
-        adapter: what tunes it: an adapter file or a run folder; None for the plain backbone.
-        device: where it runs.
-        precision: the number format it computes in.
-        batch_size: frames that go through the model at once; None takes what suits the device.
-        sampling: which frames of videos to take; None takes the index's own rule, else 12 uniform ones.
-        workers: decoding processes; None takes one for each usable core.
-        prune: drop what the sources have no longer.
+        index: the index to create or extend.
+        config: the backbone, how it encodes, and how videos are sampled; None: like those of the index.
+        adapter: adapter file or run folder; None: the plain backbone.
+        prune: remove videos that are no longer in the sources.
         overwrite: replace the index instead of extending it.
-        bank: captions for QB-Norm, one a line; None keeps the index's own, if it has any.
-        bank_beta: QB-Norm's inverse temperature, above 0; None: 20 for a new bank, else the bank's own.
-        cache: folder of downloaded and derived weights; None for the user's.
+        bank: captions for QB-Norm, one per line; None keeps the query bank of the index.
+        cache: folder of downloaded and derived weights; None: the user's.
     """
 
     sources: Sequence[Path]
     index: Path
-    weights: str = DEFAULT_WEIGHTS
+    config: Config = Config()
     adapter: Path | None = None
-    device: str = "auto"
-    precision: Precision = Precision.AUTO
-    batch_size: int | None = None
-    sampling: Sampling | None = None
-    workers: int | None = None
     prune: bool = False
     overwrite: bool = False
-    cache: Path | None = None
     bank: Path | None = None
-    bank_beta: float | None = None
+    cache: Path | None = None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
-from vopcli.config.choices import MEAN, Pooling, TieRule, Variant
+from vopcli.config.choices import MEAN, Pooling, Variant, parse_pooling
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
@@ -34,25 +34,24 @@ ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What to measure, and on what.
+    """Models to evaluate, and the split to evaluate them on.
 
     Attributes:
-        config: names weights, frames and captions.
+        config: weights, frames, captions, and the rules of evaluation and pooling.
         targets: run folders, adapter files, or "zero-shot" for the plain backbone; empty is the newest run.
         split: of the captions.
-        ties: the rule for equal scores.
-        device: where it runs, as a user writes it.
-        save: where to keep the scores of the one target; None: nowhere.
-        pooling: how the frames of a video become one score.
+        save: file for the scores of the only target; None: not saved.
     """
 
     config: Config
     targets: Sequence[str]
     split: str = "test"
-    ties: TieRule = TieRule.AVERAGE
-    device: str = "auto"
     save: SaveRequest | None = None
-    pooling: Pooling = MEAN
+
+    @property
+    def pooling(self) -> Pooling:
+        """The rule that pools the frames of a video."""
+        return parse_pooling(self.config.search.pooling)
 
 
 def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
@@ -63,13 +62,14 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
         DataError: a file is missing or damaged, or they do not fit each other.
     """
     config = request.config
+    parse_pooling(config.search.pooling)  # fail before the work
     targets = list(request.targets) or [newest_run(Path(config.training.output))]
     _check_there(targets)
     if request.save:
         request.save.check(len(targets), request.split)
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
     fingerprint = weights.fingerprint()
-    device = choose_device(request.device)
+    device = choose_device(config.backbone.device)
     dtype = DTYPES[choose_precision(config.training.precision, device)]
     data = open_captioned_store(
         config, progress, resolution=weights.shape.image_resolution, split=request.split
@@ -219,7 +219,7 @@ def _measure(
         num_duplicate_captions=len(captions.texts) - len(set(captions.texts)),
         data=captions.report,
         published=published_metrics(dataset, tuning) if dataset and is_plain else None,
-        metrics=measure(embedded, captions, request.ties),
+        metrics=measure(embedded, captions, request.config.evaluation.ties),
         num_frames=data.num_frames,
         answers=_answers(embedded, captions),
     )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import DatasetName, TieRule
-from vopcli.config.load import build_config, plain
+from vopcli.config.load import build_config, to_dict
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.datasets.records import SplitReport
 from vopcli.errors import ConfigError, DataError, FileError
@@ -90,14 +90,14 @@ class EvalResult:
             "target": self.target,
             "num_trained": self.num_trained,
             "variant": self.variant,
-            "tuning": plain(self.tuning),
+            "tuning": to_dict(self.tuning),
             "dataset": self.dataset.value if self.dataset else None,
             "split": self.split,
             "pooling": self.pooling,
             "weights": self.weights,
             "selected": self.selected.to_json() if self.selected else None,
             "seed": self.seed,
-            "training": plain(self.training) if self.training else None,
+            "training": to_dict(self.training) if self.training else None,
             "trained_on": asdict(self.trained_on) if self.trained_on else None,
             "max_tokens": self.max_tokens,
             "num_cut_captions": self.num_cut_captions,

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from vopcli.config.choices import Resize
+from vopcli.config.choices import Codec, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
-from vopcli.errors import BusyError, DataError, FileError, UsageError
+from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
-from vopcli.frames.recipe import CODECS, Recipe
+from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
@@ -119,15 +119,15 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     Raises:
         DataError: it was not.
     """
-    asked = asked_recipe(request)
+    asked, data = asked_recipe(request), request.data
     differences = []
     if request.sampling and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")
-    if request.size and asked.size != found.size:
+    if data.size and asked.size != found.size:
         differences.append(f"frames of {found.size} x {found.size} pixels, not {asked.size} x {asked.size}")
-    if request.codec and asked.codec != found.codec:
+    if data.codec and asked.codec != found.codec:
         differences.append(f"codec {found.codec}, not {asked.codec}")
-    if request.resize and found.resize != asked.resize:
+    if data.resize and found.resize != asked.resize:
         differences.append(f"frames resized by {found.resize.value}, not {asked.resize.value}")
     if differences:
         raise DataError(
@@ -142,12 +142,10 @@ def asked_recipe(request: ExtractRequest) -> Recipe:
     Raises:
         UsageError: an option makes no sense.
     """
-    sampling = request.sampling or DEFAULT_SAMPLING
-    codec = request.codec or CODECS[0]
-    if codec not in CODECS:
-        raise UsageError(f"unknown codec {codec!r}", hint=f"choose one of {', '.join(CODECS)}")
-    resize = request.resize or Resize.BICUBIC
-    return Recipe(sampling, request.size or DEFAULT_SIZE_PX, resize=resize, codec=codec)
+    data = request.data
+    codec, resize = data.codec or Codec.RAW, data.resize or Resize.BICUBIC
+    size = data.size or DEFAULT_SIZE_PX
+    return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize=resize, codec=codec.value)
 
 
 def _check_may_be_replaced(path: Path) -> None:

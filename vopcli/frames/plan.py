@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vopcli.config.choices import Resize
+from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
@@ -17,23 +17,20 @@ from vopcli.resources import usable_cores
 from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, compare
 from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
-from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
+from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, asked_sampling
 from vopcli.video.video_file import VideoFile, relocate
 
 
 @dataclass(frozen=True)
 class ExtractRequest:
-    """What to extract, and where to.
+    """The videos to decode, and the frame store to write.
 
     Attributes:
         sources: folders, videos, and lists of videos.
-        store: the frame store to make or extend.
+        store: the frame store to create or extend.
+        data: how frames are sampled, resized and stored (None: like those of an existing store), and the
+            number of workers (0: decode in this process).
         names: the videos to take, relative to the only source; None takes all below the sources.
-        sampling: which frames to take; None takes the store's own rule.
-        size: side of the square frames in pixels; None takes the store's own.
-        resize: how they are brought to it; None takes the store's own.
-        codec: "raw" or "jpeg"; None takes the store's own.
-        workers: decoding processes; 0 decodes in this one, None takes one for each usable core.
         overwrite: replace the store instead of extending it.
         retry_failed: try again what failed in an earlier run.
         strict: stop at the first video that fails.
@@ -43,17 +40,18 @@ class ExtractRequest:
 
     sources: Sequence[Path]
     store: Path
+    data: DataConfig = DataConfig()
     names: Sequence[str] | None = None
-    sampling: Sampling | None = None
-    size: int | None = None
-    resize: Resize | None = None
-    codec: str | None = None
-    workers: int | None = None
     overwrite: bool = False
     retry_failed: bool = False
     strict: bool = False
     dry_run: bool = False
     windows: Mapping[str, TimeWindow] = field(default_factory=dict)
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """The sampling that the settings ask for; None: the store's own."""
+        return asked_sampling(self.data)
 
     def window_of(self, path: str) -> TimeWindow:
         """Return the part of a video that is sampled."""
@@ -108,7 +106,7 @@ class Plan:
 
 def num_workers(request: ExtractRequest) -> int:
     """Return how many decoding processes a request asks for: one for each usable core unless it says."""
-    return usable_cores() if request.workers is None else request.workers
+    return usable_cores() if request.data.workers is None else request.data.workers
 
 
 def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]]]:

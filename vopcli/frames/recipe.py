@@ -6,13 +6,11 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from vopcli.config.choices import Resize
+from vopcli.config.choices import Codec, Resize
 from vopcli.errors import DataError, UsageError
 from vopcli.video.sampling import Sampling, parse_sampling
-
-CODECS: Final = ("raw", "jpeg")
 
 
 @dataclass(frozen=True)
@@ -23,13 +21,13 @@ class Recipe:
         sampling: which frames were taken.
         size: side of the square frames in pixels.
         resize: how their short side was brought to that size, before the middle was cut out.
-        codec: one of `CODECS`; "raw" pixels, or "jpeg" files of quality 95.
+        codec: "raw" pixels, or "jpeg" files of quality 95.
     """
 
     sampling: Sampling
     size: int
     resize: Resize = Resize.BICUBIC
-    codec: str = "raw"
+    codec: str = Codec.RAW.value
 
     @classmethod
     def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
@@ -43,7 +41,7 @@ class Recipe:
             with contextlib.suppress(UsageError, ValueError):
                 parts = {"sampling": recorded_sampling(said), "resize": Resize(said["resize"])}
                 recipe = cls(**said | parts)
-                if recipe.codec in CODECS and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
+                if recipe.codec in list(Codec) and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
                     return recipe
         raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
 

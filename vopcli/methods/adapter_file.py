@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.load import build_config, plain
+from vopcli.config.load import build_config, to_dict
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import ConfigError, FileError, WeightsError
 from vopcli.files.safetensors import read_safetensors, write_safetensors_file
@@ -47,7 +47,7 @@ class Adapter:
     @property
     def sha256(self) -> str:
         """A hash of its effect: of the tuning, the number of frames and every tensor."""
-        digest = hashlib.sha256(json.dumps([plain(self.tuning), self.num_frames], sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([to_dict(self.tuning), self.num_frames], sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tensor.shape}".encode())
             digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
@@ -72,7 +72,7 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
     metadata = {
         "format": FORMAT,
         "version": VERSION,
-        "tuning": json.dumps(plain(adapter.tuning)),
+        "tuning": json.dumps(to_dict(adapter.tuning)),
         "num_frames": str(adapter.num_frames),
         "backbone": adapter.fingerprint,
         "recipe": json.dumps(adapter.recipe),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.config.load import plain
+from vopcli.config.load import to_dict
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.published import DIRECTIONS, METRICS
@@ -116,11 +116,11 @@ def _settings(
 ) -> dict[str, Any]:
     """Return the settings that identify a run, excluding the seed."""
     method = METHODS[tuning.variant]
-    settings = {name: value for name, value in plain(tuning).items() if name in method.settings}
+    settings = {name: value for name, value in to_dict(tuning).items() if name in method.settings}
     if method.is_idle:
         return settings
     if training:
-        settings |= {name: value for name, value in plain(training).items() if name not in _NOT_SETTINGS}
+        settings |= {name: value for name, value in to_dict(training).items() if name not in _NOT_SETTINGS}
     if trained_on:
         settings |= {
             "sampling": trained_on.sampling,

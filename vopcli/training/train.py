@@ -17,7 +17,7 @@ import yaml
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision
-from vopcli.config.load import plain
+from vopcli.config.load import to_dict
 from vopcli.config.schema import Config
 from vopcli.datasets.records import SplitReport, format_names, found_ratio
 from vopcli.datasets.splits import (
@@ -55,13 +55,11 @@ class TrainRequest:
 
     Attributes:
         config: all settings.
-        device: where it runs, as a user writes it.
         resume: go on with the run folder that is there.
         overwrite: start anew in the run folder that is there.
     """
 
     config: Config
-    device: str = "auto"
     resume: bool = False
     overwrite: bool = False
 
@@ -135,7 +133,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
     data = open_captioned_store(config, progress, resolution=weights.shape.image_resolution)
     train_split, val_split, val_source = split_for_training(data, val_share=config.training.val_share)
-    device = choose_device(request.device)
+    device = choose_device(config.backbone.device)
     precision = choose_precision(config.training.precision, device)
     torch.manual_seed(config.training.seed)
     model = build_tuned(
@@ -207,7 +205,7 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
     elif request.resume and _has_run(folder):
         progress.note(f"{folder} has no checkpoint yet: starting at step 0")
     with atomic_path(folder / CONFIG_NAME) as aside:
-        aside.write_text(yaml.safe_dump(plain(request.config), sort_keys=False), encoding="utf-8")
+        aside.write_text(yaml.safe_dump(to_dict(request.config), sort_keys=False), encoding="utf-8")
     if prepared.model.num_trained:
         state = train(_job(prepared, folder, progress), state, progress)
     else:
@@ -252,7 +250,7 @@ def _check_folder(request: TrainRequest) -> None:
     if _has_run(request.folder) and not (request.overwrite or request.resume):
         raise DataError(
             f"{request.folder} holds a run already",
-            hint="--resume goes on with it, --overwrite starts anew, --output names another folder",
+            hint="use --resume to continue it, --overwrite to replace it, or --output for another folder",
         )
 
 
@@ -275,11 +273,11 @@ def _open_folder(request: TrainRequest) -> Path:
 def _lasting_settings(prepared: Prepared) -> dict[str, Any]:
     """What must not change between a run and its resumption."""
     config = prepared.request.config
-    training = plain(config.training)
+    training = to_dict(config.training)
     for name in ("output", "compile", "checkpointing", "auto_batch"):
         del training[name]
     return {
-        **{f"tuning.{name}": value for name, value in plain(config.tuning).items()},
+        **{f"tuning.{name}": value for name, value in to_dict(config.tuning).items()},
         **{f"training.{name}": value for name, value in training.items()},
         "training.precision": prepared.precision.value,
         "training.lr": prepared.lr,

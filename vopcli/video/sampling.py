@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, Literal
 
+from vopcli.config.schema import DEFAULT_NUM_FRAMES, DEFAULT_SAMPLING_RULE, DataConfig
 from vopcli.errors import UsageError
 
-FRAMES_PER_VIDEO: Final = 12
+_XPOOL_FRAMES: Final = 12  # segments of which X-Pool takes the same frames as the uniform rule
 
 SamplingRule = Literal["uniform", "xpool", "clip4clip", "fps"]
 Kept = Literal["uniform", "head", "tail"]
@@ -94,7 +95,7 @@ class Sampling:
         Where a bound is a whole number, the only rounded factor is a third. Three times a rounded third is
         the whole again (Kahan), and nine times one is off by less than half of its last bit.
         """
-        is_uniform = self.rule == "xpool" and self.num_frames == FRAMES_PER_VIDEO
+        is_uniform = self.rule == "xpool" and self.num_frames == _XPOOL_FRAMES
         return replace(self, rule="uniform") if is_uniform else self
 
     @property
@@ -113,7 +114,7 @@ class Sampling:
         return text if self.num_frames is None else f"{text}:max={self.num_frames}"
 
 
-DEFAULT_SAMPLING: Final = Sampling("uniform", FRAMES_PER_VIDEO)
+DEFAULT_SAMPLING: Final = Sampling(DEFAULT_SAMPLING_RULE, DEFAULT_NUM_FRAMES)
 
 
 def parse_sampling(text: str, num_frames: int | None = None, candidates: int | None = None) -> Sampling:
@@ -122,7 +123,7 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
     Args:
         text: "uniform", "uniform:12", "uniform:12x3", "xpool" in the same forms, "clip4clip", "clip4clip:12",
             "clip4clip:12:head", "clip4clip:tail", "fps:1", "fps:0.5", "fps:30000/1001" or "fps:1:max=64".
-        num_frames: frames to take (12 when given nowhere), of fps to take at most.
+        num_frames: frames to take, with fps the maximum; None: what ``text`` says, else the default.
         candidates: frames to keep of each segment.
 
     Raises:
@@ -133,7 +134,7 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
         raise UsageError(f"cannot take {num_frames} frames of a video", hint="give 1 or more")
     if match := _SEGMENTS.fullmatch(said):
         rule: SamplingRule = "xpool" if match["rule"] == "xpool" else "uniform"
-        count = _agreed(text, match["count"], num_frames) or FRAMES_PER_VIDEO
+        count = _agreed(text, match["count"], num_frames) or DEFAULT_NUM_FRAMES
         each = _agreed(text, match["candidates"], candidates, "candidates") or 1
         if each % 2 == 0:
             raise UsageError(
@@ -147,24 +148,22 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
             hint="use uniform or xpool",
         )
     if match := _CLIP4CLIP.fullmatch(said):
-        count = _agreed(text, match["count"], num_frames) or FRAMES_PER_VIDEO
+        count = _agreed(text, match["count"], num_frames) or DEFAULT_NUM_FRAMES
         return Sampling("clip4clip", count, kept=_KEPT[match["kept"] or "uniform"])
     if match := _FPS.fullmatch(said):
         return Sampling("fps", _agreed(text, match["cap"], num_frames), _rate(text, match["fps"]))
     raise UsageError(f"unknown sampling {text!r}", hint=f"write {_FORMS}")
 
 
-def asked_sampling(
-    text: str | None, num_frames: int | None = None, candidates: int | None = None
-) -> Sampling | None:
-    """Return the sampling that options or settings ask for, as `parse_sampling`; None if they name none.
+def asked_sampling(data: DataConfig) -> Sampling | None:
+    """Return the sampling that the settings ask for; None if they name none.
 
     Raises:
-        UsageError: the text cannot be parsed, or it contradicts the numbers.
+        UsageError: `data.sampling` cannot be parsed, or it contradicts the numbers.
     """
-    if not text and num_frames is None and candidates is None:
+    if not data.sampling and data.num_frames is None and data.candidates is None:
         return None
-    return parse_sampling(text or "uniform", num_frames, candidates)
+    return parse_sampling(data.sampling or DEFAULT_SAMPLING_RULE, data.num_frames, data.candidates)
 
 
 def uniform_indices(num_frames: int, num_presentable: int, candidates: int = 1) -> list[int]:

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from vopcli.clip.text_numpy import NumpyTextTower, text_tensors
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Activation
+from vopcli.config.schema import BackboneConfig, Config, DataConfig
 from vopcli.datasets.demo.folder import INDEX, STORE, VIDEOS, DemoRequest, make_demo
 from vopcli.datasets.demo.scenes import COLOURS, SHAPES, plan_demo
 from vopcli.encoding.encode import encode
@@ -93,8 +94,8 @@ def test_first_hits_have_colour_and_shape(tmp_path: Path, seed: int, monkeypatch
     ]
     folder = tmp_path / "demo"
     make_demo(DemoRequest(folder, seed=seed), progress=QUIET, pairs=one_each)
-    extract(ExtractRequest([folder / VIDEOS], folder / STORE, size=48), QUIET)
-    encode(EncodeRequest([folder / STORE], folder / INDEX, weights="demo-tiny"), QUIET)
+    extract(ExtractRequest([folder / VIDEOS], folder / STORE, DataConfig(size=48)), QUIET)
+    encode(EncodeRequest([folder / STORE], folder / INDEX, Config(BackboneConfig("demo-tiny"))), QUIET)
     queries = [f"a {colour} {shape}" for colour, shape in LOOKS]
     first = [hits[0] for hits in Index(folder / INDEX, progress=QUIET).search(queries, top=1)]
     right = [
