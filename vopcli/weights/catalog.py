@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from vopcli.clip.shape import ClipShape
@@ -81,6 +85,44 @@ def find(name: str) -> CatalogEntry | None:
 def openai_shape(entry: CatalogEntry) -> ClipShape:
     """Return the sizes of one of OpenAI's models, without its file."""
     return ClipShape(*_SIZES[entry.name], activation=Activation.QUICK_GELU)
+
+
+def is_verified(entry: CatalogEntry, path: Path) -> bool:
+    """Return whether ``path`` is the official file; False if it is missing.
+
+    A marker beside it, ``<file>.sha256``, keeps the digest, size and modification time of a file that was
+    checked: while these are unchanged, the file is not hashed again.
+
+    Raises:
+        WeightsError: `path` is another file than the official one.
+        OSError: `path` cannot be read.
+    """
+    if not path.is_file():
+        return False
+    status = path.stat()
+    verdict = {"sha256": entry.sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    marker = path.with_name(f"{path.name}.sha256")
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(marker.read_text()) == verdict:
+            return True
+    digest = sha256(path)
+    if digest != entry.sha256:
+        raise WeightsError(
+            f"{path} is not OpenAI's {entry.name}: its SHA-256 begins with {digest[:12]}",
+            hint=f"remove it and run `vop weights get {entry.name}`; to use this very file, give its path",
+        )
+    with contextlib.suppress(OSError):  # without a marker the file is hashed each time
+        marker.write_text(json.dumps(verdict))
+    return True
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _plain(name: str) -> str:

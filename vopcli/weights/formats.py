@@ -1,4 +1,4 @@
-"""Tell by its first bytes what a file of weights is, and read its tensors; nothing about CLIP."""
+"""Recognise a weights file by its first bytes, and read its tensors, of any model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vopcli.weights.model_config import read_json
 from vopcli.weights.state_dict import read_pickled
 from vopcli.weights.torchscript import TorchZip, read_torchscript
 
-FOLDER_FILES = (  # the first that is there is read: safetensors before pickles
+FOLDER_FILES = (  # in order of preference: safetensors before pickles
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
@@ -24,21 +24,11 @@ FOLDER_FILES = (  # the first that is there is read: safetensors before pickles
 )
 SHARD_INDEX = ".index.json"
 MAX_SHARDS = 1000
-STRANGERS = {  # how a file that is no weights begins -> what it is
-    b"<": "a web page",
-    b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
-    b"\x89HDF": "an HDF5 file, such as an index or a frame store",
-    b"\x1f\x8b": "a gzip archive",
-    b"{": "a JSON file",
-    b"Rar!": "a RAR archive",
-    b"7z\xbc\xaf": "a 7z archive",
-    b"GGUF": "a GGUF file",
-}
 
 
 @dataclass(frozen=True)
 class Container:
-    """The tensors of a file under the names that they have there."""
+    """The tensors of a file, by their names in the file."""
 
     tensors: dict[str, NDArray[Any]]
     format: str
@@ -47,18 +37,18 @@ class Container:
 
 
 def read_container(path: Path) -> Container:
-    """Read a file, a folder, or the list of a model's shards.
+    """Read a file, a folder, or the index file of a model in several shards.
 
     Raises:
-        WeightsError: there is nothing to read, or it is damaged.
-        OSError: the file cannot be read.
+        WeightsError: `path` is missing, damaged, or not a weights file.
+        OSError: `path` cannot be read.
     """
     if path.is_dir():
         found = next((path / name for name in FOLDER_FILES if (path / name).is_file()), None)
         if found is None:
             raise WeightsError(
-                f"{path} holds no weights",
-                hint=f"looked for {', '.join(FOLDER_FILES)}; or give the file itself",
+                f"{path} contains no weights file",
+                hint=f"expected one of {', '.join(FOLDER_FILES)}; or give the path of the file",
             )
         path = found
     if not path.exists():
@@ -71,17 +61,15 @@ def read_container(path: Path) -> Container:
 def _read_shards(path: Path) -> Container:
     files = (read_json(path) or {}).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
-        raise WeightsError(f"{path} lists no files", hint="download it again")
+        raise WeightsError(f"{path} lists no shards", hint="download it again")
     shards = sorted(set(files.values()))
     if len(shards) > MAX_SHARDS or any(Path(shard).name != shard for shard in shards):
-        raise WeightsError(f"{path} lists files outside its folder, or too many")
+        raise WeightsError(f"{path} lists shards outside its folder, or more than {MAX_SHARDS}")
     tensors: dict[str, NDArray[Any]] = {}
     container = None
     for shard in shards:
         if not (path.parent / shard).is_file():
-            raise WeightsError(
-                f"{path.parent / shard} is missing", hint="the model is in several files: get all"
-            )
+            raise WeightsError(f"{path.parent / shard} is missing", hint="download all shards of the model")
         container = _read_file(path.parent / shard)
         tensors |= container.tensors
     return Container(tensors, container.format if container else "", path.parent)
@@ -89,10 +77,7 @@ def _read_shards(path: Path) -> Container:
 
 def _read_file(path: Path) -> Container:
     with path.open("rb") as file:
-        head = file.read(512)
-    stranger = _stranger(head)
-    if stranger:
-        raise WeightsError(f"{path} is {stranger}, not weights", hint="download the file itself again")
+        head = file.read(16)
     if head[8:9] == b"{":
         safetensors = read_safetensors(path)
         return Container(safetensors.tensors, "safetensors", path.parent, safetensors.metadata)
@@ -104,15 +89,6 @@ def _read_file(path: Path) -> Container:
     if head.startswith(b"\x80"):
         return Container(read_pickled(path, is_zip=False), "state dict", path.parent)
     raise WeightsError(
-        f"{path} is no file of weights that vop knows",
-        hint="it reads PyTorch's .pt and .bin, safetensors, and folders of Hugging Face and open_clip",
+        f"{path} is not a weights file: it begins with {head!r}" if head else f"{path} is empty",
+        hint="vop reads PyTorch's .pt and .bin, safetensors, and folders of Hugging Face and open_clip",
     )
-
-
-def _stranger(head: bytes) -> str:
-    if not head:
-        return "an empty file"
-    if head[257:262] == b"ustar":
-        return "a tar archive"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return next((what for start, what in STRANGERS.items() if text.startswith(start)), "")

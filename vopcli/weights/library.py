@@ -10,7 +10,7 @@ from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
-from vopcli.weights.catalog import BASE_URL, ENTRIES, find, names
+from vopcli.weights.catalog import BASE_URL, ENTRIES, find, is_verified, names, sha256
 from vopcli.weights.reader import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
 
 
@@ -27,8 +27,6 @@ class KnownModel:
 
 def list_models(cache: Path) -> list[KnownModel]:
     """Return the models known by name and whether each is in ``cache``: ready, partial, missing or wrong."""
-    from vopcli.weights.download import is_verified, sha256
-
     models = []
     for entry in ENTRIES:
         path = cache / entry.file

@@ -125,9 +125,9 @@ def resolve_weights(
         return path
     entry = catalog.find(name_or_path)
     if entry is not None:
-        from vopcli.weights.download import Source, fetch  # the network's modules take time to import
+        from vopcli.weights.download import fetch  # the network's modules take time to import
 
-        return fetch(entry, cache, progress, source=Source(base_url), download=download)
+        return fetch(entry, cache, progress, base_url=base_url, download=download)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise WeightsError(
