@@ -40,7 +40,7 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState
-from vopcli.training.loop import Job, train
+from vopcli.training.loop import TrainingJob, train
 from vopcli.training.losses import contrastive_loss
 from vopcli.video.sampling import Sampling
 
@@ -132,7 +132,7 @@ def measure(name: str, store_path: Path, dtype: torch.dtype) -> dict[str, float]
     config = TrainingConfig(epochs=1, batch_size=VIDEOS, lr=1e-4)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(model, samples, config, dtype, Path(folder), lambda: {"t2v R@1": 0.0, **peak()})
+        job = TrainingJob(model, samples, config, dtype, Path(folder), lambda: {"t2v R@1": 0.0, **peak()})
         state = train(job, RunState({}), clock)
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     waited = [line["waiting_share"] for line in map(json.loads, lines) if line["kind"] == "train"]

@@ -21,11 +21,11 @@ from docs.tools import rooms
 from vopcli.cli.app import app
 from vopcli.config.load import preset_names
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, DEFAULT_WEIGHTS, Config
-from vopcli.evaluation import score_file
 from vopcli.evaluation.published import RESULTS
+from vopcli.evaluation.score_file import SCORE_FORMAT
 from vopcli.files.hdf5 import FileFormat
 from vopcli.frames.rows import FRAME_FORMAT
-from vopcli.index import reader as index_file
+from vopcli.index.reader import INDEX_FORMAT
 from vopcli.methods.counts import list_methods
 from vopcli.methods.registry import METHODS
 
@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 TOPICS = ("study", "learning_rates", "train", "decode", "store", "encode", "search", "cold_start")
 FORMATS: dict[str, FileFormat] = {
     "Frame store": FRAME_FORMAT,
-    "Index": index_file.FORMAT,
-    "Saved scores": score_file.FORMAT,
+    "Index": INDEX_FORMAT,
+    "Saved scores": SCORE_FORMAT,
 }
 _MARK = re.compile(r"^<!-- generated: ([a-z]+) -->$", re.MULTILINE)
 _UNBOUNDED = 1e6

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from tests.support.models import write_model
 from tests.support.videos import make_video
 from vopcli.cli.app import app
-from vopcli.index.check import describe
+from vopcli.index.check import describe_index
 from vopcli.index.reader import VideoIndex
 
 RUNNER = CliRunner()
@@ -51,7 +51,7 @@ def test_the_three_commands(folder: Path, weights: Path, monkeypatch: pytest.Mon
     assert sorted(line.split("\t")[2] for line in found) == ["videos/a.mp4", "videos/b.mp4"]
     monkeypatch.delenv("VOP_WEIGHTS")  # the index names its model
     assert vop("search", "a dog playing with its tail", "--index", "idx.h5").stdout.splitlines() == found
-    assert describe(folder / "idx.h5")["backbone"]["weights"] == str(weights)
+    assert describe_index(folder / "idx.h5")["backbone"]["weights"] == str(weights)
 
 
 def test_json_and_failures(folder: Path, weights: Path) -> None:

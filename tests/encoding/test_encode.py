@@ -28,7 +28,7 @@ from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.frames.store import FrameStore
-from vopcli.index.check import describe, verify
+from vopcli.index.check import describe_index, verify_index
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
@@ -117,7 +117,7 @@ def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: 
         assert (video.num_real, video.num_frames) == (2 if video.path == SHORT else 4, 4)
         assert (video.root, video.size, video.mtime_ns) == (source.root, source.size, source.mtime_ns)
         assert (video.sha256, video.duration_seconds) == (source.sha256, source.duration_seconds)
-    assert verify(tmp_path / "i.h5", SilentProgress()) == []
+    assert verify_index(tmp_path / "i.h5", SilentProgress()) == []
 
 
 def test_encoding_takes_the_middle_candidates(videos: Path, weights: Path, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_second_run_adds_what_is_new_and_changed(videos: Path, weights: Path, tm
     assert after["renamed.mp4"] == before["below/b.mp4"]
     assert after[SHORT] == before[SHORT]
     assert after["a.mp4"][0] != before["a.mp4"][0]
-    assert verify(request.index, SilentProgress()) == []
+    assert verify_index(request.index, SilentProgress()) == []
     assert run(request).num_unchanged == 4
 
 
@@ -196,8 +196,8 @@ def test_prune_drops_what_vanished(videos: Path, weights: Path, tmp_path: Path) 
     after = contents(request.index)
     assert after.keys() == {"below/b.mp4", "c.mp4", SHORT}
     assert after["below/b.mp4"] == before["below/b.mp4"]
-    assert describe(request.index)["segments"] == 1
-    assert verify(request.index, SilentProgress()) == []
+    assert describe_index(request.index)["segments"] == 1
+    assert verify_index(request.index, SilentProgress()) == []
 
 
 def test_rates_give_videos_numbers_of_frames_of_their_own(
@@ -357,12 +357,12 @@ def test_stopped_at_any_moment_the_same_command_goes_on(
         assert "kept" in said
     kept = contents(index)
     assert 0 < len(kept) < 24
-    assert verify(index, SilentProgress()) == []
+    assert verify_index(index, SilentProgress()) == []
     summary = run(request_for(folder, index, weights))
     assert (summary.num_unchanged, summary.num_new, summary.num_videos) == (len(kept), 24 - len(kept), 24)
     after = contents(index)
     assert {path: after[path] for path in kept} == kept
-    assert verify(index, SilentProgress()) == []
+    assert verify_index(index, SilentProgress()) == []
 
 
 def test_ctrl_c_waits_for_the_end_of_a_block() -> None:

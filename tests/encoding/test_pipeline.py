@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.support.indexes import META, new_videos, unit_rows
 from vopcli.encoding.pipeline import encode_videos
 from vopcli.encoding.request import EncodeSummary
-from vopcli.encoding.sources import Job, Plan
+from vopcli.encoding.sources import EncodePlan, Job
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.progress import SilentProgress
@@ -42,7 +42,7 @@ class Source:
     def __init__(self, stop_after: int = len(NAMES)) -> None:
         self.stop_after = stop_after
 
-    def jobs(self, _: Plan) -> Iterator[Job | tuple[int, str]]:
+    def jobs(self, _: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         for slot in range(len(NAMES)):
             if slot == self.stop_after:
                 raise KeyboardInterrupt
@@ -56,7 +56,7 @@ class Source:
 def encode(path: Path, source: Source, add: Any = None) -> EncodeSummary:
     create_index(path, META)
     summary = EncodeSummary(path)
-    plan = Plan(to_encode=new_videos(NAMES, num_frames=FRAMES))
+    plan = EncodePlan(to_encode=new_videos(NAMES, num_frames=FRAMES))
     model: Any = Model()
     with IndexWriter(path) as writer:
         writer.lay_out(plan.to_encode)

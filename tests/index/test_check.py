@@ -11,8 +11,8 @@ from tests.support.indexes import (
     make_index,
 )
 from vopcli.files.hdf5 import SegmentFile
-from vopcli.index.check import verify
-from vopcli.index.reader import FORMAT
+from vopcli.index.check import verify_index
+from vopcli.index.reader import INDEX_FORMAT
 from vopcli.progress import SilentProgress
 
 
@@ -20,7 +20,7 @@ from vopcli.progress import SilentProgress
 def test_any_flipped_bit_is_found(tmp_path: Path, column: str) -> None:
     path = tmp_path / "i.h5"
     make_index(path, NAMES)
-    (segment,) = SegmentFile.read(path, FORMAT).segments
+    (segment,) = SegmentFile.read(path, INDEX_FORMAT).segments
     place = segment.columns[column]
     whole = path.read_bytes()
     step = 1 if column in {"rows", "paths"} else 37
@@ -28,18 +28,18 @@ def test_any_flipped_bit_is_found(tmp_path: Path, column: str) -> None:
         damaged = bytearray(whole)
         damaged[offset] ^= 1 << offset % 8
         path.write_bytes(damaged)
-        assert verify(path, SilentProgress()), f"byte {offset - place.offset_bytes} of {column}"
+        assert verify_index(path, SilentProgress()), f"byte {offset - place.offset_bytes} of {column}"
     path.write_bytes(whole)
-    assert verify(path, SilentProgress()) == []
+    assert verify_index(path, SilentProgress()) == []
 
 
 def test_damage_is_named_by_video(tmp_path: Path) -> None:
     path = tmp_path / "i.h5"
     make_index(path, NAMES)
-    (segment,) = SegmentFile.read(path, FORMAT).segments
+    (segment,) = SegmentFile.read(path, INDEX_FORMAT).segments
     place = segment.columns["video_embeddings"]
     with path.open("r+b") as file:
         file.seek(place.offset_bytes + 1 * place.row_bytes)
         file.write(b"\xff\xff\xc0\x7f")
-    (problem,) = verify(path, SilentProgress())
+    (problem,) = verify_index(path, SilentProgress())
     assert problem.startswith(NAMES[1])

@@ -20,7 +20,7 @@ from tests.support.indexes import (
     rewrite_index,
 )
 from vopcli.errors import DataError
-from vopcli.index.check import describe, verify
+from vopcli.index.check import describe_index, verify_index
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
@@ -53,9 +53,9 @@ def test_videos_not_finished_do_not_count(tmp_path: Path) -> None:
             [replace(encoded_video(3), frames=encoded_video(3).frames[:2], seconds=np.zeros(2), num_real=1)]
         )
     assert sorted(contents(path)) == sorted([NAMES[1], NAMES[3]])
-    assert describe(path)["unfinished"] == 3
-    assert describe(path)["frames"] == 4
-    assert verify(path, SilentProgress()) == []
+    assert describe_index(path)["unfinished"] == 3
+    assert describe_index(path)["frames"] == 4
+    assert verify_index(path, SilentProgress()) == []
 
 
 def test_empty_index(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_empty_index(tmp_path: Path) -> None:
     create_index(path, META)
     assert len(VideoIndex(path)) == 0
     assert list(VideoIndex(path).videos()) == []
-    assert verify(path, SilentProgress()) == []
-    assert describe(path)["videos"] == 0
+    assert verify_index(path, SilentProgress()) == []
+    assert describe_index(path)["videos"] == 0
     rewrite_index(path, [])
     assert len(VideoIndex(path)) == 0
 

@@ -23,7 +23,7 @@ from tests.support.indexes import (
     rewrite_index,
 )
 from vopcli.errors import BusyError
-from vopcli.index.check import describe, verify
+from vopcli.index.check import describe_index, verify_index
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
@@ -34,10 +34,10 @@ def test_later_runs_add_and_replace(tmp_path: Path) -> None:
     first = make_index(path, NAMES)
     second = make_index(path, [NAMES[2], "new.mp4"], seed=1)
     assert contents(path) == expected(NAMES, first) | expected([NAMES[2], "new.mp4"], second)
-    about = describe(path)
+    about = describe_index(path)
     assert (about["videos"], about["replaced"], about["unfinished"], about["segments"]) == (6, 1, 0, 2)
     assert about["backbone"] == {"weights": "some.safetensors", "fingerprint": "ab" * 32}
-    assert verify(path, SilentProgress()) == []
+    assert verify_index(path, SilentProgress()) == []
 
 
 def test_rewriting_keeps_the_rows_asked_for(tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_rewriting_keeps_the_rows_asked_for(tmp_path: Path) -> None:
     rewrite_index(path, kept)
     both = expected(NAMES, first) | expected([NAMES[2], "new.mp4"], second)
     assert contents(path) == {name: item for name, item in both.items() if name not in {NAMES[0], NAMES[3]}}
-    assert verify(path, SilentProgress()) == []
-    assert (describe(path)["segments"], describe(path)["replaced"]) == (1, 0)
+    assert verify_index(path, SilentProgress()) == []
+    assert (describe_index(path)["segments"], describe_index(path)["replaced"]) == (1, 0)
     assert path.stat().st_mode & 0o777 == 0o640
     assert [item.name for item in tmp_path.iterdir()] == ["i.h5"]
     make_index(path, ["after.mp4"])
@@ -123,7 +123,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert len(found) <= 1 + said + 3
     wanted = expected(names, [encoded_video(slot) for slot in range(said)])
     assert {name: found[name] for name in names} == wanted
-    assert verify(path, SilentProgress()) == []
+    assert verify_index(path, SilentProgress()) == []
     make_index(path, ["after.mp4"])
     assert len(VideoIndex(path)) == len(found) + 1
 

@@ -23,7 +23,7 @@ from vopcli.frames.store import FrameStore
 from vopcli.methods.model import VideoTextModel
 from vopcli.progress import SilentProgress
 from vopcli.training.batches import Samples
-from vopcli.training.loop import Job
+from vopcli.training.loop import TrainingJob
 from vopcli.weights.reader import Weights, write_safetensors
 
 FRAMES, SIDE, VIDEOS = 3, 16, 10
@@ -110,11 +110,11 @@ def job_of(
     variant: Variant = Variant.P_F,
     dtype: torch.dtype = torch.float32,
     **changes: object,
-) -> Job:
+) -> TrainingJob:
     """A short training job with a validation that costs nothing."""
     settings = {"epochs": 3, "batch_size": 6, "lr": 3e-3, **changes}
     model = model_of(variant)
     config = TrainingConfig(**settings)  # type: ignore[arg-type]
     samples = samples_of(store)
     folder.mkdir(parents=True, exist_ok=True)
-    return Job(model, samples, config, dtype, folder, lambda: {"t2v R@1": 50.0})
+    return TrainingJob(model, samples, config, dtype, folder, lambda: {"t2v R@1": 50.0})

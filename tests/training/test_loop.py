@@ -20,7 +20,7 @@ from vopcli.methods.model import trained_tensors
 from vopcli.progress import SilentProgress
 from vopcli.training import loop
 from vopcli.training.checkpoint import RunState, load_checkpoint
-from vopcli.training.loop import Job, train
+from vopcli.training.loop import TrainingJob, train
 
 
 class Killed(BaseException):
@@ -96,7 +96,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert [line["step"] for line in log_of(tmp_path / "killed", "val")] == [4, 8, 12]
 
 
-def press_ctrl_c(job: Job, *, step: int) -> None:
+def press_ctrl_c(job: TrainingJob, *, step: int) -> None:
     """Have Ctrl-C pressed in the midst of a step, counted from 1."""
     steps = itertools.count(1)
 

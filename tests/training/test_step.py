@@ -13,7 +13,7 @@ from vopcli.config.choices import Variant
 from vopcli.methods.model import trained_tensors
 from vopcli.progress import SilentProgress
 from vopcli.training.checkpoint import RunState
-from vopcli.training.loop import Job, train
+from vopcli.training.loop import TrainingJob, train
 
 ONE_STEP = {"epochs": 1, "batch_size": 20}  # all samples at once
 
@@ -28,7 +28,7 @@ class Notes(SilentProgress):
         self.notes.append(message)
 
 
-def gradient(job: Job) -> torch.Tensor:
+def gradient(job: TrainingJob) -> torch.Tensor:
     """All gradients of the last step, as the optimizer saw them."""
     train(job, RunState({}), SilentProgress())
     return torch.cat([item.grad.flatten() for item in job.model.parameters() if item.requires_grad])

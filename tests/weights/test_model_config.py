@@ -7,7 +7,12 @@ import pytest
 
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
-from vopcli.weights.model_config import Declared, read_hugging_face_config, read_json, read_open_clip_config
+from vopcli.weights.model_config import (
+    Declared,
+    read_hugging_face_config,
+    read_json_object,
+    read_open_clip_config,
+)
 
 open_clip = pytest.importorskip("open_clip")
 CONFIGS = Path(open_clip.__file__).parent / "model_configs"
@@ -52,4 +57,4 @@ def test_without_configuration_nothing_is_declared(tmp_path: Path) -> None:
 def test_json_that_is_no_configuration(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(WeightsError, match=r"config\.json is not "):
-        read_json(tmp_path / "config.json")
+        read_json_object(tmp_path / "config.json")

@@ -83,11 +83,11 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
 
     if is_hdf5(path):
         name = read_format_name(path)
-        describe = _KINDS.get(name)
-        if describe is None:
+        describe_weights = _KINDS.get(name)
+        if describe_weights is None:
             what = f"of the unknown format {name}" if name else "of another program"
             raise DataError(f"{path} is an HDF5 file {what}", hint="name a frame store, an index, or weights")
-        return describe(path, progress, verify)
+        return describe_weights(path, progress, verify)
     check_finished(path)
     return _adapter(path) if is_adapter(path) else _weights(path)
 
@@ -120,18 +120,18 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
 
 
 def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    from vopcli.index import check as index_check
+    from vopcli.index.check import describe_index, verify_index
     from vopcli.index.reader import VideoIndex
     from vopcli.search.query_bank import describe_bank
 
-    description = index_check.describe(path) | {"querybank": describe_bank(VideoIndex(path))}
-    return FileInfo(description, index_check.verify(path, progress) if verify else [])
+    description = describe_index(path) | {"querybank": describe_bank(VideoIndex(path))}
+    return FileInfo(description, verify_index(path, progress) if verify else [])
 
 
 def _similarities(path: Path, _: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
-    from vopcli.evaluation import score_file as similarity_file
+    from vopcli.evaluation.score_file import describe_scores, verify_scores
 
-    return FileInfo(similarity_file.describe(path), similarity_file.verify(path) if verify else [])
+    return FileInfo(describe_scores(path), verify_scores(path) if verify else [])
 
 
 def _adapter(path: Path) -> FileInfo:
@@ -157,11 +157,11 @@ def _adapter(path: Path) -> FileInfo:
 
 
 def _weights(path: Path) -> FileInfo:
-    from vopcli.weights.library import describe
+    from vopcli.weights.library import describe_weights
     from vopcli.weights.reader import read_weights
 
     try:
-        description = describe(read_weights(path))
+        description = describe_weights(read_weights(path))
     except FileError:
         raise
     except WeightsError as error:

@@ -51,10 +51,10 @@ def train(
 
 def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
     from vopcli.reports.groups import mean_table
-    from vopcli.training.train import check
+    from vopcli.training.train import check_requests
 
     if not dry_run:
-        check(requests, progress)
+        check_requests(requests, progress)
     documents, runs = [], []
     for request in requests:
         if dry_run:
@@ -75,10 +75,10 @@ def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as
 
 
 def _plan(request: "TrainRequest", progress: Progress) -> "TrainPlan":
-    from vopcli.training.train import check, plan, prepare
+    from vopcli.training.train import check_requests, plan, prepare
 
     try:
-        check([request], progress)
+        check_requests([request], progress)
     except DataError as error:  # the run folder exists: print the plan all the same
         progress.warn(str(error))
     return plan(prepare(request, progress))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vopcli.config.choices import Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
-from vopcli.encoding.query_bank import check_beta, read_captions, updated_bank
+from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
-from vopcli.encoding.sources import Plan, Source, StoreSource, VideoSource
+from vopcli.encoding.sources import EncodePlan, EncodeSource, StoreSource, VideoSource
 from vopcli.errors import DataError, UsageError
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.recipe import recorded_sampling
 from vopcli.index.meta import IndexMeta
-from vopcli.index.reader import FORMAT, VideoIndex
+from vopcli.index.reader import INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.modelscope import read_any_adapter
@@ -50,7 +50,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         earlier = stack.enter_context(IndexWriter(request.index)) if _is_extended(request) else None
         stored = earlier.index.meta if earlier else None
         check_beta(request, earlier.index if earlier else None)
-        captions = read_captions(request.bank) if request.bank else []
+        captions = read_bank_captions(request.bank) if request.bank else []
         backbone = _read_backbone(request, stored, progress)
         weights, fingerprint, adapter = backbone
         recipe = stored.recipe if stored else adapter.recipe if adapter else None
@@ -96,7 +96,7 @@ def _read_backbone(
 def _finish(
     request: EncodeRequest,
     writer: IndexWriter,
-    plan: Plan,
+    plan: EncodePlan,
     captions: Sequence[str],
     summary: EncodeSummary,
     progress: Progress,
@@ -145,8 +145,8 @@ def _load_model(
 def _bring_up_to_date(
     model: Model | None,
     writer: IndexWriter,
-    source: Source,
-    plan: Plan,
+    source: EncodeSource,
+    plan: EncodePlan,
     summary: EncodeSummary,
     progress: Progress,
 ) -> None:
@@ -161,7 +161,7 @@ def _bring_up_to_date(
         encode_videos(model, writer, source, plan, summary, progress)
 
 
-def _copy(writer: IndexWriter, plan: Plan) -> None:
+def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
     """Give videos that were renamed, moved or copied the embeddings that the index has of their content."""
     first = len(plan.to_encode)
     for begin in range(0, len(plan.to_copy), _COPIED_VIDEOS):
@@ -185,7 +185,7 @@ def _copy(writer: IndexWriter, plan: Plan) -> None:
         writer.remove(plan.renamed)
 
 
-def _kept_rows(index: VideoIndex, plan: Plan) -> list[int]:
+def _kept_rows(index: VideoIndex, plan: EncodePlan) -> list[int]:
     """Return the rows of the source's videos, and of all videos in folders that cannot be read."""
     hidden = tuple(f"{name}/" for name, _ in plan.failed)
     return [
@@ -206,12 +206,12 @@ def _is_extended(request: EncodeRequest) -> bool:
         raise UsageError(f"{path} is source and index at once", hint="name the index last: SRC... INDEX.h5")
     if not path.exists() or not request.overwrite:
         return path.exists()
-    if is_hdf5(path) and read_format_name(path) == FORMAT.name:
+    if is_hdf5(path) and read_format_name(path) == INDEX_FORMAT.name:
         return False
     raise UsageError(f"{path} is not an index, and is left as it is", hint="name another file, or remove it")
 
 
-def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> Source:
+def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> EncodeSource:
     """Open a frame store or find videos, which are sampled as ``recipe`` says unless the request does.
 
     Raises:
@@ -240,7 +240,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     return source
 
 
-def _check_recipe(request: EncodeRequest, source: Source, earlier: IndexMeta | None) -> None:
+def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMeta | None) -> None:
     if earlier and earlier.recipe != source.recipe:
         raise DataError(
             f"{request.index} holds frames chosen by {earlier.recipe.get('sampling')}, "
@@ -260,6 +260,6 @@ def _make_index(request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None
 def _lasting_name(weights: str) -> str:
     """Return a path of weights in absolute form: a search may run in another folder."""
     path = Path(weights).expanduser()
-    from vopcli.weights.catalog import find
+    from vopcli.weights.catalog import find_model
 
-    return weights if find(weights) is not None or not path.exists() else str(path.absolute())
+    return weights if find_model(weights) is not None or not path.exists() else str(path.absolute())

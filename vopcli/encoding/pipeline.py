@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.encoding.request import EncodeSummary
-from vopcli.encoding.sources import Job, Plan, Source
+from vopcli.encoding.sources import EncodePlan, EncodeSource, Job
 from vopcli.frames.prefetch import Prefetched
 from vopcli.index.writer import EncodedVideo, IndexWriter
 from vopcli.methods.encoder import Model
@@ -27,7 +27,12 @@ _WRITES_AHEAD: Final = 8  # batches that wait to be written
 
 
 def encode_videos(
-    model: Model, writer: IndexWriter, source: Source, plan: Plan, summary: EncodeSummary, progress: Progress
+    model: Model,
+    writer: IndexWriter,
+    source: EncodeSource,
+    plan: EncodePlan,
+    summary: EncodeSummary,
+    progress: Progress,
 ) -> None:
     """Encode the videos of a plan; completed videos are written even if encoding is interrupted."""
     began = time.monotonic()
@@ -61,7 +66,7 @@ def encode_videos(
 
 
 def _count(
-    encoded: list[EncodedVideo], plan: Plan, known: Collection[str], summary: EncodeSummary, task: Task
+    encoded: list[EncodedVideo], plan: EncodePlan, known: Collection[str], summary: EncodeSummary, task: Task
 ) -> None:
     num_changed = sum(plan.to_encode[video.slot].path in known for video in encoded)
     summary.num_changed += num_changed
@@ -107,7 +112,7 @@ def _join(jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | No
 
 
 def _encode_batch(
-    model: Model, batch: _Batch, plan: Plan, summary: EncodeSummary, task: Task
+    model: Model, batch: _Batch, plan: EncodePlan, summary: EncodeSummary, task: Task
 ) -> list[EncodedVideo]:
     def fail(slot: int, reason: str) -> None:
         summary.failures.append((plan.to_encode[slot].path, reason))

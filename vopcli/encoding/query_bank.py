@@ -41,7 +41,7 @@ def check_beta(request: EncodeRequest, index: VideoIndex | None) -> None:
         )
 
 
-def read_captions(path: Path) -> list[str]:
+def read_bank_captions(path: Path) -> list[str]:
     """Read a caption a line, empty ones left out.
 
     Raises:

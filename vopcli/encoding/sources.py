@@ -48,7 +48,7 @@ class Job:
 
 
 @dataclass
-class Plan:
+class EncodePlan:
     """What is to be done with each video of a source.
 
     Attributes:
@@ -70,16 +70,16 @@ class Plan:
     paths: set[str] = field(default_factory=set)
 
 
-class Source(Protocol):
+class EncodeSource(Protocol):
     """Where frames come from."""
 
     sampling: Sampling
     recipe: dict[str, Any]
 
-    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
+    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
         """Compare what is there with what an index has."""
 
-    def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
+    def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Yield the frames of each video to encode, or its slot and the reason why there are none."""
 
 
@@ -103,10 +103,10 @@ class StoreSource:
         self.recipe = _recipe_json(self.sampling, size, recipe.resize)
         self._to_encode: list[StoredVideo] = []
 
-    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
+    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
         """Compare by name, time and content hash, which the store has of each video."""
         videos = self.store.videos
-        plan = Plan(paths={video.path for video in videos})
+        plan = EncodePlan(paths={video.path for video in videos})
         by_hash = {video.sha256: video for video in known.values() if video.sha256}
         self._to_encode = []
         for video in videos:
@@ -124,7 +124,7 @@ class StoreSource:
                 self._to_encode.append(video)
         return plan
 
-    def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
+    def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Read the videos one after the other."""
         for slot, video in enumerate(self._to_encode):
             try:
@@ -156,7 +156,7 @@ class VideoSource:
         self._size, self._workers = size, workers
         self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC)
 
-    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> Plan:
+    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
         """Compare by size and time, then by content; count frames where the sampling asks for it.
 
         Raises:
@@ -164,7 +164,7 @@ class VideoSource:
         """
         with progress.task("compare", total=len(self._found), unit="videos") as task:
             changes: Changes[IndexedVideo] = compare(self._found, known, task.advance)
-        plan = Plan(paths={video.path for video in self._found}, failed=list(self._unreadable))
+        plan = EncodePlan(paths={video.path for video in self._found}, failed=list(self._unreadable))
         plan.num_unchanged = len(changes.unchanged)
         plan.renamed = [noted.row for _, noted in changes.renamed]
         for video, noted in changes.touched + changes.renamed + changes.copies:
@@ -179,7 +179,7 @@ class VideoSource:
             plan.to_encode.append(_new(video, changes.hashes.get(video.path, b""), count))
         return plan
 
-    def jobs(self, plan: Plan) -> Iterator[Job | tuple[int, str]]:
+    def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Decode in worker processes, in no particular order, and hash what no one has hashed yet."""
         jobs = (DecodeJob(slot, video.file) for slot, video in enumerate(plan.to_encode))
         with ThreadPoolExecutor(1) as hashing:

@@ -11,7 +11,7 @@ from vopcli.config.choices import TieRule
 from vopcli.errors import DataError
 from vopcli.evaluation.metrics import DirectionMetrics, measure_similarity
 from vopcli.evaluation.rescoring import choose_beta, measure_dual_softmax, measure_qb_norm
-from vopcli.evaluation.score_file import Similarities, read_similarities, verify
+from vopcli.evaluation.score_file import Similarities, read_similarities, verify_scores
 from vopcli.search.qb_norm import QB_NORM, build_query_bank
 from vopcli.search.similarity import NotFiniteError
 
@@ -88,7 +88,7 @@ def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> Res
     Raises:
         DataError: `path` is missing or damaged, or a score is not finite.
     """
-    if problems := verify(path):
+    if problems := verify_scores(path):
         raise DataError(f"{path} is damaged: {'; '.join(problems)}", hint=_HINT)
     saved = read_similarities(path)
     try:

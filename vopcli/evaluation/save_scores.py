@@ -20,7 +20,7 @@ from vopcli.datasets.splits import (
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.embed import Embedded, embed, embed_texts
 from vopcli.evaluation.results import EvalResult
-from vopcli.evaluation.score_file import FORMAT, Similarities, write_similarities
+from vopcli.evaluation.score_file import SCORE_FORMAT, Similarities, write_similarities
 from vopcli.files.hdf5 import read_format_name
 from vopcli.methods.model import VideoTextModel
 from vopcli.progress import Progress, SilentProgress
@@ -58,7 +58,7 @@ class SaveRequest:
             )
         if self.path.exists() and not self.overwrite:
             raise DataError(f"{self.path} exists already", hint="name another file or use --overwrite")
-        if self.path.exists() and read_format_name(self.path) != FORMAT.name:
+        if self.path.exists() and read_format_name(self.path) != SCORE_FORMAT.name:
             raise DataError(
                 f"{self.path} holds no saved scores and is not overwritten", hint="name another file"
             )

@@ -21,7 +21,7 @@ from vopcli.files.hdf5 import FileFormat, SegmentFile, SegmentWriter, create_seg
 from vopcli.search.similarity import Ints, Rows, iter_blocks
 
 MATRICES: Final = ("similarity", "bank", "val_similarity", "val_bank")
-FORMAT: Final = FileFormat(
+SCORE_FORMAT: Final = FileFormat(
     "vop-similarities",
     1,
     {
@@ -86,8 +86,8 @@ def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> No
     empty: dict[str, tuple[int, ...]] = {name: getattr(content, name).shape for name in MATRICES}
     with atomic_path(path, is_new=is_new) as aside:
         aside.unlink()
-        create_segment_file(aside, FORMAT, {})
-        with SegmentWriter(aside, FORMAT) as writer:
+        create_segment_file(aside, SCORE_FORMAT, {})
+        with SegmentWriter(aside, SCORE_FORMAT) as writer:
             segment = writer.add_segment({}, filled, {**empty, "crc32": (len(MATRICES),)})
             sums = np.zeros(len(MATRICES), np.uint32)
             for number, name in enumerate(MATRICES):
@@ -121,7 +121,7 @@ def read_similarities(path: Path) -> Similarities:
     return found
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe_scores(path: Path) -> dict[str, Any]:
     """Return what a file holds, as JSON values.
 
     Raises:
@@ -130,8 +130,8 @@ def describe(path: Path) -> dict[str, Any]:
     found = read_similarities(path)
     named = ("target", "variant", "weights", "dataset", "split", "pooling", "logit_scale")
     return {
-        "kind": FORMAT.name,
-        "version": FORMAT.version,
+        "kind": SCORE_FORMAT.name,
+        "version": SCORE_FORMAT.version,
         "path": str(path),
         "size_bytes": path.stat().st_size,
         **{name: found.document.get(name) for name in named},
@@ -143,7 +143,7 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def verify(path: Path) -> list[str]:
+def verify_scores(path: Path) -> list[str]:
     """Compare the matrices with their checksums; one line a problem.
 
     Raises:
@@ -161,10 +161,10 @@ def verify(path: Path) -> list[str]:
 
 
 def _open(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    file = SegmentFile.read(path, FORMAT)
+    file = SegmentFile.read(path, SCORE_FORMAT)
     if len(file.segments) != 1:
         raise DataError(f"{path} is damaged: it has {len(file.segments)} segments", hint=_HINT)
-    columns = {name: file.segments[0].map(name) for name in FORMAT.columns}
+    columns = {name: file.segments[0].map(name) for name in SCORE_FORMAT.columns}
     try:
         document = json.loads(columns["document"].tobytes())
         if not isinstance(document, dict):

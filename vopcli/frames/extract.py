@@ -15,7 +15,7 @@ import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
 from vopcli.frames.open_store import asked_recipe, check_room, opened, read_known
-from vopcli.frames.plan import ExtractRequest, Plan, find, make_plan, num_workers
+from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, num_workers
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
@@ -145,7 +145,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
     return summary
 
 
-def _summary(request: ExtractRequest, plan: Plan, num_found: int) -> ExtractSummary:
+def _summary(request: ExtractRequest, plan: ExtractPlan, num_found: int) -> ExtractSummary:
     """Return what the plan alone settles; videos to be decoded count when they are."""
     changes = plan.changes
     return ExtractSummary(
@@ -166,7 +166,7 @@ class _Run:
     """The decoding of what a plan names: worker processes decode, this process hashes and writes."""
 
     def __init__(
-        self, request: ExtractRequest, plan: Plan, writer: FrameStoreWriter, summary: ExtractSummary
+        self, request: ExtractRequest, plan: ExtractPlan, writer: FrameStoreWriter, summary: ExtractSummary
     ) -> None:
         self.request = request
         self.plan = plan

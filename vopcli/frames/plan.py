@@ -59,7 +59,7 @@ class ExtractRequest:
 
 
 @dataclass
-class Plan:
+class ExtractPlan:
     """What an extraction will do.
 
     Attributes:
@@ -146,7 +146,7 @@ def make_plan(
     known: Mapping[str, Row],
     found: Sequence[VideoFile],
     progress: Progress,
-) -> Plan:
+) -> ExtractPlan:
     """Compare what was found with what is stored, and count frames where the sampling asks for it.
 
     Raises:
@@ -161,7 +161,7 @@ def make_plan(
             task.advance,
             lambda video: video.window if isinstance(video, Row) else request.window_of(video.path),
         )
-    plan = Plan(recipe, request.window_of, changes)
+    plan = ExtractPlan(recipe, request.window_of, changes)
     plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
     changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]

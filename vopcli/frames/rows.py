@@ -19,7 +19,7 @@ from vopcli.files.hdf5 import FileFormat, Segment
 from vopcli.video.sampling import WHOLE, TimeWindow
 from vopcli.video.video_file import VideoFile
 
-ROW: Final = np.dtype(
+FRAME_ROW: Final = np.dtype(
     [
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
@@ -47,7 +47,7 @@ FRAME_FORMAT: Final = FileFormat(
     2,
     {
         "status": np.dtype("u1"),
-        "rows": ROW,
+        "rows": FRAME_ROW,
         "paths": np.dtype("u1"),
         "seconds": np.dtype("<f8"),
         "frames": np.dtype("u1"),
@@ -113,7 +113,7 @@ def pack_rows(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
     """Pack rows into the columns "status" (N,), "rows" (N,) and "paths" (bytes,) of a segment."""
     names = bytearray()
     known: dict[str, tuple[int, int]] = {}
-    packed = np.zeros(len(rows), ROW)
+    packed = np.zeros(len(rows), FRAME_ROW)
     for i, row in enumerate(rows):
         for name in (row.path, row.root):
             if name not in known:
@@ -127,8 +127,8 @@ def pack_rows(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
 
 def pack_row(row: Row, path: tuple[int, int], root: tuple[int, int]) -> NDArray[Any]:
     """Pack one row into a (1,) array, given the byte ranges of its path and root."""
-    packed = np.zeros(1, ROW)
-    for name in ROW.names or ():
+    packed = np.zeros(1, FRAME_ROW)
+    for name in FRAME_ROW.names or ():
         if name not in _APART:
             packed[name] = getattr(row, name)
     packed["path"], packed["root"] = path, root
@@ -154,13 +154,13 @@ def unpack_rows(segment: Segment) -> list[Row | None]:
         return [None] * max(len(rows), len(statuses))
     contents = rows.tobytes()
     return [
-        _unpack_row(status, values, contents[i * ROW.itemsize : (i + 1) * ROW.itemsize], names)
+        _unpack_row(status, values, contents[i * FRAME_ROW.itemsize : (i + 1) * FRAME_ROW.itemsize], names)
         for i, (status, values) in enumerate(zip(statuses.tolist(), rows.tolist(), strict=True))
     ]
 
 
 def _unpack_row(status: int, values: tuple[Any, ...], content: bytes, names: bytes) -> Row | None:
-    fields = dict(zip(ROW.names or (), values, strict=True))
+    fields = dict(zip(FRAME_ROW.names or (), values, strict=True))
     (path_start, path_end), (root_start, root_end) = fields.pop("path"), fields.pop("root")
     path, root = names[path_start:path_end], names[root_start:root_end]
     crc32 = fields.pop("row_crc32")

@@ -23,7 +23,7 @@ from vopcli.frames.layout import (
     used_frames,
 )
 from vopcli.frames.recipe import Recipe
-from vopcli.frames.rows import FRAME_FORMAT, ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
+from vopcli.frames.rows import FRAME_FORMAT, FRAME_ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
 from vopcli.frames.store import frames_crc32
 
 _ROOM: Final = 1.1
@@ -76,7 +76,7 @@ class FrameStoreWriter:
             _Tail(segment, next_frame, int(segment.map("frame_ranges")[:next_frame].max(initial=0)))
             for segment, next_frame in zip(contents.segments, used, strict=True)
         ]
-        self._packed: NDArray[Any] = np.zeros(0, ROW)
+        self._packed: NDArray[Any] = np.zeros(0, FRAME_ROW)
         self._segment: Segment | None = None
         self._frames_left = 0
         self._lock = threading.Lock()

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from vopcli.errors import DataError
-from vopcli.index.reader import FORMAT, PENDING, REPLACED, VideoIndex
+from vopcli.index.reader import INDEX_FORMAT, PENDING, REPLACED, VideoIndex
 from vopcli.progress import Progress
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe_index(path: Path) -> dict[str, Any]:
     """Return what an index holds, as JSON values.
 
     Raises:
@@ -22,8 +22,8 @@ def describe(path: Path) -> dict[str, Any]:
     statuses = [segment.map("status") for segment in index.segments]
     rows = [segment.map("rows")[done] for segment, done in zip(index.segments, index.done, strict=True)]
     return {
-        "kind": FORMAT.name,
-        "version": FORMAT.version,
+        "kind": INDEX_FORMAT.name,
+        "version": INDEX_FORMAT.version,
         "path": str(path),
         "size_bytes": path.stat().st_size,
         "videos": len(index),
@@ -36,7 +36,7 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def verify(path: Path, progress: Progress) -> list[str]:
+def verify_index(path: Path, progress: Progress) -> list[str]:
     """Read everything an index holds and compare it with its checksums.
 
     Returns:

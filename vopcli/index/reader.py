@@ -28,7 +28,7 @@ DONE: Final = 1
 BANK: Final = "querybank."  # what the names of its tensors begin with
 REPLACED: Final = 2  # a newer row has the video's place
 
-ROW: Final = np.dtype(
+INDEX_ROW: Final = np.dtype(
     [
         ("path", "<i8", (2,)),  # half-open byte range within "paths"
         ("root", "<i8", (2,)),
@@ -42,12 +42,12 @@ ROW: Final = np.dtype(
         ("crc32", "<u4"),  # of everything that is stored of the video
     ]
 )
-FORMAT: Final = FileFormat(
+INDEX_FORMAT: Final = FileFormat(
     "vop-index",
     1,
     {
         "status": np.dtype("u1"),  # (N,)
-        "rows": ROW,  # (N,)
+        "rows": INDEX_ROW,  # (N,)
         "paths": np.dtype("u1"),
         "video_embeddings": np.dtype("<f4"),  # (N, E), L2-normalised
         "frame_embeddings": np.dtype("<f2"),  # (T, E), L2-normalised before the rounding
@@ -91,7 +91,7 @@ class VideoIndex:
             DataError: missing, not an index, of another version, or damaged.
             BusyError: being written by another process.
         """
-        self._adopt(SegmentFile.read(path, FORMAT))
+        self._adopt(SegmentFile.read(path, INDEX_FORMAT))
 
     @classmethod
     def of(cls, file: SegmentFile) -> VideoIndex:

@@ -15,7 +15,7 @@ from vopcli.errors import FileError
 from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
 from vopcli.files.packed_strings import pack_strings
 from vopcli.index.meta import IndexMeta
-from vopcli.index.reader import DONE, FORMAT, REPLACED, ROW, VideoIndex, row_crc
+from vopcli.index.reader import DONE, INDEX_FORMAT, INDEX_ROW, REPLACED, VideoIndex, row_crc
 from vopcli.video.video_file import VideoFile
 
 _COPIED_ROWS: Final = 4096  # at a time, so that rewriting a large index takes little memory
@@ -60,7 +60,7 @@ class IndexWriter:
             DataError: missing, not an index, of another version, or damaged.
             BusyError: another process reads or writes it.
         """
-        self._file = SegmentWriter(path, FORMAT)
+        self._file = SegmentWriter(path, INDEX_FORMAT)
         try:
             self.index = VideoIndex.of(self._file.contents)
         except BaseException:
@@ -69,7 +69,7 @@ class IndexWriter:
         self._current = {video.path: video.row for video in self.index.videos()}
         self._segment: Segment | None = None
         self._new: Sequence[NewVideo] = ()
-        self._rows = np.empty(0, ROW)
+        self._rows = np.empty(0, INDEX_ROW)
 
     def __enter__(self) -> IndexWriter:
         return self
@@ -84,7 +84,7 @@ class IndexWriter:
             FileError: the disk is full; the index is as it was.
         """
         packed, ranges = pack_strings([name for video in videos for name in (video.path, video.root)])
-        rows = np.zeros(len(videos), ROW)
+        rows = np.zeros(len(videos), INDEX_ROW)
         rows["path"], rows["root"] = ranges[0::2], ranges[1::2]
         rows["size"] = [video.size for video in videos]
         rows["mtime_ns"] = [video.mtime_ns for video in videos]
@@ -156,10 +156,10 @@ class IndexWriter:
         try:
             temporary.unlink(missing_ok=True)
             create_segment_file(
-                temporary, FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
+                temporary, INDEX_FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
             )
             if rows:
-                with SegmentWriter(temporary, FORMAT) as new:
+                with SegmentWriter(temporary, INDEX_FORMAT) as new:
                     _copy(self.current(), rows, new)
                     new.sync()
             temporary.chmod(path.stat().st_mode & 0o777)
@@ -193,7 +193,7 @@ def create_index(
     Raises:
         FileError: the file exists, or its folder cannot be written.
     """
-    create_segment_file(path, FORMAT, meta.attributes(), text_tensors)
+    create_segment_file(path, INDEX_FORMAT, meta.attributes(), text_tensors)
 
 
 def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:

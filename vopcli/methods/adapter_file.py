@@ -17,8 +17,8 @@ from vopcli.errors import ConfigError, FileError, WeightsError
 from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 
 ADAPTER_NAME: Final = "adapter.safetensors"
-FORMAT: Final = "vop-adapter"
-VERSION: Final = "1"
+ADAPTER_FORMAT: Final = "vop-adapter"
+ADAPTER_VERSION: Final = "1"
 _HINT: Final = "check that it is the adapter file of a run and was copied completely"
 
 
@@ -70,8 +70,8 @@ def check_backbone(adapter: Adapter, fingerprint: str, weights: str) -> None:
 def write_adapter(path: Path, adapter: Adapter) -> None:
     """Write ``adapter`` to ``path`` atomically."""
     metadata = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": ADAPTER_FORMAT,
+        "version": ADAPTER_VERSION,
         "tuning": json.dumps(to_dict(adapter.tuning)),
         "num_frames": str(adapter.num_frames),
         "backbone": adapter.fingerprint,
@@ -85,7 +85,7 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
 def is_adapter(path: Path) -> bool:
     """Whether ``path`` is an adapter file or a run folder with one."""
     try:
-        return read_safetensors(_file_of(path)).metadata.get("format") == FORMAT
+        return read_safetensors(_file_of(path)).metadata.get("format") == ADAPTER_FORMAT
     except (OSError, WeightsError):
         return False
 
@@ -107,11 +107,12 @@ def read_adapter(path: Path) -> Adapter:
     except OSError as error:
         raise FileError(file, error) from error
     metadata = content.metadata
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != ADAPTER_FORMAT:
         raise WeightsError(f"{file} is not an adapter file", hint=_HINT)
-    if metadata.get("version") != VERSION:
+    if metadata.get("version") != ADAPTER_VERSION:
         version = metadata.get("version")
-        raise WeightsError(f"{file} has version {version}, this program reads {VERSION}", hint="update vop")
+        problem = f"{file} has version {version}, this program reads {ADAPTER_VERSION}"
+        raise WeightsError(problem, hint="update vop")
     try:
         tuning = build_config(TuningConfig, json.loads(metadata["tuning"]), source=str(file))
         recipe = dict(json.loads(metadata["recipe"]))

@@ -14,7 +14,7 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.registry import METHODS
 from vopcli.progress import SilentProgress
 from vopcli.resources import cache_folder
-from vopcli.weights.catalog import find, openai_shape
+from vopcli.weights.catalog import find_model, openai_shape
 from vopcli.weights.reader import read_weights, resolve_weights
 
 
@@ -65,7 +65,7 @@ def _format_millions(millions: float | None) -> str:
 
 def _shape(weights: str) -> ClipShape:
     """Return the sizes of a backbone; OpenAI's are known without their files."""
-    if entry := find(weights):
+    if entry := find_model(weights):
         return openai_shape(entry)
     path = resolve_weights(weights, cache=cache_folder(), progress=SilentProgress())
     return read_weights(path).shape

@@ -29,7 +29,7 @@ _QUALITY: Final = 80
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedVideo:
     """A video that was found, or was to be.
 
     Attributes:
@@ -50,7 +50,7 @@ class Query:
     """A caption, its own video, and the others that some model takes for it."""
 
     caption: str
-    found: Sequence[Found]
+    found: Sequence[RankedVideo]
 
 
 def choose_queries(results: Sequence[EvalResult], count: int) -> list[int]:
@@ -92,7 +92,8 @@ def show_queries(
             rank = result.metrics.t2v.ranks[query]
             finders.setdefault(result.answers[query].first, []).append(f"{name} (rank {rank:,.7g})")
         found = [
-            Found(video, video == answer.video, models, frames_of(video)) for video, models in finders.items()
+            RankedVideo(video, video == answer.video, models, frames_of(video))
+            for video, models in finders.items()
         ]
         shown.append(Query(answer.caption, found))
     return shown

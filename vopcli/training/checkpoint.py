@@ -19,7 +19,7 @@ from vopcli.errors import DataError, FileError
 from vopcli.files.atomic import atomic_path
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 
-VERSION = 1
+CHECKPOINT_VERSION = 1
 _FULL_BYTES = 1 << 24  # what a full disk may still have free: less than a checkpoint that failed to fit
 
 
@@ -62,7 +62,7 @@ def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:
     Raises:
         FileError: the file cannot be written whole; the former one is kept.
     """
-    document = {"version": VERSION, "tensors": trained_tensors(model), **vars(state)}
+    document = {"version": CHECKPOINT_VERSION, "tensors": trained_tensors(model), **vars(state)}
     with atomic_path(path) as aside:
         try:
             torch.save(document, aside)
@@ -87,7 +87,7 @@ def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel)
         with warnings.catch_warnings():  # about what no checkpoint of ours holds: the error says enough
             warnings.simplefilter("ignore")
             document = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  (tensors only)
-        if document.pop("version") != VERSION:
+        if document.pop("version") != CHECKPOINT_VERSION:
             raise DataError(
                 f"{path} is of another version of vop", hint="start the run anew with --overwrite"
             )

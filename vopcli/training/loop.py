@@ -36,7 +36,7 @@ MAX_LOGIT_SCALE = math.log(100.0)  # CLIP, section 2.5: a trained scale is kept 
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """All that the loop needs.
 
     Attributes:
@@ -87,7 +87,7 @@ class Window:
         }
 
 
-def train(job: Job, state: RunState, progress: Progress) -> RunState:
+def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
     """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
 
     Raises:
@@ -119,7 +119,7 @@ def train(job: Job, state: RunState, progress: Progress) -> RunState:
 
 
 class _Loop:
-    def __init__(self, job: Job, state: RunState, progress: Progress) -> None:
+    def __init__(self, job: TrainingJob, state: RunState, progress: Progress) -> None:
         self.job, self.state, self.progress = job, state, progress
         config = job.config
         self.num_held = config.micro_batch or config.batch_size  # videos on the device at a time

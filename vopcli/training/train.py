@@ -41,7 +41,7 @@ from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState, load_checkpoint
-from vopcli.training.loop import CHECKPOINT_NAME, Job, train
+from vopcli.training.loop import CHECKPOINT_NAME, TrainingJob, train
 from vopcli.training.run_log import open_log
 from vopcli.training.summary import TrainPlan, TrainSummary
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
@@ -98,7 +98,7 @@ class Prepared:
         return list({one.report.split: one.report for one in (self.train, self.val)}.values())
 
 
-def check(requests: Sequence[TrainRequest], progress: Progress) -> None:
+def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None:
     """Refuse what would stop one of several runs, before the first one takes its time.
 
     Raises:
@@ -221,13 +221,13 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
     return summary
 
 
-def _job(prepared: Prepared, folder: Path, progress: Progress) -> Job:
+def _job(prepared: Prepared, folder: Path, progress: Progress) -> TrainingJob:
     config = replace(prepared.request.config.training, lr=prepared.lr)
     captions = prepared.train
     videos = [captions.videos[i] for i in captions.owner]
     samples = Samples(prepared.data.store, videos, captions.tokens)
     dtype = DTYPES[prepared.precision]
-    return Job(prepared.model, samples, config, dtype, folder, lambda: _validate(prepared, progress))
+    return TrainingJob(prepared.model, samples, config, dtype, folder, lambda: _validate(prepared, progress))
 
 
 def _validate(prepared: Prepared, progress: Progress) -> dict[str, float]:

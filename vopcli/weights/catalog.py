@@ -62,12 +62,12 @@ _SIZES: Final = {
 RESNETS: Final = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
 
 
-def names() -> list[str]:
+def model_names() -> list[str]:
     """Return the names that can be fetched."""
     return [entry.name for entry in ENTRIES]
 
 
-def find(name: str) -> CatalogEntry | None:
+def find_model(name: str) -> CatalogEntry | None:
     """Return the model of that name, ``ViT-B/32`` or ``vit-b-32``; None where there is none.
 
     Raises:
@@ -77,7 +77,7 @@ def find(name: str) -> CatalogEntry | None:
     if wanted in {_plain(resnet) for resnet in RESNETS}:
         raise WeightsError(
             f"{name} is a CLIP model with a ResNet, which vop does not run",
-            hint=f"use one with a vision transformer: {', '.join(names())}",
+            hint=f"use one with a vision transformer: {', '.join(model_names())}",
         )
     return next((entry for entry in ENTRIES if _plain(entry.name) == wanted), None)
 

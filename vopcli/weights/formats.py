@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vopcli.errors import WeightsError
 from vopcli.files.safetensors import read_safetensors
-from vopcli.weights.model_config import read_json
+from vopcli.weights.model_config import read_json_object
 from vopcli.weights.state_dict import read_pickled
 from vopcli.weights.torchscript import TorchZip, read_torchscript
 
@@ -59,7 +59,7 @@ def read_container(path: Path) -> Container:
 
 
 def _read_shards(path: Path) -> Container:
-    files = (read_json(path) or {}).get("weight_map")
+    files = (read_json_object(path) or {}).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
         raise WeightsError(f"{path} lists no shards", hint="download it again")
     shards = sorted(set(files.values()))

@@ -10,7 +10,7 @@ from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
-from vopcli.weights.catalog import BASE_URL, ENTRIES, find, is_verified, names, sha256
+from vopcli.weights.catalog import BASE_URL, ENTRIES, find_model, is_verified, model_names, sha256
 from vopcli.weights.reader import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
 
 
@@ -51,8 +51,10 @@ def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BAS
         UsageError: no model has that name.
         WeightsError: the model cannot be run, or cannot be had.
     """
-    if name.lower() != DEMO_NAME and find(name) is None:
-        raise UsageError(f"no model is called {name!r}", hint=f"known are {', '.join([*names(), DEMO_NAME])}")
+    if name.lower() != DEMO_NAME and find_model(name) is None:
+        raise UsageError(
+            f"no model is called {name!r}", hint=f"known are {', '.join([*model_names(), DEMO_NAME])}"
+        )
     return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
 
 
@@ -77,7 +79,7 @@ def convert_weights(source: Path, target: Path, *, activation: Activation | None
         WeightsError: the source cannot be read, or the target not written.
     """
     write_safetensors(read_weights(source, activation=activation), target)
-    return describe(read_weights(target))
+    return describe_weights(read_weights(target))
 
 
 def show_weights(name_or_path: str, *, cache: Path, activation: Activation | None = None) -> dict[str, Any]:
@@ -87,10 +89,10 @@ def show_weights(name_or_path: str, *, cache: Path, activation: Activation | Non
         WeightsError: they are not there, damaged or no CLIP model.
     """
     path = resolve_weights(name_or_path, cache=cache, progress=SilentProgress(), download=False)
-    return describe(read_weights(path, activation=activation))
+    return describe_weights(read_weights(path, activation=activation))
 
 
-def describe(weights: Weights) -> dict[str, Any]:
+def describe_weights(weights: Weights) -> dict[str, Any]:
     """Return what there is to know of a model, ready for JSON: where it is, what it is, and all its sizes."""
     shape = asdict(weights.shape)
     shape["activation"] = weights.shape.activation.value

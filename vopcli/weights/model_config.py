@@ -36,7 +36,7 @@ def read_hugging_face_config(folder: Path) -> Declared:
         WeightsError: it is not readable, not of a CLIPModel, or asks for something that is not CLIP.
     """
     path = folder / "config.json"
-    config = read_json(path)
+    config = read_json_object(path)
     if config is None:
         return Declared()
     if (kind := config.get("model_type", "clip")) != "clip":
@@ -88,7 +88,7 @@ def read_open_clip_config(folder: Path) -> Declared:
         WeightsError: it is not readable, or asks for something that is not CLIP.
     """
     path = folder / "open_clip_config.json"
-    config = read_json(path)
+    config = read_json_object(path)
     if config is None:
         return Declared()
     model = _section(path, config, "model_cfg") if "model_cfg" in config else config
@@ -117,7 +117,7 @@ def read_open_clip_config(folder: Path) -> Declared:
     )
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json_object(path: Path) -> dict[str, Any] | None:
     """Return the object that a JSON file holds; None where there is no such file.
 
     Raises:
@@ -156,7 +156,7 @@ def _check_pixels(path: Path, mean: str, std: str, section: str = "") -> None:
     Raises:
         WeightsError: naming the scale.
     """
-    config = read_json(path) or {}
+    config = read_json_object(path) or {}
     if section:
         config = _section(path, config, section)
     for name, ours in ((mean, PIXEL_MEAN), (std, PIXEL_STD)):

@@ -123,7 +123,7 @@ def resolve_weights(
         if not path.is_file():
             raise WeightsError(f"{path} is missing", hint="install vopcli again")
         return path
-    entry = catalog.find(name_or_path)
+    entry = catalog.find_model(name_or_path)
     if entry is not None:
         from vopcli.weights.download import fetch  # the network's modules take time to import
 
@@ -132,7 +132,7 @@ def resolve_weights(
     if not path.exists():
         raise WeightsError(
             f"{name_or_path!r} is neither a file nor a known model",
-            hint=f"known are {', '.join([*catalog.names(), DEMO_NAME])}; see `vop weights list`",
+            hint=f"known are {', '.join([*catalog.model_names(), DEMO_NAME])}; see `vop weights list`",
         )
     return path
 
@@ -180,7 +180,7 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
         )
     for name, array in tensors.items():
         _check_numbers(name, array)
-    entry = catalog.find(path.stem)
+    entry = catalog.find_model(path.stem)
     return Weights(path, entry.name if entry else path.stem or path.name, kind, shape, tensors)
 
 
