@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vopcli import errors
+from vopcli.progress import Progress
 from vopcli.resources import __version__
 
 if TYPE_CHECKING:
+    from vopcli.api import encode, evaluate, extract_frames, train
     from vopcli.methods.encoder import Model, load_model
     from vopcli.search.search import Index, open_index
 
-__all__ = ["Index", "Model", "__version__", "load_model", "open_index"]
-
-_HOMES = {
+__all__ = [
+    "Index",
+    "Model",
+    "Progress",
+    "__version__",
+    "encode",
+    "errors",
+    "evaluate",
+    "extract_frames",
+    "load_model",
+    "open_index",
+    "train",
+]
+_MODULES = {
     "Index": "vopcli.search.search",
     "Model": "vopcli.methods.encoder",
     "load_model": "vopcli.methods.encoder",
@@ -21,13 +35,17 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: ``import vopcli`` itself loads neither torch nor NumPy.
+    """Import a public name on first use: ``import vopcli`` itself loads neither torch nor NumPy.
 
     Raises:
-        AttributeError: no such public name.
+        AttributeError: there is no such public name.
     """
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'vopcli' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES.get(name, "vopcli.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -162,10 +162,3 @@ def test_the_version_has_a_section_in_the_changelog_and_is_the_one_to_cite() -> 
     assert vopcli.__version__ in sections
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert str(citation["version"]) == vopcli.__version__
-
-
-def test_every_public_name_is_there() -> None:
-    assert set(vopcli.__all__) == {"Index", "Model", "__version__", "load_model", "open_index"}
-    assert all(getattr(vopcli, name) is not None for name in vopcli.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = vopcli.nothing

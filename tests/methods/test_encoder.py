@@ -12,8 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 import vopcli
+from tests.support.extracting import make_videos
 from tests.support.models import open_clip_frames, open_clip_texts, write_model
-from vopcli.errors import UsageError, VopError, WeightsError
+from vopcli.config.load import override
+from vopcli.config.schema import Config
+from vopcli.encoding.encode import encode
+from vopcli.encoding.request import EncodeRequest
+from vopcli.errors import UsageError, VideoError, VopError, WeightsError
 from vopcli.methods.encoder import Model, load_model
 from vopcli.progress import SilentProgress
 
@@ -199,3 +204,20 @@ def test_other_errors_of_the_model_are_not_taken_for_that(
     )
     with pytest.raises(RuntimeError, match="shape mismatch"):
         broken.encode_frames(random_frames(1, 1, 35, 35, 3))
+
+
+def test_files_are_encoded_as_an_index_has_them(weights: Path, model: Model, tmp_path: Path) -> None:
+    folder = make_videos(tmp_path / "videos", 3)
+    config = override(Config(), {"backbone.weights": str(weights), "encoding.precision": "fp32"})
+    encode(EncodeRequest([folder], tmp_path / "idx.h5", config, cache=tmp_path / "cache"), SilentProgress())
+    rows = list(vopcli.open_index(tmp_path / "idx.h5"))
+    found = model.encode_files([row.file for row in rows][::-1], workers=0)
+    np.testing.assert_allclose(found, [row.embedding for row in rows][::-1], atol=1e-6)
+    other = model.encode_files([row.file for row in rows][::-1], sampling="uniform:2", workers=0)
+    assert np.abs(found - other).max() > 1e-3
+
+
+def test_a_file_that_cannot_be_decoded_is_named(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(VideoError, match=r"text\.mp4"):
+        model.encode_files([tmp_path / "text.mp4"], workers=0)

@@ -14,6 +14,7 @@ import vopcli
 from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import open_clip_texts, write_model
+from vopcli.config.choices import parse_pooling
 from vopcli.errors import DataError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
@@ -241,3 +242,63 @@ def test_damaged_tensors_in_the_cache(index: Path, cache: Path) -> None:
     with pytest.raises(DataError, match="no numbers for the query") as raised:
         open_index(index).search("a dog")
     assert str(cache) in raised.value.hint
+
+
+def test_a_vector_is_searched_as_a_text_of_that_embedding(index: Path) -> None:
+    opened = open_index(index)
+    vector = opened.encode(["a dog"])[0]
+    expected = opened.search("a dog", top=NUM_VIDEOS)
+    found = opened.search(3.0 * vector, top=NUM_VIDEOS)  # L2-normalised before the search
+    assert [hit.seconds for hit in found] == [hit.seconds for hit in expected]
+    np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], atol=1e-6)
+    mixed = opened.search(["a cat", 3.0 * vector, "a dog"], top=5)
+    alone = [opened.search("a cat", top=5), found[:5], expected[:5]]
+    assert [[hit.path for hit in hits] for hits in mixed] == [[hit.path for hit in hits] for hits in alone]
+
+
+def test_a_frame_is_searched_with_the_image_model(index: Path, weights: Path) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (48, 70, 3), dtype=np.uint8)
+    vector = load_model(weights).encode_frames(frame[None, None])[0, 0]
+    opened = open_index(index)
+    assert opened.search(frame, top=9) == opened.search(vector, top=9)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (np.zeros(WIDTH, np.float32), "the vector is zero"),
+        (np.full(WIDTH, np.nan, np.float32), "the vector is zero, infinite or NaN"),
+        (np.ones(WIDTH + 1, np.float32), "cannot search for an array of shape"),
+        (np.ones(WIDTH, np.int64), "and dtype int64"),
+        (np.ones((2, WIDTH), np.float32), "cannot search for an array of shape"),
+        (7, "cannot search for an array of shape"),
+    ],
+)
+def test_other_queries_are_refused(index: Path, query: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        open_index(index).search(query)  # type: ignore[call-overload]
+    assert caught.value.hint
+
+
+def test_pooling_and_norm_can_be_chosen_for_one_search(index: Path) -> None:
+    opened = open_index(index)
+    by_max = Index(index, pooling=parse_pooling("max")).search("a dog", top=9)
+    assert opened.search("a dog", top=9, pooling="max") == by_max != opened.search("a dog", top=9)
+    with pytest.raises(DataError, match="no query bank"):
+        opened.search("a dog", norm="qb")
+    with pytest.raises(UsageError, match="unknown hubness correction 'dual'"):
+        opened.search("a dog", norm="dual")
+    with pytest.raises(UsageError, match="'median'"):
+        opened.search("a dog", pooling="median")
+
+
+def test_rows_come_in_the_order_of_the_index_with_their_arrays(
+    index: Path, embeddings: NDArray[np.float32]
+) -> None:
+    with open_index(index) as opened:
+        rows = list(opened)
+    assert [row.path for row in rows] == [path_of(number) for number in range(NUM_VIDEOS)]
+    assert np.array_equal([row.embedding for row in rows], embeddings)
+    assert np.array_equal(rows[7].frames, frames_of(7))
+    assert rows[7].seconds.tolist() == [0.5, 10.25, 3605.0, 3605.0]
+    assert rows[7].file == Path("/videos") / path_of(7)

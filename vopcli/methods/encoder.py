@@ -5,6 +5,7 @@ Axes: N videos or texts, F frames, E joint width.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,8 +19,9 @@ from vopcli.clip.device import BATCH_FRAMES, DTYPES, choose_device, choose_preci
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import Precision
-from vopcli.config.schema import DEFAULT_WEIGHTS
+from vopcli.config.choices import Precision, Resize
+from vopcli.config.schema import DEFAULT_SAMPLING_RULE, DEFAULT_WEIGHTS
+from vopcli.errors import VideoError
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.build import load_tuned
 from vopcli.methods.memory import encode_in_batches
@@ -27,8 +29,10 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, SilentProgress
-from vopcli.resources import cache_folder
+from vopcli.resources import cache_folder, usable_cores
+from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.preprocess import resize_and_crop
+from vopcli.video.sampling import parse_sampling
 from vopcli.weights.build import build_clip
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
@@ -65,6 +69,7 @@ class Model:
         self.fingerprint = fingerprint or weights.fingerprint()
         self.device = device
         self.precision = precision
+        self._recipe = adapter.recipe if adapter else {}
         self.batch_size = batch_size or BATCH_FRAMES.get(device.type, 96)
         dtype = DTYPES[precision]
         if adapter is None:
@@ -83,6 +88,10 @@ class Model:
 
         Raises:
             ValueError: ``texts`` is a single string, or has items that are not strings.
+
+        Example:
+            >>> model.encode_text(["a red circle", "a blue star"]).shape
+            (2, 128)
         """
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"need a list of strings, got {type(texts).__name__}")
@@ -98,6 +107,44 @@ class Model:
         )
         return out
 
+    def encode_files(
+        self, paths: Sequence[str | Path], *, sampling: str | None = None, workers: int | None = None
+    ) -> NDArray[np.float32]:
+        """Decode and encode video files.
+
+        Args:
+            paths: the files.
+            sampling: the frames to take, such as "uniform:12" or "fps:1"; None: as the adapter was tuned, or
+                12 uniform frames.
+            workers: decoding processes; None: one per usable core, 0: decode in this process.
+
+        Returns:
+            (N, E) float32, L2-normalised, in the order of ``paths``.
+
+        Raises:
+            VideoError: a file cannot be decoded.
+            UsageError: ``sampling`` is unknown.
+
+        Example:
+            >>> model.encode_files(["videos/train/red-circle-right-01.mp4"], workers=0).shape
+            (1, 128)
+        """
+        rule = parse_sampling(sampling or str(self._recipe.get("sampling", DEFAULT_SAMPLING_RULE)))
+        resize = Resize(self._recipe.get("resize", Resize.BICUBIC))
+        out = np.empty((len(paths), self.shape.embed_dim), np.float32)
+        decoded = decode_videos(
+            (DecodeJob(number, os.fspath(path)) for number, path in enumerate(paths)),
+            rule,
+            size=self.shape.image_resolution,
+            resize=resize,
+            workers=usable_cores() if workers is None else workers,
+        )
+        for job, sampled in decoded:
+            if isinstance(sampled, VideoError):
+                raise sampled
+            out[job.key] = self.encode_video(sampled.frames[None])[0]
+        return out
+
     def encode_video(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode videos given by their frames, RGB of any size; see :meth:`encode_frames`.
 
@@ -109,6 +156,10 @@ class Model:
 
         Raises:
             ValueError: ``frames`` has another dtype or shape, or a video has no frames.
+
+        Example:
+            >>> model.encode_video(np.zeros((2, 12, 48, 48, 3), np.uint8)).shape
+            (2, 128)
         """
         embedded = self.encode_frames(frames)
         if not embedded.shape[1]:
@@ -126,6 +177,10 @@ class Model:
 
         Raises:
             ValueError: ``frames`` has another dtype or shape.
+
+        Example:
+            >>> model.encode_frames(np.zeros((2, 12, 48, 48, 3), np.uint8)).shape
+            (2, 12, 128)
         """
         frames = np.asarray(frames)
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3:
@@ -146,6 +201,10 @@ class Model:
         Raises:
             VopError: the device is out of memory for a single frame, or with an adapter a single video.
             RuntimeError: the model failed for another reason.
+
+        Example:
+            >>> model.embed(np.zeros((3, 48, 48, 3), np.uint8)).shape
+            (3, 128)
         """
         out = np.empty((len(frames), self.shape.embed_dim), np.float32)
         self.batch_size = encode_in_batches(
@@ -186,6 +245,11 @@ def load_model(
     Raises:
         WeightsError: the weights are missing, damaged, or not those of a CLIP model.
         UsageError: the device or precision is unknown or not available.
+
+    Example:
+        >>> model = vopcli.load_model("demo-tiny", device="cpu")
+        >>> model.encode_text(["a red circle"]).shape
+        (1, 128)
     """
     chosen = choose_device(device)
     path = resolve_weights(str(weights), cache=cache_folder(), progress=SilentProgress())

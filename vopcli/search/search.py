@@ -1,23 +1,29 @@
-"""Search an index by text, and find the best moment of each video found; loads no torch."""
+"""Search an index by text, vector or frame, and find the best frame of each hit; texts load no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import MEAN, NormRule, Pooling
-from vopcli.errors import UsageError
+from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
+from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
-from vopcli.search.engine import Engine
+from vopcli.search.engine import Engine, Found
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.text_tower import TextEncoder
+
+if TYPE_CHECKING:
+    from vopcli.methods.encoder import Model
+
+Vectors = NDArray[np.float32]
+Images = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,11 @@ class Hit:
     """A video found.
 
     Attributes:
-        score: cosine of query and video; by another pooling than the mean, a mean of cosines with its frames;
-            by QB-Norm, a cosine less the video's number where the gate is open.
-        seconds: presentation time of the frame that fits the query best.
-        path: the video's name, relative to the folder it was found in.
-        file: where the video was when it was encoded, absolute.
+        score: cosine of query and video; with another pooling than the mean, of query and frames; with
+            QB-Norm, a corrected cosine.
+        seconds: presentation time of the frame most similar to the query.
+        path: name of the video, relative to the folder it was found in.
+        file: absolute path of the video when it was encoded.
     """
 
     score: float
@@ -38,13 +44,34 @@ class Hit:
     file: Path
 
 
+@dataclass(frozen=True)
+class Row:
+    """A video of an index.
+
+    Attributes:
+        path: its name, relative to the folder it was found in.
+        file: its absolute path when it was encoded.
+        duration_seconds: its duration.
+        embedding: (E,) float32, L2-normalised.
+        frames: (F, E) float16, the embeddings of its sampled frames.
+        seconds: (F,) presentation times of the frames.
+    """
+
+    path: str
+    file: Path
+    duration_seconds: float
+    embedding: NDArray[np.float32]
+    frames: NDArray[np.float16]
+    seconds: NDArray[np.float64]
+
+
 class Index:
-    """An index to be searched; what a query needs is loaded by the first one.
+    """An index to search, and a context manager that releases it; the first text loads the text tower.
 
     Attributes:
         path: the file.
-        pooling: how the frames of a video are scored.
-        norm: what is done about videos that are near to every text.
+        pooling: how frame scores are pooled, unless a search chooses otherwise.
+        norm: hubness correction, unless a search chooses otherwise.
     """
 
     def __init__(
@@ -76,60 +103,180 @@ class Index:
         """
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
-        self._rank = choose_engine(self._videos, pooling, norm)
+        self._engines: dict[tuple[Pooling, NormRule], Engine] = {}
+        self._engine(pooling, norm)  # what the rule lacks is an error here, not at the first search
+        self._model: Model | None = None
         self._encoder = TextEncoder(
             self._videos, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress
         )
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file and the models; an index that is closed cannot be used.
+
+        Example:
+            >>> with vopcli.open_index("idx.h5") as opened:
+            ...     len(opened)
+            20
+        """
+        self._engines.clear()
+        del self._videos, self._encoder, self._model
 
     def __len__(self) -> int:
         """Return the number of videos."""
         return len(self._videos)
 
-    @overload
-    def search(self, query: str, *, top: int = 10, min_score: float | None = None) -> list[Hit]: ...
+    def __iter__(self) -> Iterator[Row]:
+        """Yield all videos, in the order in which they were added."""
+        for video in self._videos.videos():
+            frames, seconds = self._videos.frames_of(video.row)
+            embedding = np.array(self._videos.embedding_of(video.row))
+            file, duration = Path(video.file), video.duration_seconds
+            yield Row(video.path, file, duration, embedding, np.array(frames), np.array(seconds))
+
     @overload
     def search(
-        self, query: list[str] | tuple[str, ...], *, top: int = 10, min_score: float | None = None
+        self,
+        query: str | Vectors | Images,
+        *,
+        top: int = 10,
+        min_score: float | None = None,
+        pooling: Pooling | str | None = None,
+        norm: NormRule | str | None = None,
+    ) -> list[Hit]: ...
+    @overload
+    def search(
+        self,
+        query: list[Any] | tuple[Any, ...],
+        *,
+        top: int = 10,
+        min_score: float | None = None,
+        pooling: Pooling | str | None = None,
+        norm: NormRule | str | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
-        self, query: str | list[str] | tuple[str, ...], *, top: int = 10, min_score: float | None = None
+        self,
+        query: str | Vectors | Images | list[Any] | tuple[Any, ...],
+        *,
+        top: int = 10,
+        min_score: float | None = None,
+        pooling: Pooling | str | None = None,
+        norm: NormRule | str | None = None,
     ) -> list[Hit] | list[list[Hit]]:
-        """Rank the videos by their cosine with a text, or by the rule that the index was opened with.
+        """Rank the videos for a text, a vector or a frame.
 
         Args:
-            query: a text, or a list of them.
-            top: at most so many videos a query.
-            min_score: leave out what scores less.
+            query: a text; an embedding (E,), which is L2-normalised here; or an RGB frame (H, W, 3) uint8,
+                which loads the index's model. Or a list of these.
+            top: maximum number of videos per query.
+            min_score: leave out videos that score less.
+            pooling: how frame scores are pooled, such as "max"; None: as the index was opened.
+            norm: hubness correction, "none" or "qb"; None: as the index was opened.
 
         Returns:
-            Hits in order of falling score, then path: a list, or a list for each text of a list.
+            Hits in order of falling score, then path: a list, or a list per query of a list.
 
         Raises:
-            UsageError: a query is empty, or ``top`` is less than 1.
-            WeightsError: the text tower of the index's model is not there.
-            DataError: the index is damaged.
+            UsageError: a query is empty or has a wrong shape, ``top`` is less than 1, or a rule is unknown.
+            WeightsError: the index's model is missing.
+            DataError: the index is damaged, or has no query bank for "qb".
+
+        Example:
+            >>> hit = index.search("a red circle", top=1)[0]
+            >>> hit.path
+            'train/red-circle-right-01.mp4'
+            >>> index.search(next(iter(index)).embedding, top=1)[0].path == next(iter(index)).path
+            True
         """
         if top < 1:
-            raise UsageError(f"cannot return {top} videos", hint="give 1 or more")
-        texts = [query] if isinstance(query, str) else list(query)
-        for text in texts:
-            if not text.strip():
-                raise UsageError(
-                    "the query is empty", hint='say what to look for, such as "a dog on a beach"'
-                )
-        answers = self._answers(texts, top, min_score) if texts and len(self) else [[] for _ in texts]
-        return answers[0] if isinstance(query, str) else answers
-
-    def _answers(self, texts: Sequence[str], top: int, min_score: float | None) -> list[list[Hit]]:
-        queries = self.encode(texts)
-        return [
-            [
-                self._hit(row, score, query)
-                for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-                if min_score is None or score >= min_score
+            raise UsageError(f"cannot return {top} videos", hint="use 1 or more")
+        queries = list(query) if isinstance(query, (list, tuple)) else [query]
+        engine = self._engine(
+            self.pooling if pooling is None else parse_pooling(str(pooling)),
+            self.norm if norm is None else _parse_norm(norm),
+        )
+        vectors = self._vectors(queries)
+        answers: list[list[Hit]] = [[] for _ in queries]
+        if queries and len(self):
+            answers = [
+                self._hits(found, vector, min_score)
+                for found, vector in zip(engine(vectors, top=top), vectors, strict=True)
             ]
-            for found, query in zip(self._rank(queries, top=top), queries, strict=True)
+        return answers if isinstance(query, (list, tuple)) else answers[0]
+
+    def _engine(self, pooling: Pooling, norm: NormRule) -> Engine:
+        if (pooling, norm) not in self._engines:
+            self._engines[pooling, norm] = choose_engine(self._videos, pooling, norm)
+        return self._engines[pooling, norm]
+
+    def _vectors(self, queries: Sequence[Any]) -> Vectors:
+        """Return the embedding of each query: (Q, E) float32, L2-normalised.
+
+        Raises:
+            UsageError: a query is an empty text, or neither a text, a vector nor a frame.
+        """
+        vectors = np.empty((len(queries), self._videos.meta.embed_dim), np.float32)
+        texts = [number for number, query in enumerate(queries) if isinstance(query, str)]
+        for number in texts:
+            if not queries[number].strip():
+                raise UsageError("the query is empty", hint='describe a scene, such as "a dog on a beach"')
+        if texts and len(self):
+            vectors[texts] = self.encode([queries[number] for number in texts])
+        for number, query in enumerate(queries):
+            if not isinstance(query, str):
+                vectors[number] = self._vector(np.asarray(query))
+        return vectors
+
+    def _vector(self, query: NDArray[Any]) -> Vectors:
+        if query.dtype == np.uint8 and query.ndim == 3:
+            return self._image_model().encode_frames(query[None, None])[0, 0]
+        width = self._videos.meta.embed_dim
+        if query.shape != (width,) or not np.issubdtype(query.dtype, np.floating):
+            raise UsageError(
+                f"cannot search for an array of shape {query.shape} and dtype {query.dtype}",
+                hint=f"give a text, an embedding ({width},), or a frame (H, W, 3) uint8",
+            )
+        norm = float(np.linalg.norm(query))
+        if not 0 < norm < np.inf:
+            raise UsageError("the vector is zero, infinite or NaN", hint="give an embedding of this model")
+        return np.asarray(query / norm, np.float32)
+
+    def _image_model(self) -> Model:
+        """Load the index's model.
+
+        Raises:
+            UsageError: the index was made with an adapter, whose vision part it does not have.
+            DataError: the weights are not those of the index.
+        """
+        meta = self._videos.meta
+        if meta.adapter:
+            raise UsageError(
+                f"{self.path} was made with an adapter, whose vision part is not in it",
+                hint="encode the frame with load_model(weights, adapter), and search for the vector",
+            )
+        if self._model is None:
+            from vopcli.methods.encoder import load_model
+
+            model = load_model(meta.weights)
+            if model.fingerprint != meta.fingerprint:
+                raise DataError(
+                    f"{meta.weights} is not the model that {self.path} was made with",
+                    hint="encode the frame with the right model, and search for the vector",
+                )
+            self._model = model
+        return self._model
+
+    def _hits(self, found: Found, vector: Vectors, min_score: float | None) -> list[Hit]:
+        return [
+            self._hit(row, score, vector)
+            for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+            if min_score is None or score >= min_score
         ]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -138,14 +285,46 @@ class Index:
         Raises:
             WeightsError: the text tower of the index's model is missing.
             DataError: the text tower is damaged, or does not fit the index.
+
+        Example:
+            >>> index.encode(["a red circle"]).shape
+            (1, 128)
         """
         return self._encoder.encode(texts)
+
+    def export(self, target: str | Path) -> None:
+        """Write the embeddings of all videos to a file, in the order of iteration.
+
+        Args:
+            target: ``.npy`` gets the embeddings alone, (N, E) float32; ``.parquet``, with the extra
+                ``parquet``, also path, file and duration.
+
+        Raises:
+            UsageError: the suffix is another, or pyarrow is not installed.
+            FileError: the file cannot be written.
+
+        Example:
+            >>> index.export("vectors.npy")
+            >>> np.load("vectors.npy").shape
+            (20, 128)
+        """
+        from vopcli.search.export import export_embeddings
+
+        export_embeddings(self._videos, Path(target))
 
     def _hit(self, row: int, score: float, query: NDArray[np.float32]) -> Hit:
         video = self._videos.video(row)
         frames, seconds = self._videos.frames_of(row)
         best = int((frames[: video.num_real].astype(np.float32) @ query).argmax())
         return Hit(score=score, seconds=float(seconds[best]), path=video.path, file=Path(video.file))
+
+
+def _parse_norm(name: str) -> NormRule:
+    try:
+        return NormRule(name)
+    except ValueError:
+        known = ", ".join(rule.value for rule in NormRule)
+        raise UsageError(f"unknown hubness correction {name!r}", hint=f"choose one of {known}") from None
 
 
 def choose_engine(videos: VideoIndex, pooling: Pooling, norm: NormRule) -> Engine:
@@ -176,6 +355,11 @@ def open_index(path: str | Path) -> Index:
 
     Raises:
         DataError: missing, not an index, of another version, or damaged.
-        BusyError: being written by another process.
+        BusyError: another process is writing it.
+
+    Example:
+        >>> index = vopcli.open_index("idx.h5")
+        >>> len(index)
+        20
     """
     return Index(Path(path))
