@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -52,8 +53,10 @@ def fill(page: str) -> str:
 def commands() -> str:
     """Describe every command by the help of the parser."""
     lines = []
+    group: Any = get_command(app)
+    parent = typer.Context(group, info_name="vop", **group.context_settings)
     for name, command in walk_commands():
-        context = typer.Context(command, info_name=f"vop {name}")
+        context = typer.Context(command, info_name=name, parent=parent)
         usage = command.get_usage(context).removeprefix("Usage: ")
         lines += [f"## vop {name}", "", _markdown(command.help or ""), "", "```text", usage, "```", ""]
         for kind, title in (("argument", "Argument"), ("option", "Option")):
@@ -84,21 +87,25 @@ def settings() -> str:
     for section in dataclasses.fields(Config):
         content: Any = section.default
         lines += [f"## {section.name}", "", _markdown((content.__doc__ or "").strip()), ""]
-        rows = [_setting(section.name, item) for item in dataclasses.fields(content)]
+        kinds = typing.get_type_hints(type(content))
+        rows = [_setting(section.name, item, kinds[item.name]) for item in dataclasses.fields(content)]
         lines += table(("Setting", "Type", "Default", "Meaning"), rows)
     return "\n".join(lines)
 
 
-def _setting(section: str, item: dataclasses.Field[Any]) -> tuple[str, str, str, str]:
-    kind = str(item.type).removesuffix(" | None")
-    if item.metadata["between"]:
-        low, high = item.metadata["between"]
-        kind += f", at least {low:g}" if high > _UNBOUNDED else f", {low:g} to {high:g}"
+def _setting(section: str, item: dataclasses.Field[Any], kind: Any) -> tuple[str, str, str, str]:
+    kind = next((one for one in typing.get_args(kind) if one is not type(None)), kind)
+    kind_text = kind.__name__
+    if issubclass(kind, Enum):
+        kind_text = ", ".join(_code(member.value) for member in kind)
+    if between := item.metadata["between"]:
+        low, high = between
+        kind_text += f", at least {low:g}" if high >= _UNBOUNDED else f", {low:g} to {high:g}"
     default = item.default.value if isinstance(item.default, Enum) else item.default
     if isinstance(default, bool):
         default = str(default).lower()
     shown = str(item.metadata.get("unset") or "") if default is None else _code(default)
-    return _code(f"{section}.{item.name}"), kind, shown, item.metadata["help"]
+    return _code(f"{section}.{item.name}"), kind_text, shown, item.metadata["help"]
 
 
 def formats() -> str:

@@ -17,22 +17,21 @@ ROOMS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix in {"", ".
 BANNED = re.compile(r"\b(what|anew|said|vanish\w*)\b", re.IGNORECASE)
 # Docstrings that still have to be rewritten; these numbers only shrink.
 ALLOWED = {
-    "cli": 12,
-    "config": 5,
+    "cli": 8,
+    "config": 2,
     "datasets": 2,
-    "encoding": 10,
+    "encoding": 8,
     "errors": 1,
-    "evaluation": 14,
-    "files": 11,
-    "frames": 22,
+    "evaluation": 13,
+    "frames": 20,
     "index": 9,
     "progress": 2,
-    "reports": 15,
+    "reports": 14,
     "search": 5,
     "training": 14,
-    "video": 13,
-    "weights": 14,
-    "help": 16,
+    "video": 12,
+    "weights": 9,
+    "help": 3,
 }
 
 
