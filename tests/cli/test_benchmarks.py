@@ -320,21 +320,3 @@ def test_a_video_of_two_files_is_asked_about(folder: Path, release: Release) -> 
     text = SETTINGS.format(root="release").replace("size", 'prefer: "webm, avi", size')
     (folder / "vop.yaml").write_text(text)
     assert vop(*named).exit_code == 0
-
-
-def test_captions_of_ones_own_are_checked_too(training_store: Path, folder: Path) -> None:
-    paths = [video.path for video in FrameStore.open(training_store).videos]
-    lines = [{"video": path, "caption": "a thing", "split": "train"} for path in (*paths[:3], "gone.mp4")]
-    (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "vop.yaml").write_text("data: {captions: captions.jsonl}\n")
-    assert "captions.jsonl needs a frame store to find its videos in" in refused(vop("data", "check"), 2)
-    checked = vop("data", "check", "--frames", str(training_store))
-    assert checked.exit_code == 4
-    assert checked.stdout == "train\t4\t\t4\t3\t3\t3\t1\n"
-    assert "train: 1 missing: gone.mp4\n" in checked.stderr
-    named = ("--frames", str(training_store), "--split", "test")
-    assert "captions.jsonl has no split 'test'" in refused(vop("data", "check", *named), 2)
-    assert "--split needs a benchmark" in refused(vop("extract-frames", ".", "new.h5", "--split", "test"), 2)
-    (folder / "vop.yaml").unlink()
-    assert "no benchmark is given" in refused(vop("data", "check"), 2)
-    assert "the folder of lsmdc is not given" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)

@@ -235,15 +235,6 @@ def test_an_adapter_of_another_backbone_is_refused(folder: Path) -> None:
     assert "Error: runs/VoP-seed0/adapter.safetensors was trained on another backbone" in done.stderr
 
 
-def test_methods_counts_for_any_backbone(folder: Path) -> None:
-    done = vop("methods", "--weights", "ViT-B/32", "--num-frames", "12", "--json")
-    counts = {item["variant"]: item["num_trained"] for item in json.loads(done.stdout)}
-    assert list(counts) == [variant.value for variant in Variant]
-    assert (counts["VoP"], counts["C+F"], counts["full"]) == (122_880, 14_278_656, 151_277_313)
-    own = json.loads(vop("methods", "--num-frames", "3", "--json").stdout)  # the weights of vop.yaml
-    assert {item["variant"]: item["num_trained"] for item in own}["VoP"] == 8 * (3 * 24 + 2 * 16)
-
-
 @pytest.mark.parametrize("variant", ["P+F", "C", "bias", "adapter-ffn"])
 def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(
     folder: Path, variant: str, monkeypatch: pytest.MonkeyPatch

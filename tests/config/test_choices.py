@@ -25,6 +25,6 @@ def test_a_rule_is_written_as_it_is_read(text: str) -> None:
     "text", ["", "top", "top-0", "top-x", "attention:0", "attention:nan", "attention:inf", "max:1"]
 )
 def test_the_error_says_what_there_is(text: str) -> None:
-    with pytest.raises(UsageError, match="no way to pool frames") as caught:
+    with pytest.raises(UsageError, match="unknown pooling") as caught:
         parse_pooling(text)
     assert "top-K" in caught.value.hint

@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.pages import make_document
-from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.errors import DataError, UsageError
 from vopcli.evaluation.compare import compare_files
@@ -183,22 +182,3 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError, match=r"a\.json"):
         compare_files([path, path])
-
-
-def test_what_eval_prints_can_be_compared(
-    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(make_captioned_folder(tmp_path, training_store))
-    runner = CliRunner()
-    done = runner.invoke(app, ["eval", "zero-shot", "--json"])
-    assert done.exit_code == 0, done.stderr
-    (tmp_path / "a.json").write_text(done.stdout)
-    compared = runner.invoke(app, ["compare", "a.json", "a.json"])
-    assert compared.exit_code == 0, compared.stderr
-    lines = [line.split("\t") for line in compared.stdout.splitlines()]
-    assert [line[1] for line in lines[:6]] == [f"{way} R@{k}" for way in ("t2v", "v2t") for k in (1, 5, 10)]
-    assert all(line[5:] == ["+0.0", "+0.0", "+0.0", "0", "0", line[10]] for line in lines[6:])
-    result = json.loads(done.stdout)
-    assert float(lines[0][2]) == pytest.approx(result["t2v"]["R@1"], abs=0.05)
-    as_json = runner.invoke(app, ["compare", "a.json", "a.json", "--json"])
-    assert json.loads(as_json.stdout)["num_captions"] == result["t2v"]["num_queries"]

@@ -219,14 +219,6 @@ def test_eval_pools_as_a_plain_loop_does(folder: Path, rule: str) -> None:
     assert rescore(folder / "p.h5").to_json()["scorings"][0]["t2v"]["MnR"] == result["t2v"]["MnR"]
 
 
-def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
-    done = run("eval", "zero-shot", "--save-sims", "s.h5", "--bank", "0", "--split", "train")
-    assert done.exit_code == 0, done.stderr
-    found = run("rescore", "s.h5")
-    assert [line.split("\t")[0] for line in found.stdout.splitlines()] == ["plain", "dual-softmax"]
-    assert "no query bank" in found.stderr
-
-
 @pytest.mark.parametrize(
     ("command", "code", "problem"),
     [
@@ -236,7 +228,7 @@ def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
         (["zero-shot", "--save-sims", "out.h5", "--overwrite"], 3, "out.h5 holds no saved scores and is not"),
         (["zero-shot", "--save-sims", "vop.yaml", "--overwrite"], 3, "vop.yaml is not an HDF5 file"),
         (["zero-shot", "--save-sims", ".", "--overwrite"], 3, "is a folder"),
-        (["zero-shot", "--set", "training.val_share=0.01"], 3, "leaves nothing to train or to validate on"),
+        (["zero-shot", "--set", "training.val_share=0.01"], 3, "leaves no videos to train or to validate on"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_first(

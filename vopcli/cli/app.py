@@ -1,4 +1,4 @@
-"""The command line: its commands, and the one border where errors become exit codes."""
+"""The command line: commands by name, and the conversion of errors to exit codes."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ _COMMANDS: Final = {  # name -> module of this package, and the function or grou
 
 
 class _LazyCommands(Mapping[str, Any]):
-    """The commands by name; a module is imported when its command is asked for, all of them for the help."""
+    """Commands by name; a module is imported with its first use, all of them for `vop --help`."""
 
     def __getitem__(self, name: str) -> Any:
         module, attribute = _COMMANDS[name]
@@ -59,7 +59,7 @@ class Commands(TyperGroup):
         self.commands = cast("MutableMapping[str, Any]", _LazyCommands())
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command inside the border, and end the process with its exit code."""
+        """Run a command, print its error if any, and exit with its code."""
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
@@ -80,30 +80,30 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C says that what is finished is kept."""
+        """Run the command; report an interruption by Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            console.say("Interrupted. What was finished is kept; the same command goes on from there.")
+            console.say("Interrupted. Finished work is kept; run the same command to continue.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:  # caught here as well: Typer's own main would make it exit code 1
+        except BrokenPipeError:  # caught here as well: Typer's own main would exit with 1
             raise typer.Exit(_end_output()) from None
 
 
 def _end_output() -> int:
-    """Send what is still buffered nowhere: the reader, such as `head`, has seen enough. Return 0."""
+    """Discard buffered output, as the reader, such as `head`, has closed the pipe; return 0."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def _say_usage_error(error: TyperException) -> None:
     problem = error.format_message()
-    if problem.startswith("Usage:"):  # no command was named: what there is
+    if problem.startswith("Usage:"):  # no command given: print the list of commands
         sys.stderr.write(problem + "\n")
         return
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "vop"
-    console.say_error(problem, f"`{command} --help` shows how it is used")
+    console.say_error(problem, f"see `{command} --help`")
 
 
 app = typer.Typer(
@@ -120,7 +120,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _version(
     *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from vopcli.resources import __version__
@@ -131,11 +131,9 @@ def _version(
 
 def main() -> None:
     """Run ``vop``."""
-    # Typer checks arguments with pydantic, which would look for plugins in every installed package
+    # Typer checks arguments with pydantic, which would search every installed package for plugins
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal that knows no UTF-8 still gets every line
+            stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
     app(prog_name="vop")

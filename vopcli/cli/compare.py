@@ -1,4 +1,4 @@
-"""``vop compare``: is one model better than another by more than chance."""
+"""``vop compare``: test whether models differ significantly."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,22 +19,24 @@ _CAPTION_COLUMNS = ("model", "caption is", "rank before", "rank", "caption", "vi
 
 def compare(
     files: Annotated[
-        list[Path], typer.Argument(metavar="RESULTS.json...", help="What `vop eval --json` printed.")
+        list[Path], typer.Argument(metavar="RESULTS.json...", help="Output of `vop eval --json`.")
     ],
     *,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="MODEL|FILE", help="Compare with this one. Default: the first model."),
+        typer.Option(metavar="MODEL|FILE", help="Model to compare with. [default: the first model]"),
     ] = None,
-    show: Annotated[int, typer.Option(min=0, help="Captions to list that won most, and that lost most.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    show: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Captions to list per model that gained or lost most.")
+    ] = 3,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the bootstrap.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     """Compare models on the same queries: recall, its change, and 95 % intervals of both.
 
-    The intervals are from a paired bootstrap over the queries, where the captions of one video are drawn
-    together. A change whose interval holds 0 may be chance. One seed of a training is one draw of many: the
-    intervals say nothing of the others. Then come the captions whose rank changed most.
+    Intervals come from a paired bootstrap over the queries that resamples the captions of a video together.
+    A change whose interval includes 0 is not significant. The variance between training seeds is not
+    included. The captions whose rank changed most are listed last.
     """
     from vopcli.evaluation.compare import compare_files
 
@@ -47,7 +49,7 @@ def compare(
         console.print_table(_CAPTION_COLUMNS, captions)
     console.say(
         f"{result.num_captions} captions, {result.num_videos} videos; "
-        f"change, better and worse against {result.baseline.name}"
+        f"change, better and worse relative to {result.baseline.name}"
     )
 
 

@@ -1,4 +1,4 @@
-"""All that is printed: results to stdout; progress, notes, warnings and errors to stderr."""
+"""Output: results to stdout; progress, notes, warnings and errors to stderr."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from typing import Any
 
 from vopcli.progress import Progress, SilentProgress, Task
 
-_PLAIN_SECONDS = 10.0  # where no bar can be drawn, a line of progress at most this often
-_WHOLE_CELL = 24  # letters of a table's cell that is not broken
+_PLAIN_SECONDS = 10.0  # between progress lines without a terminal
+_WHOLE_CELL = 24  # characters; longer cells may be wrapped
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters, which could harm a terminal, and show bytes that are not UTF-8 as \xNN."""
+    r"""Escape control characters, which could affect a terminal, and bytes that are not UTF-8 as \xNN."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escape(character) for character in text)
@@ -33,13 +33,13 @@ def print_json(document: Any) -> None:
 
 
 def print_line(line: str) -> None:
-    """Print one line of results and pass it on at once."""
+    """Print one line of results and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def print_path(path: str, *, end: bytes) -> None:
-    """Print a file name as the very bytes the file system knows it by."""
+    """Print a file name as the bytes of the file system."""
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(path) + end)
     sys.stdout.buffer.flush()
@@ -58,62 +58,62 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        # where space is short, headers of several words break, and long cells; short names stay whole
+        # in narrow terminals wrap long cells and headers of several words, but not short names
         is_short = " " not in column and all(len(row[number]) <= _WHOLE_CELL for row in cells)
         table.add_column(column, overflow="fold", no_wrap=is_short)
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))  # Text: a "[red]" in a file name is no markup
+        table.add_row(*(Text(cell) for cell in row))  # Text: "[red]" in a file name is not markup
     Console(file=sys.stdout).print(table)
 
 
 def say(message: str) -> None:
-    """Say one line on stderr."""
+    """Print one line to stderr."""
     sys.stderr.write(printable(message) + "\n")
     sys.stderr.flush()
 
 
 def say_error(problem: str, hint: str) -> None:
-    """Say what is wrong on one line and what to do on a second."""
+    """Print a problem on one line and a hint on the next."""
     say(f"Error: {problem}")
     if hint:
         say(f"Hint: {hint}")
 
 
 def progress(*, quiet: bool) -> Progress:
-    """Return what draws the progress of a command; ``quiet`` leaves only warnings and failures."""
+    """Return the progress display of a command; ``quiet`` only prints warnings and failures."""
     return QuietProgress() if quiet else TerminalProgress()
 
 
 class QuietProgress(SilentProgress):
-    """Say only what went wrong."""
+    """Only print warnings and failures."""
 
     def warn(self, message: str) -> None:
-        """Say the warning."""
+        """Print a warning."""
         say(f"Warning: {message}")
 
     def fail(self, item: str, reason: str) -> None:
-        """Say the failure."""
+        """Print a failure."""
         say(f"Failed: {item}: {reason}")
 
 
 class TerminalProgress:
-    """Draw bars on a terminal, and write a line now and then where there is none."""
+    """Draw bars on a terminal, else print a line every few seconds."""
 
     def task(self, title: str, *, total: int | None, unit: str) -> Task:
-        """Begin a bar, or a series of lines."""
+        """Start a bar, or a series of lines."""
         return BarTask(title, total, unit) if sys.stderr.isatty() else PlainTask(title, total, unit)
 
     def note(self, message: str) -> None:
-        """Say one line."""
+        """Print a note."""
         say(message)
 
     def warn(self, message: str) -> None:
-        """Say one line with a mark."""
+        """Print a warning."""
         say(f"Warning: {message}")
 
 
 class BarTask:
-    """One bar of rich: share done, rate, failures and time left."""
+    """Progress bar of rich: fraction, rate, failures and time left."""
 
     def __init__(self, title: str, total: int | None, unit: str) -> None:
         from rich import progress as bars
@@ -130,13 +130,13 @@ class BarTask:
         self._failed = 0
 
     def advance(self, amount: int = 1) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._bars.update(self._id, advance=amount)
         task = self._bars.tasks[0]
         self._bars.update(self._id, rate=task.speed or task.completed / max(task.elapsed or 0.0, 1e-3))
 
     def fail(self, item: str, reason: str) -> None:
-        """Count a failure, and say it above the bar."""
+        """Count a failure and print it above the bar."""
         self._failed += 1
         self._bars.console.print(
             f"Failed: {printable(item)}: {printable(reason)}", markup=False, highlight=False
@@ -160,14 +160,14 @@ class PlainTask:
         self._began = self._said = time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
-        """Count, and say so when it is time."""
+        """Count, and print a line if the last one is old enough."""
         self._done += amount
         if time.monotonic() - self._said >= _PLAIN_SECONDS:
             self._said = time.monotonic()
             self._say()
 
     def fail(self, item: str, reason: str) -> None:
-        """Say the failure at once."""
+        """Print a failure at once."""
         say(f"Failed: {item}: {reason}")
         self._failed += 1
         self.advance()

@@ -1,4 +1,4 @@
-"""``vop demo``."""
+"""``vop demo``: write the demo set and run its commands."""
 
 import shlex
 import subprocess
@@ -16,17 +16,17 @@ from vopcli.cli import console, options
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create the demo set in.")],
     *,
-    run: Annotated[bool, typer.Option("--run", help="Run the commands too.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the videos.")] = 0,
+    run: Annotated[bool, typer.Option("--run", help="Run the commands.")] = False,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the videos.")] = 0,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write a small set of captioned videos and print the commands to try.
 
-    576 videos of coloured shapes that move, grow or shrink, with captions, in a train and a test split, and
-    a vop.yaml that names demo-tiny, a tiny CLIP made for them: nothing is downloaded. Running it again
-    continues where an interrupted run stopped.
+    The set has 576 videos of coloured shapes that move, grow or shrink, with captions in a train and a test
+    split, and a vop.yaml that names demo-tiny, a tiny CLIP model: nothing is downloaded. An interrupted run
+    is resumed by the same command.
     """
     from vopcli.datasets.demo.folder import DemoRequest, make_demo
 
@@ -60,7 +60,7 @@ def _resumed(folder: Path) -> Callable[[str], str]:
 
 
 def _run(command: str, folder: Path, *, quiet: bool, as_json: bool) -> str:
-    """Run one of the demo's commands in its folder; return its output, which is also shown unless as JSON."""
+    """Run a command in the demo folder; return its output if ``as_json``, else print it."""
     if not as_json:
         console.print_line(f"\n$ {command}")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``vop info``: the contents of a file made by this program, and whether it is intact."""
+"""``vop info``: describe and verify the files of this program."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from vopcli.progress import Progress
 def info(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A frame store, index, adapter, run, saved scores, or weights."),
+        typer.Argument(metavar="FILE", help="Frame store, index, adapter, run, saved scores or weights."),
     ],
     *,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read all of it and compare checksums; exit code 3 on damage.")
+        bool, typer.Option("--verify", help="Compare all checksums; exit with 3 if the file is damaged.")
     ] = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Say what a frame store, an index, an adapter, a run, saved scores, or weights hold, and check it."""
+    """Describe a frame store, index, adapter, run, saved scores or weights, and verify it."""
     found = describe_file(file, console.progress(quiet=quiet), verify=verify)
     if as_json:
         console.print_json(found.description | ({"problems": found.problems} if verify else {}))
     else:
         console.print_table(["", ""], _rows(found.description))
     if found.problems:
-        shown = "; ".join(found.problems[:10]) + ("; ..." if len(found.problems) > 10 else "")
-        raise DataError(f"{file} is damaged: {shown}", hint="copy it again, or make it anew with --overwrite")
+        listed = "; ".join(found.problems[:10]) + ("; ..." if len(found.problems) > 10 else "")
+        raise DataError(f"{file} is damaged: {listed}", hint="copy it again, or recreate it with --overwrite")
     if verify and not quiet:
         console.say(f"{file} is sound")
 
@@ -54,11 +54,11 @@ def _rows(description: dict[str, Any], prefix: str = "") -> list[list[str]]:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file holds.
+    """Description of a file.
 
     Attributes:
-        description: JSON values by name; "kind" says what the file is.
-        problems: what is damaged, a sentence each; empty also when nothing was checked.
+        description: JSON values by name; "kind" is the kind of file.
+        problems: a sentence per damaged part; empty if the file is intact or was not verified.
     """
 
     description: dict[str, Any]
@@ -70,12 +70,12 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
 
     Args:
         path: the file; a run is a folder, weights may be one.
-        progress: told how far checking is.
-        verify: read all of it and compare checksums.
+        progress: shows the progress of verification.
+        verify: compare all checksums.
 
     Raises:
-        DataError: it is none of these, or so damaged that it cannot be opened.
-        BusyError: being written by another process.
+        DataError: `path` is another kind of file, or too damaged to be opened.
+        BusyError: another process writes `path`.
     """
     from vopcli.evaluation.runs import check_finished
     from vopcli.files.hdf5 import is_hdf5, read_format_name
@@ -83,11 +83,13 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
 
     if is_hdf5(path):
         name = read_format_name(path)
-        describe_weights = _KINDS.get(name)
-        if describe_weights is None:
-            what = f"of the unknown format {name}" if name else "of another program"
-            raise DataError(f"{path} is an HDF5 file {what}", hint="name a frame store, an index, or weights")
-        return describe_weights(path, progress, verify)
+        describe = _KINDS.get(name)
+        if describe is None:
+            origin = f"of the unknown format {name}" if name else "of another program"
+            raise DataError(
+                f"{path} is an HDF5 file {origin}", hint="name a frame store, an index, or weights"
+            )
+        return describe(path, progress, verify)
     check_finished(path)
     return _adapter(path) if is_adapter(path) else _weights(path)
 
@@ -138,7 +140,7 @@ def _adapter(path: Path) -> FileInfo:
     from vopcli.config.load import to_dict
     from vopcli.methods.adapter_file import read_adapter
 
-    # Reading an adapter compares its checksum: there is no more to verify.
+    # Reading an adapter compares its checksum: nothing is left to verify.
     adapter = read_adapter(path)
     description = {
         "kind": "vop-adapter",
@@ -166,7 +168,7 @@ def _weights(path: Path) -> FileInfo:
         raise
     except WeightsError as error:
         raise DataError(
-            f"{path} is no frame store, index or adapter, nor weights: {error}",
+            f"{path} is not a frame store, index, adapter or weights: {error}",
             hint="name a file made by vop, or CLIP weights",
         ) from error
     return FileInfo({**description, "kind": "weights", "container": description["kind"]})

@@ -1,4 +1,4 @@
-"""``vop report``: the paper's table and figures from one's own runs."""
+"""``vop report``: the paper's table and figures for your own runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,27 +13,28 @@ from vopcli.errors import UsageError
 def report(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN|EVAL.json...", help="Run folders, and files of `vop eval --json`."),
+        typer.Argument(metavar="RUN|EVAL.json...", help="Run folders, or files of `vop eval --json`."),
     ],
     *,
     published: Annotated[
         DatasetName | None,
-        typer.Option(help="Benchmark whose published figures stand beside; the runs' own unless given."),
+        typer.Option(help="Benchmark of the published results to show. [default: that of the runs]"),
     ] = None,
     html: options.Html = None,
     frames: Annotated[
-        Path | None, typer.Option(metavar="STORE.h5", help="Frame store, to show first results on the page.")
+        Path | None,
+        typer.Option(metavar="STORE.h5", help="Frame store for pictures of top results on the page."),
     ] = None,
     queries: options.Queries = options.NUM_QUERIES,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Put runs into the paper's Table 1, with its published figures beside them, and its figures 1, 3 and 7.
+    """Write the paper's Table 1 and figures 1, 3 and 7 for your runs, next to the published results.
 
-    Runs that differ in the seed only are one row: mean and standard deviation. A run folder says how it did
-    on its validation set; what `vop eval --json` measured of it takes the place of that. Published figures
-    are the authors', and marked so.
+    Runs that differ only in the seed form one row with mean and standard deviation. Results of run folders
+    are those on the validation set; results of `vop eval --json` for the same run replace them. Published
+    results are marked.
     """
     from vopcli.reports.eval_page import check_place, write_page
     from vopcli.reports.paper import notes, text_table
@@ -41,7 +42,7 @@ def report(
     from vopcli.reports.report import report as read
 
     if frames and not html:
-        raise UsageError("--frames shows first results on the page", hint="name the page with --html")
+        raise UsageError("--frames needs a page to show results on", hint="name the page with --html")
     if html:
         check_place(html, overwrite=overwrite)
     found = read(ReportRequest(sources, published, frames, queries))

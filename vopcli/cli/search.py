@@ -46,7 +46,7 @@ def search(
     """
     show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
     if query != "-" and not query.strip():
-        raise UsageError("the query is empty", hint='say what to look for, such as "a dog on a beach"')
+        raise UsageError("the query is empty", hint='describe the video, such as "a dog on a beach"')
     settings = config.search
     opened = _open(settings, weights)
     found_any = False
@@ -62,27 +62,27 @@ def search(
         console.print_json(documents if query == "-" else documents[0])
     if settings.min_score is not None and not found_any:
         if query != "-":
-            console.say(f"no video scores {settings.min_score:g} or more")
+            console.say(f"no video has a score of {settings.min_score:g} or more")
         raise typer.Exit(EXIT_NOTHING_FOUND)
 
 
 def _printer(
     *, is_many: bool, paths: bool, print0: bool, as_json: bool, jsonl: bool
 ) -> "Callable[[Index, str, list[Hit]], None]":
-    """Return what prints the answer to one query.
+    """Return a function that prints the hits of one query.
 
     Raises:
-        UsageError: two forms of output at once.
+        UsageError: several output formats are given.
     """
     if sum((paths or print0, as_json, jsonl)) > 1:
-        raise UsageError("--paths, --json and --jsonl exclude each other", hint="choose one of them")
+        raise UsageError("--paths, --json and --jsonl exclude each other", hint="use one of them")
 
     def show(index: "Index", query: str, hits: "list[Hit]") -> None:
         if jsonl:
             console.print_line(json.dumps(_document(index, query, hits), allow_nan=False))
         elif paths or print0:
             for hit in hits:
-                console.print_path(_shown(hit), end=b"\0" if print0 else b"\n")
+                console.print_path(format_path(hit), end=b"\0" if print0 else b"\n")
         else:
             _print_table(hits, query if is_many else None)
 
@@ -99,7 +99,7 @@ def _open(settings: SearchConfig, weights: str | None) -> "Index":
 
     if settings.index is None:
         raise UsageError(
-            "no index to search in", hint="name one with --index, VOP_INDEX, or search.index in vop.yaml"
+            "no index is named", hint="name one with --index, VOP_INDEX, or search.index in vop.yaml"
         )
     elsewhere = [os.environ["VOP_WEIGHTS"]] if os.environ.get("VOP_WEIGHTS") else []
     opened = Index(
@@ -111,12 +111,12 @@ def _open(settings: SearchConfig, weights: str | None) -> "Index":
         norm=settings.norm,
     )
     if not len(opened):
-        console.say(f"{settings.index} holds no videos: add some with `vop encode`")
+        console.say(f"{settings.index} has no videos: add some with `vop encode`")
     return opened
 
 
 def _lines() -> Iterator[str]:
-    """Yield the queries on stdin as they come, bytes that are not UTF-8 replaced."""
+    """Yield the queries on stdin as they arrive, with bytes that are not UTF-8 replaced."""
     for line in sys.stdin.buffer:
         text = line.decode("utf-8", errors="replace").removeprefix("\ufeff").strip()
         if text:
@@ -142,18 +142,19 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
 
 
 def _print_table(hits: "list[Hit]", query: str | None) -> None:
-    rows = [[_score(hit.score), _time(hit.seconds), _shown(hit)] for hit in hits]
+    rows = [[format_score(hit.score), format_time(hit.seconds), format_path(hit)] for hit in hits]
     if query is None:
         console.print_table(["score", "time", "video"], rows)
     else:
         console.print_table(["query", "score", "time", "video"], [[query, *row] for row in rows])
 
 
-def _score(score: float) -> str:
+def format_score(score: float) -> str:
+    """Write 3 decimals on a terminal, 6 for other programs."""
     return f"{score:.6f}" if not sys.stdout.isatty() else f"{score:.3f}"
 
 
-def _time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Write 12.4 seconds as 00:12.4, and 3612.4 as 1:00:12.4."""
     tenths = round(max(seconds, 0.0) * 10)
     minutes, tenths = divmod(tenths, 600)
@@ -162,8 +163,8 @@ def _time(seconds: float) -> str:
     return f"{hours}:{rest}" if hours else rest
 
 
-def _shown(hit: "Hit") -> str:
-    """Return a name that can be opened: relative when the file is below the current folder, else absolute."""
+def format_path(hit: "Hit") -> str:
+    """Return a path that can be opened: relative for a file below the current folder, else absolute."""
     file = os.fspath(hit.file)
     here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118  (of any bytes)
     return file.removeprefix(here) if file.startswith(here) else file

@@ -103,5 +103,5 @@ def _show(description: dict[str, Any], *, as_json: bool) -> None:
         console.print_json(description)
         return
     dtypes = ", ".join(f"{count:,} {dtype}" for dtype, count in description["dtypes"].items())
-    shown = description | {"dtypes": dtypes, "num_parameters": f"{description['num_parameters']:,}"}
-    console.print_table(["", ""], [[name, str(value)] for name, value in shown.items()])
+    cells = description | {"dtypes": dtypes, "num_parameters": f"{description['num_parameters']:,}"}
+    console.print_table(["", ""], [[name, str(value)] for name, value in cells.items()])

@@ -1,4 +1,4 @@
-"""The closed lists of names a user may write; standard library only, so that help can show them at once."""
+"""Enumerations of the settings; standard library only, so that help loads fast."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames
 
 
 class Activation(str, Enum):
-    """The activation function inside the two towers' feed-forward networks."""
+    """Activation function of the feed-forward networks in both towers."""
 
     QUICK_GELU = "quick_gelu"
     GELU = "gelu"
 
 
 class Precision(str, Enum):
-    """The number format the model computes in."""
+    """Precision of the model."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -48,7 +48,7 @@ class Variant(str, Enum):
     @classmethod
     def _missing_(cls, value: object) -> Variant | None:
         """Accept any case, any order of ``P+F``, and a leading ``vop-`` or ``VoP-`` of a combination."""
-        if not isinstance(value, str):  # of a value from YAML, aliases can make the text take gigabytes
+        if not isinstance(value, str):  # printing one from YAML with aliases can take gigabytes
             return None
         plain = {"+".join(sorted(item.value.lower().split("+"))): item for item in cls}
         word = value.strip().lower()
@@ -59,7 +59,7 @@ class Variant(str, Enum):
 
 
 class ContextModule(str, Enum):
-    """What reads the class tokens of a video's frames in the variants C and C+F."""
+    """Network that summarises the class tokens of a video's frames in the variants C and C+F."""
 
     BILSTM = "bilstm"
     LSTM = "lstm"
@@ -67,7 +67,7 @@ class ContextModule(str, Enum):
 
 
 class Sides(str, Enum):
-    """Which towers get prompts."""
+    """Towers that get prompts."""
 
     BOTH = "both"
     TEXT = "text"
@@ -75,7 +75,7 @@ class Sides(str, Enum):
 
 
 class Resize(str, Enum):
-    """How frames are brought to the size of the model."""
+    """Resampling of frames to the input size of the model."""
 
     BICUBIC = "bicubic"
     LEGACY_TENSOR = "legacy-tensor"
@@ -94,7 +94,7 @@ class DatasetName(str, Enum):
 
 
 class PoolingRule(str, Enum):
-    """How the frames of a video become one score with a text."""
+    """Pooling of a video's frames into one score with a text."""
 
     MEAN = "mean"
     MEAN_RAW = "mean-raw"
@@ -105,10 +105,10 @@ class PoolingRule(str, Enum):
 
 @dataclass(frozen=True)
 class Pooling:
-    """A rule with its option.
+    """A pooling rule with its parameter.
 
     Attributes:
-        rule: which.
+        rule: the rule.
         top: K of ``top-K``, at least 1.
         temperature: T of ``attention:T``, above 0, in units of the cosine.
     """
@@ -127,10 +127,10 @@ MEAN: Final = Pooling()
 
 
 def parse_pooling(text: str) -> Pooling:
-    """Read such as ``mean``, ``top-3`` or ``attention:0.05``.
+    """Parse a rule such as ``mean``, ``top-3`` or ``attention:0.05``.
 
     Raises:
-        UsageError: there is no such rule, or its option is out of range.
+        UsageError: the rule is unknown, or its parameter is out of range.
     """
     word = text.strip().lower()
     name, _, option = word.partition("-" if word.startswith(PoolingRule.TOP.value) else ":")
@@ -145,33 +145,32 @@ def parse_pooling(text: str) -> Pooling:
     except ValueError:
         pass
     raise UsageError(
-        f"{text!r} is no way to pool frames", hint="use mean, mean-raw, max, top-K or attention:T, T above 0"
+        f"unknown pooling {text!r}", hint="use mean, mean-raw, max, top-K or attention:T, T above 0"
     )
 
 
 class NormRule(str, Enum):
-    """What is done about videos that are near to every text."""
+    """Correction of hubness: videos that are close to every text."""
 
     NONE = "none"
     QB = "qb"
 
 
 class Codec(str, Enum):
-    """How frames are kept."""
+    """Format of the frames in a frame store."""
 
     RAW = "raw"
     JPEG = "jpeg"
 
 
 class TieRule(str, Enum):
-    """Which rank the right answer gets among candidates of exactly the same score.
+    """Rank of the target among candidates with exactly the same score.
 
-    With a candidates scored higher and t of the same score, the right one included, it is on one of the
-    places a + 1 to a + t. There is no rule that takes the first of them: a model that embeds everything
-    alike would look perfect.
+    With a candidates scored higher and t of the same score, the target included, its rank is between a + 1
+    and a + t. No rule takes a + 1: a model that embeds everything alike would look perfect.
     """
 
-    AVERAGE = "average"  # the middle of these places
-    PESSIMISTIC = "pessimistic"  # the last
-    CLIP4CLIP = "clip4clip"  # each of them, so that there are more ranks than queries
-    XPOOL = "xpool"  # by position in the gallery, as a stable sort leaves them
+    AVERAGE = "average"  # the mean of these ranks
+    PESSIMISTIC = "pessimistic"  # the last rank
+    CLIP4CLIP = "clip4clip"  # every one of them, which gives more ranks than queries
+    XPOOL = "xpool"  # by position in the gallery, like a stable sort

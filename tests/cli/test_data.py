@@ -1,0 +1,55 @@
+"""``vop data check``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.benchmarks import write_benchmark
+from vopcli.cli.app import app
+from vopcli.config.choices import DatasetName
+from vopcli.frames.store import FrameStore
+
+RUNNER = CliRunner()
+
+
+def vop(*arguments: str) -> Result:
+    return RUNNER.invoke(app, list(arguments))
+
+
+def refused(done: Result, code: int) -> str:
+    assert (done.exit_code, done.stdout) == (code, ""), done.stderr
+    return done.stderr.splitlines()[0]
+
+
+def test_captions_are_checked_against_a_store(
+    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [video.path for video in FrameStore.open(training_store).videos]
+    lines = [{"video": path, "caption": "a thing", "split": "train"} for path in (*paths[:3], "gone.mp4")]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "vop.yaml").write_text("data: {captions: captions.jsonl}\n")
+    assert "captions.jsonl needs a frame store to find its videos in" in refused(vop("data", "check"), 2)
+    checked = vop("data", "check", "--frames", str(training_store))
+    assert checked.exit_code == 4
+    assert checked.stdout == "train\t4\t\t4\t3\t3\t3\t1\n"
+    assert "train: 1 missing: gone.mp4\n" in checked.stderr
+    named = ("--frames", str(training_store), "--split", "test")
+    assert "captions.jsonl has no split 'test'" in refused(vop("data", "check", *named), 2)
+    (tmp_path / "vop.yaml").unlink()
+    assert "no benchmark is given" in refused(vop("data", "check"), 2)
+    assert "the folder of lsmdc is not given" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)
+
+
+def test_a_store_of_the_settings_need_not_exist_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_benchmark(DatasetName.MSRVTT_9K, tmp_path / "release")
+    (tmp_path / "vop.yaml").write_text("data: {dataset: msrvtt-9k, root: release, frames: out.h5}\n")
+    done = vop("data", "check")
+    assert done.exit_code == 0, done.stderr
+    assert "Searched for videos in release." in done.stderr
+    assert refused(vop("data", "check", "--frames", "out.h5"), 3) == "Error: out.h5 does not exist"
