@@ -68,7 +68,7 @@ def test_a_run_that_is_there_is_not_touched(folder: Path) -> None:
     assert "--resume" in again.stderr
     other = vop("train", "--variant", "VoP", "--epochs", "2", "--resume")
     assert other.exit_code == 3
-    assert "was started with another training.epochs" in other.stderr
+    assert "has different settings: training.epochs" in other.stderr
     before = (folder / "runs/VoP-seed0/adapter.safetensors").read_bytes()
     assert vop("train", "--variant", "VoP", "--epochs", "1", "--resume").exit_code == 0
     assert (folder / "runs/VoP-seed0/adapter.safetensors").read_bytes() == before
@@ -146,7 +146,7 @@ def test_a_captions_budget_is_kept_when_measuring(folder: Path) -> None:
     assert "tokens" not in own.stderr
     other = vop("eval", "--max-tokens", "9", "--json")
     assert json.loads(other.stdout)["max_tokens"] == 9
-    warned = "Warning: runs/VoP-seed0 was tuned on captions of up to 5 tokens, these have up to 9\n"
+    warned = "Warning: runs/VoP-seed0 was trained on captions of up to 5 tokens, not 9\n"
     assert warned in other.stderr
 
 
@@ -202,7 +202,7 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
         (("train", "--frames", "gone.h5"), 3, ("gone.h5 does not exist",)),
         (("train", "--captions", "gone.jsonl"), 3, ("gone.jsonl does not exist",)),
         (("train", "--split-layer", "7", "--variant", "F"), 2, ("split_layer 7 is more than",)),
-        (("eval",), 2, ("runs holds no finished run",)),
+        (("eval",), 2, ("runs does not hold a finished run",)),
         (("eval", "zero-shot", "--set", "data.frames="), 2, ("no frame store is given", "--frames")),
         (("train", "--set", "data.captions="), 2, ("neither captions nor a benchmark is given",)),
         (("eval", "zero-shot", "--split", "nothing"), 2, ("has no split 'nothing'", "train (7 videos)")),
@@ -289,4 +289,4 @@ def test_candidates_are_for_training_alone(
         assert "tuned on" not in encoded.stderr
     assert json.loads(encoded.stdout)["num_new"] == 0
     resumed = vop("train", "--variant", "VoP", "--frames", str(training_store), "--resume")
-    assert "was started with another data.frames" in resumed.stderr
+    assert "has different settings: data.frames" in resumed.stderr

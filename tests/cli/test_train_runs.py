@@ -108,7 +108,10 @@ def test_resume_and_overwrite_contradict_each_other(folder: Path) -> None:
     assert vop("train", *SHORT).exit_code == 0
     before = (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns
     refused(
-        vop("train", *SHORT, "--resume", "--overwrite"), 2, "--resume goes on with a run", "leave one out"
+        vop("train", *SHORT, "--resume", "--overwrite"),
+        2,
+        "--resume and --overwrite contradict",
+        "leave one out",
     )
     assert (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns == before
 
@@ -194,7 +197,7 @@ def test_an_adapter_that_gives_no_numbers_is_refused(folder: Path) -> None:
     refused(
         vop("eval", "large.safetensors"),
         3,
-        "the model gives no finite embedding for 'number 7",
+        "the embedding is not finite for 'number 7",
         "--precision fp32",
     )
 
@@ -207,7 +210,7 @@ def test_another_number_of_frames_than_the_adapters_is_refused_at_once(folder: P
     refused(
         vop("eval", "--frames", "two.h5"),
         3,
-        "runs/VoP-seed0 was tuned on 3 frames a video, two.h5 holds 2",
+        "runs/VoP-seed0 was trained on 3 frames per video, two.h5 holds 2",
         "--num-frames 3",
     )
     done = vop("encode", "two.h5", "i.h5", "--adapter", "runs/VoP-seed0", "--weights", "tiny.safetensors")
@@ -252,7 +255,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_seen(folder: Path) -> None:
     content[content.index(b"data/0") + 200] ^= 1
     file.write_bytes(content)
     refused(
-        vop("train", *SHORT, "--resume"), 3, "runs/VoP-seed0/last.ckpt is damaged, or was cut off", "anew"
+        vop("train", *SHORT, "--resume"), 3, "runs/VoP-seed0/last.ckpt is damaged or truncated", "restart"
     )
 
 
@@ -261,7 +264,7 @@ def test_a_run_that_is_not_finished_is_told_from_no_run(folder: Path) -> None:
     for name in ("adapter.safetensors", "summary.json", "last.ckpt"):
         (folder / "runs/VoP-seed0" / name).unlink()
     for command in ("eval", "info"):
-        refused(vop(command, "runs/VoP-seed0"), 3, "runs/VoP-seed0 is a run that is not finished", "--resume")
+        refused(vop(command, "runs/VoP-seed0"), 3, "runs/VoP-seed0 is an unfinished run", "--resume")
     done = vop("train", *SHORT, "--resume")
     assert done.exit_code == 0
     assert "runs/VoP-seed0 has no checkpoint yet: starting at step 0" in done.stderr

@@ -145,7 +145,7 @@ def test_ranks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"a group for each of 2 queries, got \(3,\)"):
         compare_ranks(good, good, groups=np.arange(3))
     for bad in (np.array([0.0, 1]), np.array([np.nan, 1]), np.array([]), np.ones((2, 2))):
-        with pytest.raises(ValueError, match="one number a query and at least 1"):
+        with pytest.raises(ValueError, match="one number of at least 1 for each query"):
             recall_intervals(bad)
-        with pytest.raises(ValueError, match="one number a query and at least 1"):
+        with pytest.raises(ValueError, match="one number of at least 1 for each query"):
             compare_ranks(good, bad)

@@ -286,8 +286,8 @@ def test_json_holds_full_precision_and_names_the_rules() -> None:
 @pytest.mark.parametrize(
     ("owner", "match"),
     [
-        (np.arange(3), "whole number for each of 4 captions, got int64 \\(3,\\)"),
-        (np.arange(4.0), "whole number for each of 4 captions, got float64"),
+        (np.arange(3), "an integer for each of 4 captions, got int64 \\(3,\\)"),
+        (np.arange(4.0), "an integer for each of 4 captions, got float64"),
         (np.array([0, 1, 4, 2]), "caption 2 belongs to video 4, there are 4 videos"),
         (np.array([0, -1, 3, 2]), "caption 1 belongs to video -1"),
     ],

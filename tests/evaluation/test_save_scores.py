@@ -222,10 +222,10 @@ def test_eval_pools_as_a_plain_loop_does(folder: Path, rule: str) -> None:
 @pytest.mark.parametrize(
     ("command", "code", "problem"),
     [
-        (["zero-shot", "zero-shot"], 2, "s.h5 holds one model, 2 are named"),
+        (["zero-shot", "zero-shot"], 2, "s.h5 can hold one model, but 2 are named"),
         (["zero-shot", "--split", "train"], 2, "'train' is measured"),
         (["zero-shot", "--save-sims", "captions.jsonl"], 3, "captions.jsonl exists already"),
-        (["zero-shot", "--save-sims", "out.h5", "--overwrite"], 3, "out.h5 holds no saved scores and is not"),
+        (["zero-shot", "--save-sims", "out.h5", "--overwrite"], 3, "out.h5 does not hold saved scores and"),
         (["zero-shot", "--save-sims", "vop.yaml", "--overwrite"], 3, "vop.yaml is not an HDF5 file"),
         (["zero-shot", "--save-sims", ".", "--overwrite"], 3, "is a folder"),
         (["zero-shot", "--set", "training.val_share=0.01"], 3, "leaves no videos to train or to validate on"),
@@ -248,8 +248,8 @@ def test_a_changed_byte_is_found_and_a_file_of_another_kind_is_refused(
     content[content.index(block) + 2] ^= 0x40
     (folder / "flipped.h5").write_bytes(content)
     problems = describe_file(folder / "flipped.h5", SilentProgress(), verify=True).problems
-    assert problems == ["the checksum does not fit what is stored as bank"]
-    with pytest.raises(DataError, match=r"flipped\.h5 is damaged: the checksum does not fit what .* bank"):
+    assert problems == ["the checksum of bank does not match"]
+    with pytest.raises(DataError, match=r"flipped\.h5 is damaged: the checksum of bank does not match"):
         rescore(folder / "flipped.h5")
     saved = read_similarities(folder / "s.h5")
     nan = replace(saved, bank=np.full(saved.bank.shape, np.nan, np.float32))

@@ -179,7 +179,7 @@ def test_the_best_epoch_is_kept(training_store: Path, tmp_path: Path, last_score
 def test_a_checkpoint_of_other_settings_is_refused(training_store: Path, tmp_path: Path) -> None:
     job = job_of(training_store, tmp_path / "run", epochs=1)
     train(job, RunState({"lr": 1.0, "seed": 0}), SilentProgress())
-    with pytest.raises(DataError, match="was started with another lr"):
+    with pytest.raises(DataError, match="has different settings: lr"):
         load_checkpoint(tmp_path / "run" / "last.ckpt", {"lr": 2.0, "seed": 0}, job.model)
     other = model_of(Variant.VOP)
     with pytest.raises(DataError, match="is damaged"):
@@ -221,7 +221,7 @@ def test_a_checkpoint_that_cannot_be_written_whole_leaves_the_former(
         raise RuntimeError("basic_ios::clear: iostream error")  # all that torch says of it
 
     monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(FileError, match=r"last\.ckpt cannot be used: it could not be written whole"):
+    with pytest.raises(FileError, match=r"last\.ckpt cannot be used: it could not be written completely"):
         train(job, RunState({}), SilentProgress())
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert not list(tmp_path.glob(".last.ckpt*"))

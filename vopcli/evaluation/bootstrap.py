@@ -1,4 +1,4 @@
-"""Two models on the same queries: is the difference in recall more than chance, and which queries changed.
+"""Paired bootstrap: intervals of the recall of a model, and of its difference between two models.
 
 Axes: N queries, S samples of the bootstrap, K depths of the recall.
 """
@@ -18,12 +18,12 @@ Ranks = NDArray[np.floating[Any]]
 
 _NUM_SAMPLES: Final = 10_000
 _CONFIDENCE_PERCENT: Final = 95.0
-_DRAWN_NUMBERS: Final = 1 << 22  # held at a time
+_DRAWN_NUMBERS: Final = 1 << 22  # limit of numbers held in memory at once
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value in percentage points and the ends of its bootstrap interval."""
+    """A value in percentage points with the ends of its bootstrap interval."""
 
     value: float
     low: float
@@ -32,18 +32,18 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class RankComparison:
-    """What changes from a first model to a second one.
+    """Differences in rank from a first model to a second one.
 
     Attributes:
         difference: by depth K, R@K of the second minus R@K of the first.
-        wins: queries that the second model ranks better.
-        losses: queries that it ranks worse.
-        ties: queries that both rank alike.
+        wins: queries with a better rank in the second model.
+        losses: queries with a worse rank.
+        ties: queries with the same rank.
         gain: (N,) first rank minus second, positive where the second model is better.
-        num_groups: what the samples are drawn of: groups of queries, or the queries themselves.
+        num_groups: resampled units: groups of queries, or single queries.
         num_samples: S.
-        confidence_percent: share of the samples within an interval.
-        seed: of the draw.
+        confidence_percent: percentage of the samples within an interval.
+        seed: of the resampling.
     """
 
     difference: dict[int, Interval]
@@ -82,20 +82,20 @@ def compare_ranks(
 ) -> RankComparison:
     """Compare two models query by query, with paired bootstrap intervals of the differences in recall.
 
-    A sample draws as many queries as there are, with replacement, and takes the difference of both models on
-    these same queries (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, percentile intervals).
+    Each sample draws N queries with replacement and takes the difference of both models on the same queries
+    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, percentile intervals).
 
     Args:
         first: (N,) rank of each query's right answer, from 1, in the first model.
         second: (N,) of the same queries in the second.
-        groups: (N,) which queries belong together, as the captions of one video do: then groups are drawn,
-            for intervals of single captions would be too narrow.
+        groups: (N,) group of each query, such as the video of a caption. Groups are drawn as a whole, because
+            captions of one video are not independent and single ones would give too narrow intervals.
         depths: K of each R@K.
         num_samples: S.
         seed: the same seed gives the same intervals.
 
     Raises:
-        ValueError: the two do not have the same queries, or a rank is less than 1 or NaN.
+        ValueError: `first` and `second` differ in shape, or a rank is less than 1 or NaN.
     """
     first, second = _check_ranks(first), _check_ranks(second)
     if first.shape != second.shape:
@@ -140,20 +140,22 @@ def recall_intervals(
 def _check_ranks(given: Ranks) -> NDArray[np.float64]:
     ranks: NDArray[np.float64] = np.asarray(given, np.float64)
     if ranks.ndim != 1 or not len(ranks) or not (ranks >= 1).all():
-        raise ValueError(f"ranks must be one number a query and at least 1, got {ranks.shape} {ranks[:5]}")
+        raise ValueError(
+            f"ranks must be one number of at least 1 for each query, got {ranks.shape} {ranks[:5]}"
+        )
     return ranks
 
 
 def _bootstrap(
     values: NDArray[np.int64], groups: NDArray[np.integer[Any]] | None, num_samples: int, seed: int
 ) -> tuple[list[Interval], int]:
-    """Return an interval of 100 times the mean of each column of ``values`` (N, K), and how many groups.
+    """Return an interval of 100 times the mean of each column of ``values`` (N, K), and the number of groups.
 
-    Groups with the same sums and size are one kind, and how often each kind is drawn is multinomial: the very
-    distribution of drawing the groups one by one, for there are few kinds.
+    Groups with the same sums and size are interchangeable, so only the number of draws of each kind matters.
+    It is multinomial: exactly the distribution of drawing the groups one by one, but there are few kinds.
 
     Raises:
-        ValueError: there is not one group for each query.
+        ValueError: `groups` does not have one entry for each query.
     """
     totals = np.concatenate(
         [values, np.ones((len(values), 1), np.int64)], axis=1

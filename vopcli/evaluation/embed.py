@@ -1,4 +1,4 @@
-"""Embed the captions and videos of a split with a tuned model, and measure the retrieval.
+"""Embed the captions and videos of a split, and measure retrieval in the joint space.
 
 Axes: Q captions, G videos, E joint width.
 """
@@ -37,8 +37,8 @@ class Embedded:
     Attributes:
         text: (Q, E) float32, L2-normalised.
         video: (G, E) float32, L2-normalised.
-        frames: (G, F, E) float32, L2-normalised, where ``pooling`` is not the mean.
-        pooling: how a video's frames are scored.
+        frames: (G, F, E) float32, L2-normalised, unless ``pooling`` is the mean.
+        pooling: how the frames of a video become one score.
     """
 
     text: NDArray[np.float32]
@@ -47,7 +47,7 @@ class Embedded:
     pooling: Pooling = MEAN
 
     def rows(self) -> CosineRows | GivenRows:
-        """Return the scores (Q, G), computed in blocks where they are asked for."""
+        """Return the scores (Q, G), computed lazily in blocks."""
         if self.frames is None:
             return CosineRows(self.text, self.video)
         return pooled_rows(self.text, self.frames, self.pooling)
@@ -65,7 +65,7 @@ def embed(
     """Embed the captions and videos of a split; products are computed in ``dtype``.
 
     Raises:
-        VopError: there is not enough memory even for one video.
+        OutOfMemoryError: not even one video fits into memory.
     """
     device = next(model.parameters()).device
     video = np.empty((len(captions.videos), model.clip.shape.embed_dim), np.float32)
@@ -97,7 +97,7 @@ def embed_texts(
     """Embed captions (Q, E), L2-normalised; products are computed in ``dtype``.
 
     Raises:
-        VopError: there is not enough memory even for one caption.
+        OutOfMemoryError: not even one caption fits into memory.
     """
     device = next(model.parameters()).device
     text = np.empty((len(captions.texts), model.clip.shape.embed_dim), np.float32)
@@ -120,10 +120,10 @@ def _autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCo
 def measure(
     embedded: Embedded, captions: TokenisedSplit, ties: TieRule = TieRule.AVERAGE
 ) -> RetrievalMetrics:
-    """Measure both directions.
+    """Compute the metrics of both directions.
 
     Raises:
-        DataError: an embedding is not finite; its caption or video is named.
+        DataError: an embedding is not finite; the message names its caption or video.
     """
     try:
         if embedded.frames is not None:
@@ -133,10 +133,10 @@ def measure(
         names = [repr(captions.texts[i]) for i in error.text_indices[:3]]
         names += [captions.videos[i].path for i in error.video_indices[:3]]
         raise DataError(
-            f"the model gives no finite embedding for {', '.join(names)}", hint="use --precision fp32"
+            f"the embedding is not finite for {', '.join(names)}", hint="use --precision fp32"
         ) from error
 
 
 def rank_first(embedded: Embedded) -> NDArray[np.int64]:
-    """Return the video (Q,) that each caption finds first; of equal scores the first in the gallery."""
+    """Return the top-ranked video (Q,) of each caption; among equal scores the first in the gallery."""
     return first_columns(embedded.rows())

@@ -1,4 +1,4 @@
-"""Measure runs, adapter files or the plain backbone on a split, t2v and v2t in one go."""
+"""Evaluate runs, adapter files or the plain backbone on a split, t2v and v2t."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class EvaluateRequest:
 
 
 def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
-    """Measure each target.
+    """Evaluate each target.
 
     Raises:
-        UsageError: no target is named and there is no run, or what is to be saved makes no sense.
-        DataError: a file is missing or damaged, or they do not fit each other.
+        UsageError: no target is named and no run exists, or the request to save scores is invalid.
+        DataError: a file is missing or damaged, or files do not fit each other.
     """
     config = request.config
     parse_pooling(config.search.pooling)  # fail before the work
@@ -77,7 +77,9 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
     has_bank = request.save is not None and request.save.num_bank > 0
     bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
     for target in targets:
-        if target != ZERO_SHOT:  # before any is measured, which takes long; several of `full` are not held
+        # All are checked before the first is evaluated, which takes long. They are read again for evaluation,
+        # because several adapters of `full` would not fit into memory.
+        if target != ZERO_SHOT:
             adapter = read_any_adapter(Path(target))
             check_backbone(adapter, fingerprint, weights.name)
             _check_frames(target, adapter, data, progress)
@@ -94,7 +96,7 @@ def newest_run(output: Path) -> str:
     """Return the run folder whose adapter was written last.
 
     Raises:
-        UsageError: there is none.
+        UsageError: `output` does not hold a finished run.
     """
     found, deeper = (
         sorted(output.glob(f"{below}/{ADAPTER_NAME}"), key=lambda path: path.stat().st_mtime_ns)
@@ -102,7 +104,7 @@ def newest_run(output: Path) -> str:
     )
     if not found:
         raise UsageError(
-            f"{output} holds no finished run",
+            f"{output} does not hold a finished run",
             hint=f"name one, such as {deeper[-1].parent}, or the --preset that it was trained with"
             if deeper
             else "train one with `vop train`, or measure the plain backbone with `vop eval zero-shot`",
@@ -111,10 +113,10 @@ def newest_run(output: Path) -> str:
 
 
 def _check_there(targets: Sequence[str]) -> None:
-    """Refuse a name that is none before others are measured at length.
+    """Check that all targets exist before the first is evaluated.
 
     Raises:
-        DataError: there is no such file or run folder.
+        DataError: a target does not exist, or is an unfinished run.
     """
     for target in targets:
         file = Path(target) / ADAPTER_NAME if Path(target).is_dir() else Path(target)
@@ -126,34 +128,32 @@ def _check_there(targets: Sequence[str]) -> None:
 
 
 def _check_frames(target: str, adapter: Adapter, data: CaptionedStore, progress: Progress) -> None:
-    """Warn of frames made in another way than those of the training, and refuse another number of them.
+    """Warn if the frames differ from those of the training.
 
     Raises:
-        DataError: there is another number.
+        DataError: the number of frames differs.
     """
     if adapter.num_frames != data.num_frames:
         raise DataError(
-            f"{target} was tuned on {adapter.num_frames} frames a video, "
+            f"{target} was trained on {adapter.num_frames} frames per video, "
             f"{data.store.path} holds {data.num_frames}",
             hint=f"make a store with `vop extract-frames --num-frames {adapter.num_frames}`",
         )
     if differences := other_frames(adapter.recipe, data.store.recipe.middle.to_json()):
         progress.warn(
-            f"{data.store.path} holds other frames than {target} was tuned on: {'; '.join(differences)}"
+            f"{data.store.path} holds different frames from those of {target}: {'; '.join(differences)}"
         )
 
 
 def _with_budget(
     target: str, adapter: Adapter, data: CaptionedStore, most_tokens: int, progress: Progress
 ) -> CaptionedStore:
-    """Cut captions where the training did, unless the settings say where; ``most_tokens`` is the model's."""
+    """Truncate captions as in the training, unless the settings name a limit, of at most ``most_tokens``."""
     if data.max_tokens is None:
         return replace(data, max_tokens=adapter.max_tokens)
     budget = min(data.max_tokens, most_tokens)
     if adapter.max_tokens not in {None, budget}:
-        progress.warn(
-            f"{target} was tuned on captions of up to {adapter.max_tokens} tokens, these have up to {budget}"
-        )
+        progress.warn(f"{target} was trained on captions of up to {adapter.max_tokens} tokens, not {budget}")
     return data
 
 

@@ -1,7 +1,7 @@
-"""Retrieval metrics: recall at K, median and mean rank, text to video and back, in one walk over the scores.
+"""Retrieval metrics: recall at K, median and mean rank, for t2v and v2t in one pass over the scores.
 
-Ranks start at 1. An answer counts as found within K if its rank is at most K; so a rank of 1.5, the average
-of two tied candidates, is not a first place.
+Ranks start at 1. A query counts for R@K if its rank is at most K; so a rank of 1.5, the average of two tied
+candidates, does not count for R@1.
 
 Axes: Q captions, G videos, E joint width, N queries of a direction.
 """
@@ -19,30 +19,30 @@ from vopcli.evaluation.ranks import Counts, count_ranks
 from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, Rows
 
 DEPTHS: Final = (1, 5, 10)
-DEEPER: Final = (50, 100)  # given where the gallery has as many candidates
+DEEPER: Final = (50, 100)  # reported if the gallery has as many candidates
 PLAIN: Final = "plain"
 
 
 @dataclass(frozen=True, eq=False)
 class DirectionMetrics:
-    """What was measured in one direction.
+    """Metrics of one direction.
 
     Attributes:
-        protocol: what asks and what it is compared with, in words.
-        ties: the rule that was applied. Under ``clip4clip`` the captions of videos with several are ranked by
-            ``xpool``, as that code does; then this says so.
-        scoring: ``plain`` or the name of a rescoring.
-        uses_other_queries: True where a query's ranks depend on the other queries of the test.
+        protocol: queries and candidates, in words.
+        ties: the rule that was applied. Under ``clip4clip`` this is ``xpool`` for t2v if videos have several
+            captions, as in that code.
+        scoring: ``plain`` or the name of a rescoring rule.
+        uses_other_queries: True if the ranks of a query depend on the other queries of the test.
         recall_percent: R@K by K, in [0, 100].
         median_rank: numpy's median, the mean of the two middle ranks of an even number.
         median_rank_lower: torch's median, the lower of the two.
         mean_rank: MnR.
         num_queries: N.
-        num_ranks: what the values above are taken over: N, or more under ``clip4clip``.
-        num_tied_queries: queries whose right answer shares its score.
+        num_ranks: ranks that the metrics are computed from: N, or more under ``clip4clip``.
+        num_tied_queries: queries whose target has the same score as another candidate.
         gallery_size: candidates of each query.
-        queries: (N,) captions or videos that ask, in rising order.
-        ranks: (N,) float64 rank of each query's right answer; under ``clip4clip`` the mean of its ranks.
+        queries: (N,) indices of the captions or videos, ascending.
+        ranks: (N,) float64 rank of the target of each query; under ``clip4clip`` the mean of its ranks.
     """
 
     protocol: str
@@ -90,7 +90,7 @@ class DirectionMetrics:
 
 @dataclass(frozen=True, eq=False)
 class RetrievalMetrics:
-    """Both directions, and the rule for ties that was asked for."""
+    """Metrics of both directions, and the requested rule for ties."""
 
     t2v: DirectionMetrics
     v2t: DirectionMetrics
@@ -115,21 +115,21 @@ def measure_embeddings(
     ties: TieRule | str = TieRule.AVERAGE,
     block_rows: int | None = None,
 ) -> RetrievalMetrics:
-    """Measure how well captions find their videos by cosine, and videos their captions.
+    """Compute the metrics of cosine scores.
 
     Args:
         text: (Q, E) L2-normalised.
         video: (G, E) L2-normalised.
         owner: (Q,) the video of each caption, in ``[0, G)``; several captions may have the same one.
         ties: the rule for equal scores.
-        block_rows: captions to score at a time; changes the memory needed, never a rank.
+        block_rows: captions to score at a time; affects memory only.
 
     Raises:
-        NotFiniteError: an embedding holds NaN or infinity; it names the rows.
+        NotFiniteError: an embedding holds NaN or infinity; the error holds the rows.
         ValueError: shapes or norms are wrong, or an owner is no row of ``video``.
     """
     owner = _check_owner(owner, (len(text), len(video)))
-    # captions of a video side by side: then few of them are held at a time
+    # sorted by video, so that few partial results are held at a time
     order = np.argsort(owner, kind="stable")
     t2v, v2t = count_ranks(CosineRows(text, video, order=order), owner[order], block_rows=block_rows)
     asked = np.argsort(order)
@@ -144,18 +144,18 @@ def measure_similarity(
     ties: TieRule | str = TieRule.AVERAGE,
     block_rows: int | None = None,
 ) -> RetrievalMetrics:
-    """Measure a matrix of scores made elsewhere; its rows are read twice, in blocks.
+    """Compute the metrics of a score matrix; its rows are read twice, in blocks.
 
-    Where the captions of a video are scattered over the rows, up to one row for each video is held in memory.
+    If captions of one video are not adjacent, up to one row for each video is held in memory.
 
     Args:
-        similarity: (Q, G) scores, higher is more alike.
+        similarity: (Q, G) scores, higher is more similar.
         owner: (Q,) the video of each caption, in ``[0, G)``.
         ties: the rule for equal scores.
-        block_rows: rows to look at at a time.
+        block_rows: rows to read at a time.
 
     Raises:
-        NotFiniteError: a score is NaN or infinite; it names the places.
+        NotFiniteError: a score is NaN or infinite; the error holds its position.
         ValueError: shapes are wrong, or an owner is no column.
     """
     rows = GivenRows(similarity)
@@ -166,9 +166,7 @@ def measure_similarity(
 def _check_owner(owner: NDArray[np.integer[Any]], shape: tuple[int, ...]) -> Ints:
     owner = np.asarray(owner)
     if owner.shape != shape[:1] or owner.dtype.kind not in "iu":
-        raise ValueError(
-            f"need a whole number for each of {shape[0]} captions, got {owner.dtype} {owner.shape}"
-        )
+        raise ValueError(f"need an integer for each of {shape[0]} captions, got {owner.dtype} {owner.shape}")
     outside = np.flatnonzero((owner < 0) | (owner >= shape[1]))
     if len(outside):
         first = outside[0]
@@ -196,7 +194,7 @@ def _direction(counts: Counts, ties: TieRule, protocol: str) -> DirectionMetrics
     ranks = _ranks(counts, ties)
     values, weights = _all_tied_ranks(counts) if ties is TieRule.CLIP4CLIP else _count_each(ranks)
     total = int(weights.sum())
-    ends = np.cumsum(weights)  # of sorted ranks, value i fills the places up to ends[i]
+    ends = np.cumsum(weights)  # values[i] covers the sorted positions below ends[i]
     lower, upper = values[np.searchsorted(ends, [(total - 1) // 2, total // 2], side="right")].tolist()
     depths = [*DEPTHS, *(depth for depth in DEEPER if depth <= counts.gallery_size)]
     return DirectionMetrics(
@@ -231,7 +229,7 @@ def _count_each(ranks: NDArray[np.float64]) -> tuple[NDArray[np.float64], Ints]:
 
 
 def _all_tied_ranks(counts: Counts) -> tuple[NDArray[np.float64], Ints]:
-    """Return each rank that occurs and how often, where every tied place of every query is a rank."""
+    """Return the distinct ranks and their counts, where each tied position of each query is a rank."""
     steps = np.bincount(counts.above, minlength=counts.gallery_size + 1)
     steps -= np.bincount(counts.above + counts.tied, minlength=counts.gallery_size + 1)
     weights = np.cumsum(steps)[:-1]

@@ -1,4 +1,4 @@
-"""Results that the paper reports (VoP, section 4), to compare one's own with.
+"""Results that the paper reports (VoP, section 4), for comparison.
 
 All of it is by the authors, with CLIP ViT-B/32 and 12 frames a video; nothing of it was measured here.
 """
@@ -71,7 +71,7 @@ ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
 
 
 def published_metrics(dataset: DatasetName, tuning: TuningConfig) -> PublishedMetrics | None:
-    """Return what the paper reports for these settings of a method, on the test split; None: nothing."""
+    """Return the results in the paper for these settings, on the test split; None if there are none."""
     from vopcli.methods.registry import METHODS  # here, because it loads NumPy and the command line must not
 
     default, variant = TuningConfig(), tuning.variant

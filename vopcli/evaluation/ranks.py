@@ -1,6 +1,6 @@
-"""For each query of both directions: how many candidates score above the right one, and how many tie with it.
+"""Count, for each query of both directions, the candidates that score above the target or tie with it.
 
-Counting needs no sort and one look at each score, so the matrix goes by in blocks and is never held as a
+Counting needs no sort and reads each score once, so the matrix is processed in blocks and never held as a
 whole.
 
 Axes: Q captions, G videos, N queries of a direction.
@@ -18,13 +18,13 @@ from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, iter_b
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Where the right candidate of each query stands.
+    """Candidates above and beside the target of each query.
 
     Attributes:
-        queries: (N,) captions (t2v) or videos (v2t) that ask, in rising order.
-        above: (N,) candidates that score higher than the right one.
-        tied: (N,) candidates that score the same, the right one included.
-        tied_before: (N,) those of them that come before the right one in the gallery.
+        queries: (N,) indices of captions (t2v) or videos (v2t), ascending.
+        above: (N,) candidates that score higher than the target.
+        tied: (N,) candidates that score the same, including the target.
+        tied_before: (N,) those of them that precede the target in the gallery.
         gallery_size: number of candidates of each query.
     """
 
@@ -36,16 +36,15 @@ class Counts:
 
     @classmethod
     def empty(cls, queries: Ints, gallery_size: int) -> Counts:
-        """Return counts of nothing."""
+        """Return counts of zero."""
         above, tied, tied_before = np.zeros((3, len(queries)), np.int64)
         return cls(queries, above, tied, tied_before, gallery_size)
 
 
 class BestCaptions:
-    """The highest score of any caption of a video with each video, handed out once its last caption has come.
+    """Maximum over the captions of each video of their scores (G,), for captions that arrive in blocks.
 
-    Only the videos some but not all of whose captions have come are held: none or one where the captions of a
-    video follow each other.
+    Only incomplete videos are held: at most one if captions are sorted by video.
     """
 
     def __init__(self, owner: Ints, num_videos: int) -> None:
@@ -54,7 +53,7 @@ class BestCaptions:
         self._open: dict[int, Floats] = {}
 
     def add(self, owners: Ints, scores: Floats) -> tuple[Ints, Floats]:
-        """Take a block of captions, and return the videos that it completes.
+        """Add a block of captions, and return the videos that it completes.
 
         Args:
             owners: (n,) the video of each caption.
@@ -84,17 +83,16 @@ class BestCaptions:
 def count_ranks(
     similarity: CosineRows | GivenRows, owner: Ints, *, block_rows: int | None = None
 ) -> tuple[Counts, Counts]:
-    """Count for t2v and v2t in one walk over the scores.
+    """Count for t2v and v2t in one pass over the scores.
 
     Args:
         similarity: (Q, G).
         owner: (Q,) the video of each caption, in ``[0, G)``.
-        block_rows: so many captions at a time.
+        block_rows: captions to read at a time.
 
     Returns:
         t2v: each caption is a query, the videos are its candidates. v2t: each video that has captions is a
-        query, its candidates are all such videos, each standing for its captions with the highest score of
-        any of them.
+        query, its candidates are all such videos, each with the highest score of its captions.
     """
     num_captions, num_videos = similarity.shape
     own = similarity.own(owner)
@@ -115,7 +113,7 @@ def count_ranks(
 
 
 def first_columns(similarity: CosineRows | GivenRows) -> Ints:
-    """Return the column (Q,) of each row's highest score, the first of equals."""
+    """Return the column (Q,) of the highest score of each row; the first among equals."""
     return np.concatenate([similarity[rows].argmax(axis=1) for rows in iter_blocks(similarity.shape, None)])
 
 
@@ -137,4 +135,4 @@ def _count_columns(counts: Counts, candidates: Ints, scores: Floats, right: Floa
 
 
 def _sum(flags: NDArray[np.bool_], *, axis: int) -> NDArray[np.int32]:
-    return flags.view(np.uint8).sum(axis=axis, dtype=np.int32)  # six times as fast as a sum of bool
+    return flags.view(np.uint8).sum(axis=axis, dtype=np.int32)  # six times as fast as summing booleans

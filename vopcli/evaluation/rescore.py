@@ -1,4 +1,4 @@
-"""``vop rescore``: measure saved scores as they are, and by rules that look at more than one query."""
+"""``vop rescore``: metrics of saved scores, plain and after hubness correction."""
 
 from __future__ import annotations
 

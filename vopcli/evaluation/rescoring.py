@@ -1,8 +1,7 @@
-"""Scores corrected for videos that are near to every text. Neither way is part of the plain protocol.
+"""Hubness correction: dual softmax and QB-Norm. Neither is part of the plain protocol.
 
-Dual softmax looks at all queries of the test at once, so no single search could use it. QB-Norm looks at a
-bank of training captions instead, and what it takes from them is one number a video, which an index can
-hold.
+Dual softmax uses all queries of the test at once, so a search cannot apply it. QB-Norm uses a bank of
+training captions instead, reduced to one number for each video, which an index can store.
 
 Axes: Q captions, G videos, B captions of the bank.
 """
@@ -22,12 +21,12 @@ from vopcli.search.qb_norm import QB_NORM, Doubles, QueryBank, _log_sums, build_
 from vopcli.search.similarity import GivenRows, Ints, Rows
 
 DUAL_SOFTMAX: Final = "dual-softmax"
-LOGIT_SCALE: Final = 100.0  # what CLIP's own training ended at
+LOGIT_SCALE: Final = 100.0  # the final value of CLIP's training
 BETAS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 class RescoredRows:
-    """A matrix (Q, G) whose rows are computed from another's when they are asked for."""
+    """A matrix (Q, G) whose rows are computed lazily from those of another."""
 
     def __init__(self, source: Rows, change: Callable[[slice, Doubles], Doubles]) -> None:
         self.shape = source.shape
@@ -35,13 +34,13 @@ class RescoredRows:
         self._change = change
 
     def __getitem__(self, rows: slice, /) -> Doubles:
-        """Return the new scores (n, G) of a range of captions."""
+        """Return the rescored rows (n, G)."""
         return self._change(rows, np.asarray(self._source[rows], np.float64))
 
 
 @dataclass(frozen=True, eq=False)
 class BetaChoice:
-    """The beta that did best on validation, and the t2v metrics of each beta there."""
+    """The beta with the best t2v metrics on the validation split, and the metrics of each beta."""
 
     beta: float
     tried: dict[float, DirectionMetrics]
@@ -53,9 +52,9 @@ def dual_softmax_t2v(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> R
     Each column, that is each video's logits with **all captions of the test**, is normalised to sum 1: a
     caption is preferred by a video in comparison with the other captions. Source: dual softmax (Cheng et
     al., Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax Loss, 2021, arXiv
-    2109.04290), as applied at test time. Negative logits are multiplied like any others, which turns their
-    order round; that is the published formula. In float64, where the softmax does not underflow to ties of
-    0.
+    2109.04290), as applied at test time. Negative logits are multiplied as well, which reverses
+    their order; that is the published formula. In float64, because in float32 the softmax underflows to ties
+    of 0.
 
     Args:
         similarity: (Q, G) cosines.
@@ -74,7 +73,7 @@ def dual_softmax_t2v(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> R
 
 
 def dual_softmax_v2t(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> RescoredRows:
-    """Rescore for v2t: :func:`dual_softmax_t2v` of the transposed matrix, handed out as (Q, G) again.
+    """Rescore for v2t: :func:`dual_softmax_t2v` of the transposed matrix, transposed back to (Q, G).
 
     So each row, a caption's logits with **all videos of the test**, is normalised to sum 1, and the factor
     is G.
@@ -96,7 +95,7 @@ def measure_dual_softmax(
     logit_scale: float = LOGIT_SCALE,
     ties: TieRule | str = TieRule.AVERAGE,
 ) -> RetrievalMetrics:
-    """Measure cosines (Q, G) after dual softmax, each direction on its own, marked as using other queries.
+    """Compute the metrics of cosines (Q, G) after dual softmax, for each direction separately.
 
     Raises:
         NotFiniteError: a score is NaN or infinite.
@@ -118,7 +117,7 @@ def measure_qb_norm(
     *,
     ties: TieRule | str = TieRule.AVERAGE,
 ) -> DirectionMetrics:
-    """Measure t2v of cosines (Q, G) after QB-Norm; no query's ranks depend on another query of the test.
+    """Compute t2v metrics of cosines (Q, G) after QB-Norm; ranks do not depend on other queries of the test.
 
     Raises:
         NotFiniteError: a score is NaN or infinite.
@@ -137,24 +136,24 @@ def choose_beta(
     top: int = 1,
     ties: TieRule | str = TieRule.AVERAGE,
 ) -> BetaChoice:
-    """Choose QB-Norm's beta on the validation split, whose videos and captions all of the arguments are of.
+    """Choose QB-Norm's beta on the validation split.
 
-    The best is the one of highest t2v R@1, then R@5, R@10 and lowest mean rank; of equals the smallest.
+    The best has the highest t2v R@1, then R@5, R@10, and lowest mean rank; among equals the smallest wins.
 
     Args:
         similarity: (Q, G) cosines of the **validation** split, never of the test.
         owner: (Q,) the video of each of its captions.
         bank: (B, G) cosines of the bank's training captions with the validation videos.
-        betas: what to try.
+        betas: candidates.
         top: as for :func:`build_query_bank`.
         ties: the rule for equal scores.
 
     Raises:
         NotFiniteError: a score is NaN or infinite.
-        ValueError: shapes do not fit, or nothing is to be tried.
+        ValueError: shapes do not fit, or `betas` is empty.
     """
     if not betas:
-        raise ValueError("there is no beta to try")
+        raise ValueError("no beta to try")
     tried = {
         beta: measure_qb_norm(similarity, owner, build_query_bank(bank, beta=beta, top=top), ties=ties)
         for beta in sorted(betas)

@@ -1,4 +1,4 @@
-"""Results of ``vop eval``, one for each model: what is printed with ``--json`` and read from such files."""
+"""Results of ``vop eval``, one for each model, and their JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read what `vop train` left in a run folder, without loading torch."""
+"""Read run folders of `vop train`, without loading torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Selection:
 
     @classmethod
     def from_field(cls, document: Any, key: str) -> Selection:
-        """Read what :meth:`to_json` returned from a field of a document.
+        """Read a selection from a field of a document.
 
         Raises:
             ValueError: a value is of another type, or out of range.
@@ -66,7 +66,7 @@ class TrainedOn:
 
     @classmethod
     def from_field(cls, document: Any, key: str) -> TrainedOn:
-        """Read it from a field of a document.
+        """Read the data of a run from a field of a document.
 
         Raises:
             ValueError: a value is out of range.
@@ -110,23 +110,23 @@ def is_run(path: Path) -> bool:
 
 
 def check_finished(folder: Path) -> None:
-    """Refuse the folder of a run that was begun and has not ended.
+    """Refuse the folder of an unfinished run.
 
     Raises:
-        DataError: it is one.
+        DataError: `folder` holds an unfinished run.
     """
     if (folder / CONFIG_NAME).is_file() and not is_run(folder):
         raise DataError(
-            f"{folder} is a run that is not finished",
-            hint="go on with it: `vop train` with the same settings and --resume",
+            f"{folder} is an unfinished run",
+            hint="resume it: run `vop train` with the same settings and --resume",
         )
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder; a record whose last line is cut off lacks that line.
+    """Read a run folder; an incomplete last line of the log is ignored.
 
     Raises:
-        DataError: a file of it is missing or damaged.
+        DataError: a file of the run is missing or damaged.
     """
     try:
         config = load_config(folder / CONFIG_NAME)
@@ -164,5 +164,5 @@ def _parse_summary(folder: Path, config: Config, summary: Any, log: list[dict[st
 def _parse_log(text: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in text.split("\n")[:-1] if line.strip()]
     if not all(isinstance(line["step"], int) and isinstance(line["kind"], str) for line in lines):
-        raise ValueError("a line has no step")
+        raise ValueError("a line has no step or kind")
     return lines

@@ -1,4 +1,4 @@
-"""``vop eval --save-sims``: keep the scores of a test, and those that QB-Norm learns from."""
+"""``vop eval --save-sims``: save the scores of a test, and those that QB-Norm is fitted on."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from vopcli.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """Where to keep the scores of a test.
+    """File for the scores of a test.
 
     Attributes:
         path: the file.
-        num_bank: training captions for QB-Norm's bank, at most; 0: none.
-        overwrite: replace a file.
+        num_bank: largest number of training captions in QB-Norm's bank; 0: no bank.
+        overwrite: replace an existing file.
     """
 
     path: Path
@@ -41,15 +41,16 @@ class SaveRequest:
     overwrite: bool = False
 
     def check(self, num_targets: int, split: str) -> None:
-        """Refuse what cannot be saved, before any work is done.
+        """Check that the scores can be saved, before the evaluation.
 
         Raises:
-            UsageError: several models, or a bank of captions that are measured on.
-            DataError: the file exists, or holds something else and is not replaced.
+            UsageError: several targets are named, or the split is one that QB-Norm is fitted on.
+            DataError: `path` exists and is not to be overwritten, or holds something else.
         """
         if num_targets > 1:
             raise UsageError(
-                f"{self.path} holds one model, {num_targets} are named", hint="save each by itself"
+                f"{self.path} can hold one model, but {num_targets} are named",
+                hint="save each to its own file",
             )
         if self.num_bank and split in (TRAIN, VAL):
             raise UsageError(
@@ -60,18 +61,18 @@ class SaveRequest:
             raise DataError(f"{self.path} exists already", hint="name another file or use --overwrite")
         if self.path.exists() and read_format_name(self.path) != SCORE_FORMAT.name:
             raise DataError(
-                f"{self.path} holds no saved scores and is not overwritten", hint="name another file"
+                f"{self.path} does not hold saved scores and is not overwritten", hint="name another file"
             )
 
 
 @dataclass(frozen=True)
 class BankSource:
-    """Where QB-Norm's bank and beta come from.
+    """Data that QB-Norm is fitted on.
 
     Attributes:
         data: the store of the videos.
-        train: the captions that the bank is taken from.
-        val: what beta is chosen on.
+        train: captions of the bank.
+        val: split that beta is chosen on.
         origin: where ``val`` comes from, in words.
     """
 
@@ -82,11 +83,11 @@ class BankSource:
 
 
 def open_bank(config: Config, *, resolution: int) -> BankSource:
-    """Find what QB-Norm learns from, before any work is done.
+    """Open the data that QB-Norm is fitted on, before the evaluation.
 
     Raises:
         DataError: videos for training are missing, or too few to hold any out.
-        UsageError: there is no split ``train``.
+        UsageError: the captions have no split ``train``.
     """
     data = open_captioned_store(config, SilentProgress(), resolution=resolution)
     return BankSource(data, *split_for_training(data, val_share=config.training.val_share))
@@ -101,19 +102,19 @@ def save_similarities(
     dtype: torch.dtype,
     progress: Progress,
 ) -> None:
-    """Write the scores of a test, of the bank with the test's videos, and of both with those of validation.
+    """Write the scores of the test captions and of the bank, with the videos of test and of validation.
 
     Args:
-        request: where to.
-        bank: what QB-Norm learns from; None: nothing.
-        model: that was measured.
+        request: names the file.
+        bank: data that QB-Norm is fitted on; None: the file gets no bank.
+        model: the evaluated model.
         result: its metrics.
-        test: what was measured.
-        dtype: what products are computed in.
-        progress: told where memory gave out.
+        test: embeddings and captions of the test.
+        dtype: of the matrix products.
+        progress: receives a warning when the batch size is halved.
 
     Raises:
-        FileError: the file exists by now, or the disk is full.
+        FileError: the file was created in the meantime, or the disk is full.
     """
     embedded, captions = test
     document = {**result.to_json(), "logit_scale": float(model.clip.logit_scale.detach().exp())}
@@ -150,12 +151,12 @@ def save_similarities(
 
 
 def thin_out(split: AnnotatedSplit, count: int) -> AnnotatedSplit:
-    """Keep at most ``count`` captions, evenly over the list: its first ones would be of a few videos."""
+    """Keep at most ``count`` captions, evenly spaced, because the first ones belong to few videos."""
     num_captions = sum(len(video.captions) for video in split.videos)
     kept = set(np.linspace(0, num_captions - 1, min(count, num_captions)).round().astype(int).tolist())
     videos, at = [], 0
     for video in split.videos:
-        captions = tuple(text for place, text in enumerate(video.captions, at) if place in kept)
+        captions = tuple(text for i, text in enumerate(video.captions, at) if i in kept)
         at += len(video.captions)
         if captions:
             videos.append(replace(video, captions=captions))

@@ -1,4 +1,4 @@
-"""The file of ``vop eval --save-sims``: all scores of a test, and what QB-Norm needs to know besides.
+"""File format of ``vop eval --save-sims``: all scores of a test, and the scores that QB-Norm is fitted on.
 
 Axes: Q captions, G videos of the test; V captions, W videos of the validation; B captions of the bank.
 """
@@ -35,15 +35,15 @@ SCORE_FORMAT: Final = FileFormat(
         "crc32": np.dtype("<u4"),  # (4,) of the matrices
     },
 )
-_HINT: Final = "make it anew with `vop eval --save-sims`"
+_HINT: Final = "write it again with `vop eval --save-sims`"
 
 
 @dataclass(frozen=True, eq=False)
 class Similarities:
-    """What a file of similarities holds; without a bank the last four arrays are empty.
+    """Contents of a score file; without a bank the last four arrays are empty.
 
     Attributes:
-        document: what ``vop eval --json`` printed of the model, and ``logit_scale``.
+        document: JSON of the result of ``vop eval``, and ``logit_scale``.
         similarity: (Q, G) scores of the test.
         owner: (Q,) the video of each of its captions.
         bank: (B, G) scores of training captions with the test videos.
@@ -62,20 +62,20 @@ class Similarities:
 
     @property
     def has_bank(self) -> bool:
-        """Whether there is what QB-Norm needs."""
+        """Whether the file holds a bank for QB-Norm."""
         return self.bank.shape[0] > 0
 
 
 def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> None:
-    """Write a file, the matrices in blocks of rows, aside; then it is put in its place.
+    """Write a score file atomically, the matrices in blocks of rows.
 
     Args:
         path: the file.
-        content: matrices may be computed where they are asked for.
+        content: its matrices may be computed lazily.
         is_new: refuse to replace a file.
 
     Raises:
-        FileError: the file exists, or the disk is full or failed; nothing is left.
+        FileError: `path` exists, or the disk is full or failed; no partial file is left.
     """
     text = json.dumps(dict(content.document), allow_nan=False).encode("ascii")
     filled: dict[str, NDArray[Any]] = {
@@ -84,10 +84,10 @@ def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> No
         "val_owner": content.val_owner,
     }
     empty: dict[str, tuple[int, ...]] = {name: getattr(content, name).shape for name in MATRICES}
-    with atomic_path(path, is_new=is_new) as aside:
-        aside.unlink()
-        create_segment_file(aside, SCORE_FORMAT, {})
-        with SegmentWriter(aside, SCORE_FORMAT) as writer:
+    with atomic_path(path, is_new=is_new) as temporary:
+        temporary.unlink()
+        create_segment_file(temporary, SCORE_FORMAT, {})
+        with SegmentWriter(temporary, SCORE_FORMAT) as writer:
             segment = writer.add_segment({}, filled, {**empty, "crc32": (len(MATRICES),)})
             sums = np.zeros(len(MATRICES), np.uint32)
             for number, name in enumerate(MATRICES):
@@ -100,11 +100,11 @@ def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> No
 
 
 def read_similarities(path: Path) -> Similarities:
-    """Open a file; the matrices are mapped into memory and read where they are touched.
+    """Open a score file; the matrices are memory-mapped.
 
     Raises:
-        DataError: missing, not such a file, of another version, or damaged.
-        BusyError: being written by another process.
+        DataError: `path` is missing, damaged, of another version or of another kind.
+        BusyError: another process writes `path`.
     """
     columns, document = _open(path)
     found = Similarities(
@@ -116,16 +116,16 @@ def read_similarities(path: Path) -> Similarities:
         np.array(columns["val_owner"]),
         columns["val_bank"],
     )
-    if problem := _misfit(found):
+    if problem := _find_problem(found):
         raise DataError(f"{path} is damaged: {problem}", hint=_HINT)
     return found
 
 
 def describe_scores(path: Path) -> dict[str, Any]:
-    """Return what a file holds, as JSON values.
+    """Describe a score file, as JSON values.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: `path` cannot be read.
     """
     found = read_similarities(path)
     named = ("target", "variant", "weights", "dataset", "split", "pooling", "logit_scale")
@@ -144,10 +144,10 @@ def describe_scores(path: Path) -> dict[str, Any]:
 
 
 def verify_scores(path: Path) -> list[str]:
-    """Compare the matrices with their checksums; one line a problem.
+    """Compare the matrices with their checksums; return one line for each problem.
 
     Raises:
-        DataError: the file cannot be read at all.
+        DataError: `path` cannot be read.
     """
     columns, _ = _open(path)
     problems = []
@@ -156,7 +156,7 @@ def verify_scores(path: Path) -> list[str]:
         for rows in iter_blocks(matrix.shape, None) if matrix.size else ():
             value = zlib.crc32(np.ascontiguousarray(matrix[rows]).data, value)
         if value != expected:
-            problems.append(f"the checksum does not fit what is stored as {name}")
+            problems.append(f"the checksum of {name} does not match")
     return problems
 
 
@@ -168,32 +168,32 @@ def _open(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     try:
         document = json.loads(columns["document"].tobytes())
         if not isinstance(document, dict):
-            raise TypeError("what it says of itself is no JSON object")
+            raise TypeError("its document is not a JSON object")
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
     if columns["crc32"].shape != (len(MATRICES),):
-        raise DataError(f"{path} is damaged: it lacks checksums", hint=_HINT)
+        raise DataError(f"{path} is damaged: checksums are missing", hint=_HINT)
     return columns, document
 
 
-def _misfit(found: Similarities) -> str:
-    """Return what does not fit, "" where all does."""
+def _find_problem(found: Similarities) -> str:
+    """Return the first contradiction between the fields; "" if there is none."""
     scale = found.document.get("logit_scale")
     if not isinstance(scale, float) or not 0 < scale < np.inf:
-        return "it says no logit scale"
+        return "the logit scale is missing or not positive"
     if any(len(getattr(found, name).shape) != 2 for name in MATRICES):
-        return "a matrix has not two axes"
+        return "a matrix does not have two axes"
     pairs = [("similarity", found.similarity, found.owner)]
     if found.has_bank:
         if not isinstance(found.document.get("val"), str):
-            return "it does not say where its validation is from"
+            return "the origin of its validation split is missing"
         pairs.append(("val_similarity", found.val_similarity, found.val_owner))
         shapes = found.bank.shape[1:], found.val_bank.shape
         if shapes != (found.similarity.shape[1:], (found.bank.shape[0], found.val_similarity.shape[1])):
-            return "the bank is of other videos"
+            return "the shape of the bank does not fit the videos"
     for name, matrix, owner in pairs:
         if 0 in matrix.shape or owner.shape != matrix.shape[:1]:
-            return f"{name} {matrix.shape} does not fit its captions"
+            return f"{name} {matrix.shape} does not fit its number of captions"
         if owner.min() < 0 or owner.max() >= matrix.shape[1]:
             return f"a caption of {name} belongs to no video"
     return ""

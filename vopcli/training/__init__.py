@@ -1,1 +1,1 @@
-"""Training: one loop for every variant, and what it is made of."""
+"""Training: one loop for every variant, with its batches, loss, optimizer and checkpoints."""

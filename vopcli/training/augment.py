@@ -16,11 +16,11 @@ RATIOS = (3 / 4, 4 / 3)
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Crop each video at random to half its area or more, flip every other one; one draw for all its frames.
+    """Crop each video to a random 0.5 to 1 of its area and flip it with probability 0.5, all frames alike.
 
     Args:
         pixels: (B, F, 3, S, S).
-        generator: on the CPU, the source of all chance.
+        generator: on the CPU, source of all randomness.
 
     Returns:
         (B, F, 3, S, S), bilinear.
@@ -36,9 +36,9 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _draw(generator: torch.Generator) -> Tensor:
-    """Return the map (2, 3) from places in the crop to places in the frame, both in -1..1."""
-    share, ratio, across, down, turn = torch.rand(5, generator=generator).tolist()
-    area = SCALES[0] + (SCALES[1] - SCALES[0]) * share
+    """Draw a (2, 3) affine map from positions in the crop to positions in the frame, both in [-1, 1]."""
+    fraction, ratio, across, down, turn = torch.rand(5, generator=generator).tolist()
+    area = SCALES[0] + (SCALES[1] - SCALES[0]) * fraction
     log_ratio = math.log(RATIOS[0]) + (math.log(RATIOS[1]) - math.log(RATIOS[0])) * ratio
     width = min(1.0, math.sqrt(area * math.exp(log_ratio)))
     height = min(1.0, math.sqrt(area / math.exp(log_ratio)))

@@ -19,7 +19,7 @@ class Samples:
 
     Attributes:
         store: where the frames are.
-        videos: of each caption, the video it describes.
+        videos: (N,) the video that each caption describes.
         tokens: (N, L) int64, zero after the end of each caption.
     """
 
@@ -37,7 +37,7 @@ class Batch:
 
     Attributes:
         frames: (B, F, S, S, 3) uint8.
-        tokens: (B, L) int64, cut after its longest caption.
+        tokens: (B, L) int64, truncated after the longest caption.
         names: the paths of the videos.
     """
 
@@ -47,14 +47,14 @@ class Batch:
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order of the samples in an epoch: the same whenever it is asked for, so a run can go on."""
+    """Return the order of the samples in an epoch; it follows from the seed, so that a run can be resumed."""
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
 
 
 def epoch_candidates(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.uint8] | None:
     """Draw for each sample of an epoch, (N, F), which candidate of each segment it shows.
 
-    As the order, the draw is the same whenever it is asked for. None: there is one candidate only.
+    Like the order, the draw follows from the seed. None: the store has one candidate per segment.
     """
     num_candidates = samples.store.recipe.candidates
     if num_candidates == 1:

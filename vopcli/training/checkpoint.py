@@ -1,4 +1,4 @@
-"""What a run needs to go on after it was killed: written aside and renamed, never half."""
+"""Checkpoints: everything that is needed to resume a run, written atomically."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from vopcli.files.atomic import atomic_path
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 
 CHECKPOINT_VERSION = 1
-_FULL_BYTES = 1 << 24  # what a full disk may still have free: less than a checkpoint that failed to fit
+_FULL_BYTES = 1 << 24  # a disk counts as full with less space than this: every checkpoint is larger
 
 
 class DamagedCheckpointError(DataError):
-    """A file that is no checkpoint, or not a whole one; what torch says of it would mislead."""
+    """A checkpoint is damaged or truncated, whatever error torch raised for it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is damaged, or was cut off", hint="start the run anew with --overwrite")
+        super().__init__(f"{path} is damaged or truncated", hint="restart the run with --overwrite")
 
 
 @dataclass
 class RunState:
-    """Where a run stands; chance needs no state, it follows from the seed and the step.
+    """Progress of a run. No RNG state is stored: randomness is derived from seed and step.
 
     Attributes:
-        step: steps done, of all epochs.
-        epochs: epochs done and measured.
-        optimizer: its state dict.
+        step: completed steps, of all epochs.
+        epochs: completed and validated epochs.
+        optimizer: state dict of the optimizer.
+        scaler: state dict of the gradient scaler.
         best: metrics of the best epoch so far, empty before the first.
-        best_tensors: what was trained, as it was then.
-        log_bytes: length of the log when this was written; what a killed run logged after it is cut off.
-        seconds: what the training took so far, of all the sessions that it was done in.
-        settings: what the run was started with; a run goes on only with the same.
+        best_tensors: trained tensors of that epoch.
+        log_bytes: length of the log at this step; later lines of a killed run are dropped on resume.
+        seconds: training time so far, without interruptions.
+        settings: of the run; it can be resumed only with equal ones.
     """
 
     settings: dict[str, Any]
@@ -57,39 +58,39 @@ class RunState:
 
 
 def save_checkpoint(path: Path, state: RunState, model: VideoTextModel) -> None:
-    """Write the run's state and what it has trained so far.
+    """Write the state of a run and its trained tensors.
 
     Raises:
-        FileError: the file cannot be written whole; the former one is kept.
+        FileError: `path` cannot be written completely; the previous checkpoint is kept.
     """
     document = {"version": CHECKPOINT_VERSION, "tensors": trained_tensors(model), **vars(state)}
-    with atomic_path(path) as aside:
+    with atomic_path(path) as temporary:
         try:
-            torch.save(document, aside)
-        except RuntimeError as error:  # torch's writer has no other for a disk that is full
+            torch.save(document, temporary)
+        except RuntimeError as error:  # the only error of torch's writer, also for a full disk
             is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
-            reason = OSError(errno.ENOSPC if is_full else errno.EIO, "it could not be written whole")
+            reason = OSError(errno.ENOSPC if is_full else errno.EIO, "it could not be written completely")
             raise FileError(path, reason) from error
 
 
 def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel) -> RunState:
-    """Read what :func:`save_checkpoint` wrote, and put the trained tensors into ``model``.
+    """Read a checkpoint and load its trained tensors into ``model``.
 
     Raises:
-        FileError: the file cannot be read.
-        DamagedCheckpointError: it is damaged.
-        DataError: the run was started with other settings, or by another version.
+        FileError: `path` cannot be read.
+        DamagedCheckpointError: `path` is damaged or truncated.
+        DataError: the run has other settings, or the checkpoint is of another version.
     """
     try:
         with zipfile.ZipFile(path) as container:
-            if container.testzip() is not None:  # torch itself does not look at checksums
+            if container.testzip() is not None:  # torch itself does not verify checksums
                 raise DamagedCheckpointError(path)
-        with warnings.catch_warnings():  # about what no checkpoint of ours holds: the error says enough
+        with warnings.catch_warnings():  # torch warns of unknown contents before it raises
             warnings.simplefilter("ignore")
             document = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  (tensors only)
         if document.pop("version") != CHECKPOINT_VERSION:
             raise DataError(
-                f"{path} is of another version of vop", hint="start the run anew with --overwrite"
+                f"{path} was written by another version of vop", hint="restart the run with --overwrite"
             )
         tensors = document.pop("tensors")
         state = RunState(**document)
@@ -98,8 +99,8 @@ def load_checkpoint(path: Path, settings: dict[str, Any], model: VideoTextModel)
         )
         if changed:
             raise DataError(
-                f"{path} was started with another {', '.join(changed)}",
-                hint="resume with the same settings, or start the run anew with --overwrite",
+                f"{path} has different settings: {', '.join(changed)}",
+                hint="resume with the same settings, or restart the run with --overwrite",
             )
         load_trained(model, tensors)
     except OSError as error:

@@ -37,15 +37,15 @@ MAX_LOGIT_SCALE = math.log(100.0)  # CLIP, section 2.5: a trained scale is kept 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """All that the loop needs.
+    """Inputs of the training loop.
 
     Attributes:
-        model: on its device, with what the variant trains in float32.
+        model: on its device; trained parameters are float32.
         samples: captioned training videos.
-        config: the settings; ``lr`` is set.
-        dtype: of the products of the towers.
+        config: settings of the run; ``lr`` is set.
+        dtype: of the matrix products in the towers.
         folder: the run folder.
-        validate: measure the model; returns numbers to log, among them "t2v R@1", the one that decides.
+        validate: returns metrics on the validation set; "t2v R@1" selects the best epoch.
     """
 
     model: VideoTextModel
@@ -57,12 +57,12 @@ class TrainingJob:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch; the last may be smaller than the others."""
+        """Batches of an epoch; the last one may be smaller."""
         return math.ceil(len(self.samples) / self.config.batch_size)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
 
@@ -77,7 +77,7 @@ class Window:
     waited_seconds: float = 0.0
 
     def values(self, lr: float) -> dict[str, float]:
-        """Return the means, rates and shares to be logged."""
+        """Return means, rates and fractions for the log."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
         return {
             "loss": self.loss / max(self.steps, 1),
@@ -88,15 +88,14 @@ class Window:
 
 
 def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
-    """Train from where ``state`` stands to the end, and keep the best epoch by t2v R@1 on the validation set.
+    """Train from ``state`` to the last epoch, and keep the best epoch by t2v R@1 on the validation set.
 
     Raises:
-        DataError: the loss or its gradient is not finite; the videos of the batch are named. Or the state is
-            none of this run's.
-        OutOfMemoryError: a batch does not fit the device.
+        DataError: the loss or its gradient is not finite, or ``state`` is of another run.
+        OutOfMemoryError: a batch does not fit into the memory of the device.
         FileError: the run folder cannot be written.
         BusyError: another process trains in the run folder.
-        KeyboardInterrupt: after what is done was kept.
+        KeyboardInterrupt: the run was interrupted, and a checkpoint was written.
     """
     loop = _Loop(job, state, progress)
     total = job.config.epochs * job.steps_per_epoch
@@ -111,7 +110,7 @@ def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
                         progress.note(_line(epoch, state.step, total, values))
                     task.advance()
                 loop.finish_epoch(epoch, log)
-        except KeyboardInterrupt:  # which comes between steps
+        except KeyboardInterrupt:  # raised between steps only
             with interrupts_deferred():
                 loop.save(log)
             raise
@@ -122,7 +121,7 @@ class _Loop:
     def __init__(self, job: TrainingJob, state: RunState, progress: Progress) -> None:
         self.job, self.state, self.progress = job, state, progress
         config = job.config
-        self.num_held = config.micro_batch or config.batch_size  # videos on the device at a time
+        self.num_held = config.micro_batch or config.batch_size  # micro-batch size
         total = config.epochs * job.steps_per_epoch
         self.optimizer = build_optimizer(job.model, config, config.lr or 0.0)
         self.schedule = build_schedule(self.optimizer, config, num_steps=total)
@@ -144,7 +143,7 @@ class _Loop:
             )
 
     def epoch(self, epoch: int, log: RunLog) -> Iterator[dict[str, float]]:
-        """Do the steps of an epoch that are still to do; yields what each logged, mostly nothing."""
+        """Run the remaining steps of an epoch; yield the values that each step logged, mostly none."""
         job, config = self.job, self.job.config
         order = epoch_order(len(job.samples), seed=config.seed, epoch=epoch)
         done = self.state.step - epoch * job.steps_per_epoch
@@ -167,15 +166,15 @@ class _Loop:
                 if is_last or time.perf_counter() - window.began >= LOG_SECONDS:
                     values, window = window.values(self._lr), Window()
                     log.write(self.state.step, "train", {"epoch": epoch, **values})
-                self._save_now_and_then(log)
+                self._save_periodically(log)
                 yield values
 
     def step(self, batch: Batch) -> float:
-        """Learn from one batch and return its loss.
+        """Take one optimizer step and return the loss.
 
         Raises:
             DataError: the loss or its gradient is not finite.
-            OutOfMemoryError: the batch does not fit the device.
+            OutOfMemoryError: the batch does not fit into the memory of the device.
         """
         self.schedule.step_update(self.state.step)
         loss = self._backward(batch)
@@ -199,11 +198,11 @@ class _Loop:
         return value
 
     def _backward(self, batch: Batch) -> Tensor | None:
-        """Compute the loss and the gradients; None where memory gave out and a smaller part is to be tried.
+        """Compute the loss and its gradients; None if out of memory, after halving the micro-batch size.
 
         Raises:
-            OutOfMemoryError: memory gave out, and that was not to be tried, or one video is too many.
-            RuntimeError: what else torch finds wrong.
+            OutOfMemoryError: out of memory, and `auto_batch` is off or the micro-batch is a single video.
+            RuntimeError: torch failed for another reason.
         """
         self.optimizer.zero_grad(set_to_none=True)
         try:
@@ -227,7 +226,7 @@ class _Loop:
         return None
 
     def _parts(self, batch: Batch) -> list[Callable[[], tuple[Tensor, Tensor]]]:
-        """Return what computes the embeddings of each part of the batch that the device holds at a time."""
+        """Return a function for each micro-batch, which computes its text and video embeddings."""
         job = self.job
         size = self.num_held
         generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + self.state.step)
@@ -251,7 +250,7 @@ class _Loop:
         return torch.autocast(self.job.device.type, dtype=self.job.dtype)
 
     def finish_epoch(self, epoch: int, log: RunLog) -> None:
-        """Measure the model, keep it if it is the best so far, and write the checkpoint."""
+        """Validate the model, keep its tensors if it is the best so far, and write a checkpoint."""
         self.job.model.eval()
         values = self.job.validate()
         total = self.job.config.epochs * self.job.steps_per_epoch
@@ -264,7 +263,7 @@ class _Loop:
             self.state.epochs = epoch + 1
             self.save(log)
 
-    def _save_now_and_then(self, log: RunLog) -> None:
+    def _save_periodically(self, log: RunLog) -> None:
         if time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
             self.save(log)
 

@@ -35,13 +35,14 @@ def backward_in_parts(
     """Compute the loss of a whole batch and its gradient, holding the activations of one part at a time.
 
     All embeddings are computed first without a graph; the loss gives the gradient of each; then each part is
-    computed again and its gradient sent back through it. So every video is a negative of every text, as in
-    one piece (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021).
+    computed again with a graph, and the gradient of its embeddings is propagated back. So every video is a
+    negative of every text, as in a single pass (Gao et al., "Scaling Deep Contrastive Learning Batch Size
+    under Memory Limited Setup", 2021).
 
     Args:
-        embed: for each part, what computes its (text, video) embeddings, the same each time.
+        embed: one function for each part; returns its (text, video) embeddings, equal on every call.
         logit_scale: ().
-        scale_loss: what a gradient scaler does to the loss.
+        scale_loss: multiplies the loss, as a gradient scaler does.
 
     Returns:
         (), the loss, without a graph.

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON object a line, and the same numbers for TensorBoard."""
+"""Log of a run: JSON Lines, and the same values for TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vopcli.evaluation.runs import LOG_NAME
 
 
 def open_log(folder: Path) -> BinaryIO:
-    """Open the log of a run folder at its end; as long as it is open nobody else can.
+    """Open the log of a run folder for appending, and lock it against other processes.
 
     Raises:
-        BusyError: another process has it open.
-        FileError: it cannot be opened.
+        BusyError: another process holds the lock.
+        FileError: the log cannot be opened.
     """
     path = folder / LOG_NAME
     try:
@@ -37,14 +37,14 @@ def open_log(folder: Path) -> BinaryIO:
 
 
 class RunLog:
-    """Write the numbers of a run as they come; a context manager."""
+    """Append metrics to the log of a run; a context manager."""
 
     def __init__(self, folder: Path, *, step: int, keep_bytes: int) -> None:
-        """Go on at ``step``, after the first ``keep_bytes`` of the log: what follows is computed again.
+        """Continue at ``step``; the log is truncated to ``keep_bytes``, because later steps are repeated.
 
         Raises:
             BusyError: another process writes the log.
-            FileError: the folder cannot be written.
+            FileError: the log cannot be written.
         """
         from tensorboardX import SummaryWriter
 

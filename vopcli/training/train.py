@@ -1,4 +1,4 @@
-"""Tune one variant on captioned videos: a run folder from a frame store, captions and settings."""
+"""Train one variant on captioned videos: from a frame store, captions and settings to a run folder."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class TrainRequest:
 
     Attributes:
         config: all settings.
-        resume: go on with the run folder that is there.
-        overwrite: start anew in the run folder that is there.
+        resume: continue the run in an existing run folder.
+        overwrite: replace an existing run folder.
     """
 
     config: Config
@@ -72,7 +72,7 @@ class TrainRequest:
 
 @dataclass
 class Prepared:
-    """All that a run is made of, opened and checked."""
+    """The parts of a run, opened and checked."""
 
     request: TrainRequest
     weights: Weights
@@ -87,33 +87,31 @@ class Prepared:
 
     @property
     def lr(self) -> float:
-        """The peak learning rate."""
+        """The peak learning rate: the setting, or else the default of the variant."""
         config = self.request.config
         given = config.training.lr
         return METHODS[config.tuning.variant].lr if given is None else given
 
     @property
     def reports(self) -> list[SplitReport]:
-        """What was left out of the splits that are used: one report where validation is a part of train."""
+        """Reports on the splits in use; a single one if validation videos are held out of train."""
         return list({one.report.split: one.report for one in (self.train, self.val)}.values())
 
 
 def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None:
-    """Refuse what would stop one of several runs, before the first one takes its time.
+    """Check the requests of several runs before the first run, which may take hours, begins.
 
     Raises:
-        UsageError: a run is to be gone on with and to be started anew.
-        ConfigError: sizes contradict each other or the backbone's.
-        DataError: a run folder is there and neither resume nor overwrite was asked for, or no weights are.
+        UsageError: both `resume` and `overwrite` are set.
+        ConfigError: sizes contradict each other or those of the backbone.
+        DataError: a run folder exists and neither `resume` nor `overwrite` is set, or weights are missing.
     """
     for request in requests:
         if request.resume and request.overwrite:
-            raise UsageError(
-                "--resume goes on with a run, --overwrite starts it anew: not both", hint="leave one out"
-            )
+            raise UsageError("--resume and --overwrite contradict each other", hint="leave one out")
         _check_folder(request)
     if len(requests) == 1:
-        return  # `prepare` refuses the rest as early, and weights are long to read
+        return  # `prepare` checks the rest just as early, and reading weights twice takes time
     shapes: dict[str, ClipShape] = {}
     for config in (request.config for request in requests):
         name = config.backbone.weights
@@ -126,8 +124,8 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     """Open the data, build the model and tokenise the captions.
 
     Raises:
-        UsageError: the settings contradict each other.
-        DataError: a file is missing, damaged or does not fit the others.
+        UsageError: settings contradict each other.
+        DataError: a file is missing or damaged, or does not fit the others.
     """
     config = request.config
     weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
@@ -135,7 +133,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     train_split, val_split, val_source = split_for_training(data, val_share=config.training.val_share)
     device = choose_device(config.backbone.device)
     precision = choose_precision(config.training.precision, device)
-    torch.manual_seed(config.training.seed)
+    torch.manual_seed(config.training.seed)  # initial prompts and adapters are drawn while the model is built
     model = build_tuned(
         weights, config.tuning, num_frames=data.num_frames, device=device, dtype=DTYPES[precision]
     )
@@ -144,9 +142,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     splits = [tokenise_split(data, split, max_tokens=model.max_tokens) for split in (train_split, val_split)]
     for name, captions in zip(("training", "validation"), splits, strict=True):
         if captions.num_cut:
-            progress.warn(
-                f"{captions.num_cut} {name} captions are longer than {captions.max_tokens} tokens: cut"
-            )
+            progress.warn(f"{captions.num_cut} {name} captions are truncated to {captions.max_tokens} tokens")
     fingerprint = weights.fingerprint()
     prepared = Prepared(
         request, weights, fingerprint, data, model, splits[0], splits[1], val_source, device, precision
@@ -158,7 +154,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
 
 
 def plan(prepared: Prepared) -> TrainPlan:
-    """Say what the run would do."""
+    """Return the sizes and settings of a run without starting it."""
     config = prepared.request.config
     dataset = config.data.dataset
     steps = math.ceil(len(prepared.train.texts) / config.training.batch_size)
@@ -185,30 +181,31 @@ def plan(prepared: Prepared) -> TrainPlan:
 
 
 def run(prepared: Prepared, progress: Progress) -> TrainSummary:
-    """Train, keep the best epoch as the adapter, and return the summary that is written beside it.
+    """Train, write the adapter of the best epoch, and return the summary that is written beside it.
 
-    The model then holds what the adapter does.
+    Afterwards the model holds the tensors of that adapter.
 
     Raises:
-        DataError: the run folder is there and neither resume nor overwrite was asked for, or it cannot be
-            resumed or written; or the loss is not finite.
+        DataError: the run folder exists and neither `resume` nor `overwrite` is set; it cannot be resumed or
+            written; or the loss is not finite.
     """
     began = time.monotonic()
     request = prepared.request
-    settings = _lasting_settings(prepared)
+    settings = _resume_settings(prepared)
     folder = _open_folder(request)
     checkpoint = folder / CHECKPOINT_NAME
     state = RunState(settings)
     if request.resume and checkpoint.exists():
         state = load_checkpoint(checkpoint, settings, prepared.model)
-        progress.note(f"going on with {folder} after step {state.step}")
+        progress.note(f"resuming {folder} after step {state.step}")
     elif request.resume and _has_run(folder):
         progress.note(f"{folder} has no checkpoint yet: starting at step 0")
-    with atomic_path(folder / CONFIG_NAME) as aside:
-        aside.write_text(yaml.safe_dump(to_dict(request.config), sort_keys=False), encoding="utf-8")
+    # written first: a folder with settings and without a summary is an unfinished run
+    with atomic_path(folder / CONFIG_NAME) as path:
+        path.write_text(yaml.safe_dump(to_dict(request.config), sort_keys=False), encoding="utf-8")
     if prepared.model.num_trained:
         state = train(_job(prepared, folder, progress), state, progress)
-    else:
+    else:  # zero-shot: measured on the validation set like every other variant, but never stepped
         state.best = {"epoch": 0, **_validate(prepared, progress)}
         state.seconds = time.monotonic() - began
     last = trained_tensors(prepared.model)
@@ -216,8 +213,9 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
     _write_adapter(prepared, folder / "last.safetensors", last)
     load_trained(prepared.model, state.best_tensors)
     summary = _summary(prepared, state)
-    with atomic_path(folder / SUMMARY_NAME) as aside:
-        aside.write_text(json.dumps(summary.to_json(), indent=2), encoding="utf-8")
+    # written last, because it marks the run as finished
+    with atomic_path(folder / SUMMARY_NAME) as path:
+        path.write_text(json.dumps(summary.to_json(), indent=2), encoding="utf-8")
     return summary
 
 
@@ -260,9 +258,9 @@ def _open_folder(request: TrainRequest) -> Path:
     try:
         if request.overwrite and _has_run(folder):
             if folder.is_symlink():
-                folder.unlink()  # what it leads to is not ours
+                folder.unlink()  # the folder it points to may hold other files
             else:
-                with open_log(folder):  # nobody else trains there
+                with open_log(folder):  # its lock makes sure that no other process trains there
                     shutil.rmtree(folder)
         make_folder(folder)
     except OSError as error:
@@ -270,8 +268,11 @@ def _open_folder(request: TrainRequest) -> Path:
     return folder
 
 
-def _lasting_settings(prepared: Prepared) -> dict[str, Any]:
-    """What must not change between a run and its resumption."""
+def _resume_settings(prepared: Prepared) -> dict[str, Any]:
+    """Return the settings that must be equal when a run is resumed.
+
+    Left out are those that change the speed or the memory of a step, but not its result.
+    """
     config = prepared.request.config
     training = to_dict(config.training)
     for name in ("output", "compile", "checkpointing", "auto_batch"):
@@ -319,17 +320,18 @@ def _summary(prepared: Prepared, state: RunState) -> TrainSummary:
 
 
 def _estimated_bytes(prepared: Prepared, num_trained: int) -> int:
-    """Weights, three more copies of what is trained, and the activations that the backward pass needs."""
+    """Estimate device memory: weights, gradients and Adam's two moments, and saved activations."""
     shape, config = prepared.model.clip.shape, prepared.request.config
     training = config.training
-    held = sum(item.numel() * item.element_size() for item in prepared.model.parameters())
+    weights = sum(item.numel() * item.element_size() for item in prepared.model.parameters())
     videos = min(training.micro_batch or training.batch_size, training.batch_size)
     num_patches = (shape.image_resolution // shape.patch_size) ** 2
     frame_tokens = num_patches + 1 + config.tuning.prompt_length
     bytes_each = 4 if prepared.precision is Precision.FP32 else 2
     layers = 1 if training.checkpointing else shape.vision_layers
-    # a layer keeps about 16 numbers for each token and channel: what its matrices, norms and activation need
+    # values that a layer saves for each token and channel: the inputs (2) and outputs (2) of its norms, q, k
+    # and v (3), the output of the attention (1), and the hidden layer before and after its activation (4 + 4)
     vision = videos * prepared.data.num_frames * frame_tokens * shape.vision_width * 16 * layers
     text = videos * shape.context_length * shape.text_width * 16 * shape.text_layers
     is_idle = METHODS[config.tuning.variant].is_idle
-    return int(held + 12 * num_trained + (0 if is_idle else (vision + text) * bytes_each))
+    return int(weights + 12 * num_trained + (0 if is_idle else (vision + text) * bytes_each))
