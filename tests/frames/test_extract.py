@@ -401,12 +401,12 @@ def test_a_store_in_use_is_not_overwritten(folder: Path, store: Path) -> None:
 def test_two_folders_with_one_name(folder: Path, store: Path) -> None:
     other = Path(shutil.copytree(folder / "sub", folder.parent / "other"))
     shutil.copyfile(folder / "0.avi", other / "1.avi")
-    with pytest.raises(DataError, match=r"sub/1\.avi and .*other/1\.avi would both be known as 1\.avi"):
+    with pytest.raises(DataError, match=r"sub/1\.avi and .*other/1\.avi would both be stored as 1\.avi"):
         run([folder / "sub", other], store)
     run(folder / "sub", store)
     before = store.read_bytes()
     with pytest.raises(
-        DataError, match=r"1\.avi is already known from .*sub, and .*other/1\.avi is another video"
+        DataError, match=r"1\.avi is already stored from .*sub, and .*other/1\.avi is another video"
     ):
         run(other, store)
     assert store.read_bytes() == before

@@ -128,4 +128,4 @@ def test_the_frames_of_clip4clip(folder: Path, store: Path, tmp_path: Path) -> N
     assert numbers(FrameStore.open(store).read(video)) == [29, 58, 58, 58, 58]  # the end second is taken too
     summary = run(folder / "short.mp4", store, sampling="clip4clip:5", size=64, overwrite=True,
                   windows={"short.mp4": TimeWindow(5.0, 6.0)})  # fmt: skip
-    assert "no frame of it lies in the window from 5 to 6 s" in summary.failed[0][1]
+    assert "it has no frames in the window from 5 to 6 s" in summary.failed[0][1]

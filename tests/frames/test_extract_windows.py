@@ -84,12 +84,12 @@ def test_the_rate_counts_from_the_start_of_the_window(folder: Path, store: Path)
 def test_a_window_without_a_frame_is_a_failure_of_that_video(folder: Path, store: Path) -> None:
     windows = {"a.mp4": SECOND_SECOND, "b.mp4": TimeWindow(31.0, 62.0)}
     summary = run(folder, store, windows=windows, num_frames=5)
-    reason = "no frame of it lies in the window from 31 to 62 s, the last is at 1.56 s"
+    reason = "it has no frames in the window from 31 to 62 s, the last is at 1.56 s"
     assert summary.failed == [("b.mp4", reason)]
     assert summary.exit_code == 4
     assert list(frame_numbers(store)) == ["a.mp4"]
     assert run(folder, store, windows=windows).failed_before == [("b.mp4", reason)]
-    with pytest.raises(VideoError, match=r"b\.mp4: no frame of it lies in the window"):
+    with pytest.raises(VideoError, match=r"b\.mp4: it has no frames in the window"):
         run(folder, store, windows=windows, strict=True)
     # Another window is another question: no --retry-failed is needed.
     assert did(run(folder, store, windows=windows | {"b.mp4": FIRST_SECOND})) == (0, 1, 1, 0)

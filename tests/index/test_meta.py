@@ -35,5 +35,5 @@ def test_attributes_of_another_kind(tmp_path: Path) -> None:
         VideoIndex(path)
     with h5py.File(path, "r+") as file:
         file.attrs["attributes"] = "{}"
-    with pytest.raises(DataError, match="which model"):
+    with pytest.raises(DataError, match="does not name the model"):
         VideoIndex(path)

@@ -84,7 +84,7 @@ def test_video_that_does_not_fit_its_room(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="lay_out comes first"):
             writer.add([encoded_video(0)])
         writer.lay_out(new_videos(NAMES))
-        with pytest.raises(ValueError, match="room 3"):
+        with pytest.raises(ValueError, match="space for 3"):
             writer.add([encoded_video(0, num_frames=4, num_real=4)])
         with pytest.raises(ValueError, match="0 real"):
             writer.add([encoded_video(0, num_real=0)])

@@ -363,9 +363,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "noise.mp4": (lambda path: path.write_bytes(np.random.default_rng(3).bytes(50_000)), "not a video"),
     "folder.mp4": (lambda path: path.mkdir(), "not a regular file"),
     "missing.mp4": (lambda path: None, "No such file"),
-    "audio-only.m4a": (audio_only, "only sound"),
-    "cover-picture.m4a": (cover_picture, "only sound"),
-    "no-frames.mp4": (no_frames, "without a single frame"),
+    "audio-only.m4a": (audio_only, "only audio"),
+    "cover-picture.m4a": (cover_picture, "only audio"),
+    "no-frames.mp4": (no_frames, "video stream has no frames"),
     "cut-index.mp4": (
         lambda path: _cut(path, make_video(path.with_name("whole.mp4")), 0.8),
         "not a video",

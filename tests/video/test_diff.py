@@ -34,12 +34,12 @@ def look(folder: Path, known: dict[str, Noted]) -> dict[str, object]:
     assert len(advanced) == len(found)
     short: dict[str, object] = {
         "unchanged": [item.path for item in changes.unchanged],
-        "vanished": sorted(item.path for item in changes.vanished),
+        "deleted": sorted(item.path for item in changes.deleted),
         "new": [item.path for item in changes.new],
         "changed": [item.path for item in changes.changed],
-        "twins": [(item.path, path) for item, path in changes.twins],
+        "duplicates": [(item.path, path) for item, path in changes.duplicates],
     }
-    for name in ("touched", "renamed", "copies"):
+    for name in ("same_content", "renamed", "copies"):
         short[name] = [(item.path, old.path) for item, old in getattr(changes, name)]
     return {name: value for name, value in short.items() if value}
 
@@ -63,7 +63,7 @@ def test_nothing_changed(folder: Path) -> None:
 def test_touched_only(folder: Path) -> None:
     known = note(folder)
     os.utime(folder / "a.mp4", ns=(5, 5))
-    assert look(folder, known) == {"unchanged": ["b.mp4", "c.mp4"], "touched": [("a.mp4", "a.mp4")]}
+    assert look(folder, known) == {"unchanged": ["b.mp4", "c.mp4"], "same_content": [("a.mp4", "a.mp4")]}
 
 
 def test_other_content_of_the_same_size(folder: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_copy_of_a_known_video_and_a_video_there_twice(folder: Path) -> None:
         "unchanged": ["a.mp4", "b.mp4", "c.mp4"],
         "copies": [("a copy.mp4", "a.mp4")],
         "new": ["n1.mp4"],
-        "twins": [("n2.mp4", "n1.mp4")],
+        "duplicates": [("n2.mp4", "n1.mp4")],
     }
 
 
@@ -128,7 +128,7 @@ def test_renamed_and_copied_at_once(folder: Path) -> None:
 def test_vanished(folder: Path) -> None:
     known = note(folder)
     (folder / "a.mp4").unlink()
-    assert look(folder, known) == {"unchanged": ["b.mp4", "c.mp4"], "vanished": ["a.mp4"]}
+    assert look(folder, known) == {"unchanged": ["b.mp4", "c.mp4"], "deleted": ["a.mp4"]}
 
 
 def test_what_another_source_holds_has_not_vanished(folder: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_whole_folder_moved(folder: Path, tmp_path: Path) -> None:
     known = note(folder)
     folder.rename(tmp_path / "w")
     names = ["a.mp4", "b.mp4", "c.mp4"]
-    assert look(tmp_path / "w", known) == {"touched": [(name, name) for name in names]}
+    assert look(tmp_path / "w", known) == {"same_content": [(name, name) for name in names]}
 
 
 def test_another_video_of_a_known_name_is_an_error(folder: Path, tmp_path: Path) -> None:
@@ -151,7 +151,9 @@ def test_another_video_of_a_known_name_is_an_error(folder: Path, tmp_path: Path)
     (tmp_path / "w" / "a.mp4").write_bytes(b"content a")
     assert look(tmp_path / "w", known) == {"unchanged": ["a.mp4"]}
     (tmp_path / "w" / "a.mp4").write_bytes(b"content X")
-    with pytest.raises(DataError, match=r"a\.mp4 is already known from .*v, and .*w/a\.mp4 is another video"):
+    with pytest.raises(
+        DataError, match=r"a\.mp4 is already stored from .*v, and .*w/a\.mp4 is another video"
+    ):
         look(tmp_path / "w", known)
 
 
@@ -180,7 +182,7 @@ def test_another_part_is_other_content(folder: Path) -> None:
 
     assert [item.path for item in changes.unchanged] == ["b.mp4", "c.mp4"]
     assert [item.path for item in changes.changed] == ["a.mp4"]
-    assert [(item.path, path) for item, path in changes.twins] == [("copy.mp4", "a.mp4")]
+    assert [(item.path, path) for item, path in changes.duplicates] == [("copy.mp4", "a.mp4")]
     assert changes.hashes["a.mp4"] == known["a.mp4"].sha256
     os.utime(folder / "a.mp4", ns=(5, 5))
     assert [item.path for item in compare(find_videos([folder], print), known, part=part).changed] == [
@@ -188,7 +190,7 @@ def test_another_part_is_other_content(folder: Path) -> None:
     ]
     wanted["a.mp4"] = "start"
     changes = compare(find_videos([folder], print), known, part=part)
-    assert [item.path for item, _ in changes.touched] == ["a.mp4"]
+    assert [item.path for item, _ in changes.same_content] == ["a.mp4"]
     assert [item.path for item in changes.changed] == ["copy.mp4"]
 
 

@@ -241,10 +241,10 @@ def test_two_files_of_one_name_are_an_error_that_names_both(tmp_path: Path) -> N
     touch(tmp_path / "a" / "x" / "one.mp4")
     touch(tmp_path / "b" / "x" / "one.mp4")
     with pytest.raises(
-        DataError, match=r"a/x/one\.mp4 and .*b/x/one\.mp4 would both be known as x/one\.mp4"
+        DataError, match=r"a/x/one\.mp4 and .*b/x/one\.mp4 would both be stored as x/one\.mp4"
     ) as caught:
         scan(tmp_path / "a", tmp_path / "b")
-    assert "folder that holds both" in caught.value.hint
+    assert "folder that contains both" in caught.value.hint
     assert scan(tmp_path)[0] == ["a/x/one.mp4", "b/x/one.mp4"]
 
 

@@ -167,10 +167,10 @@ class VideoSource:
         plan = EncodePlan(paths={video.path for video in self._found}, failed=list(self._unreadable))
         plan.num_unchanged = len(changes.unchanged)
         plan.renamed = [noted.row for _, noted in changes.renamed]
-        for video, noted in changes.touched + changes.renamed + changes.copies:
+        for video, noted in changes.same_content + changes.renamed + changes.copies:
             new = _new(video, noted.sha256, noted.num_frames)
             plan.to_copy.append((new, noted.row))
-        wanted = changes.new + changes.changed + [video for video, _ in changes.twins]
+        wanted = changes.new + changes.changed + [video for video, _ in changes.duplicates]
         counted, failed = count_frames(wanted, self.sampling, workers=self._workers, progress=progress)
         plan.failed += [(video.path, reason) for video, reason in failed]
         changed = {video.path for video in changes.changed}

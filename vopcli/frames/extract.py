@@ -1,4 +1,4 @@
-"""Decode the videos of some folders once, and keep their sampled frames in a frame store."""
+"""Decode videos once and keep their sampled frames in a frame store."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ Decoded = tuple[int, "SampledFrames | VideoError", bytes]
 
 @dataclass
 class ExtractSummary:
-    """What an extraction did, or would do.
+    """Summary of an extraction, or of a dry run.
 
     Attributes:
         store: the frame store.
         recipe: how its frames are made, in words.
         is_dry_run: nothing was written.
         num_found: videos found.
-        num_new: videos decoded under a name not known before (of a dry run: to be decoded).
-        num_changed: videos decoded again because their content changed, or the part of them that is sampled.
-        num_renamed: videos whose frames were kept under a new name.
+        num_new: videos decoded under a new name (in a dry run: to be decoded).
+        num_changed: videos decoded again because their content or window changed.
+        num_renamed: renamed videos, whose frames were kept.
         num_copies: videos with the content of another one, decoded once.
-        num_unchanged: videos that were stored before, and are the same still.
-        num_vanished: videos in the store whose files are gone.
+        num_unchanged: stored videos that are unchanged.
+        num_vanished: stored videos whose files were deleted.
         num_frames: frames decoded.
-        num_bytes: by how much the store grew.
-        seconds: how long it took.
+        num_bytes: growth of the store.
+        seconds: duration of the extraction.
         failed: path and reason of each video that failed in this run.
-        failed_before: path and reason of each video that failed in an earlier run and was not tried again.
-        unreadable: name and reason of what could not be looked at.
+        failed_before: path and reason of each video that failed in an earlier run and was not retried.
+        unreadable: name and reason of each file or folder that cannot be read.
     """
 
     store: str
@@ -70,7 +70,7 @@ class ExtractSummary:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary as JSON values; names that are not UTF-8 keep their bytes as lone surrogates."""
+        """Return the summary as JSON values; bytes of names that are not UTF-8 are surrogates."""
         listed = {
             name: [{"video": path, "reason": error} for path, error in getattr(self, name)]
             for name in ("failed", "failed_before", "unreadable")
@@ -78,7 +78,7 @@ class ExtractSummary:
         return asdict(self) | listed
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Summarise in one line."""
         counts = {
             "new": self.num_new,
             "changed": self.num_changed,
@@ -90,45 +90,47 @@ class ExtractSummary:
             "unreadable": len(self.unreadable),
             "in the store but no longer on the disk": self.num_vanished,
         }
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        changes = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         work = f"{self.num_frames} frames, {self.num_bytes / 1e6:.1f} MB"
         if self.is_dry_run:
-            return f"{self.store} would get {work} ({self.recipe}): {said}"
-        return f"{self.store} got {work} in {self.seconds:.1f} s ({self.recipe}): {said}"
+            return f"{self.store} would get {work} ({self.recipe}): {changes}"
+        return f"{self.store} got {work} in {self.seconds:.1f} s ({self.recipe}): {changes}"
 
     @property
     def exit_code(self) -> int:
-        """0, or 4 when a video found has no frames in the store."""
+        """0, or 4 if a found video has no frames in the store."""
         return EXIT_SOME_FAILED if self.failed or self.failed_before or self.unreadable else 0
 
 
 def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
-    """Add what is new and changed to a frame store, or make one.
+    """Add new and changed videos to a frame store; create the store if it does not exist.
 
     Args:
-        request: what to extract, and where to.
-        progress: told of videos and failures.
+        request: sources, store and settings.
+        progress: gets counts of videos, and failures.
 
     Returns:
-        What was done.
+        A summary.
 
     Raises:
-        UsageError: an option that makes no sense.
-        DataError: a source or the store is missing, damaged, in use, or does not fit the request, or there
-            is no room on the disk.
-        VideoError: of a strict run, a video that failed; what was finished is kept.
+        UsageError: an option is invalid.
+        DataError: a source or the store is missing, damaged, in use, or does not match the request; or the
+            disk is full.
+        VideoError: a video failed in a strict run; finished videos are kept.
     """
     began = time.monotonic()
-    asked_recipe(request)  # what makes no sense is said before anything is looked at
+    asked_recipe(request)  # refuse invalid options before reading anything
     found, unreadable = find(request)
     if request.strict and unreadable:
-        raise VideoError(f"{unreadable[0][0]} {unreadable[0][1]}", hint="leave out --strict to do the others")
+        raise VideoError(
+            f"{unreadable[0][0]} {unreadable[0][1]}", hint="omit --strict to continue with the others"
+        )
     if request.dry_run:
         recipe, known, num_free = read_known(request)
         plan = make_plan(request, recipe, known, found, progress)
         summary = _summary(request, plan, len(found))
         summary.num_new, summary.num_changed = len(plan.changes.new), len(plan.changes.changed)
-        summary.num_copies += len(plan.changes.twins)
+        summary.num_copies += len(plan.changes.duplicates)
         summary.num_frames, summary.num_bytes = plan.num_frames, plan.num_bytes(num_free)
     else:
         with opened(request) as (writer, keep):
@@ -146,7 +148,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
 
 
 def _summary(request: ExtractRequest, plan: ExtractPlan, num_found: int) -> ExtractSummary:
-    """Return what the plan alone settles; videos to be decoded count when they are."""
+    """Summarise the decisions of the plan; decoded videos are counted later."""
     changes = plan.changes
     return ExtractSummary(
         store=os.fspath(request.store),
@@ -155,15 +157,15 @@ def _summary(request: ExtractRequest, plan: ExtractPlan, num_found: int) -> Extr
         num_found=num_found,
         num_renamed=len(changes.renamed),
         num_copies=len(changes.copies),
-        num_unchanged=len(changes.unchanged) + len(changes.touched),
-        num_vanished=len(changes.vanished),
+        num_unchanged=len(changes.unchanged) + len(changes.same_content),
+        num_vanished=len(changes.deleted),
         failed=[(video.path, error) for video, error in plan.failed],
         failed_before=plan.failed_before,
     )
 
 
 class _Run:
-    """The decoding of what a plan names: worker processes decode, this process hashes and writes."""
+    """Decodes the videos of a plan: worker processes decode, this process hashes and writes."""
 
     def __init__(
         self, request: ExtractRequest, plan: ExtractPlan, writer: FrameStoreWriter, summary: ExtractSummary
@@ -176,9 +178,9 @@ class _Run:
         self.numbers = {
             row.path: number for number, row in enumerate(self.rows) if row.status is Status.PENDING
         }
-        self.twins: dict[str, list[str]] = defaultdict(list)
-        for video, path in plan.changes.twins:
-            self.twins[path].append(video.path)
+        self.duplicates: dict[str, list[str]] = defaultdict(list)
+        for video, path in plan.changes.duplicates:
+            self.duplicates[path].append(video.path)
         self.changed = {video.path for video in plan.changes.changed}
         self.workers = num_workers(request)
         self.task: Task = SilentProgress()
@@ -186,29 +188,29 @@ class _Run:
             writer.lay_out(self.rows, num_frames)
 
     def decode(self, progress: Progress) -> None:
-        """Decode and write; a strict run raises VideoError at the first failure."""
+        """Decode and write; raise VideoError at the first failure of a strict run."""
         for path, error in self.plan.failed_before:
             self._stop_if_strict(path, error)
-        total = len(self.plan.to_decode) + len(self.plan.changes.twins)
+        total = len(self.plan.to_decode) + len(self.plan.changes.duplicates)
         if not total and not self.plan.failed:
             return
         with contextlib.ExitStack() as stack:
             self.task = stack.enter_context(progress.task("decode", total=total, unit="videos"))
             for video, error in self.plan.failed:
-                self._fail_twins(video.path, error)
+                self._fail_duplicates(video.path, error)
                 self._stop_if_strict(video.path, error)
             for number, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
                 row = self.rows[number]
                 if isinstance(sampled, VideoError):
                     error = sampled.reason(row.file)
                     self._fail(number, error)
-                    self._fail_twins(row.path, error)
+                    self._fail_duplicates(row.path, error)
                     self._stop_if_strict(row.path, error)
                 else:
                     self._put(number, sampled, sha256)
 
     def _decoded(self) -> Generator[Decoded, None, None]:
-        """Decode, and hash each file right after, while the system still has it in memory."""
+        """Decode the videos; hash each file right after, while it is in the page cache."""
         jpeg_quality = _JPEG_QUALITY if self.plan.recipe.codec == "jpeg" else None
         rows = self.rows[: len(self.plan.to_decode)]
         jobs = (DecodeJob(number, row.file, row.window) for number, row in enumerate(rows))
@@ -227,9 +229,9 @@ class _Run:
                     (job.key, sampled, hashers.submit(_hash_unchanged, self.rows[job.key], sampled))
                 )
                 while waiting and (len(waiting) > self.workers or waiting[0][2].done()):
-                    yield _settled(*waiting.popleft())
+                    yield _hashed(*waiting.popleft())
             while waiting:
-                yield _settled(*waiting.popleft())
+                yield _hashed(*waiting.popleft())
 
     def _put(self, number: int, sampled: SampledFrames, sha256: bytes) -> None:
         info = sampled.info
@@ -254,7 +256,7 @@ class _Run:
             self.summary.num_changed += 1
         else:
             self.summary.num_new += 1
-        for path in self.twins.get(row.path, []):
+        for path in self.duplicates.get(row.path, []):
             number = self.numbers[path]
             self.writer.put_row(number, relocate(row, self.rows[number]))
             self.summary.num_copies += 1
@@ -266,31 +268,31 @@ class _Run:
         self.summary.failed.append((row.path, error))
         self.task.fail(row.path, error)
 
-    def _fail_twins(self, path: str, error: str) -> None:
-        for twin in self.twins.get(path, []):
-            self._fail(self.numbers[twin], error)
+    def _fail_duplicates(self, path: str, error: str) -> None:
+        for duplicate in self.duplicates.get(path, []):
+            self._fail(self.numbers[duplicate], error)
 
     def _stop_if_strict(self, path: str, error: str) -> None:
         if self.request.strict:
             raise VideoError(
-                f"{path}: {error}", hint="leave out --strict to do the others; what was finished is kept"
+                f"{path}: {error}", hint="omit --strict to continue with the others; finished videos are kept"
             )
 
 
 def _hash_unchanged(row: Row, sampled: SampledFrames | VideoError) -> bytes | VideoError:
-    """Return the hash of a decoded file, or the error that it is no longer the file that was planned."""
+    """Return the hash of a decoded file, or an error if the file has changed since it was planned."""
     if isinstance(sampled, VideoError):
         return sampled
     try:
         sha256 = row.sha256 or hash_file(row.file)
         status = os.stat(row.file)  # noqa: PTH116  (a name of any bytes)
     except OSError as error:
-        return VideoError(f"{row.file}: vanished while it was read ({error.strerror})")
+        return VideoError(f"{row.file}: deleted while it was read ({error.strerror})")
     if (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
         return VideoError(f"{row.file}: changed while it was read", hint="run the command again")
     return sha256
 
 
-def _settled(number: int, sampled: SampledFrames | VideoError, hashed: Future[bytes | VideoError]) -> Decoded:
+def _hashed(number: int, sampled: SampledFrames | VideoError, hashed: Future[bytes | VideoError]) -> Decoded:
     sha256 = hashed.result()
     return (number, sha256, b"") if isinstance(sha256, VideoError) else (number, sampled, sha256)

@@ -1,4 +1,4 @@
-"""Where the frames of a store stand: the places that its segments have, which are free, and their bytes."""
+"""Space of a frame store: frame slots of its segments, free ones, and bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vopcli.files.hdf5 import Segment
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
 
-JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, then the mean of what came
+JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, until frames have been written
 
 
 def row_fits(row: Row, segments: Sequence[Segment], recipe: Recipe) -> bool:
-    """Whether the frames that a row names lie within the file."""
+    """Whether the frames of a row are within the file."""
     if row.status is not Status.DONE:
         return True
     if not 0 <= row.frames_segment < len(segments) or row.first_frame < 0 or row.num_frames < 1:
@@ -27,12 +27,12 @@ def row_fits(row: Row, segments: Sequence[Segment], recipe: Recipe) -> bool:
 
 
 def frame_slots(segment: Segment, recipe: Recipe) -> int:
-    """Return how many frames a segment has places for."""
+    """Return the number of frame slots of a segment."""
     return segment.columns["frames" if recipe.codec == "raw" else "frame_ranges"].shape[0]
 
 
 def used_frames(rows: Iterable[Row | None], segments: Sequence[Segment], recipe: Recipe) -> list[int]:
-    """Return for each segment how many frames from its first on were ever used, by rows of any segment."""
+    """Return for each segment the number of slots up to its last used one, by rows of any segment."""
     used = [0] * len(segments)
     for row in rows:
         if row and row.status is Status.DONE and row_fits(row, segments, recipe):
@@ -41,11 +41,11 @@ def used_frames(rows: Iterable[Row | None], segments: Sequence[Segment], recipe:
 
 
 def missing_frames(num_free: Sequence[int], num_frames: Sequence[int]) -> int:
-    """Return how many frames a new segment must have room for.
+    """Return the number of frame slots that a new segment needs.
 
     Args:
-        num_free: free frames of each segment there is.
-        num_frames: frames of each video to come; those of one video stand together.
+        num_free: free slots of each existing segment.
+        num_frames: frames of each new video, which must be contiguous.
     """
     free, missing = list(num_free), 0
     for count in num_frames:
@@ -58,16 +58,16 @@ def missing_frames(num_free: Sequence[int], num_frames: Sequence[int]) -> int:
 
 
 def frames_bytes(num_frames: int, recipe: Recipe) -> int:
-    """Return the bytes that so many frames take; for JPEG files a guess."""
+    """Return the size of ``num_frames`` frames in bytes; an estimate for JPEG files."""
     pixel_bytes = 3.0 if recipe.codec == "raw" else JPEG_PIXEL_BYTES
     return int(num_frames * (recipe.size**2 * pixel_bytes + 8))
 
 
 def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> None:
-    """Check that the columns of each segment belong together.
+    """Check that the columns of each segment have consistent shapes.
 
     Raises:
-        DataError: they do not.
+        DataError: the columns of a segment are inconsistent.
     """
     for segment in segments:
         shapes = {name: column.shape for name, column in segment.columns.items()}
@@ -81,4 +81,7 @@ def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> Non
             "frame_ranges": (*shapes["frame_ranges"][:1], 2),
         }
         if shapes != expected:
-            raise DataError(f"{path} is damaged: segment {segment.number} has odd sizes", hint="make it anew")
+            raise DataError(
+                f"{path} is damaged: segment {segment.number} has inconsistent columns",
+                hint="extract it again with --overwrite",
+            )

@@ -92,9 +92,9 @@ class ExtractPlan:
         changes = self.changes
         pending = [(self._row(video, Status.PENDING), count) for video, count in self.to_decode]
         settled = [self._row(video, Status.FAILED, error) for video, error in self.failed]
-        settled += [self._row(video, Status.PENDING) for video, _ in changes.twins]
+        settled += [self._row(video, Status.PENDING) for video, _ in changes.duplicates]
         settled += [
-            relocate(known, video) for video, known in changes.touched + changes.renamed + changes.copies
+            relocate(known, video) for video, known in changes.same_content + changes.renamed + changes.copies
         ]
         settled += [replace(known, status=Status.GONE) for _, known in changes.renamed]
         return [row for row, _ in pending] + settled, [count for _, count in pending] + [0] * len(settled)
@@ -164,7 +164,7 @@ def make_plan(
     plan = ExtractPlan(recipe, request.window_of, changes)
     plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
-    changes.vanished = [row for row in changes.vanished if row.status is Status.DONE]
+    changes.deleted = [row for row in changes.deleted if row.status is Status.DONE]
     wanted = sorted(changes.new + changes.changed, key=lambda video: os.fsencode(video.path))
     plan.to_decode, plan.failed = count_frames(
         wanted,

@@ -15,12 +15,12 @@ from vopcli.video.sampling import Sampling, parse_sampling
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the frames of a store were made: the same for all of them.
+    """How the frames of a store were made.
 
     Attributes:
         sampling: which frames were taken.
         size: side of the square frames in pixels.
-        resize: how their short side was brought to that size, before the middle was cut out.
+        resize: rule that resized the short side, before the centre crop.
         codec: "raw" pixels, or "jpeg" files of quality 95.
     """
 
@@ -31,19 +31,19 @@ class Recipe:
 
     @classmethod
     def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
-        """Read the recipe out of a store's attributes.
+        """Parse the recipe in a store's attributes.
 
         Raises:
-            DataError: it is incomplete, or of another kind than this program reads.
+            DataError: the recipe is incomplete or unknown.
         """
-        said = attributes.get("recipe")
-        if isinstance(said, dict) and set(said) == {item.name for item in fields(cls)}:
+        recorded = attributes.get("recipe")
+        if isinstance(recorded, dict) and set(recorded) == {item.name for item in fields(cls)}:
             with contextlib.suppress(UsageError, ValueError):
-                parts = {"sampling": recorded_sampling(said), "resize": Resize(said["resize"])}
-                recipe = cls(**said | parts)
+                parts = {"sampling": recorded_sampling(recorded), "resize": Resize(recorded["resize"])}
+                recipe = cls(**recorded | parts)
                 if recipe.codec in list(Codec) and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
                     return recipe
-        raise DataError(f"{path} is damaged: it does not say how its frames were made", hint="make it anew")
+        raise DataError(f"{path} is damaged: it has no valid recipe", hint="use --overwrite")
 
     @property
     def candidates(self) -> int:
@@ -52,15 +52,15 @@ class Recipe:
 
     @property
     def middle(self) -> Recipe:
-        """The recipe of the middle candidates alone, which all but training reads."""
+        """The recipe of the middle candidates alone, which only training does not use."""
         return replace(self, sampling=self.sampling.middle)
 
     def to_json(self) -> dict[str, Any]:
-        """Return its parts as values that JSON knows."""
+        """Return the recipe as JSON values."""
         return asdict(self) | {"sampling": str(self.sampling), "resize": self.resize.value}
 
     def to_attributes(self) -> dict[str, Any]:
-        """Return the attributes of a store made to this recipe."""
+        """Return the attributes of a store with this recipe."""
         return {"recipe": self.to_json()}
 
     def __str__(self) -> str:
@@ -70,20 +70,20 @@ class Recipe:
 
 
 def recorded_sampling(recipe: Mapping[str, Any]) -> Sampling:
-    """Parse the sampling of a recipe as JSON, such as an adapter file or an index holds.
+    """Parse the sampling of a recipe in JSON form, as in adapter files and indexes.
 
     Raises:
-        UsageError: it names none, or an unknown one.
+        UsageError: the sampling is missing or unknown.
     """
     return parse_sampling(str(recipe.get("sampling")))
 
 
 def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Say in what frames differ from those that a model was tuned on: in how they were chosen and resized.
+    """Compare frames with those that a model was tuned on, by sampling, size and resize rule.
 
     Args:
-        tuned_on: the recipe of these, as `Recipe` names its parts; what it does not tell is not compared.
-        given: the recipe of the frames at hand, the middle candidates.
+        tuned_on: recipe of the tuned model; missing keys are not compared.
+        given: recipe of the frames, the middle candidates.
 
     Returns:
         A phrase for each difference, such as "sampling fps:1, not uniform:12".
@@ -96,7 +96,7 @@ def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[
 
 
 def _comparable(recipe: Mapping[str, Any], name: str) -> Any:
-    """Return a value of a recipe, a sampling in its plainest form."""
+    """Return a value of a recipe; different names of the same sampling are equal."""
     with contextlib.suppress(UsageError):
         return recorded_sampling(recipe).plain if name == "sampling" else recipe.get(name)
     return recipe.get(name)

@@ -1,6 +1,6 @@
-"""The rows of a frame store: one for each thing that was said of a video; the last one said holds.
+"""The rows of a frame store: append-only status records; the last record of a video wins.
 
-A row's status, which stands in a column of its own, is written after all else: until then the row is pending.
+The status has a column of its own and is written last: until then the row is pending.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ FRAME_ROW: Final = np.dtype(
         ("num_real", "<i4"),
         ("num_frames", "<i4"),
         ("num_bad_packets", "<i4"),
-        ("window", "<f8", (2,)),  # start and end in seconds; (0, inf): all of the video
-        ("frames_segment", "<i4"),  # where the frames are: not always this segment
+        ("window", "<f8", (2,)),  # start and end in seconds; (0, inf): the whole video
+        ("frames_segment", "<i4"),  # segment of the frames, not necessarily that of the row
         ("first_frame", "<i8"),
         ("path", "<i8", (2,)),  # half-open byte ranges in "paths"
         ("root", "<i8", (2,)),
         ("frames_crc32", "<u4"),
         ("error", "S200"),
-        ("row_crc32", "<u4"),  # of the status, of all before it, and of the path and root themselves
+        ("row_crc32", "<u4"),  # of the status, all fields before this one, the path and the root
     ]
 )
 FRAME_FORMAT: Final = FileFormat(
@@ -60,12 +60,12 @@ _ERROR_BYTES: Final = 200
 
 
 class Status(IntEnum):
-    """What a row says of its video; no flipped bit makes a row pending that is not."""
+    """Status of a row; a single flipped bit never turns another status into PENDING."""
 
-    PENDING = 0  # nothing yet: its frames were planned, and the run ended before they were there
+    PENDING = 0  # planned, and not finished by the run
     DONE = ord("D")
     FAILED = ord("F")
-    GONE = ord("G")  # the file has another name now, under which another row lists it
+    GONE = ord("G")  # the file was renamed: another row has its new name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,20 +73,20 @@ class Row(VideoFile):
     """One row, with names instead of byte ranges.
 
     Attributes:
-        status: what the row says.
-        window: the part of the video that was sampled, or is to be.
-        duration_seconds: how long it plays.
-        fps: frames a second, on average.
-        width: pixels across as displayed.
-        height: pixels down as displayed.
-        rotation_degrees: by how much the coded picture is turned to be displayed.
-        num_real: frames that are the video's own; the rest repeats the last of them.
-        num_frames: frames stored.
-        num_bad_packets: packets of the video that could not be decoded.
+        status: status of the video.
+        window: part of the video that is sampled.
+        duration_seconds: duration.
+        fps: average frames per second.
+        width: displayed width in pixels.
+        height: displayed height in pixels.
+        rotation_degrees: clockwise rotation of the coded frames for display.
+        num_real: number of frames that do not repeat the last one.
+        num_frames: number of stored frames.
+        num_bad_packets: packets that could not be decoded.
         frames_segment: number of the segment that holds the frames.
-        first_frame: their place in it.
-        frames_crc32: CRC-32 of their times and pixels.
-        error: why the video failed.
+        first_frame: position of the first frame in that segment.
+        frames_crc32: CRC-32 of the times and pixels of the frames.
+        error: reason of a failure.
     """
 
     status: Status
@@ -141,13 +141,13 @@ def pack_row(row: Row, path: tuple[int, int], root: tuple[int, int]) -> NDArray[
 
 
 def cut_text(text: str) -> bytes:
-    """Encode an error text for its fixed field; what is too long ends at a whole character."""
+    """Encode an error text for its fixed-size field, truncated at a whole character."""
     encoded = text.encode("utf-8", "backslashreplace").replace(b"\0", b"\\0")
     return encoded[:_ERROR_BYTES].decode("utf-8", "ignore").encode()
 
 
 def unpack_rows(segment: Segment) -> list[Row | None]:
-    """Read the rows of a segment; a row that is damaged is None."""
+    """Read the rows of a segment; damaged rows are None."""
     names = segment.map("paths").tobytes()
     rows, statuses = segment.map("rows"), segment.map("status")
     if len(rows) != len(statuses):
@@ -185,7 +185,7 @@ def _row_crc32(status: int, content: bytes, path: bytes, root: bytes) -> int:
 
 
 def latest(rows: Iterable[Row | None]) -> dict[str, Row]:
-    """Return what holds of each path: the last row that says something of it, if not that it is gone."""
+    """Return the last row of each path, without pending rows and renamed files."""
     state: dict[str, Row] = {}
     for row in rows:
         if row is None or row.status is Status.PENDING:

@@ -28,19 +28,19 @@ class StoredVideo(VideoFile):
     """A video whose frames are in a store.
 
     Attributes:
-        window: the part of it that was sampled.
-        duration_seconds: how long it plays.
-        fps: frames a second, on average.
-        width: pixels across as displayed.
-        height: pixels down as displayed.
-        rotation_degrees: by how much the coded picture is turned to be displayed.
-        num_real: of the F frames, those that are the video's own; the rest repeats the last of them.
-        num_frames: frames that are read, F; the store has C candidates for each, as its recipe says.
-        num_bad_packets: packets of the video that could not be decoded.
+        window: part of the video that was sampled.
+        duration_seconds: duration.
+        fps: average frames per second.
+        width: displayed width in pixels.
+        height: displayed height in pixels.
+        rotation_degrees: clockwise rotation of the coded frames for display.
+        num_real: number of the F frames that do not repeat the last one.
+        num_frames: number of frames to read, F; the store has C candidates for each.
+        num_bad_packets: packets that could not be decoded.
         segment: number of the segment that holds the frames.
-        first_frame: place in it of the first of the F * C.
-        frames_crc32: CRC-32 of the times and pixels of all of them.
-        seconds: (F,) float64, when each frame is presented, the middle candidate where there are several.
+        first_frame: position of the first of the F * C frames in that segment.
+        frames_crc32: CRC-32 of the times and pixels of these frames.
+        seconds: (F,) float64 presentation times, of the middle candidates.
     """
 
     window: TimeWindow
@@ -59,7 +59,7 @@ class StoredVideo(VideoFile):
 
     @property
     def content_sha256(self) -> bytes:
-        """A hash, 32 bytes, of what the frames show: of the file, and where only a part counts, of both."""
+        """Hash, 32 bytes, of the file, and of the window unless the whole video is sampled."""
         if self.window == WHOLE:
             return self.sha256
         window = struct.pack("<2d", self.window.start_seconds, self.window.end_seconds)
@@ -67,18 +67,16 @@ class StoredVideo(VideoFile):
 
 
 class FrameStore:
-    """A frame store as a reader sees it.
-
-    It may be pickled, and used after a fork: nothing but the file name is passed on.
+    """A frame store opened for reading; can be pickled, and used after a fork.
 
     Attributes:
         path: the file.
         recipe: how the frames were made.
-        videos: what is stored, sorted by path.
+        videos: stored videos, sorted by path.
         failures: path and reason of each video that could not be decoded.
-        used_frames: for each segment, after which frame its free room begins.
-        num_unfinished: videos that a run planned and did not finish; many are stored by a later one.
-        num_damaged_rows: entries that cannot be read, because the file is damaged.
+        used_frames: for each segment, the position of the first free slot.
+        num_unfinished: rows that a run planned and did not finish.
+        num_damaged_rows: rows that are damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,11 +99,11 @@ class FrameStore:
 
     @classmethod
     def open(cls, path: Path) -> FrameStore:
-        """Read what ``path`` holds; frames are read later.
+        """Open a store; frames are read later.
 
         Raises:
-            DataError: missing, no frame store, of another version, or damaged.
-            BusyError: being written by another process.
+            DataError: ``path`` is missing, not a frame store, of another version, or damaged.
+            BusyError: another process writes ``path``.
         """
         return cls(path)
 
@@ -114,7 +112,7 @@ class FrameStore:
 
     @property
     def num_places(self) -> list[int]:
-        """For each segment, how many frames it has places for, used or not."""
+        """Number of frame slots of each segment."""
         return [frame_slots(segment, self.recipe) for segment in self.segments]
 
     @property
@@ -122,10 +120,10 @@ class FrameStore:
         return "frames" if self.recipe.codec == "raw" else "frame_bytes"
 
     def read(self, video: StoredVideo) -> NDArray[np.uint8]:
-        """Return the frames of one video, (F, S, S, 3) uint8 RGB; the middle one of several candidates.
+        """Return the frames of a video, (F, S, S, 3) uint8 RGB, the middle candidates.
 
         Raises:
-            DataError: its JPEG data are damaged.
+            DataError: the JPEG data are damaged.
         """
         size = self.recipe.size
         out = np.empty((1, video.num_frames, size, size, 3), np.uint8)
@@ -139,12 +137,12 @@ class FrameStore:
     ) -> NDArray[np.uint8]:
         """Read the frames of several videos that have the same number of frames.
 
-        Of raw pixels nothing else is read; of JPEG files the others' bytes are, for the checksum.
+        JPEG files of all candidates are read, for the checksum; of raw pixels only the requested ones.
 
         Args:
-            videos: what to read.
-            out: (B, F, S, S, 3) uint8, filled from its first row on; B may be larger than ``videos``.
-            candidates: (B, F) integers in ``[0, C)``, which candidate to read for each frame; None reads the
+            videos: videos to read.
+            out: (B, F, S, S, 3) uint8, filled from the first row on; B may be larger than ``len(videos)``.
+            candidates: (B, F) integers in ``[0, C)``, the candidate to read for each frame; None reads the
                 middle ones.
 
         Returns:
@@ -152,12 +150,11 @@ class FrameStore:
 
         Raises:
             DataError: the JPEG data of a video are damaged.
-            ValueError: ``out`` has no room for so many videos, or for another number of frames; or there are
-                no such candidates.
+            ValueError: ``videos`` do not fit ``out``, or a candidate is out of range.
         """
         expected = (self.recipe.size, self.recipe.size, 3)
         if len(videos) > len(out) or out.shape[2:] != expected or out.dtype != np.uint8:
-            raise ValueError(f"{out.shape} {out.dtype} has no room for {len(videos)} videos of {expected}")
+            raise ValueError(f"{out.shape} {out.dtype} does not fit {len(videos)} videos of {expected}")
         if any(video.num_frames != out.shape[1] for video in videos):
             raise ValueError(f"{out.shape} takes {out.shape[1]} frames of each video, and one has others")
         offsets = None if candidates is None else self._offsets(candidates, (len(videos), out.shape[1]))
@@ -168,15 +165,15 @@ class FrameStore:
                 middles = self._places(video)[self._middle :: self.recipe.candidates]
                 np.copyto(out[i], self._data[video.segment][middles.start : middles.stop : middles.step])
             else:
-                # Without "clip", which has nothing to clip, take would not write into out directly.
+                # Mode "clip" makes take write into out directly; there is nothing to clip.
                 np.take(self._data[video.segment], video.first_frame + offsets[i], 0, out[i], "clip")
         return out[: len(videos)]
 
     def verify(self, progress: Progress | None = None) -> list[str]:
-        """Read everything and return what is damaged, a sentence for each problem."""
+        """Read the whole store and return a sentence for each damage found."""
         problems = []
         if self.num_damaged_rows:
-            problems.append(f"{self.num_damaged_rows} entries are damaged")
+            problems.append(f"{self.num_damaged_rows} rows are damaged")
         with (progress or SilentProgress()).task("verify", total=len(self.videos), unit="videos") as task:
             for video in self.videos:
                 if self._crc32(video) == video.frames_crc32:
@@ -200,24 +197,24 @@ class FrameStore:
         return StoredVideo(**values, segment=row.frames_segment, seconds=seconds)
 
     def _places(self, video: StoredVideo) -> range:
-        """Return where all frames of a video are in its segment."""
+        """Return the positions of all frames of a video in its segment."""
         return range(video.first_frame, video.first_frame + video.num_frames * self.recipe.candidates)
 
     def _offsets(self, candidates: NDArray[np.integer[Any]], shape: tuple[int, int]) -> NDArray[np.intp]:
-        """Return how far after its video's first frame each chosen candidate is, (B, F).
+        """Return the offset of each chosen candidate from the first frame of its video, (B, F).
 
         Raises:
-            ValueError: there are no such candidates.
+            ValueError: a candidate is out of range.
         """
         each = self.recipe.candidates
         if candidates.shape != shape or candidates.min() < 0 or candidates.max() >= each:
             raise ValueError(
-                f"{candidates.shape} candidates, where {shape} of 0 to {each - 1} are to be chosen"
+                f"candidates of shape {candidates.shape}, expected {shape} with values of 0 to {each - 1}"
             )
         return np.arange(shape[1]) * each + candidates.astype(np.intp)
 
     def _encoded(self, video: StoredVideo) -> list[NDArray[np.uint8]]:
-        """Return the stored bytes of each frame, of all candidates."""
+        """Return the stored bytes of each frame, including all candidates."""
         places = self._places(video)
         place, data = slice(places.start, places.stop), self._data[video.segment]
         if self.recipe.codec == "raw":
@@ -233,7 +230,7 @@ class FrameStore:
     ) -> None:
         import cv2
 
-        # What is damaged decodes as well, into another picture.
+        # Damaged JPEG data can decode to another picture, hence the checksum.
         is_sound = self._crc32(video) == video.frames_crc32
         files = self._encoded(video)
         wanted = files[self._middle :: self.recipe.candidates]
@@ -243,7 +240,8 @@ class FrameStore:
             picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if is_sound and len(encoded) else None
             if picture is None or picture.shape != target.shape:
                 raise DataError(
-                    f"the frames of {video.path} in {self.path} are damaged", hint="make the file anew"
+                    f"the frames of {video.path} in {self.path} are damaged",
+                    hint="extract them again with --overwrite",
                 )
             cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=target)
 

@@ -1,4 +1,4 @@
-"""Write a frame store: lay out room for the frames of many videos, then fill it video by video."""
+"""Write a frame store: allocate space for the frames of many videos, then fill it video by video."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, FRAME_ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
 from vopcli.frames.store import frames_crc32
 
-_ROOM: Final = 1.1
+_SPARE_RATIO: Final = 1.1
 
 
 @dataclass
@@ -38,7 +38,7 @@ class _Tail:
     next_byte: int
 
     def has_room(self, num_frames: int, num_bytes: int, recipe: Recipe) -> bool:
-        """Whether so many frames, or bytes of JPEG, still fit."""
+        """Whether so many frames, or bytes of JPEG files, fit."""
         if self.next_frame + num_frames > frame_slots(self.segment, recipe):
             return False
         return (
@@ -48,18 +48,18 @@ class _Tail:
 
 
 class FrameStoreWriter:
-    """A frame store held open, and locked, by its one writer; a context manager.
+    """A frame store opened for writing and locked; a context manager.
 
-    A video's frames are on the disk before its row says so: whatever ends the process, a row tells the truth.
-    Room that an earlier run took and did not use is used first.
+    The frames of a video are on disk before its row is written, so a row is valid whenever the process dies.
+    Space that an earlier run allocated and did not use is used first.
     """
 
     def __init__(self, path: Path) -> None:
         """Open an existing store.
 
         Raises:
-            DataError: no frame store, of another version, or damaged.
-            BusyError: another process reads or writes it.
+            DataError: ``path`` is not a frame store, of another version, or damaged.
+            BusyError: another process reads or writes ``path``.
         """
         self._file = SegmentWriter(path, FRAME_FORMAT)
         try:
@@ -80,7 +80,7 @@ class FrameStoreWriter:
         self._segment: Segment | None = None
         self._frames_left = 0
         self._lock = threading.Lock()
-        self._waiting: list[tuple[int, Row]] = []  # rows whose frames may not be on the disk yet
+        self._waiting: list[tuple[int, Row]] = []  # rows whose frames may not be on disk yet
         self._confirmations: deque[Future[None]] = deque()
         self._syncer = ThreadPoolExecutor(1, "vop store")
         self._jpeg_bytes, self._jpeg_frames = int(self.recipe.size**2 * JPEG_PIXEL_BYTES), 1
@@ -97,23 +97,23 @@ class FrameStoreWriter:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         return self._file.num_bytes
 
     @property
     def num_free(self) -> list[int]:
-        """For each segment, how many frames still fit into it."""
+        """Number of free frame slots of each segment."""
         return [frame_slots(tail.segment, self.recipe) - tail.next_frame for tail in self._tails]
 
     def lay_out(self, rows: Sequence[Row], num_frames: Sequence[int]) -> None:
-        """Add a segment with these rows, and with room for frames that do not fit into what is free.
+        """Add a segment with these rows, and with slots for the frames that do not fit into free slots.
 
         Args:
-            rows: what is known now; those still to be decoded are pending.
-            num_frames: for each row, how many frames will come; 0 for rows that bring none.
+            rows: rows to add; those of videos to decode are pending.
+            num_frames: for each row, the number of frames to come; 0 for rows without new frames.
 
         Raises:
-            FileError: no room on the disk; the file is as it was.
+            FileError: the disk is full; the file is unchanged.
         """
         filled = pack_rows(rows)
         missing = missing_frames(self.num_free, [count for count in num_frames if count])
@@ -121,9 +121,9 @@ class FrameStoreWriter:
         self._packed, self._frames_left = filled["rows"], sum(num_frames)
 
     def _add_segment(self, filled: dict[str, NDArray[Any]], num_frames: int, num_bytes: int = 0) -> Segment:
-        self.flush()  # what changes the file's tables must not meet rows on their way
+        self.flush()  # no row may be written while the metadata change
         size, is_raw = self.recipe.size, self.recipe.codec == "raw"
-        guess = int(num_frames * self._jpeg_bytes / self._jpeg_frames * _ROOM)
+        guess = int(num_frames * self._jpeg_bytes / self._jpeg_frames * _SPARE_RATIO)
         empty = {
             "seconds": (num_frames,),
             "frames": (num_frames if is_raw else 0, size, size, 3),
@@ -141,13 +141,13 @@ class FrameStoreWriter:
         frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
         seconds: NDArray[np.float64],
     ) -> Row:
-        """Write the frames of a video; its row follows by itself as soon as they are on the disk.
+        """Write the frames of a video; its row is written in the background once they are on disk.
 
         Args:
-            number: place of its row in what was laid out.
-            row: what to say of it; where its frames are is filled in.
-            frames: (F, S, S, 3) uint8 pixels; of a store of JPEG files F arrays, the (bytes,) uint8 of each.
-            seconds: (F,) when each is presented.
+            number: position of the row in the list passed to `lay_out`.
+            row: the row; its position of the frames is filled in.
+            frames: (F, S, S, 3) uint8 pixels; for JPEG files F arrays (bytes,) uint8.
+            seconds: (F,) presentation times.
 
         Returns:
             The row as written.
@@ -184,14 +184,14 @@ class FrameStoreWriter:
         return row
 
     def put_row(self, number: int, row: Row) -> None:
-        """Say something of a video that needs no frames written: that it failed, or is a copy of another.
+        """Write the row of a video without new frames: one that failed, or a copy of another one.
 
         Raises:
             FileError: the disk is full or failed.
-            ValueError: nothing was laid out.
+            ValueError: `lay_out` was not called.
         """
         if self._segment is None:
-            raise ValueError("rows are written after they were laid out")
+            raise ValueError("lay_out comes first")
         self.known[row.path] = row
         with self._lock:
             self._waiting.append((number, row))
@@ -200,7 +200,7 @@ class FrameStoreWriter:
             self._confirmations.popleft().result()
 
     def flush(self) -> None:
-        """Wait until all frames are on the disk and all rows are written.
+        """Wait until all frames are on disk and all rows are written.
 
         Raises:
             FileError: the disk is full or failed.
@@ -209,7 +209,7 @@ class FrameStoreWriter:
             self._confirmations.popleft().result()
 
     def _confirm(self) -> None:
-        """Run in the syncing thread: one wait for the disk serves all that came during the one before."""
+        """Sync, then write the rows that were waiting; runs on the syncing thread."""
         with self._lock:
             rows, self._waiting = self._waiting, []
         if not rows or self._segment is None:
@@ -229,9 +229,9 @@ class FrameStoreWriter:
 
 
 def create_store(path: Path, recipe: Recipe) -> None:
-    """Make a new, empty store.
+    """Create an empty store.
 
     Raises:
-        FileError: the file exists, or its folder cannot be written.
+        FileError: ``path`` exists, or its folder is not writable.
     """
     create_segment_file(path, FRAME_FORMAT, recipe.to_attributes())

@@ -1,1 +1,1 @@
-"""The index file: embeddings of videos, and everything a query needs."""
+"""The index file: embeddings of videos and the data that a query needs."""

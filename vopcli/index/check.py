@@ -1,4 +1,4 @@
-"""``vop info`` of an index: what it holds, and whether that is what its checksums were made of."""
+"""``vop info`` of an index: its contents, and whether they match their checksums."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vopcli.progress import Progress
 
 
 def describe_index(path: Path) -> dict[str, Any]:
-    """Return what an index holds, as JSON values.
+    """Describe the contents of an index as JSON values.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: ``path`` cannot be read.
     """
     index = VideoIndex(path)
     statuses = [segment.map("status") for segment in index.segments]
@@ -37,13 +37,13 @@ def describe_index(path: Path) -> dict[str, Any]:
 
 
 def verify_index(path: Path, progress: Progress) -> list[str]:
-    """Read everything an index holds and compare it with its checksums.
+    """Read the whole index and compare it with its checksums.
 
     Returns:
-        One line a problem; none when the index is sound.
+        One line for each problem; empty if there is none.
 
     Raises:
-        DataError: it cannot be read at all.
+        DataError: ``path`` cannot be read at all.
     """
     index = VideoIndex(path)
     problems = []
@@ -53,7 +53,7 @@ def verify_index(path: Path, progress: Progress) -> list[str]:
             task.advance()
         statuses = [segment.map("status") for segment in index.segments]
         if any((status > REPLACED).any() for status in statuses):
-            problems.append("a row has a status that does not exist")
+            problems.append("a row has an unknown status")
     return problems
 
 
@@ -61,7 +61,7 @@ def _problems_of(index: VideoIndex, row: int) -> list[str]:
     try:
         stored, computed = index.crc_of(row)
         if stored != computed:
-            return [f"{index.path_of(row)}: the checksum does not fit what is stored of it"]
+            return [f"{index.path_of(row)}: its data do not match the checksum"]
         norm = float(np.linalg.norm(index.embedding_of(row).astype(np.float64)))
         if not abs(norm - 1) < 1e-3 or not np.isfinite(index.frames_of(row)[0]).all():
             return [f"{index.path_of(row)}: its embeddings are not normalised"]

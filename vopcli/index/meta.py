@@ -1,4 +1,4 @@
-"""What an index says of itself: the model its embeddings come from, and how the frames were chosen."""
+"""Metadata of an index: the model of its embeddings, and how the frames were sampled."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any, Final
 
 from vopcli.errors import DataError
 
-DAMAGE_HINT: Final = "`vop info FILE --verify` says more; make the index anew with `vop encode --overwrite`"
+DAMAGE_HINT: Final = (
+    "`vop info FILE --verify` lists the damage; `vop encode --overwrite` creates the index again"
+)
 
 
 @dataclass(frozen=True)
 class IndexMeta:
-    """What an index says of itself: the model its embeddings come from, and how the frames were chosen.
+    """Metadata of an index.
 
     Attributes:
-        weights: name or path of the backbone, as it was given.
+        weights: name or path of the backbone, as given by the user.
         fingerprint: SHA-256 of the backbone's tensors.
-        recipe: how frames were chosen and resized, as the frame store says it.
+        recipe: sampling, size and resize rule of the frames, as JSON.
         embed_dim: E.
-        adapter: what tuned the model, with its SHA-256; empty for the plain backbone.
-        pooling: how frame embeddings become a video's.
+        adapter: settings and SHA-256 of the adapter; empty without one.
+        pooling: how frame embeddings are combined to a video embedding.
     """
 
     weights: str
@@ -33,12 +35,12 @@ class IndexMeta:
 
     @property
     def variant(self) -> str:
-        """The tuning method; ``zero-shot`` for the plain backbone."""
+        """Tuning method; ``zero-shot`` without an adapter."""
         tuning = self.adapter.get("tuning")
         return str(tuning.get("variant")) if isinstance(tuning, dict) else "zero-shot"
 
     def attributes(self) -> dict[str, Any]:
-        """Return the JSON document that stands in the file."""
+        """Return the metadata as JSON values, as stored in the file."""
         return {
             "backbone": {"weights": self.weights, "fingerprint": self.fingerprint},
             "variant": self.variant,
@@ -50,10 +52,10 @@ class IndexMeta:
 
     @classmethod
     def parse(cls, path: Path, attributes: dict[str, Any]) -> IndexMeta:
-        """Read the document of :meth:`attributes`.
+        """Parse the JSON values of `attributes`.
 
         Raises:
-            DataError: something is missing or of the wrong type, or the variant is not known.
+            DataError: a value is missing or of the wrong type, or the pooling is unknown.
         """
         backbone = attributes.get("backbone")
         backbone = backbone if isinstance(backbone, dict) else {}
@@ -68,9 +70,9 @@ class IndexMeta:
         kinds = [str, str, dict, int, dict, str]
         if not all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True)):
             raise DataError(
-                f"{path} is damaged: it does not say which model it was made with", hint=DAMAGE_HINT
+                f"{path} is damaged: it does not name the model it was made with", hint=DAMAGE_HINT
             )
         meta = cls(*values)  # type: ignore[arg-type]
         if meta.pooling != "mean":
-            raise DataError(f"{path} was made with pooling {meta.pooling!r}, unknown here", hint="update vop")
+            raise DataError(f"{path} was made with the unknown pooling {meta.pooling!r}", hint="update vop")
         return meta

@@ -1,6 +1,6 @@
-"""The index: an HDF5 file of video and frame embeddings, and of what a query needs to be compared with them.
+"""The index: an HDF5 file of video and frame embeddings, and of the tensors that encode a query.
 
-A video's row counts only once its status is ``DONE``, which is written after all else of it is on the disk.
+A row is valid once its status is ``DONE``, which is written after all other data of the video are on disk.
 
 Axes: N videos of a segment, T frames of them, E joint width.
 """
@@ -25,8 +25,8 @@ from vopcli.video.video_file import VideoFile
 
 PENDING: Final = 0
 DONE: Final = 1
-BANK: Final = "querybank."  # what the names of its tensors begin with
-REPLACED: Final = 2  # a newer row has the video's place
+BANK: Final = "querybank."  # prefix of the query bank's tensor names
+REPLACED: Final = 2  # by a newer row of the video
 
 INDEX_ROW: Final = np.dtype(
     [
@@ -34,12 +34,12 @@ INDEX_ROW: Final = np.dtype(
         ("root", "<i8", (2,)),
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
-        ("sha256", "u1", (32,)),  # all zero: not known
+        ("sha256", "u1", (32,)),  # zeros: unknown
         ("duration_seconds", "<f8"),
         ("first_frame", "<i8"),
         ("num_frames", "<i8"),
-        ("num_real", "<i8"),  # the frames after these repeat the last one
-        ("crc32", "<u4"),  # of everything that is stored of the video
+        ("num_real", "<i8"),  # later frames repeat the last of these
+        ("crc32", "<u4"),  # of all data of the video
     ]
 )
 INDEX_FORMAT: Final = FileFormat(
@@ -54,13 +54,13 @@ INDEX_FORMAT: Final = FileFormat(
         "seconds": np.dtype("<f8"),  # (T,) presentation times
     },
 )
-# where names and frames lie is not among them: that changes when an index is rewritten, and shows in them
+# Offsets of names and frames are left out: they change when the index is rewritten.
 _CHECKED: Final = ("size", "mtime_ns", "sha256", "duration_seconds", "num_frames", "num_real")
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedVideo(VideoFile):
-    """One finished video of an index; ``row`` counts through all segments."""
+    """A video of an index; ``row`` counts through all segments."""
 
     row: int
     duration_seconds: float
@@ -70,9 +70,9 @@ class IndexedVideo(VideoFile):
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """Some finished videos of a segment: their rows (N,), frames (T, E), and where theirs are among these.
+    """Videos of one segment: rows (N,), frames (T, E), and the position of each video's frames.
 
-    The frames of video i are those from ``firsts[i]`` on, ``counts[i]`` of them.
+    Video i has the frames ``firsts[i]`` to ``firsts[i] + counts[i]``.
     """
 
     rows: NDArray[np.int64]
@@ -82,23 +82,23 @@ class FrameBlock:
 
 
 class VideoIndex:
-    """An index as a reader sees it; embeddings are mapped into memory and read where they are touched."""
+    """An index opened for reading; embeddings are memory-mapped and read on access."""
 
     def __init__(self, path: Path) -> None:
         """Open an index.
 
         Raises:
-            DataError: missing, not an index, of another version, or damaged.
-            BusyError: being written by another process.
+            DataError: ``path`` is missing, not an index, of another version, or damaged.
+            BusyError: another process writes ``path``.
         """
         self._adopt(SegmentFile.read(path, INDEX_FORMAT))
 
     @classmethod
     def of(cls, file: SegmentFile) -> VideoIndex:
-        """Look at a file that is open already.
+        """Return a view of a file that is open already.
 
         Raises:
-            DataError: it is damaged.
+            DataError: the file is damaged.
         """
         index = cls.__new__(cls)
         index._adopt(file)
@@ -107,7 +107,7 @@ class VideoIndex:
     def _adopt(self, file: SegmentFile) -> None:
         self.path = file.path
         self.meta = IndexMeta.parse(file.path, file.attributes)
-        self.segments = list(file.segments)  # a writer adds to the other one
+        self.segments = list(file.segments)  # a copy: a writer extends the other list
         for segment in file.segments:
             self._check_shapes(segment)
         tensors = file.map_tensors()
@@ -127,13 +127,13 @@ class VideoIndex:
         return int(sum(np.count_nonzero(done) for done in self.done))
 
     def rows(self) -> Iterator[int]:
-        """Yield the row of every finished video."""
+        """Yield the row of every video."""
         for start, done in zip(self._starts, self.done, strict=False):
             for place in np.flatnonzero(done).tolist():
                 yield start + place
 
     def videos(self) -> Iterator[IndexedVideo]:
-        """Yield every finished video.
+        """Yield every video.
 
         Raises:
             DataError: a row is damaged.
@@ -141,7 +141,7 @@ class VideoIndex:
         return map(self.video, self.rows())
 
     def video(self, row: int) -> IndexedVideo:
-        """Return what is known of a row.
+        """Return the video of a row.
 
         Raises:
             DataError: the row is damaged.
@@ -165,7 +165,7 @@ class VideoIndex:
         )
 
     def path_of(self, row: int) -> str:
-        """Return a row's path, relative to its root.
+        """Return the path of a row's video, relative to its root.
 
         Raises:
             DataError: the row is damaged.
@@ -173,7 +173,7 @@ class VideoIndex:
         return self.video(row).path
 
     def frames_of(self, row: int) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
-        """Return the frames of a video, the repeats of a short one included.
+        """Return all frames of a video, including the repeated ones of a short video.
 
         Returns:
             (F, E) float16 embeddings and (F,) times in seconds.
@@ -190,7 +190,7 @@ class VideoIndex:
         return self._frames[number][frames], seconds[frames]
 
     def frame_blocks(self, num_videos: int = 512) -> Iterator[FrameBlock]:
-        """Yield the frames of every finished video, of so many at a time.
+        """Yield the frames of all videos, in blocks of ``num_videos``.
 
         Raises:
             DataError: a row is damaged.
@@ -209,7 +209,7 @@ class VideoIndex:
                 yield FrameBlock(chosen + start, self._frames[number][low:high], firsts - low, counts)
 
     def crc_of(self, row: int) -> tuple[int, int]:
-        """Return a row's checksum as stored, and as computed from what is there.
+        """Return the stored checksum of a row, and the checksum of its data.
 
         Raises:
             DataError: the row is damaged.
@@ -221,16 +221,16 @@ class VideoIndex:
         return int(record["crc32"]), crc
 
     def embedding_of(self, row: int) -> NDArray[np.float32]:
-        """Return the embedding (E,) of a row."""
+        """Return the video embedding (E,) of a row."""
         number = bisect_right(self._starts, row) - 1
         return self.embeddings[number][row - self._starts[number]]
 
     def record_of(self, row: int) -> Any:
-        """Return the row as it is stored, a ``ROW``."""
+        """Return the stored record of a row, of dtype ``ROW``."""
         return self._numbered(row)[1]
 
     def place_of(self, row: int) -> tuple[Segment, int]:
-        """Return the segment that a row lies in, and its place there."""
+        """Return the segment of a row, and its position in the segment."""
         number = bisect_right(self._starts, row) - 1
         return self.segments[number], row - self._starts[number]
 
@@ -265,7 +265,7 @@ def row_crc(
     frames: NDArray[np.float16],
     seconds: NDArray[np.float64],
 ) -> int:
-    """Return the CRC-32 of a video's numbers, its names, and everything that was computed from it."""
+    """Return the CRC-32 of a video's numbers, names, embeddings and times."""
     numbers = [record[name].tobytes() for name in _CHECKED]
     names = [name.encode("utf-8", "surrogateescape") + b"\0" for name in (path, root)]
     value = zlib.crc32(b"".join(numbers + names))

@@ -1,4 +1,4 @@
-"""Writing an index: videos are added so that a kill loses only those in flight; or it is rewritten whole."""
+"""Write an index: add videos so that a kill loses only those in flight, or rewrite the file."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import DONE, INDEX_FORMAT, INDEX_ROW, REPLACED, VideoIndex, row_crc
 from vopcli.video.video_file import VideoFile
 
-_COPIED_ROWS: Final = 4096  # at a time, so that rewriting a large index takes little memory
+_COPIED_ROWS: Final = 4096  # copied at a time, to bound memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewVideo(VideoFile):
-    """A video to be encoded, with room for ``num_frames`` frames."""
+    """A video to encode, with space for ``num_frames`` frames."""
 
     num_frames: int
 
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """What the model made of the video in ``slot`` of the list given to :meth:`IndexWriter.lay_out`.
+    """Embeddings of a video.
 
     Attributes:
-        slot: number in that list.
+        slot: position of the video in the list that was passed to `IndexWriter.lay_out`.
         embedding: (E,) float32, L2-normalised.
         frames: (F, E) float16, L2-normalised before the rounding.
         seconds: (F,) presentation times.
-        num_real: the frames after these repeat the last one.
-        duration_seconds: of the video.
+        num_real: number of frames that do not repeat the last one.
+        duration_seconds: duration of the video.
+        sha256: hash of the file, if it was unknown to `IndexWriter.lay_out`.
     """
 
     slot: int
@@ -47,18 +48,18 @@ class EncodedVideo:
     seconds: NDArray[np.float64]
     num_real: int
     duration_seconds: float
-    sha256: bytes = b""  # where it was not known when the videos were laid out
+    sha256: bytes = b""
 
 
 class IndexWriter:
-    """An index held open, and locked, by its one writer; a context manager."""
+    """An index opened for writing and locked; a context manager."""
 
     def __init__(self, path: Path) -> None:
         """Open an existing index.
 
         Raises:
-            DataError: missing, not an index, of another version, or damaged.
-            BusyError: another process reads or writes it.
+            DataError: ``path`` is missing, not an index, of another version, or damaged.
+            BusyError: another process reads or writes ``path``.
         """
         self._file = SegmentWriter(path, INDEX_FORMAT)
         try:
@@ -78,10 +79,10 @@ class IndexWriter:
         self._file.__exit__(*exception)
 
     def lay_out(self, videos: Sequence[NewVideo]) -> None:
-        """Take the room for ``videos`` on the disk; call it once, with one video at least.
+        """Allocate space for ``videos`` on disk; to be called once, with at least one video.
 
         Raises:
-            FileError: the disk is full; the index is as it was.
+            FileError: the disk is full; the index is unchanged.
         """
         packed, ranges = pack_strings([name for video in videos for name in (video.path, video.root)])
         rows = np.zeros(len(videos), INDEX_ROW)
@@ -106,11 +107,11 @@ class IndexWriter:
         self._new, self._rows = list(videos), rows
 
     def add(self, encoded: Sequence[EncodedVideo]) -> None:
-        """Write videos, wait until they are on the disk, and only then count them as done.
+        """Write videos, wait until their data are on disk, and then mark them as done.
 
         Raises:
-            FileError: the disk is full or failed; the videos stay undone.
-            ValueError: nothing was laid out, or a video does not fit its room.
+            FileError: the disk is full or failed; the videos are not marked as done.
+            ValueError: `lay_out` was not called, or a video does not fit its space.
         """
         if self._segment is None:
             raise ValueError("lay_out comes first")
@@ -119,14 +120,14 @@ class IndexWriter:
         self._file.sync()
         for video in encoded:
             older = self._current.get(self._new[video.slot].path)
-            if older is not None:  # first: a kill in between makes the video missing, never double
+            if older is not None:  # before DONE: a kill in between loses the video, but never duplicates it
                 segment, place = self.index.place_of(older)
                 self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
             self._file.write(self._segment, "status", video.slot, np.array([DONE], np.uint8))
         self._file.sync()
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Count rows as replaced, such as those of a video that has another name now.
+        """Mark rows as replaced, such as the old row of a renamed video.
 
         Raises:
             FileError: the disk failed.
@@ -137,19 +138,19 @@ class IndexWriter:
         self._file.sync()
 
     def current(self) -> VideoIndex:
-        """Return the index as it is now; `index` stays as it was when it was opened."""
+        """Return the index with the videos added so far; `index` shows it as it was opened."""
         return VideoIndex.of(self._file.contents)
 
     def rewrite(self, rows: Sequence[int], tensors: Mapping[str, NDArray[np.float32]] | None = None) -> None:
-        """Replace the file by one that holds the given rows only, as one segment; call it last.
+        """Replace the file by a copy of the given rows in one segment; the last call on a writer.
 
         Args:
-            rows: of `current`.
-            tensors: added to those of the whole file; one of the same name is replaced.
+            rows: rows of `current` to keep.
+            tensors: tensors to add to the file, or to replace.
 
         Raises:
             DataError: a row is damaged.
-            FileError: the disk is full; the index is as it was.
+            FileError: the disk is full; the index is unchanged.
         """
         contents, path = self._file.contents, self._file.contents.path
         temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.rewrite.part")
@@ -172,7 +173,7 @@ class IndexWriter:
     def _write(self, segment: Segment, video: EncodedVideo) -> None:
         new, row, count = self._new[video.slot], self._rows[video.slot], len(video.frames)
         if not 1 <= video.num_real <= count <= new.num_frames or len(video.seconds) != count:
-            raise ValueError(f"{new.path}: {count} frames, {video.num_real} real, room {new.num_frames}")
+            raise ValueError(f"{new.path}: {count} frames, {video.num_real} real, space for {new.num_frames}")
         row["num_frames"], row["num_real"] = count, video.num_real
         row["duration_seconds"] = video.duration_seconds
         if video.sha256:
@@ -188,10 +189,10 @@ class IndexWriter:
 def create_index(
     path: Path, meta: IndexMeta, text_tensors: Mapping[str, NDArray[np.float32]] | None = None
 ) -> None:
-    """Make a new, empty index; ``text_tensors`` are what an adapter adds to the text tower or changes in it.
+    """Create an empty index; ``text_tensors`` are those of an adapter's text tower.
 
     Raises:
-        FileError: the file exists, or its folder cannot be written.
+        FileError: ``path`` exists, or its folder is not writable.
     """
     create_segment_file(path, INDEX_FORMAT, meta.attributes(), text_tensors)
 

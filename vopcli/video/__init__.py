@@ -1,1 +1,1 @@
-"""From a video file to frames: finding, decoding, sampling, preprocessing."""
+"""From video files to frames: find, sample, decode, preprocess."""

@@ -1,4 +1,4 @@
-"""Turn decoded frames into upright RGB with FFmpeg's own filters: its colours to the bit."""
+"""Convert decoded frames to upright RGB with FFmpeg's filters, bit-identical to FFmpeg."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ _STRAIGHT: Final = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
 class RgbConverter:
-    """Converts the frames of one video; filters are set up anew only where the frames change their form."""
+    """Converts the frames of one video; the filter graph is rebuilt only if the frame format changes."""
 
     def __init__(self) -> None:
-        self.form: tuple[object, ...] | None = None
+        self.format: tuple[object, ...] | None = None
         self.graph: Graph | None = None
 
     def convert(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Return a frame as (height, width, 3) uint8 RGB, turned upright.
+        """Convert a frame to (height, width, 3) uint8 RGB, rotated upright.
 
-        Matrix (BT.601, BT.709, ...) and range are those the frame names; where it names none, BT.601 and
-        limited range, as FFmpeg takes it.
+        Uses the frame's colour matrix (BT.601, BT.709, ...) and range; BT.601 and limited range if it has
+        none, like FFmpeg.
 
         Raises:
-            av.FFmpegError: FFmpeg cannot convert this kind of frame.
+            av.FFmpegError: FFmpeg cannot convert this pixel format.
         """
         matrix = display_matrix(frame)
-        form = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, matrix)
-        if self.graph is None or form != self.form:
-            self.graph, self.form = _build_graph(frame, matrix), form
+        current = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, matrix)
+        if self.graph is None or current != self.format:
+            self.graph, self.format = _build_graph(frame, matrix), current
         self.graph.push(frame)
         return self.graph.vpull().to_ndarray().astype(np.uint8, copy=False)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...]:
-    """Return the nine numbers by which a file says how its pictures are to be turned."""
+    """Return the nine numbers of a frame's display matrix, which rotates and mirrors it."""
     stored = frame.side_data.get("DISPLAYMATRIX")
     return _STRAIGHT if stored is None else struct.unpack("=9i", bytes(cast("SideData", stored)))
 
 
 def clockwise_degrees(matrix: tuple[int, ...]) -> int:
-    """Return by how much a display matrix turns a frame: 0, 90, 180 or 270; askew angles count as 0."""
+    """Return the clockwise rotation of a display matrix: 0, 90, 180 or 270; 0 for other angles."""
     first, second = math.hypot(matrix[0], matrix[3]), math.hypot(matrix[1], matrix[4])
     if not (first and second):
         return 0
@@ -57,7 +57,7 @@ def clockwise_degrees(matrix: tuple[int, ...]) -> int:
 
 
 def _upright(matrix: tuple[int, ...]) -> list[tuple[str, str]]:
-    """Return the filters that turn a frame as a player does, mirrored ones included."""
+    """Return the filters that rotate and mirror a frame like a player."""
     degrees = clockwise_degrees(matrix)
     if degrees == 90:
         return [("transpose", "cclock_flip" if matrix[3] > 0 else "clock")]

@@ -1,7 +1,7 @@
-"""Decode chosen frames of a video with as little work as gives the same pictures as decoding all of it.
+"""Decode selected frames of a video with minimal work; the frames are the same as in a full decode.
 
-Seek only where a keyframe lies between two targets, never decode a frame that is neither a target nor
-referred to, and stop feeding where the decoder can be drained instead.
+Seek if there is a keyframe between two targets, skip frames that are neither targets nor reference frames,
+and drain the decoder after a target instead of feeding more packets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Take = Callable[[int, VideoFrame], None]
 
 @dataclass
 class OpenVideo:
-    """An open file, its packet table and what decoding found wrong so far."""
+    """An open file, its packet table, and the decoding errors so far."""
 
     path: str
     container: InputContainer
@@ -43,7 +43,7 @@ class OpenVideo:
     last_problem: str = ""
 
     def send(self, packet: VideoPacket | None) -> list[VideoFrame]:
-        """Decode one packet, or drain the decoder with None; one that fails is counted and gives no frame."""
+        """Decode a packet, or drain the decoder with None; failed packets are counted and yield no frames."""
         self.tick()
         try:
             return self.stream.codec_context.decode(packet)
@@ -53,20 +53,20 @@ class OpenVideo:
             return []
 
     def restart(self) -> None:
-        """Make the decoder forget what it has seen."""
+        """Reset the decoder."""
         self.stream.codec_context.flush_buffers()
 
 
 def decode_timed(video: OpenVideo, wanted: Sequence[int], take: Take) -> bool:
-    """Decode the frames of chosen packets, which are told by their times.
+    """Decode the frames of selected packets, identified by their presentation times.
 
     Args:
-        video: an open video whose packets all have times.
-        wanted: positions of the packets, in the order of presentation.
-        take: called with an index into ``wanted`` and the frame, once for each frame that came out.
+        video: an open video whose packets all have presentation times.
+        wanted: positions of the packets, in presentation order.
+        take: called once for each decoded frame, with its index in ``wanted`` and the frame.
 
     Returns:
-        Whether all frames came out, undamaged. If not, the packets do not tell the truth about this video.
+        Whether all frames were decoded without damage. If not, the packet table of this video is wrong.
     """
     return _TimedPass(video, wanted, take).run()
 
@@ -110,7 +110,8 @@ class _TimedPass:
     def _start_of(self, target: int) -> int:
         """Return the last keyframe from which the target can be decoded.
 
-        A frame that is sent after a keyframe but shown before it may refer to frames before the keyframe.
+        A frame that follows a keyframe in decoding order but precedes it in presentation order may refer to
+        frames before the keyframe.
         """
         shown = self.pts[target]
         for place in range(bisect_right(self.keys, target) - 1, 0, -1):
@@ -122,7 +123,7 @@ class _TimedPass:
     def _deliver(self, frames: Sequence[VideoFrame]) -> None:
         for frame in frames:
             if self.start_pts is not None and frame.pts is not None and frame.pts >= self.start_pts:
-                # Some files call every packet a keyframe; the decoder knows better.
+                # Some files flag every packet as a keyframe; the decoder knows the frame type.
                 self.is_sound = self.is_sound and frame.key_frame
                 self.start_pts = None
             index = self.pending.pop(frame.pts, None)
@@ -132,16 +133,16 @@ class _TimedPass:
 
 
 def _key_positions(video: OpenVideo) -> list[int]:
-    """Return where decoding may begin; the first entry is where it has to begin."""
+    """Return the positions at which decoding can begin; the first is where it begins without seeking."""
     keys = [position for position, is_key in enumerate(video.table.is_keyframe) if is_key] or [0]
     return keys if video.stream.codec_context.name in SEEKABLE_CODECS else keys[:1]
 
 
 def drop_lost_beginning(video: OpenVideo) -> None:
-    """Strike out frames at the start that the decoder will not give.
+    """Remove frames at the start that cannot be decoded.
 
-    A stream cut from a longer one may begin with frames that are shown before its first keyframe and refer to
-    what was cut off. Whether they do, only the decoder knows.
+    A stream cut from a longer one may begin with frames that are presented before its first keyframe and
+    refer to frames that were cut off. Only decoding shows whether they do.
     """
     table = video.table
     key = table.pts[table.is_keyframe.index(True)] if True in table.is_keyframe else None
@@ -155,7 +156,7 @@ def drop_lost_beginning(video: OpenVideo) -> None:
 
 
 def decode_all(video: OpenVideo) -> Iterator[VideoFrame]:
-    """Yield every frame the decoder gives, in its order, from the first packet on."""
+    """Decode the whole video; yield the frames in the decoder's output order."""
     codec = video.stream.codec_context
     video.restart()
     codec.skip_frame = "DEFAULT"

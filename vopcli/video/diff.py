@@ -1,4 +1,16 @@
-"""Compare the videos found with those known from before: what is new, changed, renamed, or there twice."""
+"""Compare found videos with those of an earlier run: new, changed, renamed, copied and deleted ones.
+
+Example: the store knows a.mp4, b.mp4 and c.mp4; the folder now holds:
+
+    file     size and time   content              result
+    a.mp4    as known        not read             unchanged
+    b.mp4    other           other                changed: b.mp4 is encoded again
+    d.mp4    new name        that of c.mp4        renamed, if c.mp4 is deleted; else a copy
+    e.mp4    new name        new                  new
+    f.mp4    new name        that of e.mp4        duplicate of e.mp4: encoded once
+
+Only content that size, time and name do not decide is hashed.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +32,28 @@ KnownT = TypeVar("KnownT", bound=VideoFile)
 
 @dataclass
 class Changes(Generic[KnownT]):
-    """How the found videos differ from the known ones.
+    """Differences between found and known videos.
 
     Attributes:
-        unchanged: known, and the same still.
-        touched: the same content as known, but another time of change or folder.
-        renamed: known content under a new name, its old file gone.
-        copies: known content under a new name, its old name still in use.
-        new: to be decoded, under a name not known before.
-        changed: to be decoded, because the content of a known name changed, or another part of it is wanted.
-        twins: as new or changed as an earlier one, with the same content: by path, the path of that one.
-        vanished: known, not found now, and no longer on the disk.
-        hashes: SHA-256 of the files that had to be read for the decision, by path.
+        unchanged: known videos that are still the same.
+        same_content: known name and content, but another modification time or root.
+        renamed: known content under a new name; the old file is deleted.
+        copies: known content under a new name; the old file still exists.
+        new: unknown name and content: to be decoded.
+        changed: known name with other content, or another wanted part of it: to be decoded.
+        duplicates: new or changed videos with the content of another one, each with the path of that one.
+        deleted: known videos whose files no longer exist.
+        hashes: SHA-256 of the files that were read for the comparison, by path.
     """
 
     unchanged: list[KnownT] = field(default_factory=list)
-    touched: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
+    same_content: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
     renamed: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
     copies: list[tuple[VideoFile, KnownT]] = field(default_factory=list)
     new: list[VideoFile] = field(default_factory=list)
     changed: list[VideoFile] = field(default_factory=list)
-    twins: list[tuple[VideoFile, str]] = field(default_factory=list)
-    vanished: list[KnownT] = field(default_factory=list)
+    duplicates: list[tuple[VideoFile, str]] = field(default_factory=list)
+    deleted: list[KnownT] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -49,7 +61,7 @@ def hash_file(path: str) -> bytes:
     """Return the SHA-256 of a file's content, 32 bytes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: ``path`` cannot be read.
     """
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a name of any bytes)
@@ -64,38 +76,38 @@ def compare(
     advance: Callable[[], object] = lambda: None,
     part: Callable[[VideoFile | KnownT], Hashable] = lambda _: None,
 ) -> Changes[KnownT]:
-    """Compare by size and time, and where these do not decide, by the content.
+    """Compare videos by size and modification time, and by content if these are not sufficient.
 
-    Only files are read whose size is that of another file in question, so that new videos are not read twice.
+    A new file is read only if another file has the same size, since decoding reads it anyway.
 
     Args:
-        found: the files there are now.
-        known: what is known, by path.
-        advance: called for each found file when it is decided.
-        part: tells which part of a video is wanted, or known; another part is other content.
+        found: videos on disk.
+        known: videos of earlier runs, by path.
+        advance: called for each found video when it is decided.
+        part: returns the wanted or known part of a video; another part counts as other content.
 
     Raises:
-        DataError: two folders hold different videos of the same relative path.
+        DataError: two folders have different videos of the same relative path.
     """
     changes: Changes[KnownT] = Changes()
-    open_questions = []
+    undecided = []
     for video in found:
-        noted = known.get(video.path)
-        if noted and (noted.root, noted.size, noted.mtime_ns) == (video.root, video.size, video.mtime_ns):
-            if part(noted) == part(video):
-                changes.unchanged.append(noted)
+        stored = known.get(video.path)
+        if stored and (stored.root, stored.size, stored.mtime_ns) == (video.root, video.size, video.mtime_ns):
+            if part(stored) == part(video):
+                changes.unchanged.append(stored)
                 advance()
                 continue
-            if noted.sha256:
-                changes.hashes[video.path] = noted.sha256
-        open_questions.append(video)
-    sizes = Counter(video.size for video in open_questions)
-    sizes.update({noted.size for noted in known.values()})
+            if stored.sha256:
+                changes.hashes[video.path] = stored.sha256
+        undecided.append(video)
+    sizes = Counter(video.size for video in undecided)
+    sizes.update({stored.size for stored in known.values()})
     by_content: dict[Hashable, KnownT] = {}
-    for noted in known.values():
-        by_content.setdefault((noted.sha256, part(noted)), noted)
+    for stored in known.values():
+        by_content.setdefault((stored.sha256, part(stored)), stored)
     decoded: dict[Hashable, str] = {}
-    for video in open_questions:
+    for video in undecided:
         named = known.get(video.path)
         if not _is_known_name(video, named, changes, part):
             sha256 = _hash(video, changes) if sizes[video.size] > 1 else b""
@@ -103,7 +115,7 @@ def compare(
             same = by_content.get(content) if content else None
             _decide(video, content, named, same, changes, decoded)
         advance()
-    _sort_out_names(found, known, changes)
+    _separate_renamed(found, known, changes)
     return changes
 
 
@@ -112,38 +124,38 @@ def _hash(video: VideoFile, changes: Changes[KnownT]) -> bytes:
         return changes.hashes[video.path]
     try:
         changes.hashes[video.path] = hash_file(video.file)
-    except OSError:  # decoding it will say why
+    except OSError:  # decoding reports the reason
         return b""
     return changes.hashes[video.path]
 
 
 def _is_known_name(
     video: VideoFile,
-    noted: KnownT | None,
+    stored: KnownT | None,
     changes: Changes[KnownT],
     part: Callable[[VideoFile | KnownT], Hashable],
 ) -> bool:
-    """Decide where the known name is enough: the content is the same, or two videos have one name.
+    """Decide a video by its known name if the content is the same; return whether it is decided.
 
     Raises:
-        DataError: the known video is another, and still there.
+        DataError: the known video of this name is another one, and still exists in another folder.
     """
-    if noted is None or not noted.sha256:
+    if stored is None or not stored.sha256:
         return False
-    is_still_there = noted.root != video.root and os.path.isfile(noted.file)  # noqa: PTH113
-    is_moved = not is_still_there and (noted.size, noted.mtime_ns) == (video.size, video.mtime_ns)
-    if is_moved or (noted.size == video.size and noted.sha256 == _hash(video, changes)):
-        if part(noted) != part(video):
+    is_still_there = stored.root != video.root and os.path.isfile(stored.file)  # noqa: PTH113
+    is_moved = not is_still_there and (stored.size, stored.mtime_ns) == (video.size, video.mtime_ns)
+    if is_moved or (stored.size == video.size and stored.sha256 == _hash(video, changes)):
+        if part(stored) != part(video):
             return False
         if is_still_there:
-            changes.unchanged.append(noted)
+            changes.unchanged.append(stored)
         else:
-            changes.touched.append((video, noted))
+            changes.same_content.append((video, stored))
         return True
     if is_still_there:
         raise DataError(
-            f"{video.path} is already known from {noted.root}, and {video.file} is another video",
-            hint="name the folder that holds both, or use a second file for the second folder",
+            f"{video.path} is already stored from {stored.root}, and {video.file} is another video",
+            hint="pass a folder that contains both, or use a second file for the second folder",
         )
     return False
 
@@ -151,7 +163,7 @@ def _is_known_name(
 def _decide(
     video: VideoFile,
     content: Hashable,
-    noted: KnownT | None,
+    stored: KnownT | None,
     same: KnownT | None,
     changes: Changes[KnownT],
     decoded: dict[Hashable, str],
@@ -159,25 +171,25 @@ def _decide(
     if same:
         changes.copies.append((video, same))
     elif content in decoded:
-        changes.twins.append((video, decoded[content]))
+        changes.duplicates.append((video, decoded[content]))
     else:
-        (changes.changed if noted else changes.new).append(video)
+        (changes.changed if stored else changes.new).append(video)
         if content:
             decoded[content] = video.path
 
 
-def _sort_out_names(
+def _separate_renamed(
     found: Iterable[VideoFile], known: Mapping[str, KnownT], changes: Changes[KnownT]
 ) -> None:
-    """Tell renamed from copied, and find what vanished."""
+    """Separate renamed videos from copies, and find deleted ones."""
     files = {video.path for video in found}
     missing = {
-        noted.path: noted
-        for noted in known.values()
-        if noted.path not in files and not os.path.lexists(noted.file)
+        stored.path: stored
+        for stored in known.values()
+        if stored.path not in files and not os.path.lexists(stored.file)
     }
     copies, changes.copies = changes.copies, []
-    for video, noted in copies:
-        origin = missing.pop(noted.path, None)
-        (changes.renamed if origin else changes.copies).append((video, noted))
-    changes.vanished = list(missing.values())
+    for video, stored in copies:
+        origin = missing.pop(stored.path, None)
+        (changes.renamed if origin else changes.copies).append((video, stored))
+    changes.deleted = list(missing.values())

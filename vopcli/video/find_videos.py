@@ -1,6 +1,6 @@
-"""Find the videos below folders, in lists of names, and named one by one."""
+"""Find videos in folders, in lists of names, and by name."""
 
-# Names of any bytes are kept as they are, and large folders walked, without a Path for each:
+# Names of any bytes are kept unchanged, and no Path is created for each file of a large folder:
 # ruff: noqa: PTH100, PTH116, PTH118, PTH121, PTH122, PTH123
 
 from __future__ import annotations
@@ -37,14 +37,13 @@ ReportProblem = Callable[[str, str], None]
 def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[VideoFile]:
     """Find the videos of ``sources``, sorted by the bytes of their paths.
 
-    Folders are walked recursively. Hidden files and folders, and folders of system junk, are left out; below
-    a folder a video is what has one of `VIDEO_SUFFIXES`. Symbolic links are followed, and each folder is
-    entered once. A file that ends in one of `LIST_SUFFIXES` holds a video's name a line, relative to the
-    list's folder. Any other file is taken as a video, whatever its name.
+    Folders are searched recursively, as in `walk_files`, for files with one of `VIDEO_SUFFIXES`. A file with
+    one of `LIST_SUFFIXES` lists names of videos, one per line, relative to the folder of the list. Any other
+    file is taken as a video.
 
     Args:
         sources: folders, videos and lists.
-        report_problem: called with a name and a reason for each folder or file that could not be looked at.
+        report_problem: called with the name and the reason for each folder or file that cannot be read.
 
     Raises:
         FileError: a source does not exist or cannot be read.
@@ -56,19 +55,19 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
             other = videos.setdefault(video.path, video)
             if not _is_same_file(other, video):
                 raise DataError(
-                    f"{other.file} and {video.file} would both be known as {video.path}",
-                    hint="name the folder that holds both, or extract them into two stores",
+                    f"{other.file} and {video.file} would both be stored as {video.path}",
+                    hint="pass a folder that contains both, or extract them into two stores",
                 )
     return sorted(videos.values(), key=lambda video: os.fsencode(video.path))
 
 
 def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem) -> list[VideoFile]:
-    """Return the videos of these paths below ``root``, sorted by their bytes.
+    """Return the named videos of a folder, sorted by the bytes of their paths.
 
     Args:
         root: the folder.
-        names: relative to it; any file is taken as a video.
-        report_problem: called with a name and a reason for each that could not be looked at.
+        names: paths relative to ``root``; any file is taken as a video.
+        report_problem: called with the name and the reason for each file that cannot be read.
     """
     found = _stat_each(os.path.abspath(root), names, report_problem)
     return sorted(found, key=lambda video: os.fsencode(video.path))
@@ -77,7 +76,7 @@ def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem
 def _is_same_file(one: VideoFile, other: VideoFile) -> bool:
     try:
         return one.root == other.root or os.path.samefile(one.file, other.file)
-    except OSError:  # one has vanished since: it will be reported where it is read
+    except OSError:  # deleted since: reported when it is read
         return True
 
 
@@ -87,7 +86,7 @@ def _find(source: Path, report_problem: ReportProblem) -> Iterator[VideoFile]:
         mode = os.stat(absolute).st_mode
         if stat.S_ISDIR(mode):
             with os.scandir(absolute):
-                pass  # a source that cannot be read is an error; a folder below it is a problem to report
+                pass  # an unreadable source is an error; an unreadable folder below it is only reported
             entries = walk_files(absolute, report_problem)
             names = (path for path, entry in entries if _has_video_suffix(entry))
             yield from _stat_each(absolute, names, report_problem)
@@ -108,16 +107,16 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _relative(folder: str, name: str) -> str:
-    """Return a list's entry relative to ``folder``, or absolute when it lies elsewhere."""
+    """Return an entry of a list relative to ``folder``, or absolute if it is elsewhere."""
     absolute = os.path.normpath(os.path.join(folder, name))
     return absolute.removeprefix(folder.rstrip(os.sep) + os.sep)
 
 
 def walk_files(root: str, report_problem: ReportProblem) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield every entry below a folder that is not a folder, with its path relative to ``root``.
+    """Walk a folder recursively; yield each file with its path relative to ``root``.
 
-    Hidden names and folders of system junk are left out. Links are followed, real folders before linked ones,
-    and each folder is entered once: a folder that a link leads to as well keeps its own name.
+    Hidden files and folders, and system folders, are left out. Links are followed, and each folder is entered
+    once: real folders before links, so that a folder inside ``root`` keeps its own name.
 
     Args:
         root: absolute folder.
@@ -171,7 +170,7 @@ def _has_video_suffix(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_source_text(path: str) -> bool:
-    """Tell TypeScript from an MPEG transport stream, which shares its suffixes."""
+    """Whether a .ts or .mts file is TypeScript source, not an MPEG transport stream."""
     try:
         with open(path, "rb") as file:
             head = file.read(1024)

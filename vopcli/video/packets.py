@@ -1,4 +1,4 @@
-"""The packets of a video stream, read without decoding: which frames a video presents, and when."""
+"""Read the packets of a video stream without decoding: its frames and their presentation times."""
 
 from __future__ import annotations
 
@@ -22,29 +22,28 @@ from vopcli.errors import VideoError
 # PyAV before 18 cannot tell a demuxer to leave a stream out.
 _DISCARD: Final = getattr(av.stream, "Discard", None)
 VideoPacket: TypeAlias = "Packet[VideoStream]"
-# What tells a packet from the others of its stream: decoding time, size, place in the file.
+# Identifies a packet within its stream: decoding time, size, offset in the file.
 Identity: TypeAlias = tuple[int | None, int, int | None]
 
-# A video whose packets fit in here is read from disk once; of a larger one only the packets' times are kept.
+# Packets of a smaller video are kept in memory, so that it is read once; of a larger one only their times.
 HELD_BYTES: Final = 128 << 20
-MOST_PACKETS: Final = 20_000_000
+MAX_PACKETS: Final = 20_000_000
 
-# Codecs in which decoding can begin at a packet flagged as a keyframe. The rest (GIF, screen recorders) is
-# decoded from its start.
+# Codecs whose decoding can begin at a packet flagged as a keyframe. Others (GIF, screen recorders) are
+# decoded from the start.
 SEEKABLE_CODECS: Final = frozenset({
     "h264", "hevc", "vvc", "vp8", "vp9", "av1", "libdav1d", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2",
     "msmpeg4v3", "msmpeg4", "h263", "flv", "wmv1", "wmv2", "wmv3", "vc1", "theora", "mjpeg", "prores",
     "dnxhd", "dvvideo", "rawvideo", "ffv1", "huffyuv", "vp6f", "vp6",
 })  # fmt: skip
 
-# Codecs whose decoders can be told, packet by packet, to leave out what nothing refers to.
+# Codecs whose decoders can skip single frames that no other frame refers to.
 SKIPPING_CODECS: Final = frozenset({
     "h264", "hevc", "vp8", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "msmpeg4", "h263",
     "flv", "wmv1", "wmv2", "wmv3", "vc1",
 })  # fmt: skip
 
-# What a person calls a video. Playlists, image sequences and subtitles are FFmpeg inputs too, but they are no
-# videos, and may name other files.
+# Playlists, image sequences and subtitles are FFmpeg inputs too, but no videos, and can refer to other files.
 _CONTAINERS: Final = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,rm,h264,hevc,vvc,m4v,gif,apng,mxf,nut,dv,wtv,"
     "ivf,obu,av1,vc1,mjpeg,nsv,gxf,swf,yuv4mpegpipe,dirac,h261,h263,cavsvideo,webp_pipe,bink,smk,roq,flic,amv,4xm,"
@@ -55,17 +54,17 @@ _OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS
 
 @dataclass
 class PacketTable:
-    """What a pass over the packets of a stream tells, in decoding order.
+    """The packets of a stream in decoding order.
 
     Attributes:
-        pts: presentation time of each packet, in units of ``time_base``; None where the container has none.
-        identities: what each packet can be recognised by.
+        pts: presentation time of each packet, in units of ``time_base``; None if the container has none.
+        identities: identity of each packet.
         is_keyframe: whether decoding can begin at the packet.
-        order: positions of the presentable packets, in the order of their presentation.
-        held: the packets themselves, or None when they were too large to keep.
-        num_bad: packets that the container itself reports as damaged.
-        has_made_up_times: whether the container lacks presentation times though frames are reordered.
-        end: pts at which the last presentable frame's time is over.
+        order: positions of the presentable packets, in presentation order.
+        held: the packets, or None if they are too large to keep.
+        num_bad: packets that the container reports as damaged.
+        has_made_up_times: whether the container lacks presentation times although frames are reordered.
+        end: pts at which the presentation of the last frame ends.
     """
 
     time_base: Fraction
@@ -79,13 +78,13 @@ class PacketTable:
     has_made_up_times: bool = False
 
     def drop_before(self, start: int) -> None:
-        """Count the frames before a time as not presented."""
+        """Remove the frames before a presentation time from `order`."""
         shown = [(self.pts[position], position) for position in self.order]
         self.order = [position for pts, position in shown if pts is None or pts >= start]
 
     @functools.cached_property
     def positions(self) -> dict[Identity, int]:
-        """Where each packet is in decoding order."""
+        """Position of each packet in decoding order."""
         return {identity: position for position, identity in enumerate(self.identities)}
 
     @property
@@ -98,26 +97,26 @@ class PacketTable:
 
 
 def open_video(path: str) -> tuple[InputContainer, VideoStream]:
-    """Open a file and its best video stream, set to decode on one thread.
+    """Open a file and its best video stream, for decoding on one thread.
 
     Raises:
-        VideoError: not a regular file, not readable, not a video, or without a picture.
+        VideoError: ``path`` is not a regular file, not readable, not a video, or has no video stream.
     """
     _check_file(path)
     try:
-        # An absolute path, so that no name is taken for a protocol ("concat:...").
+        # An absolute path cannot be mistaken for a protocol ("concat:...").
         container = av.open(os.path.abspath(path), container_options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
     except (av.FFmpegError, ValueError) as error:
-        what = (
+        problem = (
             "ends before its first frame" if isinstance(error, EOFError) else "not a video that can be read"
         )
-        raise VideoError(f"{path}: {what} ({reason(error)})", hint=_hint(error)) from error
+        raise VideoError(f"{path}: {problem} ({reason(error)})", hint=_hint(error)) from error
     try:
         stream = _best_stream(container, path)
     except VideoError:
         container.close()
         raise
-    if _DISCARD is not None:  # saves reading the sound
+    if _DISCARD is not None:  # do not read the audio
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = _DISCARD.all
@@ -133,8 +132,8 @@ def scan(
     Args:
         container: an open file at its start.
         stream: the stream to read.
-        tick: called now and then, to show that work goes on.
-        hold: keep the packets, while they are not too large.
+        tick: called regularly, to report that the work is not stalled.
+        hold: keep the packets in memory unless they are too large.
     """
     table = PacketTable(stream.time_base or Fraction(1, 1000))
     table.has_made_up_times = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
@@ -146,7 +145,7 @@ def scan(
         position = len(table.pts)
         if position % 256 == 0:
             tick()
-        if position >= MOST_PACKETS:
+        if position >= MAX_PACKETS:
             break
         if table.held is not None:
             held_bytes += packet.size
@@ -177,7 +176,7 @@ def packets_from(
     if table.held is not None:
         yield from table.held[start:]
     elif start == 0 or not (yield from _packets_after_seek(container, stream, table, start)):
-        # Some containers cannot be searched by time, or not exactly; from the beginning there is no doubt.
+        # Some containers cannot seek by time, or not exactly: read from the start instead.
         again, same_stream = open_video(container.name)
         with again:
             yield from itertools.islice(_demux(again, same_stream), start, None)
@@ -186,7 +185,7 @@ def packets_from(
 def _packets_after_seek(
     container: InputContainer, stream: VideoStream, table: PacketTable, start: int
 ) -> Generator[VideoPacket, None, bool]:
-    """Yield the packets from ``start`` on and return True; none and False where the seek went elsewhere."""
+    """Yield the packets from ``start`` on and return True; return False if the seek misses it."""
     dts, _, _ = table.identities[start]
     pts = table.pts[start]
     time = pts if dts is None else dts
@@ -208,12 +207,12 @@ def _packets_after_seek(
 
 
 def reason(error: BaseException) -> str:
-    """Say what FFmpeg found wrong, without its error number and the path."""
+    """Return FFmpeg's error message without the error number and path."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def _demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
-    """Yield the stream's packets; a container damaged in the middle ends where it cannot be read on."""
+    """Yield the stream's packets; a damaged container ends where it cannot be read any further."""
     failures = 0
     while failures < 16:
         try:
@@ -221,7 +220,7 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPack
                 if packet.size:
                     yield packet
         except IndexError:
-            return  # PyAV stumbles at the end over a stream that a damaged file brought up on the way
+            return  # PyAV fails at the end if a damaged file added a stream while being read
         except (av.FFmpegError, ValueError):
             failures += 1
         else:
@@ -233,7 +232,7 @@ def _identity(packet: VideoPacket) -> Identity:
 
 
 def _shows_frame(packet: VideoPacket, stream: VideoStream) -> bool:
-    """Tell whether a packet becomes a frame: VP8 has some that are only referred to."""
+    """Whether a packet is presented as a frame: VP8 has packets that are only references."""
     if stream.codec_context.name in {"vp8", "libvpx"}:
         return bool(bytes(memoryview(packet)[:1])[0] & 0x10)
     return True
@@ -244,7 +243,7 @@ def _check_file(path: str) -> None:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
         raise VideoError(
-            f"{path}: {error.strerror}", hint="is the file still there, and may it be read?"
+            f"{path}: {error.strerror}", hint="does the file still exist, and is it readable?"
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path}: not a regular file", hint="name a video file")
@@ -257,16 +256,14 @@ def _best_stream(container: InputContainer, path: str) -> VideoStream:
     known = [s for s in pictures if s.codec_context is not None]
     if not pictures:
         raise VideoError(
-            f"{path}: no video in it, only sound or data", hint="name a file with a video stream"
+            f"{path}: it has no video stream, only audio or data", hint="name a file with a video stream"
         )
     if not known:
-        raise VideoError(
-            f"{path}: its video codec is not known here", hint="convert it to H.264, for example"
-        )
+        raise VideoError(f"{path}: its video codec is not supported", hint="convert it to H.264, for example")
     return max(known, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height))
 
 
 def _hint(error: BaseException) -> str:
     if isinstance(error, PermissionError):
-        return "may it be read by you?"
-    return "is it a video, complete and not cut off? An MP4 that was cut off has no index and cannot be read"
+        return "check the permissions of the file"
+    return "is it a complete video? A truncated MP4 has no index and cannot be read"

@@ -1,4 +1,4 @@
-"""Decode many videos in worker processes: a file that crashes or stalls the decoder costs only itself."""
+"""Decode videos in worker processes; a crash or stall of the decoder fails only the current video."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from vopcli.errors import VideoError
 from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
 from vopcli.video.video import SampledFrames, count_sampled, encode_jpegs, read_frames
 
-# A decoder that has not taken a packet for this long will not come back.
+# A decoder that takes no packet for this long is stalled.
 STALLED_SECONDS: Final = 120.0
-# Jobs given to a worker at once: one at work, one that it finds waiting when it is done.
+# Jobs sent to a worker at once: the current one and the next.
 _JOBS_AHEAD: Final = 2
 _STALLED_EXIT_CODE: Final = 75
 
@@ -39,9 +39,9 @@ class DecodeJob:
     """One video to decode.
 
     Attributes:
-        key: a number of the caller's choice.
-        path: the file, as `os.fsdecode` gives it.
-        window: the part of it that frames are taken from.
+        key: a number chosen by the caller.
+        path: the file; bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
+        window: part of the video that frames are taken from.
     """
 
     key: int
@@ -58,20 +58,20 @@ def decode_videos(
     resize: Resize = Resize.BICUBIC,
     jpeg_quality: int | None = None,
 ) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
-    """Decode the sampled frames of many videos, in no particular order.
+    """Decode the sampled frames of many videos, in arbitrary order.
 
-    Closing the iterator ends the workers at once; they also end when this process dies, in whatever way.
+    Closing the iterator stops the workers at once; they also stop when this process dies.
 
     Args:
-        jobs: taken one by one, a few ahead of what has been returned.
-        sampling: which frames to take.
+        jobs: consumed lazily, a few ahead of the results.
+        sampling: frames to select.
         size: side of the square frames in pixels.
-        resize: how they are brought to it.
-        workers: processes, one decoding thread each; 0 decodes in this process.
+        resize: resize rule.
+        workers: number of processes, with one decoding thread each; 0 decodes in this process.
         jpeg_quality: return JPEG files of this quality (1 to 100) in ``jpegs``, and no ``frames``.
 
     Yields:
-        Each job with its frames, or with the error that says why there are none.
+        Each job with its frames, or with the error if it failed.
     """
     return run_jobs(jobs, _Decode(sampling, size, resize, jpeg_quality), workers=workers)
 
@@ -79,22 +79,22 @@ def decode_videos(
 def scan_videos(
     jobs: Iterable[DecodeJob], sampling: Sampling, *, workers: int
 ) -> Iterator[tuple[DecodeJob, int | VideoError]]:
-    """Count the frames that sampling will take of many videos, in no particular order.
+    """Count the frames that a sampling selects of many videos, in arbitrary order.
 
     Args:
-        jobs: as for `decode_videos`.
-        sampling: which frames would be taken.
-        workers: processes; 0 scans in this process.
+        jobs: as in `decode_videos`.
+        sampling: frames to select.
+        workers: number of processes; 0 scans in this process.
 
     Yields:
-        Each job with its number of frames, or with the error that says why there are none.
+        Each job with its number of frames, or with the error if it failed.
     """
     return run_jobs(jobs, _Count(sampling), workers=workers)
 
 
 @dataclass(frozen=True)
 class _Decode:
-    """What a worker of `decode_videos` does with a job."""
+    """The work of `decode_videos`."""
 
     sampling: Sampling
     size: int
@@ -110,7 +110,7 @@ class _Decode:
 
 @dataclass(frozen=True)
 class _Count:
-    """What a worker of `scan_videos` does with a job."""
+    """The work of `scan_videos`."""
 
     sampling: Sampling
 
@@ -125,17 +125,17 @@ def run_jobs(
     workers: int,
     stalled_seconds: float = STALLED_SECONDS,
 ) -> Iterator[tuple[DecodeJob, Result | VideoError]]:
-    """Do some work on many videos, in no particular order; see `decode_videos`.
+    """Run ``work`` on many videos, in arbitrary order; see `decode_videos`.
 
     Args:
-        jobs: taken one by one, a few ahead of what has been returned.
-        work: called with a job, and with a function that it calls now and then to show that it goes on. It
-            is pickled, and runs in a worker process.
-        workers: processes; 0 works in this process.
-        stalled_seconds: a job that shows no sign of going on for so long has failed.
+        jobs: consumed lazily, a few ahead of the results.
+        work: called with a job, and with a function to call regularly as a sign of progress; pickled and run
+            in a worker process.
+        workers: number of processes; 0 works in this process.
+        stalled_seconds: a job without a sign of progress for so long fails.
 
     Yields:
-        Each job with what the work returned, or with the error that says why it did not.
+        Each job with the result of ``work``, or with the error if it failed.
     """
     if workers > 0:
         yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
@@ -145,7 +145,7 @@ def run_jobs(
 
 
 def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Result | VideoError:
-    """Do the work; whatever a damaged file leads to becomes a VideoError that names it."""
+    """Run ``work``; convert any error to a VideoError that names the file."""
     try:
         return work(job, tick)
     except VideoError as error:
@@ -154,7 +154,7 @@ def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Re
         return VideoError(
             f"{job.path}: not enough memory to decode it", hint="use fewer workers, or take fewer frames"
         )
-    except Exception as error:  # noqa: BLE001  reported with the video; the others go on
+    except Exception as error:  # noqa: BLE001  reported with the video
         return VideoError(
             f"{job.path}: cannot be decoded ({type(error).__name__}: {error})", hint="is it damaged?"
         )
@@ -162,7 +162,7 @@ def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Re
 
 @dataclass
 class _Worker:
-    """A worker process as its parent sees it; ``jobs`` are with it, the first of them at work."""
+    """A worker process and the jobs sent to it; the first one is the current job."""
 
     process: BaseProcess
     connection: Connection
@@ -170,7 +170,7 @@ class _Worker:
 
 
 class _Pool(Generic[Result]):
-    """Worker processes, and a thread that feeds them and collects what they return."""
+    """Worker processes, and a thread that sends jobs and collects results."""
 
     def __init__(
         self, jobs: Iterator[DecodeJob], work: Work[Result], workers: int, stalled_seconds: float
@@ -180,7 +180,7 @@ class _Pool(Generic[Result]):
         self.work = work
         self.num_workers = workers
         self.workers: list[_Worker] = []
-        self.given_back: deque[DecodeJob] = deque()
+        self.requeued: deque[DecodeJob] = deque()
         self.is_exhausted = False
         self.is_closed = threading.Event()
         self.done: queue.Queue[tuple[DecodeJob, Result | VideoError] | BaseException | None]
@@ -202,7 +202,7 @@ class _Pool(Generic[Result]):
             thread.join()
 
     def _serve(self) -> None:
-        """Feed the workers and collect their results, until all is done or the iterator is closed."""
+        """Send jobs and collect results until all jobs are done or the iterator is closed."""
         outcome: BaseException | None = None
         try:
             self._fill()
@@ -211,7 +211,7 @@ class _Pool(Generic[Result]):
                 for worker in [worker for worker in self.workers if worker.connection in ready]:
                     self._collect(worker)
                 self._fill()
-        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
+        except BaseException as error:  # noqa: BLE001  raised again by the consumer
             outcome = error
         finally:
             for worker in self.workers:
@@ -227,50 +227,50 @@ class _Pool(Generic[Result]):
                 return
 
     def _fill(self) -> None:
-        """Give every worker enough to do, and start and end workers as the jobs demand."""
+        """Send jobs to all workers; start workers while there are jobs, and stop idle ones."""
         for ahead in range(1, _JOBS_AHEAD + 1):
             for worker in self.workers:
                 while len(worker.jobs) < ahead and (job := self._next_job()) is not None:
-                    self._give(worker, job)
+                    self._send_job(worker, job)
         while len(self.workers) < self.num_workers and (job := self._next_job()) is not None:
             worker = _start_worker(self.work, self.stalled_seconds)
             self.workers.append(worker)
-            self._give(worker, job)
+            self._send_job(worker, job)
         for worker in [worker for worker in self.workers if not worker.jobs]:
-            self._dismiss(worker)
+            self._stop_idle(worker)
 
     def _next_job(self) -> DecodeJob | None:
-        if self.given_back:
-            return self.given_back.popleft()
+        if self.requeued:
+            return self.requeued.popleft()
         job = None if self.is_exhausted or self.is_closed.is_set() else next(self.jobs, None)
         self.is_exhausted = self.is_exhausted or job is None
         return job
 
-    def _give(self, worker: _Worker, job: DecodeJob) -> None:
+    def _send_job(self, worker: _Worker, job: DecodeJob) -> None:
         worker.jobs.append(job)
-        with contextlib.suppress(OSError):  # it has died: found out when its connection is read
+        with contextlib.suppress(OSError):  # a dead worker is noticed when its connection is read
             worker.connection.send(job)
 
     def _collect(self, worker: _Worker) -> None:
         try:
             result = _receive(worker.connection)
         except (EOFError, OSError):
-            self._bury(worker)
+            self._handle_crash(worker)
         else:
             self._put((worker.jobs.popleft(), result))
 
-    def _bury(self, worker: _Worker) -> None:
-        """A worker has died: its first job was the cause, the others go to another worker."""
+    def _handle_crash(self, worker: _Worker) -> None:
+        """Handle a crashed worker: fail its current job, requeue the rest."""
         self.workers.remove(worker)
         worker.connection.close()
         worker.process.join()
         if worker.jobs:
             job = worker.jobs.popleft()
             self._put((job, _crash(job.path, worker.process.exitcode)))
-        self.given_back.extend(worker.jobs)
+        self.requeued.extend(worker.jobs)
 
-    def _dismiss(self, worker: _Worker) -> None:
-        """Let an idle worker end by itself."""
+    def _stop_idle(self, worker: _Worker) -> None:
+        """Let an idle worker exit."""
         self.workers.remove(worker)
         worker.connection.close()
         worker.process.join(timeout=5)
@@ -294,13 +294,13 @@ def _crash(path: str, exit_code: int | None) -> VideoError:
 
 
 def _start_worker(work: Work[object], stalled_seconds: float) -> _Worker:
-    """Start a process in which Ctrl-C does nothing: its parent ends it."""
+    """Start a process that ignores Ctrl-C: its parent stops it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(
         target=_serve_jobs, args=(theirs, work, stalled_seconds), name="vop decoder", daemon=True
     )
-    resource_tracker.ensure_running()  # before: starting it, as the first worker does, lets Ctrl-C through
+    resource_tracker.ensure_running()  # now, because starting the tracker unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
@@ -311,12 +311,10 @@ def _start_worker(work: Work[object], stalled_seconds: float) -> _Worker:
 
 
 def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: float) -> None:
-    """Run in a worker process: take jobs, return results, until the parent closes the connection."""
+    """Main function of a worker process: run jobs until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), 2
-        )  # what a C library has to say would tear the progress bar
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # messages of C libraries would break the progress bar
     watch = _Watch(stalled_seconds)
     threading.Thread(target=watch.run, daemon=True).start()
     while True:
@@ -331,26 +329,26 @@ def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: flo
 
 
 class _Watch:
-    """Ends a worker process whose parent is gone or whose decoder has stalled."""
+    """Stops a worker process whose parent has died or whose decoder has stalled."""
 
     def __init__(self, stalled_seconds: float) -> None:
         self.stalled_seconds = stalled_seconds
         self.last_tick: float | None = None
 
     def begin(self) -> None:
-        """A job begins."""
+        """Note that a job begins."""
         self.last_tick = time.monotonic()
 
     def tick(self) -> None:
-        """The job goes on."""
+        """Note progress of the job."""
         self.last_tick = time.monotonic()
 
     def end(self) -> None:
-        """The job is over."""
+        """Note that the job has ended."""
         self.last_tick = None
 
     def run(self) -> None:
-        """Watch until the process ends."""
+        """Watch until the process exits."""
         parent = multiprocessing.parent_process()
         while parent is not None and not wait([parent.sentinel], timeout=min(1.0, self.stalled_seconds / 4)):
             last_tick = self.last_tick
@@ -360,7 +358,7 @@ class _Watch:
 
 
 def _send(connection: Connection, result: object) -> None:
-    """Send a result; the frames go as raw bytes after the rest, so that they are copied once."""
+    """Send a result; frames follow as raw bytes, so that they are copied only once."""
     if isinstance(result, SampledFrames):
         empty = np.empty((0, *result.frames.shape[1:]), np.uint8)
         connection.send((replace(result, frames=empty), result.frames.shape))

@@ -1,4 +1,4 @@
-"""Resize and crop a frame as CLIP's preprocessing does, in 8 bits and without torch."""
+"""CLIP's preprocessing of a frame, resize and centre crop, in 8 bits and without torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vopcli.config.choices import Resize
 def resize_and_crop(
     frame: NDArray[np.uint8], size: int, resize: Resize = Resize.BICUBIC
 ) -> NDArray[np.uint8]:
-    """Bring the short side to ``size`` and keep the middle square.
+    """Resize the short side to ``size`` and crop the central square.
 
-    The whole frame would become ``size`` on its short side and ``int(size * long / short)`` on the long one;
-    the crop's margin is half the rest, rounded half to even. Bicubic with antialiasing in 8 bits, across and
-    then down, equal to Pillow's within one level. Only what the crop keeps is computed.
+    The resized frame has the sides ``size`` and ``int(size * long / short)``; the crop's margin is half the
+    difference, rounded half to even. Bicubic with antialiasing in 8 bits, horizontally and then vertically,
+    equal to Pillow within one level. Only the pixels inside the crop are computed.
 
     Args:
         frame: (height, width, 3) uint8.
         size: side of the square in pixels.
-        resize: LEGACY_TENSOR for X-Pool's pixels in place of these, see `_resize_without_antialiasing`.
+        resize: LEGACY_TENSOR for X-Pool's pixels, see `_resize_without_antialiasing`.
 
     Returns:
         (size, size, 3) uint8.
@@ -38,7 +38,7 @@ def resize_and_crop(
     first_column, last_column = _reach(left, right, width, size)
     first_row, last_row = _reach(top, bottom, height, size)
     part = Image.fromarray(frame[first_row:last_row, first_column:last_column])
-    # One axis at a time: each rounds to 8 bits, and Pillow's order of the two depends on the box.
+    # One axis at a time: each rounds to 8 bits, and Pillow's order of the axes depends on the box.
     across = (left - first_column, 0, right - first_column, part.height)
     part = part.resize((size, part.height), Image.Resampling.BICUBIC, box=across)
     down = (0, top - first_row, size, bottom - first_row)
@@ -53,12 +53,12 @@ def jpeg_bytes(frame: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def _resize_without_antialiasing(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize and crop as torchvision did on float tensors before 0.17, and X-Pool with it.
+    """Resize and crop like torchvision before 0.17 on float tensors, which X-Pool used.
 
-    Bicubic of a = -0.75 over four pixels, however much smaller the frame becomes. X-Pool feeds on what
-    overshoots 0 to 255; here it is cut, as frames are kept in bytes.
+    Bicubic with a = -0.75 over four pixels, without antialiasing. X-Pool keeps values that overshoot 0 to
+    255; here they are clipped, because frames are stored as bytes.
     """
-    import cv2  # its cubic filter is the very same; not for the others: loading it takes time
+    import cv2  # has the same cubic filter; imported here because it loads slowly
 
     height, width = frame.shape[:2]
     resized_height, resized_width = (
@@ -73,7 +73,7 @@ def _resize_without_antialiasing(frame: NDArray[np.uint8], size: int) -> NDArray
 
 
 def _kept(length: int, other: int, size: int) -> tuple[float, float]:
-    """Return where the square begins and ends along a side of a frame, in pixels of the frame."""
+    """Return start and end of the crop along one side of a frame, in pixels of the frame."""
     if length <= other:
         return 0.0, float(length)
     resized = int(size * length / other)
@@ -82,6 +82,6 @@ def _kept(length: int, other: int, size: int) -> tuple[float, float]:
 
 
 def _reach(start: float, end: float, length: int, size: int) -> tuple[int, int]:
-    """Return the half-open range of pixels that the filter needs for those from ``start`` to ``end``."""
+    """Return the half-open range of pixels that the filter reads to compute ``start`` to ``end``."""
     support = 2 * max((end - start) / size, 1.0) + 1
     return max(math.floor(start - support), 0), min(math.ceil(end + support), length)

@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, and which of them a sampling takes."""
+"""Presentation times of a video's frames, and the selection of frames by a sampling."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vopcli.video.sampling import (
 
 @dataclass(frozen=True)
 class Timeline:
-    """When each frame of a video is shown.
+    """Presentation times of a video's frames.
 
     Attributes:
-        ticks: of each frame, rising.
-        unit: seconds that a tick lasts.
-        rate: frames a second that the container says, on average.
+        ticks: time of each frame, increasing.
+        unit: seconds per tick.
+        rate: average frames per second according to the container.
     """
 
     ticks: Sequence[int]
@@ -33,15 +33,15 @@ class Timeline:
     rate: Fraction
 
     def seconds(self, index: int) -> Fraction:
-        """Return when a frame is shown, the first at 0."""
+        """Return the presentation time of a frame; the first frame is at 0."""
         return (self.ticks[index] - self.ticks[0]) * self.unit
 
     def within(self, window: TimeWindow) -> range:
-        """Return the indices of the frames shown in a window."""
+        """Return the indices of the frames presented in a window."""
         places = range(len(self.ticks))
         if window == WHOLE:
             return places
-        # A time such as 0.1 means the frame shown at 1/10, so both are compared as the nearest float.
+        # 0.1 as a float is not 1/10: times are compared after rounding to float.
         start, end = (
             bisect_left(places, time, key=lambda place: float(self.seconds(place)))
             for time in (window.start_seconds, window.end_seconds)
@@ -49,9 +49,9 @@ class Timeline:
         return places[start:end]
 
     def choose(self, sampling: Sampling, window: TimeWindow) -> list[int]:
-        """Return the indices of the frames that a sampling takes of those in the window.
+        """Return the indices of the frames that a sampling selects within a window.
 
-        They never fall; candidates of a short segment repeat. None are returned where the window is empty.
+        The indices are non-decreasing, candidates of a short segment repeat; empty if the window is empty.
         """
         num_frames = sampling.num_frames
         if sampling.rule == "clip4clip" and num_frames is not None:

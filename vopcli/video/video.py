@@ -1,4 +1,4 @@
-"""Decode the sampled frames of a video, and only those: PyAV, one thread, no frame of the rest in memory."""
+"""Decode only the sampled frames of a video, with PyAV on one thread."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
 from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
 from vopcli.video.timestamps import Timeline
 
-# Of a video of which fewer frames than this share can be decoded, nothing is kept: it is noise, not a video.
-LEAST_DECODABLE_RATIO: Final = 0.05
+# A video with a smaller fraction of decodable frames is rejected as too damaged.
+MIN_DECODABLE_RATIO: Final = 0.05
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video is; width and height as displayed, after rotation."""
+    """Properties of a video; width and height as displayed, after rotation."""
 
     duration_seconds: float
     fps: float
@@ -41,15 +41,15 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class SampledFrames:
-    """The frames taken from one video.
+    """The sampled frames of a video.
 
     Attributes:
         frames: (F, S, S, 3) uint8 RGB.
-        seconds: (F,) float64, when each is presented; the first frame the video presents is at 0.
-        num_real: frames that are the video's own; the rest repeats the last of them.
-        info: what the video is.
+        seconds: (F,) float64 presentation times; the first frame of the video is at 0.
+        num_real: number of frames that do not repeat the last one.
+        info: properties of the video.
         num_bad_packets: packets that are damaged or could not be decoded.
-        jpegs: the frames as JPEG files, where these were asked for; ``frames`` is then empty.
+        jpegs: the frames as JPEG files, if requested; ``frames`` is then empty.
     """
 
     frames: NDArray[np.uint8]
@@ -61,20 +61,20 @@ class SampledFrames:
 
 
 def _no_tick() -> None:
-    """Do nothing: nobody watches whether decoding goes on."""
+    """Do nothing."""
 
 
 def count_sampled(
     path: str, sampling: Sampling, *, window: TimeWindow = WHOLE, tick: Callable[[], None] = _no_tick
 ) -> int:
-    """Count the frames that `read_frames` will return, from the packets alone.
+    """Count the frames that `read_frames` returns, from the packets alone.
 
     Raises:
-        VideoError: it is no video, or has no frame, or none in the window.
+        VideoError: ``path`` is not a video, or has no frames, or none in the window.
     """
     if sampling.num_stored is not None:
         return sampling.num_stored
-    with _opened(path, tick, hold=False) as video:
+    with _open(path, tick, hold=False) as video:
         return len(_choose(video, _timeline(video), sampling, window))
 
 
@@ -87,75 +87,75 @@ def read_frames(
     window: TimeWindow = WHOLE,
     tick: Callable[[], None] = _no_tick,
 ) -> SampledFrames:
-    """Decode the sampled frames of a video, resize them and crop the middle square.
+    """Decode the sampled frames of a video, resize them and crop the central square.
 
-    Sampling runs over the frames that can be decoded. The packets tell which those are; where decoding shows
-    otherwise (damage that the container does not tell of, packets without times), the video is decoded once
-    from start to end to learn it.
+    Frames are sampled among those that can be decoded, according to the packets. If decoding contradicts the
+    packets (damage that the container does not report, packets without times), the whole video is decoded
+    once to find the decodable frames.
 
     Args:
         path: a video file.
-        sampling: which frames to take.
+        sampling: frames to select.
         size: side of the square in pixels.
-        resize: how they are brought to it.
-        window: the sampling sees the frames presented in it, and no others.
-        tick: called now and then, to show that work goes on.
+        resize: resize rule.
+        window: part of the video that frames are sampled from.
+        tick: called regularly, to report that the work is not stalled.
 
     Raises:
-        VideoError: it is no video, too little of it can be decoded, or it has no frame in the window.
+        VideoError: ``path`` is not a video, is too damaged, or has no frames in the window.
     """
-    with _opened(path, tick, hold=True) as video:
+    with _open(path, tick, hold=True) as video:
         timeline = _timeline(video)
         chosen = _choose(video, timeline, sampling, window)
         distinct = sorted(set(chosen))
-        shelf = _Shelf(size, resize, len(distinct))
+        buffer = _FrameBuffer(size, resize, len(distinct))
         wanted = [video.table.order[index] for index in distinct]
-        if not (video.table.is_timed and decode_timed(video, wanted, shelf.put)):
+        if not (video.table.is_timed and decode_timed(video, wanted, buffer.put)):
             return _read_damaged(video, sampling, (size, resize), window)
-        return _sampled(video, sampling, shelf, timeline, chosen, len(chosen))
+        return _sampled(video, sampling, buffer, timeline, chosen, len(chosen))
 
 
 def _read_damaged(
     video: OpenVideo, sampling: Sampling, fit: tuple[int, Resize], window: TimeWindow
 ) -> SampledFrames:
-    """Decode all once to see which frames come out, then once more to take the sampled ones.
+    """Decode the whole video to find the decodable frames, then again to take the sampled ones.
 
     Raises:
-        VideoError: too few come out, or none in the window.
+        VideoError: too few frames can be decoded, or none in the window.
     """
     num_expected = len(video.table.order)
     video.num_bad = 0
     outcome = [(frame.pts, frame.is_corrupt) for frame in decode_all(video)]
     clean = [place for place, (_, is_corrupt) in enumerate(outcome) if not is_corrupt]
     usable = clean or list(range(len(outcome)))
-    if not usable or len(usable) < LEAST_DECODABLE_RATIO * num_expected:
+    if not usable or len(usable) < MIN_DECODABLE_RATIO * num_expected:
         error = _undecodable(video, len(usable))
         raise error
     num_bad = video.num_bad
     timeline = _timeline(video, [outcome[place][0] for place in usable])
     chosen = _choose(video, timeline, sampling, window)
     places = {usable[index]: slot for slot, index in enumerate(sorted(set(chosen)))}
-    shelf = _Shelf(*fit, len(places))
+    buffer = _FrameBuffer(*fit, len(places))
     for place, frame in enumerate(decode_all(video)):
         if place in places:
-            shelf.put(places[place], frame)
+            buffer.put(places[place], frame)
         if place >= max(places):
             break
     video.num_bad = max(num_bad, video.table.num_bad)
     num_promised = len(chosen)
     if sampling.num_stored is None:
         num_promised = len(_choose(video, _timeline(video), sampling, window))
-    return _sampled(video, sampling, shelf, timeline, chosen, num_promised)
+    return _sampled(video, sampling, buffer, timeline, chosen, num_promised)
 
 
 def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
-    """Return the same with JPEG files of ``quality`` (1 to 100) in place of the frames."""
+    """Replace the frames by JPEG files of ``quality`` (1 to 100)."""
     jpegs = tuple(jpeg_bytes(frame, quality) for frame in sampled.frames)
     return replace(sampled, frames=sampled.frames[:0], jpegs=jpegs)
 
 
-class _Shelf:
-    """Where the converted frames of one video are put, each once, in the order of their presentation."""
+class _FrameBuffer:
+    """Converted frames of one video, in presentation order, each once."""
 
     def __init__(self, size: int, resize: Resize, num_frames: int) -> None:
         self.size, self.resize = size, resize
@@ -164,18 +164,18 @@ class _Shelf:
         self.first: VideoFrame | None = None
 
     def put(self, slot: int, frame: VideoFrame) -> None:
-        """Convert one frame to RGB, upright, resized and cropped."""
+        """Convert a frame to upright RGB, resize and crop it."""
         if self.first is None:
             self.first = frame
         self.frames[slot] = resize_and_crop(self.converter.convert(frame), self.size, self.resize)
 
 
 @contextmanager
-def _opened(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[OpenVideo]:
+def _open(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[OpenVideo]:
     """Open a video and scan its packets.
 
     Raises:
-        VideoError: it cannot be opened, or has no frame.
+        VideoError: ``path`` cannot be opened, or has no frames.
     """
     container, stream = open_video(path)
     with container:
@@ -183,29 +183,27 @@ def _opened(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[Open
         video = OpenVideo(path, container, stream, table, tick, num_bad=table.num_bad)
         drop_lost_beginning(video)
         if not table.order:
-            raise VideoError(
-                f"{path}: it has a video stream without a single frame", hint="copy or download it again"
-            )
+            raise VideoError(f"{path}: its video stream has no frames", hint="copy or download it again")
         try:
             yield video
         except av.FFmpegError as error:
             raise VideoError(
-                f"{path}: its pictures cannot be converted ({reason(error)})", hint="is the file damaged?"
+                f"{path}: its frames cannot be converted ({reason(error)})", hint="is the file damaged?"
             ) from error
 
 
 def _choose(video: OpenVideo, timeline: Timeline, sampling: Sampling, window: TimeWindow) -> list[int]:
-    """Return the indices of the frames that a sampling takes of those in the window.
+    """Return the indices of the frames that a sampling selects within a window.
 
     Raises:
-        VideoError: there are none.
+        VideoError: the window has no frames.
     """
     chosen = timeline.choose(sampling, window)
     if not chosen:
         raise VideoError(
-            f"{video.path}: no frame of it lies in the window from {window}, the last is at "
+            f"{video.path}: it has no frames in the window from {window}, the last is at "
             f"{float(timeline.seconds(-1)):g} s",
-            hint="is it the whole video that the annotations mean?",
+            hint="is it the complete video of the annotations?",
         )
     return chosen
 
@@ -213,7 +211,7 @@ def _choose(video: OpenVideo, timeline: Timeline, sampling: Sampling, window: Ti
 def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Timeline:
     """Return the times of the presentable frames, or of those with the given ``pts``.
 
-    Where the container has no times, the frames follow each other at its rate.
+    Without times in the container, frames are assumed to follow each other at its rate.
     """
     if pts is None:
         pts = [video.table.pts[position] for position in video.table.order]
@@ -227,19 +225,19 @@ def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Time
 def _sampled(
     video: OpenVideo,
     sampling: Sampling,
-    shelf: _Shelf,
+    buffer: _FrameBuffer,
     timeline: Timeline,
     chosen: Sequence[int],
     num_promised: int,
 ) -> SampledFrames:
-    """Put each frame where it was chosen, and fill up with the last where `count_sampled` says more."""
+    """Arrange the frames as sampled; repeat the last one up to the number that `count_sampled` returns."""
     num_real = len(chosen)
     num_frames = sampling.num_stored or num_promised
     last = np.minimum(np.arange(num_frames), num_real - 1)
     take = np.searchsorted(sorted(set(chosen)), chosen)[last]
     seconds = np.array([float(timeline.seconds(index)) for index in chosen])[last]
-    frames = shelf.frames if np.array_equal(take, range(len(shelf.frames))) else shelf.frames[take]
-    info = _info(video, shelf.first, timeline)
+    frames = buffer.frames if np.array_equal(take, range(len(buffer.frames))) else buffer.frames[take]
+    info = _info(video, buffer.first, timeline)
     return SampledFrames(frames, seconds, min(num_real, num_frames), info, video.num_bad)
 
 
