@@ -150,7 +150,11 @@ def test_runs_on_other_data_are_no_seeds_of_one_another(folder: Path, training_s
         (("bare.json",), 3, ("bare.json is damaged: 'NoneType' object is not iterable",)),
         (("good.json", "--published", "imagenet"), 2, ("imagenet",)),
         (("good.json", "--html", "."), 3, (". is a folder",)),
-        (("good.json", "--html", "good.json", "--overwrite"), 2, ("good.json is no name of a page", ".html")),
+        (
+            ("good.json", "--html", "good.json", "--overwrite"),
+            2,
+            ("good.json is not the name of a page", ".html"),
+        ),
     ],
 )
 def test_what_is_wrong_is_named(

@@ -23,7 +23,7 @@ def test_each_value_has_a_chart_and_each_run_a_line() -> None:
         "t2v R@1 on the validation set (%)",
     ]
     loss, _, recall = figure.charts
-    assert [(path.name, path.series, path.places.count(",")) for path in loss.paths] == [
+    assert [(path.name, path.series, path.points.count(",")) for path in loss.paths] == [
         ("VoP", 0, 2),
         ("P", 3, 1),
     ]

@@ -49,8 +49,8 @@ def test_log_ticks_are_round_and_enclose_the_values(values: list[float], ticks: 
 
 def test_a_decade_is_equally_long_everywhere_on_a_log_scale() -> None:
     scale = Scale(1e5, 1e9, 100, 500, (), is_log=True)
-    assert [scale.place(10**power) for power in range(5, 10)] == [100, 200, 300, 400, 500]
-    assert scale.place(2e6) - scale.place(1e6) == pytest.approx(100 * math.log10(2), abs=0.1)
+    assert [scale.position(10**power) for power in range(5, 10)] == [100, 200, 300, 400, 500]
+    assert scale.position(2e6) - scale.position(1e6) == pytest.approx(100 * math.log10(2), abs=0.1)
 
 
 @given(st.lists(FINITE, min_size=1, max_size=9))
@@ -58,7 +58,7 @@ def test_a_linear_scale_holds_any_values(values: list[float]) -> None:
     scale = linear_scale(values, 300, 10)
     assert 2 <= len(scale.ticks) <= 9
     assert all(first < second for first, second in zip(scale.ticks, scale.ticks[1:], strict=False))
-    places = [scale.place(value) for value in values]
+    places = [scale.position(value) for value in values]
     assert all(math.isfinite(place) and 9.9 <= place <= 300.1 for place in places)
 
 
@@ -66,7 +66,7 @@ def test_a_linear_scale_holds_any_values(values: list[float]) -> None:
 def test_a_log_scale_holds_any_counts(values: list[int]) -> None:
     scale = log_scale(values, 10, 300)
     assert 2 <= len(scale.ticks) <= 13
-    assert all(10 <= scale.place(value) <= 300 for value in [*values, *scale.ticks])
+    assert all(10 <= scale.position(value) <= 300 for value in [*values, *scale.ticks])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_nothing_trained_stands_apart_at_the_left() -> None:
 def test_the_end_of_a_line_has_its_shape() -> None:
     lines = [Line("", [Point(step, step, series=i) for step in (1, 2, 3)], i) for i in (4, 7)]
     chart = line_chart("", lines, x_label="", y_label="")
-    ends = [path.places.split()[-1] for path in chart.paths]
+    ends = [path.points.split()[-1] for path in chart.paths]
     assert [(f"{mark.x},{mark.y}", mark.series) for mark in chart.marks] == [(ends[0], 4), (ends[1], 7)]
 
 
@@ -119,12 +119,12 @@ def test_what_is_not_finite_is_not_drawn() -> None:
     assert len(scatter("", [nan, infinite, *good], x_label="", y_label="").marks) == 2
     chart = line_chart("", [Line("a", [nan, infinite, *good], 0)], x_label="", y_label="")
     middle = (AREA.left + AREA.right) / 2  # of an axis from 0 to 2
-    assert chart.paths[0].places == f"{middle},{AREA.bottom:.1f} {AREA.right:.1f},{AREA.top:.1f}"
+    assert chart.paths[0].points == f"{middle},{AREA.bottom:.1f} {AREA.right:.1f},{AREA.top:.1f}"
 
 
 def test_a_long_line_keeps_its_ends() -> None:
     points = [Point(step, step % 7) for step in range(10_000)]
-    drawn = line_chart("", [Line("a", points, 0)], x_label="", y_label="").paths[0].places.split()
+    drawn = line_chart("", [Line("a", points, 0)], x_label="", y_label="").paths[0].points.split()
     assert len(drawn) == 300
     assert [float(place.split(",")[0]) for place in (drawn[0], drawn[-1])] == [AREA.left, AREA.right - 0.1]
 
@@ -149,5 +149,5 @@ def test_categories_are_equally_far_apart() -> None:
 def test_rates_far_apart_get_a_log_axis_without_zeros() -> None:
     points = [Point(0, 0.0), Point(1, 1e-6), Point(2, 1e-2)]
     chart = line_chart("", [Line("a", points, 0)], x_label="", y_label="", has_log_y=True)
-    assert len(chart.paths[0].places.split()) == 2
+    assert len(chart.paths[0].points.split()) == 2
     assert [text for _, text in chart.y_ticks] == ["1e-06", "1e-05", "0.0001", "0.001", "0.01"]

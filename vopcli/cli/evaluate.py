@@ -42,12 +42,12 @@ def evaluate(
     from vopcli.evaluation.evaluate import EvaluateRequest
     from vopcli.evaluation.evaluate import evaluate as measure
     from vopcli.evaluation.save_scores import SaveRequest
-    from vopcli.reports.eval_page import check_place, eval_page, write_page
+    from vopcli.reports.eval_page import check_page_path, eval_page, write_page
 
     save = SaveRequest(save_sims, config.evaluation.bank, overwrite) if save_sims else None
     request = EvaluateRequest(config, targets or [], split, save)
     if html:
-        check_place(html, overwrite=overwrite)
+        check_page_path(html, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
     results = measure(request, progress)
     if save_sims:

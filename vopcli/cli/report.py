@@ -36,7 +36,7 @@ def report(
     are those on the validation set; results of `vop eval --json` for the same run replace them. Published
     results are marked.
     """
-    from vopcli.reports.eval_page import check_place, write_page
+    from vopcli.reports.eval_page import check_page_path, write_page
     from vopcli.reports.paper import notes, text_table
     from vopcli.reports.report import ReportRequest, report_document, report_page
     from vopcli.reports.report import report as read
@@ -44,7 +44,7 @@ def report(
     if frames and not html:
         raise UsageError("--frames needs a page to show results on", hint="name the page with --html")
     if html:
-        check_place(html, overwrite=overwrite)
+        check_page_path(html, overwrite=overwrite)
     found = read(ReportRequest(sources, published, frames, queries))
     if html:
         write_page(html, report_page(found))

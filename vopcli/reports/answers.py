@@ -1,4 +1,4 @@
-"""What each model found first for some queries, with a few frames: the paper's figure 7.
+"""Top-ranked videos of each model for some queries, with a few frames: the paper's figure 7.
 
 Axes: F frames of a video.
 """
@@ -22,7 +22,7 @@ _RULE: Final = (
     "the right video; among equals those that are ranked worst, then the order of the captions. "
     "At most one caption a video."
 )
-NOTES: Final = (_RULE, "In brackets: the rank that a model gives the right video.")
+NOTES: Final = (_RULE, "In brackets: the rank of the right video in a model.")
 _NUM_FRAMES: Final = 4
 _SIDE_PX: Final = 112
 _QUALITY: Final = 80
@@ -30,12 +30,12 @@ _QUALITY: Final = 80
 
 @dataclass(frozen=True)
 class RankedVideo:
-    """A video that was found, or was to be.
+    """A top-ranked video, or the right one.
 
     Attributes:
         video: its path.
-        is_right: whether it is the caption's own.
-        finders: the models that it came first for, with the rank that each gives the right video.
+        is_right: whether the caption describes it.
+        finders: models that rank it first, with their rank of the right video.
         frames: a few of its frames in order, as data URIs.
     """
 
@@ -47,14 +47,14 @@ class RankedVideo:
 
 @dataclass(frozen=True)
 class Query:
-    """A caption, its own video, and the others that some model takes for it."""
+    """A caption with the right video and the top-ranked videos of all models."""
 
     caption: str
     found: Sequence[RankedVideo]
 
 
 def choose_queries(results: Sequence[EvalResult], count: int) -> list[int]:
-    """Return the places of ``count`` captions to show, by the rule in `NOTES`."""
+    """Return the indices of ``count`` captions to show, by the rule in `NOTES`."""
     ranks = [result.metrics.t2v.ranks for result in results]
     answers = results[0].answers
 
@@ -76,12 +76,12 @@ def show_queries(
     queries: Sequence[int],
     frames_of: Callable[[str], Sequence[str]],
 ) -> list[Query]:
-    """Return what each model found first, videos that several found together, the right one first.
+    """Return the top-ranked videos of each query without repeats, the right one first.
 
     Args:
         results: of the same captions in the same order.
         names: of the models.
-        queries: places of the captions.
+        queries: indices of the captions.
         frames_of: gives the frames of a video as data URIs.
     """
     shown = []
@@ -100,7 +100,7 @@ def show_queries(
 
 
 def frame_uris(frames: NDArray[np.uint8]) -> list[str]:
-    """Return a few frames of a video, evenly spread, as JPEG data URIs.
+    """Return a few evenly spaced frames of a video as JPEG data URIs.
 
     Args:
         frames: (F, S, S, 3) uint8 RGB.

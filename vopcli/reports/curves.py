@@ -8,20 +8,20 @@ from typing import Any, Final
 from vopcli.reports.html import Figure
 from vopcli.reports.plots import Chart, Line, Point, line_chart
 
-# kind of line in the record of a run, value, heading
+# kind of a log line, key, heading
 _CURVES: Final = (
     ("train", "loss", "Training loss"),
     ("train", "lr", "Learning rate"),
     ("val", "t2v R@1", "t2v R@1 on the validation set (%)"),
 )
-_FAR_APART: Final = 20.0  # peaks whose ratio is more would look flat on one linear axis
-_LARGEST: Final = 1e100  # JSON may hold whole numbers that no float can
+_FAR_APART: Final = 20.0  # with a larger ratio of peaks, the lower curve would look flat on a linear axis
+_LARGEST: Final = 1e100  # JSON integers may exceed the range of floats
 
 Log = Sequence[Mapping[str, Any]]
 
 
 def training_curves(logs: Mapping[int, tuple[str, Log]]) -> Figure | None:
-    """Draw the records of some runs; None where they hold nothing.
+    """Draw the logs of some runs; None if they are empty.
 
     Args:
         logs: by series, name and lines of each run, each line with "step" and "kind".

@@ -1,4 +1,4 @@
-"""The page of `vop eval`: its table, recall against parameters, training curves, and first results."""
+"""Page of `vop eval`: table, recall against trained parameters, training curves, and first results."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from vopcli.reports.tables import name_results, results_table
 from vopcli.resources import __version__
 
 
-def check_place(path: Path, *, overwrite: bool) -> None:
-    """Refuse before the work begins what could not be written after it.
+def check_page_path(path: Path, *, overwrite: bool) -> None:
+    """Check that a page can be written to ``path``, before the work begins.
 
     Raises:
-        UsageError: the file has not the name of a page: it may be one of another kind, and is not replaced.
-        DataError: the file is there, or a folder in its place.
-        FileError: its folder cannot be written or made.
+        UsageError: `path` does not have the extension of a page; files of other kinds are not overwritten.
+        DataError: `path` is a folder, or exists and is not to be overwritten.
+        FileError: the folder of `path` cannot be written or created.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder", hint="name a file, such as page.html")
     if path.suffix.lower() not in {".html", ".htm"}:
-        raise UsageError(f"{path} is no name of a page", hint="one ends in .html")
+        raise UsageError(f"{path} is not the name of a page", hint="use the extension .html")
     if path.exists() and not overwrite:
         raise DataError(f"{path} exists already", hint="name another file or use --overwrite")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
@@ -43,21 +43,21 @@ def check_place(path: Path, *, overwrite: bool) -> None:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write the page; half of a character, as a file name may hold, is shown escaped.
+    """Write the page; characters that are not valid Unicode, as in some file names, are escaped.
 
     Raises:
-        FileError: the file cannot be written.
+        FileError: `path` cannot be written.
     """
     with atomic_path(path) as aside:
         aside.write_bytes(render(page, version=__version__).encode("utf-8", "backslashreplace"))
 
 
 def eval_page(results: Sequence[EvalResult], store: Path, *, num_queries: int) -> Page:
-    """Build the page of what was measured together.
+    """Build the page of models that were evaluated together.
 
     Args:
         results: of `evaluate`.
-        store: the frames of the videos that were found.
+        store: frames of the videos.
         num_queries: captions whose first results are shown.
 
     Raises:
@@ -84,10 +84,10 @@ def eval_page(results: Sequence[EvalResult], store: Path, *, num_queries: int) -
 def show_first_results(
     results: Sequence[EvalResult], names: Sequence[str], store: Path, count: int
 ) -> list[Query]:
-    """Choose ``count`` captions and show what each model found first, with frames of the store.
+    """Choose ``count`` captions and return the top-ranked videos of each model, with frames of the store.
 
     Raises:
-        DataError: the store is damaged, or does not hold a video that was found.
+        DataError: the store is damaged, or lacks a video.
     """
     if not count:
         return []
@@ -96,7 +96,7 @@ def show_first_results(
 
     def frames_of(path: str) -> list[str]:
         if path not in videos:
-            raise DataError(f"{store} does not hold {path}", hint="name the frame store that was measured on")
+            raise DataError(f"{store} does not hold {path}", hint="name the frame store of the evaluation")
         return frame_uris(opened.read(videos[path]))
 
     return show_queries(results, names, choose_queries(results, count), frames_of)

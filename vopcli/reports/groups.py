@@ -1,4 +1,4 @@
-"""Measured models, put together where nothing but the seed tells them apart."""
+"""Groups of runs that differ in the seed only, with the mean and deviation of their metrics."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ RECALLS: Final = tuple(f"{direction} R@{depth}" for direction in DIRECTIONS for 
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A model and how well it does on some split.
+    """A model with its metrics on one split.
 
     Attributes:
-        name: of the run or file.
-        tuning: its settings.
-        settings: what changes the result besides the variant and the seed, by name.
-        seed: of the run; None where none is known.
-        num_trained: parameters.
-        on: what was measured on, in words.
-        is_evaluated: by `vop eval`; not on the validation set that the epoch was chosen on.
-        dataset: the benchmark, if it is one.
+        name: of the run folder or adapter file.
+        tuning: the variant and its settings.
+        settings: that identify the run besides the variant and the seed, by name.
+        seed: of the run; None if unknown.
+        num_trained: trained parameters.
+        on: the data it was measured on, in words.
+        is_evaluated: by `vop eval`; False for metrics on the validation set that the epoch was selected on.
+        dataset: the benchmark; None for other data.
         metrics: by direction and name, such as ("t2v", "R@1"); percentages and ranks.
     """
 
@@ -43,7 +43,7 @@ class MeasuredRun:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What runs of several seeds have in common."""
+        """Key that is equal for runs that differ in the seed only."""
         return self.tuning.variant, self.dataset, self.on, tuple(sorted(self.settings.items(), key=str))
 
 
@@ -52,7 +52,7 @@ class Group:
     """Runs that differ in the seed only.
 
     Attributes:
-        label: the variant, and the settings that are not the default or differ from others of that variant.
+        label: the variant, and settings that are not the default or differ between groups of that variant.
         members: the runs.
     """
 
@@ -61,39 +61,39 @@ class Group:
 
     @property
     def first(self) -> MeasuredRun:
-        """One of them, for what they have in common."""
+        """The first run, for the settings that all share."""
         return self.members[0]
 
     def values(self, direction: str, name: str) -> list[float]:
-        """Return a figure of each run; empty where not all have it."""
+        """Return a metric of each run; empty unless all have it."""
         found = [
             member.metrics[direction, name] for member in self.members if (direction, name) in member.metrics
         ]
         return found if len(found) == len(self.members) else []
 
     def text(self, direction: str, name: str) -> str:
-        """Return mean and deviation of a figure, such as "43.1 ± 0.8"; empty where there is none."""
+        """Return mean and deviation of a metric, such as "43.1 ± 0.8"; empty if there is none."""
         values = self.values(direction, name)
         return mean_and_deviation(values) if values else ""
 
     def mean(self, direction: str, name: str) -> float | None:
-        """Return the mean of a figure."""
+        """Return the mean of a metric."""
         values = self.values(direction, name)
         return statistics.fmean(values) if values else None
 
     def deviation(self, direction: str, name: str) -> float:
-        """Return the deviation of a sample of runs; 0 of a single one."""
+        """Return the sample standard deviation of a metric; 0 for a single run."""
         values = self.values(direction, name)
         return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
-    """Return groups in the paper's order of variants, then in the order given.
+    """Group runs that differ in the seed only, in the paper's order of variants, then in the given order.
 
-    A run that `vop eval` measured is not also listed with its validation figures.
+    Metrics of `vop eval` replace the validation metrics of the same run.
 
     Raises:
-        DataError: a run is there twice, with other figures.
+        DataError: a run is listed twice with different metrics.
     """
     evaluated = {_run_key(item) for item in measured if item.is_evaluated}
     kept = [item for item in measured if item.is_evaluated or _run_key(item) not in evaluated]
@@ -153,7 +153,7 @@ def mean_table(
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """Return such as "43.1 ± 0.8", or the value alone."""
+    """Format values as "43.1 ± 0.8"; a single value without a deviation."""
     if len(values) == 1:
         return f"{values[0]:.1f}"
     return f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"

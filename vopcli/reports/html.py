@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing else: no server, no network, no script."""
+"""Self-contained HTML pages: no server, no network, no script."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vopcli.reports.tables import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts that belong together.
+    """A section of charts with a common legend.
 
     Attributes:
         title: heading.
-        charts: beside each other where there is room.
-        legend: name and series of each line, for all charts.
+        charts: side by side if the window is wide enough.
+        legend: name and series of each line or point, for all charts.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Page:
-    """What a page shows, in this order."""
+    """Contents of a page, in order."""
 
     title: str
     tables: Sequence[Table]
@@ -38,7 +38,7 @@ class Page:
 
 
 def render(page: Page, *, version: str) -> str:
-    """Return the page; all text in it is escaped. It names the ``version`` that wrote it."""
+    """Return the page as HTML with all text escaped; ``version`` is shown at its end."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -55,7 +55,7 @@ def render(page: Page, *, version: str) -> str:
 
 
 def _visible(value: Any) -> Any:
-    r"""Show control characters and bytes of file names that are not UTF-8 as \x1b: HTML has neither."""
+    r"""Escape control characters and non-UTF-8 bytes of file names, such as \x1b: HTML allows neither."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "".join(

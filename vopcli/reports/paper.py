@@ -1,4 +1,4 @@
-"""The paper's Table 1 and figures 1 and 3 from one's own runs, with what the paper reports beside it."""
+"""The paper's Table 1 and figures 1 and 3 for own runs, beside the published results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PUBLISHED_NOTE: Final = (
     f"Publ.: published by the authors ({SOURCE}), on the test split; nothing of it was measured here. "
     "The paper leaves raw parameters, such as attention's input projections, out of its counts."
 )
-# the ablations of which single figures are published: variant, setting, values
+# ablations with published results: variant, setting, values
 _ABLATIONS: Final[Sequence[tuple[Variant, str, Sequence[Any]]]] = (
     (Variant.VOP, "sides", list(Sides)),
     (Variant.C, "context_module", list(ContextModule)),
@@ -35,7 +35,7 @@ def table_rows(
 ) -> list[tuple[str, TuningConfig, Group | None]]:
     """Return label, settings and own runs of each row.
 
-    With a ``dataset``, each method as the paper measured it on that has a row, even without a run.
+    With a ``dataset``, each method with a published result on it has a row, even without a run.
     """
     rows: list[tuple[str, TuningConfig, Group | None]] = []
     for variant in Variant:
@@ -49,13 +49,13 @@ def table_rows(
 
 
 def published(dataset: DatasetName | None, tuning: TuningConfig, direction: str, name: str) -> float | None:
-    """Return a published figure, if there is one for these settings."""
-    figures = published_metrics(dataset, tuning) if dataset else None
-    return None if figures is None else figures.get(direction, {}).get(name)
+    """Return the published value of a metric, if there is one for these settings."""
+    metrics = published_metrics(dataset, tuning) if dataset else None
+    return None if metrics is None else metrics.get(direction, {}).get(name)
 
 
-def name_places(groups: Sequence[Group]) -> dict[str, str]:
-    """Return a short name for what each group was measured on, such as "test" or "test 2"."""
+def name_splits(groups: Sequence[Group]) -> dict[str, str]:
+    """Return a short name for the data of each group, such as "test" or "test 2"."""
     names: dict[str, str] = {}
     for on in dict.fromkeys(group.first.on for group in groups):
         word = on.partition(":")[0]
@@ -65,15 +65,15 @@ def name_places(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction: str) -> Table:
-    """Return Table 1 in one direction: own means, and published figures in columns of their own."""
-    places = name_places(groups)
+    """Return Table 1 in one direction: means of own runs beside published results."""
+    splits = name_splits(groups)
     columns = ["method", "trained", _HEADING, "runs", "on"]
     columns += [heading for name in METRICS for heading in (name, _HEADING)]
     if not dataset:
         columns = [column for column in columns if column != _HEADING]
     best = _best_of_own(groups, direction)
     rows = [
-        _row(Cell(label, "text"), tuning, group, dataset, direction, places, best)
+        _row(Cell(label, "text"), tuning, group, dataset, direction, splits, best)
         for label, tuning, group in table_rows(groups, dataset)
     ]
     where = ""
@@ -84,18 +84,18 @@ def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction:
 
 
 def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
-    """Return what is to be known of the table."""
-    own = [f"{name} — {on.partition(': ')[2]}" for on, name in name_places(groups).items()]
-    own.append("± is the standard deviation of the runs (N - 1), which differ in the seed only.")
-    own += [f"Trained: how many parameters. {METRICS_NOTE}"]
-    if len(groups) > 1 and len(name_places(groups)) == 1:
-        own.append("Bold and starred on a page: the best of one's own in a column.")
+    """Return the notes below the table."""
+    own = [f"{name} — {on.partition(': ')[2]}" for on, name in name_splits(groups).items()]
+    own.append("± is the sample standard deviation (N - 1) over runs that differ in the seed only.")
+    own += [f"Trained: number of parameters. {METRICS_NOTE}"]
+    if len(groups) > 1 and len(name_splits(groups)) == 1:
+        own.append("Bold and starred on a page: the best of the own runs in a column.")
     if not dataset:
         return own
     if others := _elsewhere(groups, dataset):
         own.append(
             f"Not known to be measured on {dataset.value}: {'; '.join(others)}. "
-            "Figures of other data cannot be compared with the published ones."
+            "Results on other data cannot be compared with the published ones."
         )
     return [*own, _PUBLISHED_NOTE]
 
@@ -105,8 +105,8 @@ def _elsewhere(groups: Sequence[Group], dataset: DatasetName) -> list[str]:
 
 
 def _best_of_own(groups: Sequence[Group], direction: str) -> dict[str, str]:
-    """Return the best mean of each figure, as printed; empty where groups were not measured alike."""
-    if len(name_places(groups)) > 1:
+    """Return the best mean of each metric, as printed; empty if the data of the groups differ."""
+    if len(name_splits(groups)) > 1:
         return dict.fromkeys(METRICS, "")
     return {
         name: best_of(
@@ -126,19 +126,19 @@ def _row(
     group: Group | None,
     dataset: DatasetName | None,
     direction: str,
-    places: Mapping[str, str],
+    splits: Mapping[str, str],
     best: Mapping[str, str],
 ) -> list[Cell]:
     millions = METHODS[tuning.variant].published_millions
     trained = Cell(f"{group.first.num_trained:,}" if group else "")
     cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
     cells.append(Cell(str(len(group.members)) if group else ""))
-    cells.append(Cell(places[group.first.on] if group else "", "text"))
+    cells.append(Cell(splits[group.first.on] if group else "", "text"))
     for name in METRICS:
-        figure = published(dataset, tuning, direction, name)
+        value = published(dataset, tuning, direction, name)
         is_best = group is not None and _mean_text(group, direction, name) == best[name] != ""
         cells.append(Cell(group.text(direction, name) if group else "", "best" if is_best else ""))
-        cells.append(Cell("" if figure is None else f"{figure:.1f}", PUBLISHED))
+        cells.append(Cell("" if value is None else f"{value:.1f}", PUBLISHED))
     return [cell for cell in cells if dataset or cell.kind != PUBLISHED]
 
 
@@ -152,12 +152,12 @@ def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[li
 
 def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure:
     """Return figure 1: recall against trained parameters, own points filled and published ones hollow."""
-    places = name_places(groups)
+    splits = name_splits(groups)
     points = [
         Point(
             group.first.num_trained,
             mean,
-            f"{group.label}, {places[group.first.on]}" if len(places) > 1 else group.label,
+            f"{group.label}, {splits[group.first.on]}" if len(splits) > 1 else group.label,
             deviation=group.deviation(*_RECALL),
         )
         for group in groups
@@ -188,7 +188,7 @@ def _published_points(dataset: DatasetName) -> Iterator[Point]:
 
 
 def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure | None:
-    """Return figure 3: a chart for each setting in which runs differ that are otherwise alike, if any."""
+    """Return figure 3: a chart for each setting that alone differs between runs; None if there is none."""
     charts: list[Chart] = []
     legend: list[str] = []
     for setting in dict.fromkeys(name for group in groups for name in group.first.settings):
@@ -202,8 +202,8 @@ def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Fig
             Line(
                 name,
                 [
-                    replace(points[value], x=place, series=legend.index(name))
-                    for place, value in enumerate(values)
+                    replace(points[value], x=i, series=legend.index(name))
+                    for i, value in enumerate(values)
                     if value in points
                 ],
                 legend.index(name),
@@ -217,8 +217,8 @@ def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Fig
 
 
 def _series_over(setting: str, groups: Sequence[Group]) -> dict[str, dict[Any, Point]]:
-    """Return by name the points over the values of a setting of runs that are alike in all else."""
-    places = name_places(groups)
+    """Return series by name: points by the value of ``setting``, for runs that are equal in all else."""
+    splits = name_splits(groups)
     alike: dict[tuple[Any, ...], dict[Any, Point]] = {}
     names: dict[tuple[Any, ...], str] = {}
     for group in groups:
@@ -230,7 +230,7 @@ def _series_over(setting: str, groups: Sequence[Group]) -> dict[str, dict[Any, P
         key = (first.tuning.variant, first.dataset, first.on, str(sorted(rest.items())))
         point = Point(0, mean, group.label, deviation=group.deviation(*_RECALL))
         alike.setdefault(key, {})[first.settings[setting]] = point
-        names[key] = f"{first.tuning.variant.value}, {places[first.on]}"
+        names[key] = f"{first.tuning.variant.value}, {splits[first.on]}"
     found: dict[str, dict[Any, Point]] = {}
     for key, points in alike.items():
         if len(points) > 1:

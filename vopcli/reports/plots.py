@@ -23,22 +23,22 @@ class Box:
 WIDTH: Final = 680
 HEIGHT: Final = 400
 AREA: Final = Box(70, 14, WIDTH - 24, HEIGHT - 48)
-_ZERO_PX: Final = 38  # from the left end: where values of zero stand on a log scale
-_BREAK_PX: Final = 96  # and where the log scale begins
-_MOST_POINTS: Final = 300  # of a line: more cannot be told apart
-_SHARES: Final = 0.5  # of the room of a category, on each side of its tick
+_ZERO_PX: Final = 38  # from the left end: position of zero on a log scale
+_BREAK_PX: Final = 96  # from the left end: start of the log scale beside a zero
+_MOST_POINTS: Final = 300  # of a line: more are not distinguishable
+_HALF_CATEGORY: Final = 0.5  # space on each side of a category's tick, in categories
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value to be drawn.
+    """A data point.
 
     Attributes:
         x: on the horizontal axis.
         y: on the vertical one.
-        name: what it is of.
-        deviation: drawn as a bar of so much up and down; 0 is none.
-        series: which colour and shape.
+        name: for the tooltip.
+        deviation: half the length of the error bar; 0 for no bar.
+        series: index of colour and shape.
         is_hollow: only the outline is drawn.
     """
 
@@ -70,7 +70,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point as drawn."""
+    """A point in pixels."""
 
     x: float
     y: float
@@ -82,27 +82,27 @@ class Mark:
 
 @dataclass(frozen=True)
 class Path:
-    """A line as drawn: ``places`` is the attribute ``points`` of an SVG polyline."""
+    """A line in pixels: ``points`` is the attribute of an SVG polyline."""
 
     name: str
-    places: str
+    points: str
     series: int
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template draws.
+    """A chart in pixels, as the template draws it.
 
     Attributes:
         title: heading.
-        x_label: what the horizontal axis shows.
-        y_label: what the vertical axis shows.
-        x_ticks: places and texts.
-        y_ticks: places and texts.
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis.
+        x_ticks: positions and texts.
+        y_ticks: positions and texts.
         marks: points.
         paths: lines.
-        break_x: where the axis is broken between zero and the log scale.
-        area: within which values lie.
+        break_x: position of the axis break between zero and the log scale; None for no break.
+        area: of the values.
     """
 
     title: str
@@ -117,7 +117,7 @@ class Chart:
 
 
 def scatter(title: str, points: Sequence[Point], *, x_label: str, y_label: str) -> Chart:
-    """Draw points on a log scale; those at x = 0 stand apart at its left end."""
+    """Draw points on a log scale; those at x = 0 stand left of an axis break."""
     drawn = [point for point in points if point.is_finite and point.x >= 0]
     has_zero = any(point.x == 0 for point in drawn)
     above_zero = [point.x for point in drawn if point.x > 0]
@@ -126,7 +126,7 @@ def scatter(title: str, points: Sequence[Point], *, x_label: str, y_label: str) 
     y_scale = _y_scale(drawn)
     zero = AREA.left + _ZERO_PX
     break_x = AREA.left + 2 * _ZERO_PX if has_zero and above_zero else None
-    marks = [_mark(point, x_scale.place(point.x) if point.x else zero, y_scale) for point in drawn]
+    marks = [_mark(point, x_scale.position(point.x) if point.x else zero, y_scale) for point in drawn]
     x_ticks = _ticks(x_scale) if above_zero else []
     if has_zero:
         x_ticks.insert(0, (zero, "0"))
@@ -142,28 +142,34 @@ def line_chart(
     categories: Sequence[str] = (),
     has_log_y: bool = False,
 ) -> Chart:
-    """Draw lines; with ``categories`` their x counts these, which are equally far apart."""
+    """Draw lines; with ``categories``, x is an index into these, and they are equally spaced."""
     drawn = [
         (line, _thinned([p for p in line.points if p.is_finite and (p.y > 0 or not has_log_y)]))
         for line in lines
     ]
     every = [point for _, points in drawn for point in points]
     if categories:
-        last = len(categories) - _SHARES
-        x_scale = Scale(-_SHARES, last, AREA.left, AREA.right, tuple(map(float, range(len(categories)))))
-        x_ticks = [(x_scale.place(i), name) for i, name in enumerate(categories)]
+        last = len(categories) - _HALF_CATEGORY
+        x_scale = Scale(
+            -_HALF_CATEGORY, last, AREA.left, AREA.right, tuple(map(float, range(len(categories))))
+        )
+        x_ticks = [(x_scale.position(i), name) for i, name in enumerate(categories)]
     else:
         x_scale = linear_scale([0.0, *(point.x for point in every)], AREA.left, AREA.right)
         x_ticks = _ticks(x_scale)
     y_scale = log_scale([p.y for p in every], AREA.bottom, AREA.top) if has_log_y else _y_scale(every)
     marks = [
-        _mark(point, x_scale.place(point.x), y_scale)
+        _mark(point, x_scale.position(point.x), y_scale)
         for line, points in drawn
         for point in points
         if line.is_marked or point is points[-1]
     ]
     paths = [
-        Path(line.name, " ".join(f"{x_scale.place(p.x)},{y_scale.place(p.y)}" for p in points), line.series)
+        Path(
+            line.name,
+            " ".join(f"{x_scale.position(p.x)},{y_scale.position(p.y)}" for p in points),
+            line.series,
+        )
         for line, points in drawn
     ]
     return Chart(title, x_label, y_label, x_ticks, _ticks(y_scale), marks, paths)
@@ -178,17 +184,17 @@ def _mark(point: Point, x: float, y_scale: Scale) -> Mark:
     bar = None
     title = f"{point.name}: {point.y:.4g}"
     if point.deviation:
-        bar = y_scale.place(point.y - point.deviation), y_scale.place(point.y + point.deviation)
+        bar = y_scale.position(point.y - point.deviation), y_scale.position(point.y + point.deviation)
         title += f" ± {point.deviation:.2g}"
-    return Mark(x, y_scale.place(point.y), title, point.series, bar, point.is_hollow)
+    return Mark(x, y_scale.position(point.y), title, point.series, bar, point.is_hollow)
 
 
 def _ticks(scale: Scale) -> list[tuple[float, str]]:
-    return [(scale.place(value), short_number(value)) for value in scale.ticks]
+    return [(scale.position(value), short_number(value)) for value in scale.ticks]
 
 
 def _thinned(points: list[Point]) -> list[Point]:
-    """Return points at even distances in the list, the first and the last among them."""
+    """Return evenly spaced points of a list, including the first and the last."""
     if len(points) <= _MOST_POINTS:
         return points
     return [points[round(i * (len(points) - 1) / (_MOST_POINTS - 1))] for i in range(_MOST_POINTS)]

@@ -1,4 +1,4 @@
-"""Put runs and results of `vop eval` together into the paper's table and figures."""
+"""Report on runs and results of `vop eval`: the paper's table and figures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vopcli.reports.tables import name_results, name_runs
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What to report on.
+    """Sources and contents of a report.
 
     Attributes:
         paths: run folders, and files that `vop eval --json` wrote.
-        published: the benchmark whose published figures stand beside; None is the runs' own.
-        store: frames for first results; None shows none.
+        published: benchmark of the published results to compare with; None: that of the runs.
+        store: frame store for first results; None: no first results.
         num_queries: captions whose first results are shown.
     """
 
@@ -38,7 +38,7 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Report:
-    """Runs by benchmark, those that differ in the seed only together, and what they were read from."""
+    """Groups of runs by benchmark, with the sources they were read from."""
 
     request: ReportRequest
     sources: Sources
@@ -46,11 +46,11 @@ class Report:
 
 
 def report(request: ReportRequest) -> Report:
-    """Read the runs and put them into groups.
+    """Read the sources and group the runs.
 
     Raises:
-        UsageError: single captions are wanted of what has none.
-        DataError: a source is missing, damaged or something else.
+        UsageError: first results are requested, but the sources hold none, or of different captions.
+        DataError: a source is missing, damaged or of another kind.
     """
     sources = read_sources(request.paths)
     if request.store:
@@ -67,7 +67,7 @@ def report_page(report: Report) -> Page:
     """Build the page: Table 1 and figures 1 and 3 of each benchmark, training curves, first results.
 
     Raises:
-        DataError: the frame store is damaged, or lacks a video that was found.
+        DataError: the frame store is damaged, or lacks a video.
     """
     tables, figures = [], []
     for dataset, groups in report.by_dataset:
@@ -89,7 +89,7 @@ def report_page(report: Report) -> Page:
 
 
 def report_document(report: Report) -> list[dict[str, Any]]:
-    """Return a JSON document for each group: settings, mean, deviation and published figure."""
+    """Return a JSON document for each group: settings, and mean, deviation and published value by metric."""
     return [_group_document(group, dataset) for dataset, groups in report.by_dataset for group in groups]
 
 

@@ -1,4 +1,4 @@
-"""Axes of a chart: where a value lies in pixels, and ticks at round values."""
+"""Axes of a chart: from values to pixels, with ticks at round values."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _ROUND: Final = (1.0, 2.0, 5.0, 10.0)
 
 @dataclass(frozen=True)
 class Scale:
-    """Values from ``low`` to ``high``, laid out from ``start`` to ``end``.
+    """Map of values in ``low`` to ``high`` to pixels in ``start`` to ``end``.
 
     Attributes:
         low: the lowest value; above zero on a log scale.
         high: the highest value, above ``low``.
         start: pixels at ``low``.
         end: pixels at ``high``.
-        ticks: round values to be marked, rising.
-        is_log: equal factors, not equal differences, are equally far apart.
+        ticks: round values, ascending.
+        is_log: the scale is logarithmic.
     """
 
     low: float
@@ -32,17 +32,17 @@ class Scale:
     ticks: tuple[float, ...]
     is_log: bool = False
 
-    def place(self, value: float) -> float:
-        """Return the pixel of a value, to a tenth."""
+    def position(self, value: float) -> float:
+        """Return the pixel of a value, rounded to a tenth."""
         bend = math.log10 if self.is_log else float
-        share = (bend(value) - bend(self.low)) / (bend(self.high) - bend(self.low))
-        return round(self.start + share * (self.end - self.start), 1)
+        fraction = (bend(value) - bend(self.low)) / (bend(self.high) - bend(self.low))
+        return round(self.start + fraction * (self.end - self.start), 1)
 
 
 def linear_scale(values: Sequence[float], start: float, end: float) -> Scale:
-    """Return a scale that holds ``values``, from one round value to another."""
+    """Return a scale that covers ``values`` and ends at round values."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if high - low <= _SAME * max(abs(low), abs(high)):  # no tick could be told from the next
+    if high - low <= _SAME * max(abs(low), abs(high)):  # the ticks would have equal texts
         pad = abs(low) / 10 or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / (_MOST_TICKS - 2)
@@ -54,9 +54,9 @@ def linear_scale(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
-    """Return a log scale that holds ``values``, all above zero, from one of 1, 2 and 5 to another.
+    """Return a log scale that covers ``values``, all above zero, and ends at 1, 2 or 5 times a power of ten.
 
-    Where these are many, only the powers of ten among them are ticks.
+    If these are many, only the powers of ten are ticks.
     """
     lowest, highest = min(values, default=1.0), max(values, default=1.0)
     powers = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 2)
@@ -69,7 +69,7 @@ def log_scale(values: Sequence[float], start: float, end: float) -> Scale:
 
 
 def short_number(value: float) -> str:
-    """Return such as 20, 1.5k, 10M; four digits at most."""
+    """Format a value with at most four digits, such as 20, 1.5k or 10M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{letter}"

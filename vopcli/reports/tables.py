@@ -22,7 +22,7 @@ _LONGEST_NAME: Final = 28
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table; ``kind`` is "" of a figure, "text", "best" or "published"."""
+    """A cell of a table; ``kind`` is "" for a number, "text", "best" or "published"."""
 
     text: str
     kind: str = ""
@@ -33,11 +33,11 @@ class Table:
     """A table.
 
     Attributes:
-        title: what it shows.
+        title: heading.
         groups: headings above the columns, and how many columns each spans; may be empty.
         columns: headings.
         rows: as many cells as columns; the first one names the row.
-        notes: sentences that stand below.
+        notes: sentences below the table.
     """
 
     title: str
@@ -66,7 +66,7 @@ def name_results(results: Sequence[EvalResult]) -> list[str]:
 
 
 def results_table(results: Sequence[EvalResult]) -> Table:
-    """Return the figures of each model, both directions."""
+    """Return the metrics of each model, in both directions."""
     names = name_results(results)
     columns = ["model", "variant", "trained parameters", *METRICS, *METRICS, "queries", "gallery"]
     groups = [("", 3), *((title, len(METRICS)) for title in DIRECTION_TITLES.values()), ("sizes (t2v)", 2)]
@@ -97,7 +97,7 @@ def _metric_texts(result: EvalResult) -> list[str]:
 
 
 def best_of(texts: Sequence[str], name: str) -> str:
-    """Return the best of a column, as it is printed; empty where there is nothing to compare."""
+    """Return the best value of a column, as printed; empty if all are equal."""
     if len(set(texts)) < 2:
         return ""
     return (min if name in LOWER_IS_BETTER else max)(texts, key=float)
