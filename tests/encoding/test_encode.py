@@ -260,7 +260,7 @@ def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_
     assert read_format_name(store) == "vop-frames"
     with pytest.raises(DataError, match="vop-frames"):
         run(replace(request, index=store))
-    with pytest.raises(UsageError, match="source and index at once"):
+    with pytest.raises(UsageError, match="both source and index"):
         run(change(request, sources=[store], index=store, sampling=None))
     with pytest.raises(UsageError, match="only source"):
         run(change(request, sources=[store, videos], sampling=None))

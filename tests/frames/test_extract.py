@@ -325,7 +325,7 @@ def test_a_video_that_changes_while_it_is_read_is_not_stored(
     monkeypatch.setattr(decode_pool, "read_frames", rewriting)
     summary = run(folder, store)
     assert dict(summary.failed) == {
-        "0.avi": "vanished while it was read (No such file or directory)",
+        "0.avi": "deleted while it was read (No such file or directory)",
         "2.avi": "changed while it was read",
     }
     monkeypatch.undo()

@@ -20,13 +20,9 @@ ALLOWED = {
     "cli": 8,
     "config": 2,
     "datasets": 2,
-    "encoding": 8,
     "errors": 1,
-    "frames": 20,
-    "index": 9,
     "progress": 2,
     "search": 5,
-    "video": 12,
     "weights": 9,
     "help": 3,
 }

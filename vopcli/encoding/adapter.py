@@ -1,4 +1,4 @@
-"""The adapter of an index: its text-side tensors and metadata, and whether it fits."""
+"""The adapter of an index: metadata, text-side tensors, and compatibility checks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from vopcli.methods.adapter_file import Adapter, check_backbone
 from vopcli.progress import Progress
 
 _BACKBONE = "clip."
-
-
 _TEXT_PARTS = ("text_prompts.", "text_adapters.")
 
 
 def adapter_meta(adapter: Adapter | None) -> dict[str, Any]:
-    """Return what an index says of its adapter; nothing of the plain backbone."""
+    """Return the metadata of an adapter for an index; empty without an adapter."""
     if adapter is None:
         return {}
     return {
@@ -33,7 +31,7 @@ def adapter_meta(adapter: Adapter | None) -> dict[str, Any]:
 
 
 def text_side(adapter: Adapter) -> dict[str, NDArray[np.float32]]:
-    """Return the tensors that change the text tower, the backbone's own by OpenAI's names."""
+    """Return the tensors that change the text tower; those of the backbone have OpenAI's names."""
     own = {
         name.removeprefix(_BACKBONE): tensor
         for name, tensor in adapter.tensors.items()
@@ -53,7 +51,7 @@ def check_adapter(
     earlier: IndexMeta | None,
     progress: Progress,
 ) -> None:
-    """Check that the adapter is the index's, and say where its frames were made in another way.
+    """Check that the adapter is that of the index; warn if the frames differ from those it was tuned on.
 
     Raises:
         DataError: the index was made with another adapter, or the adapter on another backbone or another

@@ -1,4 +1,4 @@
-"""Bring an index up to date with videos: what is new goes through the model, what vanished can be dropped."""
+"""Update an index: encode new videos, optionally remove deleted ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from vopcli.methods.encoder import Model
 
-_COPIED_VIDEOS: Final = 256  # at a time
+_COPIED_VIDEOS: Final = 256  # copied at a time, to bound memory
 
 
 def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
@@ -56,19 +56,19 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         recipe = stored.recipe if stored else adapter.recipe if adapter else None
         source = _open_source(request, recipe, weights.shape.image_resolution)
         _check_recipe(request, source, stored)
-        name, tuning = _lasting_name(request.config.backbone.weights), adapter_meta(adapter)
+        name, tuning = _absolute_name(request.config.backbone.weights), adapter_meta(adapter)
         meta = IndexMeta(name, fingerprint, source.recipe, weights.shape.embed_dim, tuning)
         check_adapter(request, adapter, meta, stored, progress)
-        # Before an index is made or replaced: a missing device must not cost the old one.
-        place = None if earlier else _choose(request)
+        # Choose the device before an index is replaced: a missing one must not cost the old index.
+        place = None if earlier else _choose_device(request)
         writer = earlier or stack.enter_context(_make_index(request, meta, adapter))
         keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
         plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         model = None
         if plan.to_encode:
-            model = _load_model(request, backbone, place or _choose(request), progress)
-        _bring_up_to_date(model, writer, source, plan, summary, progress)
+            model = _load_model(request, backbone, place or _choose_device(request), progress)
+        _add_videos(model, writer, source, plan, summary, progress)
         _finish(request, writer, plan, captions, summary, progress)
     return summary
 
@@ -101,19 +101,19 @@ def _finish(
     summary: EncodeSummary,
     progress: Progress,
 ) -> None:
-    """Prune the index and update its query bank, in one rewrite of the file if either asks for it."""
+    """Prune the index and update its query bank; rewrite the file at most once."""
     index = writer.current()
     rows = list(index.rows())
     kept = _kept_rows(index, plan) if request.prune else rows
     summary.num_videos, summary.num_pruned = len(kept), len(rows) - len(kept)
     num_stored = sum(len(done) for done in index.done)
-    is_loose = request.prune and (len(kept) < num_stored or len(index.segments) > 1)
+    has_gaps = request.prune and (len(kept) < num_stored or len(index.segments) > 1)
     bank = updated_bank(request, index, kept, captions, progress)
-    if bank or is_loose:
+    if bank or has_gaps:
         writer.rewrite(kept, bank)
 
 
-def _choose(request: EncodeRequest) -> tuple[torch.device, Precision]:
+def _choose_device(request: EncodeRequest) -> tuple[torch.device, Precision]:
     with interrupts_deferred():
         from vopcli.clip.device import choose_device, choose_precision
 
@@ -142,7 +142,7 @@ def _load_model(
     )
 
 
-def _bring_up_to_date(
+def _add_videos(
     model: Model | None,
     writer: IndexWriter,
     source: EncodeSource,
@@ -162,7 +162,7 @@ def _bring_up_to_date(
 
 
 def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
-    """Give videos that were renamed, moved or copied the embeddings that the index has of their content."""
+    """Copy the embeddings of renamed, moved and copied videos from the rows of the same content."""
     first = len(plan.to_encode)
     for begin in range(0, len(plan.to_copy), _COPIED_VIDEOS):
         copies = plan.to_copy[begin : begin + _COPIED_VIDEOS]
@@ -196,23 +196,23 @@ def _kept_rows(index: VideoIndex, plan: EncodePlan) -> list[int]:
 
 
 def _is_extended(request: EncodeRequest) -> bool:
-    """Whether the request adds to an index, rather than making or replacing one.
+    """Whether the request adds to an existing index.
 
     Raises:
         UsageError: the file to replace is not an index.
     """
     path = request.index
     if any(source.absolute() == path.absolute() for source in request.sources):
-        raise UsageError(f"{path} is source and index at once", hint="name the index last: SRC... INDEX.h5")
+        raise UsageError(f"{path} is both source and index", hint="name the index last: SRC... INDEX.h5")
     if not path.exists() or not request.overwrite:
         return path.exists()
     if is_hdf5(path) and read_format_name(path) == INDEX_FORMAT.name:
         return False
-    raise UsageError(f"{path} is not an index, and is left as it is", hint="name another file, or remove it")
+    raise UsageError(f"{path} is not an index and is not overwritten", hint="name another file, or delete it")
 
 
 def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> EncodeSource:
-    """Open a frame store or find videos, which are sampled as ``recipe`` says unless the request does.
+    """Open a frame store, or find videos; ``recipe`` is the default for their sampling.
 
     Raises:
         UsageError: the sources or options contradict each other.
@@ -243,7 +243,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
 def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMeta | None) -> None:
     if earlier and earlier.recipe != source.recipe:
         raise DataError(
-            f"{request.index} holds frames chosen by {earlier.recipe.get('sampling')}, "
+            f"{request.index} holds frames sampled by {earlier.recipe.get('sampling')}, "
             f"not by {source.recipe['sampling']}",
             hint="use the same sampling, another index, or --overwrite",
         )
@@ -257,8 +257,8 @@ def _make_index(request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None
     return IndexWriter(request.index)
 
 
-def _lasting_name(weights: str) -> str:
-    """Return a path of weights in absolute form: a search may run in another folder."""
+def _absolute_name(weights: str) -> str:
+    """Make a path of weights absolute: a search may run in another folder."""
     path = Path(weights).expanduser()
     from vopcli.weights.catalog import find_model
 

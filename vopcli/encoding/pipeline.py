@@ -1,4 +1,4 @@
-"""Send the frames of videos through the model: reading or decoding, the model, and writing run side by side.
+"""Encode videos: reading or decoding, the model, and writing run concurrently.
 
 Axes: F frames, S side of a frame in pixels, E joint width.
 """
@@ -61,7 +61,7 @@ def encode_videos(
             for written in writes:
                 written.result()
     finally:
-        write()  # videos that Ctrl-C kept from being handed over
+        write()  # videos that were not submitted because of Ctrl-C
     summary.seconds = time.monotonic() - began
 
 
@@ -76,9 +76,9 @@ def _count(
 
 @dataclass(frozen=True)
 class _Batch:
-    """Videos, their frames (n, S, S, 3) one after the other, and what could not be read.
+    """Videos, their frames (n, S, S, 3) one video after the other, and failures.
 
-    Repeats of a last frame are left out unless the model looks at whole videos.
+    Repeated last frames are left out unless the model takes whole videos.
     """
 
     jobs: list[Job]
@@ -126,9 +126,9 @@ def _encode_batch(
     ends = np.cumsum([model.num_frames or job.num_real for job in batch.jobs], dtype=np.int64)
     for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
         if not np.isfinite(real).all():
-            fail(job.slot, "the model gave no numbers for it; try --precision fp32")
+            fail(job.slot, "its embedding is not finite; try --precision fp32")
             continue
-        # a short video repeats its last frame, and like X-Pool and VoP the mean runs over the repeats as well
+        # As in X-Pool and VoP, the mean of a short video includes the repeats of its last frame.
         repeats = np.repeat(real[-1:], len(job.frames) - len(real), axis=0)
         frames = np.concatenate([real, repeats])  # (F, E)
         videos.append(

@@ -1,4 +1,4 @@
-"""``vop encode --querybank``: put captions into an index that tell which videos are near to every text.
+"""``vop encode --querybank``: store captions in an index that correct hubness, by QB-Norm.
 
 Axes: B captions, E joint width.
 """
@@ -42,11 +42,11 @@ def check_beta(request: EncodeRequest, index: VideoIndex | None) -> None:
 
 
 def read_bank_captions(path: Path) -> list[str]:
-    """Read a caption a line, empty ones left out.
+    """Read a file with one caption per line; empty lines are skipped.
 
     Raises:
-        FileError: the file cannot be read.
-        DataError: it is no UTF-8, or without a caption.
+        FileError: ``path`` cannot be read.
+        DataError: ``path`` is not UTF-8, or has no captions.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -54,11 +54,11 @@ def read_bank_captions(path: Path) -> list[str]:
         raise FileError(path, error) from error
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8 text: {error}", hint="give a file with a caption a line"
+            f"{path} is not UTF-8 text: {error}", hint="give a file with one caption per line"
         ) from error
     captions = [line.strip() for line in text.splitlines() if line.strip()]
     if not captions:
-        raise DataError(f"{path} holds no captions", hint="give a file with a caption a line")
+        raise DataError(f"{path} holds no captions", hint="give a file with one caption per line")
     return captions
 
 
@@ -69,17 +69,17 @@ def updated_bank(
     captions: Sequence[str],
     progress: Progress,
 ) -> dict[str, Floats]:
-    """Compute the query bank for the rows that an index is to keep.
+    """Compute the query bank for the rows that an index keeps.
 
     Args:
         request: weights, cache and beta.
-        index: the index, its new videos included.
+        index: the index, including new videos.
         rows: the rows to keep.
-        captions: of a new bank; empty to update the stored one, if there is one.
-        progress: gets a note where a bank was computed.
+        captions: captions of a new bank; empty to update the stored one.
+        progress: gets a note if a bank is computed.
 
     Returns:
-        The tensors to store; empty if the stored bank is up to date, or if there is none.
+        The tensors to store; empty if the index has no bank, or if it is up to date.
 
     Raises:
         DataError: the index or its bank is damaged.
@@ -103,7 +103,7 @@ def updated_bank(
 def _embed(
     request: EncodeRequest, index: VideoIndex, captions: Sequence[str], progress: Progress
 ) -> NDArray[np.float32]:
-    """Embed captions (B, E) with the index's own text tower, L2-normalised."""
+    """Embed captions (B, E) with the text tower of the index, L2-normalised."""
     weights = request.config.backbone.weights
     encoder = TextEncoder(index, weights=weights, cache=request.cache, progress=progress)
     parts = []
@@ -115,11 +115,11 @@ def _embed(
 
 
 def bank_tensors(index: VideoIndex, rows: Sequence[int], captions: Floats, beta: float) -> dict[str, Floats]:
-    """Compute a query bank, and return it as the tensors that an index of these rows alone stores.
+    """Compute a query bank; return the tensors that an index with only these rows stores.
 
     Args:
-        index: where the embeddings are.
-        rows: finished rows of it, rising.
+        index: the index that holds the embeddings.
+        rows: rows of the index, increasing.
         captions: (B, E) float32, L2-normalised.
         beta: inverse temperature, above 0.
 
@@ -133,7 +133,7 @@ def bank_tensors(index: VideoIndex, rows: Sequence[int], captions: Floats, beta:
             bank = build_query_bank(CosineRows(captions, videos), beta=beta, top=BANK_TOP)
         except ValueError as error:
             raise DataError(
-                f"{index.path} is damaged: {error}", hint="`vop info FILE --verify` says more"
+                f"{index.path} is damaged: {error}", hint="`vop info FILE --verify` lists the damage"
             ) from error
         column, activated = bank.column, bank.is_activated.astype(np.float32)
     settings = np.array(

@@ -36,17 +36,17 @@ class EncodeRequest:
 
 @dataclass
 class EncodeSummary:
-    """What was done; counts are videos."""
+    """Summary of an encoding; counts are videos."""
 
     index: Path
     num_new: int = 0
     num_changed: int = 0
-    num_copied: int = 0  # moved or renamed, or a copy of a known one: not computed again
+    num_copied: int = 0  # renamed, moved or copied: not encoded again
     num_unchanged: int = 0
     num_pruned: int = 0
-    num_videos: int = 0  # in the index now
-    num_frames: int = 0  # that went through the model
-    seconds: float = 0.0  # that took
+    num_videos: int = 0  # in the index afterwards
+    num_frames: int = 0  # encoded by the model
+    seconds: float = 0.0  # spent encoding
     device: str = ""
     precision: str = ""
     failures: list[tuple[str, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What is encoded: the videos of a frame store, or video files decoded on the way."""
+"""Sources of frames: the videos of a frame store, or video files that are decoded while encoding."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from vopcli.video.video_file import VideoFile
 
 @dataclass(frozen=True)
 class Job:
-    """The frames of one video on their way to the model.
+    """The frames of one video to encode.
 
     Attributes:
-        slot: number of the video in the plan.
+        slot: position of the video in the plan.
         frames: (F, S, S, 3) uint8 RGB.
         seconds: (F,) presentation times.
-        num_real: the frames after these repeat the last one.
-        duration_seconds: of the video.
-        sha256: of the file, where it was not known before.
+        num_real: number of frames that do not repeat the last one.
+        duration_seconds: duration of the video.
+        sha256: hash of the file, if it was unknown to the plan.
     """
 
     slot: int
@@ -49,16 +49,16 @@ class Job:
 
 @dataclass
 class EncodePlan:
-    """What is to be done with each video of a source.
+    """The decision about each video of a source.
 
     Attributes:
         to_encode: new and changed videos.
-        to_copy: videos whose content the index has already, each with the row that has it.
-        renamed: rows whose file has another name now.
-        num_unchanged: videos that the index has as they are.
-        num_changed: of those to encode, the ones whose older version the index has.
+        to_copy: videos whose content is in the index, each with the row of that content.
+        renamed: rows of files that were renamed.
+        num_unchanged: videos that are unchanged in the index.
+        num_changed: videos to encode of which the index has an older version.
         failed: path and reason of videos that cannot be read.
-        paths: of all videos of the source, to tell which of the index's have vanished.
+        paths: paths of all videos of the source; others in the index were deleted.
     """
 
     to_encode: list[NewVideo] = field(default_factory=list)
@@ -71,16 +71,16 @@ class EncodePlan:
 
 
 class EncodeSource(Protocol):
-    """Where frames come from."""
+    """A source of frames."""
 
     sampling: Sampling
     recipe: dict[str, Any]
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
-        """Compare what is there with what an index has."""
+        """Compare the source with the videos of an index."""
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
-        """Yield the frames of each video to encode, or its slot and the reason why there are none."""
+        """Yield the frames of each video to encode, or its slot and the reason of a failure."""
 
 
 class StoreSource:
@@ -90,21 +90,21 @@ class StoreSource:
         """Open a store.
 
         Raises:
-            DataError: it cannot be read, or its frames have another size than the model's.
+            DataError: ``path`` cannot be read, or its frames do not have the size of the model.
         """
         self.store = FrameStore.open(path)
         recipe = self.store.recipe.middle
         if recipe.size != size:
             raise DataError(
                 f"{path} has frames of {recipe.size} px, the model takes {size} px",
-                hint=f"extract them with `vop extract-frames --size {size}`, or choose other --weights",
+                hint=f"extract them with `vop extract-frames --size {size}`, or use other --weights",
             )
         self.sampling = recipe.sampling
         self.recipe = _recipe_json(self.sampling, size, recipe.resize)
         self._to_encode: list[StoredVideo] = []
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
-        """Compare by name, time and content hash, which the store has of each video."""
+        """Compare by name, modification time and content hash, which the store has of each video."""
         videos = self.store.videos
         plan = EncodePlan(paths={video.path for video in videos})
         by_hash = {video.sha256: video for video in known.values() if video.sha256}
@@ -136,31 +136,31 @@ class StoreSource:
 
 
 class VideoSource:
-    """Video files, decoded on the way."""
+    """Video files, decoded while encoding."""
 
     def __init__(self, sources: Sequence[Path], *, sampling: Sampling, size: int, workers: int) -> None:
         """Find the videos.
 
         Raises:
-            DataError: a source does not exist, or there is no video.
+            DataError: a source does not exist, or no video is found.
         """
         self.sampling = sampling.middle
         self._unreadable: list[tuple[str, str]] = []
         self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
         if not self._found:
-            said = "".join(f"; {name} {reason}" for name, reason in self._unreadable[:3])
+            problems = "".join(f"; {name} {reason}" for name, reason in self._unreadable[:3])
             raise DataError(
-                f"no video found in {', '.join(map(os.fspath, sources))}{said}",
-                hint="`vop extract-frames --help` says what counts as a video",
+                f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
+                hint="`vop extract-frames --help` lists the suffixes of videos",
             )
         self._size, self._workers = size, workers
         self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC)
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
-        """Compare by size and time, then by content; count frames where the sampling asks for it.
+        """Compare by size and time, then by content; count the frames to encode.
 
         Raises:
-            DataError: two folders hold different videos of the same name.
+            DataError: two folders have different videos of the same name.
         """
         with progress.task("compare", total=len(self._found), unit="videos") as task:
             changes: Changes[IndexedVideo] = compare(self._found, known, task.advance)
@@ -180,7 +180,7 @@ class VideoSource:
         return plan
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
-        """Decode in worker processes, in no particular order, and hash what no one has hashed yet."""
+        """Decode in worker processes, in arbitrary order; hash files that have no hash yet."""
         jobs = (DecodeJob(slot, video.file) for slot, video in enumerate(plan.to_encode))
         with ThreadPoolExecutor(1) as hashing:
             for job, sampled in decode_videos(jobs, self.sampling, size=self._size, workers=self._workers):
@@ -214,5 +214,5 @@ def _new(video: VideoFile, sha256: bytes, num_frames: int) -> NewVideo:
 def _hash(file: str) -> bytes:
     try:
         return hash_file(file)
-    except OSError:  # it was there a moment ago; without a hash its next change is found by size and time
+    except OSError:  # deleted meanwhile; without a hash, its next change is found by size and time
         return b""

@@ -1,4 +1,4 @@
-"""Which frame store an extraction writes: one that fits what was asked, a new one, or a replacement."""
+"""Open the frame store of an extraction: an existing one, a new one, or a replacement."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 
 @contextlib.contextmanager
 def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
-    """Open the store for writing.
+    """Open the store for writing; yield a writer and a function that keeps a new store.
 
-    A store that is made anew vanishes again unless the function that comes with it is called; one that
-    replaces another takes its place in that call, and until then the old one stays as it is.
+    A new store is deleted on exit unless that function was called. A store that replaces another one does so
+    in that call; until then the old one is unchanged.
 
     Raises:
         DataError: the store cannot be read, or was made with another recipe.
-        BusyError: another process reads or writes it.
-        FileError: a new one cannot be made.
+        BusyError: another process reads or writes the store.
+        FileError: a new store cannot be created.
     """
     path, recipe = request.store, asked_recipe(request)
     if request.overwrite and path.exists():
         _check_may_be_replaced(path)
-        with locked(path), _made_anew(_aside(path), path, recipe) as made:
+        with locked(path), _new_store(_temporary_path(path), path, recipe) as made:
             yield made
-    elif not path.exists() and _is_created(path, recipe):
-        with _made_anew(path, path, recipe) as made:
+    elif not path.exists() and _try_create(path, recipe):
+        with _new_store(path, path, recipe) as made:
             yield made
     else:
         with FrameStoreWriter(path) as writer:
@@ -52,13 +52,13 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
 
 
 @contextlib.contextmanager
-def _made_anew(
+def _new_store(
     target: Path, path: Path, recipe: Recipe
 ) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
-    """Open a store that this process has just made, and take it away again unless it is to be kept.
+    """Open a store that this process has just created; delete it on exit unless it is kept.
 
     Raises:
-        FileError: it cannot be made.
+        FileError: the store cannot be created.
     """
     kept = []
 
@@ -67,21 +67,21 @@ def _made_anew(
             target.replace(path)
         kept.append(path)
 
-    if target != path and not _is_created(target, recipe):
+    if target != path and not _try_create(target, recipe):
         raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
     with FrameStoreWriter(target) as writer:
         try:
             yield writer, keep
         finally:
-            if not kept:  # while it is still locked: nobody else can have begun to use it
+            if not kept:  # while it is locked: no other process can have opened it
                 target.unlink(missing_ok=True)
 
 
-def _is_created(path: Path, recipe: Recipe) -> bool:
-    """Make an empty store; False when another process was faster.
+def _try_create(path: Path, recipe: Recipe) -> bool:
+    """Create an empty store; return False if another process was faster.
 
     Raises:
-        FileError: it cannot be made.
+        FileError: the store cannot be created.
     """
     try:
         create_store(path, recipe)
@@ -92,15 +92,15 @@ def _is_created(path: Path, recipe: Recipe) -> bool:
     return True
 
 
-def _aside(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
 
 
 def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[int]]:
-    """Read what the store holds, without locking it: enough to say what would be done.
+    """Read the store for a dry run, without locking it.
 
     Returns:
-        Its recipe, its videos by path, and how many frames still fit into each of its segments.
+        The recipe, the videos by path, and the free frame slots of each segment.
 
     Raises:
         DataError: the store cannot be read, or was made with another recipe.
@@ -114,10 +114,10 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[in
 
 
 def check_recipe(request: ExtractRequest, found: Recipe) -> None:
-    """Check that a store was made as the request asks for, in so far as it does.
+    """Check that the recipe of a store matches the request.
 
     Raises:
-        DataError: it was not.
+        DataError: an option or setting of the request differs from the store.
     """
     asked, data = asked_recipe(request), request.data
     differences = []
@@ -132,15 +132,15 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     if differences:
         raise DataError(
             f"{request.store} holds {'; '.join(differences)}",
-            hint="leave out these options and settings, name another file, or use --overwrite",
+            hint="omit these options and settings, name another file, or use --overwrite",
         )
 
 
 def asked_recipe(request: ExtractRequest) -> Recipe:
-    """Return the recipe that a request asks for, with the usual values for what it leaves open.
+    """Return the recipe of a request, with default values for missing settings.
 
     Raises:
-        UsageError: an option makes no sense.
+        UsageError: an option is invalid.
     """
     data = request.data
     codec, resize = data.codec or Codec.RAW, data.resize or Resize.BICUBIC
@@ -149,12 +149,12 @@ def asked_recipe(request: ExtractRequest) -> Recipe:
 
 
 def _check_may_be_replaced(path: Path) -> None:
-    """Check that a file is a frame store, sound or not, that nobody is using.
+    """Check that a file is a frame store, possibly damaged, that no other process uses.
 
     Raises:
-        BusyError: somebody is using it.
-        FileError: it cannot be read.
-        DataError: it is something else.
+        BusyError: another process uses ``path``.
+        FileError: ``path`` cannot be read.
+        DataError: ``path`` is not a frame store.
     """
     is_like_one = is_hdf5(path) or path.stat().st_size == 0
     try:
@@ -170,10 +170,10 @@ def _check_may_be_replaced(path: Path) -> None:
 
 
 def check_room(path: Path, num_bytes: int) -> None:
-    """Check that so many bytes fit on the disk of ``path``.
+    """Check that the disk of ``path`` has ``num_bytes`` left.
 
     Raises:
-        DataError: they do not.
+        DataError: the disk has less space left.
     """
     folder = path.absolute().parent
     while not folder.exists():

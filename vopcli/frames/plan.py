@@ -1,4 +1,4 @@
-"""What an extraction will do: which store it writes, which videos it decodes, how much room that takes."""
+"""Plan of an extraction: the videos to decode, and the space they take."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ExtractRequest:
         store: the frame store to create or extend.
         data: how frames are sampled, resized and stored (None: like those of an existing store), and the
             number of workers (0: decode in this process).
-        names: the videos to take, relative to the only source; None takes all below the sources.
+        names: videos to extract, relative to the only source; None: all videos of the sources.
         overwrite: replace the store instead of extending it.
-        retry_failed: try again what failed in an earlier run.
+        retry_failed: retry videos that failed in an earlier run.
         strict: stop at the first video that fails.
-        dry_run: only say what would be done.
-        windows: of videos of which not the whole is sampled, by their path in the store, the part that is.
+        dry_run: only report the plan.
+        windows: sampled part of each video that is not sampled as a whole, by path in the store.
     """
 
     sources: Sequence[Path]
@@ -50,25 +50,25 @@ class ExtractRequest:
 
     @property
     def sampling(self) -> Sampling | None:
-        """The sampling that the settings ask for; None: the store's own."""
+        """The sampling of the settings; None: that of the store."""
         return asked_sampling(self.data)
 
     def window_of(self, path: str) -> TimeWindow:
-        """Return the part of a video that is sampled."""
+        """Return the sampled part of a video."""
         return self.windows.get(path, WHOLE)
 
 
 @dataclass
 class ExtractPlan:
-    """What an extraction will do.
+    """Plan of an extraction.
 
     Attributes:
         recipe: how frames are made.
-        window_of: tells the part of a video that is sampled.
-        changes: how the videos found differ from those stored.
-        to_decode: new and changed videos, each with the number of its frames.
-        failed: path and reason of the videos that failed before any was decoded.
-        failed_before: path and reason of the videos that failed in an earlier run and are not tried again.
+        window_of: returns the sampled part of a video.
+        changes: differences between found and stored videos.
+        to_decode: new and changed videos with their numbers of frames.
+        failed: videos whose frames cannot be counted, with the reasons.
+        failed_before: path and reason of videos that failed in an earlier run and are not retried.
     """
 
     recipe: Recipe
@@ -80,15 +80,15 @@ class ExtractPlan:
 
     @property
     def num_frames(self) -> int:
-        """Frames that will be decoded."""
+        """Number of frames to decode."""
         return sum(count for _, count in self.to_decode)
 
     def num_bytes(self, num_free: Sequence[int]) -> int:
-        """Return by how much the store will grow, given how many frames fit into each of its segments."""
+        """Return the growth of the store in bytes, given the free slots of each segment."""
         return frames_bytes(missing_frames(num_free, [count for _, count in self.to_decode]), self.recipe)
 
     def rows(self) -> tuple[list[Row], list[int]]:
-        """Return the rows to lay out, and for each how many frames will come."""
+        """Return the rows to add, and for each the number of frames to come."""
         changes = self.changes
         pending = [(self._row(video, Status.PENDING), count) for video, count in self.to_decode]
         settled = [self._row(video, Status.FAILED, error) for video, error in self.failed]
@@ -105,17 +105,17 @@ class ExtractPlan:
 
 
 def num_workers(request: ExtractRequest) -> int:
-    """Return how many decoding processes a request asks for: one for each usable core unless it says."""
+    """Return the number of decoding processes; by default one for each usable core."""
     return usable_cores() if request.data.workers is None else request.data.workers
 
 
 def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]]]:
-    """Find the videos to extract, and what could not be looked at.
+    """Find the videos to extract, and the files and folders that cannot be read.
 
     Raises:
-        UsageError: the store's name is that of a video.
+        UsageError: the store has the name of a video.
         FileError: a source does not exist.
-        DataError: there is no video at all.
+        DataError: no video is found.
     """
     if request.store.suffix.lower() in VIDEO_SUFFIXES:
         raise UsageError(
@@ -133,9 +133,9 @@ def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]
         found = named_videos(request.sources[0], request.names, report)
     if not found:
         names = ", ".join(os.fspath(source) for source in request.sources)
-        said = "".join(f"; {name} {reason}" for name, reason in unreadable[:3])
+        problems = "".join(f"; {name} {reason}" for name, reason in unreadable[:3])
         raise DataError(
-            f"no video found in {names}{said}", hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}"
+            f"no video found in {names}{problems}", hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}"
         )
     return found, unreadable
 
@@ -147,10 +147,10 @@ def make_plan(
     found: Sequence[VideoFile],
     progress: Progress,
 ) -> ExtractPlan:
-    """Compare what was found with what is stored, and count frames where the sampling asks for it.
+    """Compare found and stored videos, and count the frames to decode.
 
     Raises:
-        DataError: two folders hold different videos of the same relative path.
+        DataError: two folders have different videos of the same relative path.
     """
     if request.retry_failed:
         known = {path: row for path, row in known.items() if row.status is Status.DONE}

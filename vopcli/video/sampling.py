@@ -1,4 +1,4 @@
-"""Which frames of a video to take: arithmetic only, no decoding."""
+"""Sampling rules: which frames of a video to take, without decoding."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Sampling:
 
     @property
     def plain(self) -> Sampling:
-        """The same choice of frames by its plainest name: of 12 segments X-Pool's are the uniform ones.
+        """The same choice of frames under its canonical name: with 12 segments, X-Pool's rule is uniform.
 
         Where a bound is a whole number, the only rounded factor is a third. Three times a rounded third is
         the whole again (Kahan), and nine times one is off by less than half of its last bit.
@@ -100,7 +100,7 @@ class Sampling:
 
     @property
     def middle(self) -> Sampling:
-        """The sampling of the middle candidates alone, which is what all but training sees."""
+        """The sampling of the middle candidates alone, which only training does not use."""
         return replace(self, candidates=1)
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ DEFAULT_SAMPLING: Final = Sampling(DEFAULT_SAMPLING_RULE, DEFAULT_NUM_FRAMES)
 
 
 def parse_sampling(text: str, num_frames: int | None = None, candidates: int | None = None) -> Sampling:
-    """Read a sampling as a user writes it.
+    """Parse a sampling rule as written on the command line and in files.
 
     Args:
         text: "uniform", "uniform:12", "uniform:12x3", "xpool" in the same forms, "clip4clip", "clip4clip:12",
@@ -127,12 +127,12 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
         candidates: frames to keep of each segment.
 
     Raises:
-        UsageError: the text is none of these, or it and the numbers contradict each other.
+        UsageError: ``text`` is not a sampling rule, or contradicts the numbers.
     """
-    said = text.strip().lower()
+    rule_text = text.strip().lower()
     if num_frames is not None and num_frames < 1:
         raise UsageError(f"cannot take {num_frames} frames of a video", hint="give 1 or more")
-    if match := _SEGMENTS.fullmatch(said):
+    if match := _SEGMENTS.fullmatch(rule_text):
         rule: SamplingRule = "xpool" if match["rule"] == "xpool" else "uniform"
         count = _agreed(text, match["count"], num_frames) or DEFAULT_NUM_FRAMES
         each = _agreed(text, match["candidates"], candidates, "candidates") or 1
@@ -147,10 +147,10 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
             f"sampling {text!r} has no segments to keep {candidates} candidates of",
             hint="use uniform or xpool",
         )
-    if match := _CLIP4CLIP.fullmatch(said):
+    if match := _CLIP4CLIP.fullmatch(rule_text):
         count = _agreed(text, match["count"], num_frames) or DEFAULT_NUM_FRAMES
         return Sampling("clip4clip", count, kept=_KEPT[match["kept"] or "uniform"])
-    if match := _FPS.fullmatch(said):
+    if match := _FPS.fullmatch(rule_text):
         return Sampling("fps", _agreed(text, match["cap"], num_frames), _rate(text, match["fps"]))
     raise UsageError(f"unknown sampling {text!r}", hint=f"write {_FORMS}")
 
@@ -273,11 +273,11 @@ def fps_indices(
     return [chosen[k] for k in uniform_indices(cap, len(chosen))]
 
 
-def _agreed(text: str, written: str | None, asked: int | None, what: str = "frames") -> int | None:
-    """Return the one number that the text or the option names.
+def _agreed(text: str, written: str | None, asked: int | None, unit: str = "frames") -> int | None:
+    """Return the number that the text or the option gives.
 
     Raises:
-        UsageError: both name one, and not the same; or it is none.
+        UsageError: both give a number and they differ, or the number is 0.
     """
     if written is None:
         return asked
@@ -285,7 +285,7 @@ def _agreed(text: str, written: str | None, asked: int | None, what: str = "fram
     if count < 1:
         raise UsageError(f"sampling {text!r} takes no frame", hint="write 1 frame or more")
     if asked is not None and asked != count:
-        raise UsageError(f"sampling {text!r} contradicts {asked} {what}", hint="give the number once")
+        raise UsageError(f"sampling {text!r} contradicts {asked} {unit}", hint="give the number once")
     return count
 
 
