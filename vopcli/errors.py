@@ -1,17 +1,16 @@
-"""Every error a user can cause, with the exit code it ends a command with.
+"""Errors that are reported to the user, each with the exit code of the command.
 
-VopError                 1   something went wrong that is not the user's doing
-  UsageError             2   an argument, option or setting that makes no sense
-    ConfigError          2   vop.yaml: every problem in it at once
+VopError                 1   an unexpected failure
+  UsageError             2   an invalid argument, option or setting
+    ConfigError          2   one or more invalid settings in vop.yaml, all listed
   DataError              3   a file or folder is missing, damaged or of another version
-    WeightsError         3   model weights are missing, damaged or do not fit
-    VideoError           3   one video cannot be decoded; where many are decoded, it is counted instead
+    WeightsError         3   model weights are missing, damaged or do not match
+    VideoError           3   a video cannot be decoded; commands that decode many count it instead
     BusyError            3   a file is in use by another process
-    FileError            3   the system could not read or write a file
+    FileError            3   the system failed to read or write a file
   OutOfMemoryError       3   the device, or the machine, does not have enough memory
 
-Not errors, but exit codes all the same: 4 done, though some items failed; 5 a search that found nothing good
-enough; 130 interrupted.
+Further exit codes: 4 completed, but some items failed; 5 no video scored high enough; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class VopError(Exception):
-    """One sentence on what is wrong, naming the file or value, and one on what to do."""
+    """A message that names the file or value that is wrong, and a hint on how to fix it."""
 
     exit_code: ClassVar[int] = 1
 
@@ -37,23 +36,23 @@ class VopError(Exception):
 
 
 class UsageError(VopError):
-    """An argument, option or setting that makes no sense."""
+    """An invalid argument, option or setting."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A configuration file with one problem or more; the message lists them all."""
+    """A configuration file with one or more problems, all listed in the message."""
 
 
 class DataError(VopError):
-    """A file or folder the user named is missing, damaged or of another version."""
+    """A file or folder is missing, damaged or of another version."""
 
     exit_code = 3
 
 
 class WeightsError(DataError):
-    """Model weights are missing, damaged or do not fit."""
+    """Model weights are missing, damaged or do not match."""
 
 
 class VideoError(DataError):
@@ -105,7 +104,7 @@ _REASONS = {
 
 
 class FileError(DataError):
-    """The system could not read or write a file; the message says why in plain words."""
+    """The system failed to read or write a file."""
 
     def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
         problem, hint = _REASONS.get(

@@ -1,4 +1,4 @@
-"""How the library speaks while it works: the command line draws it, the API keeps silent."""
+"""Progress reporting protocol. The CLI renders it; the API is silent by default."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One countable piece of work; a context manager that ends its line when left."""
+    """Progress of one task, as a context manager."""
 
     def advance(self, amount: int = 1) -> None:
-        """Count ``amount`` more units as done."""
+        """Add ``amount`` completed units."""
 
     def fail(self, item: str, reason: str) -> None:
-        """Count one unit as done but failed, and say which and why."""
+        """Add one failed unit and report its name and the reason."""
 
     def __enter__(self) -> Task: ...
 
@@ -24,36 +24,36 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """What a workflow may say while it works."""
+    """Receiver of tasks and messages."""
 
     def task(self, title: str, *, total: int | None, unit: str) -> Task:
-        """Begin work on ``total`` units (None: not known); ``unit`` is their plural, or "B" for bytes."""
+        """Start a task of ``total`` units (None if unknown); ``unit`` is a plural noun, or "B" for bytes."""
 
     def note(self, message: str) -> None:
-        """Say one line."""
+        """Show a message."""
 
     def warn(self, message: str) -> None:
-        """Say one line that the user should not miss."""
+        """Show a warning."""
 
 
 class SilentProgress:
-    """A progress that says nothing, and the task that goes with it."""
+    """Progress and task without output."""
 
     def task(self, title: str, *, total: int | None, unit: str) -> SilentProgress:
-        """Return itself: nothing is drawn."""
+        """Return itself as the task."""
         return self
 
     def advance(self, amount: int = 1) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def fail(self, item: str, reason: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def note(self, message: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def warn(self, message: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> SilentProgress:
         return self
@@ -64,19 +64,19 @@ class SilentProgress:
 
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Let Ctrl-C wait until the block ends: there what it would leave half done is whole.
+    """Defer KeyboardInterrupt until the end of the block.
 
-    Such as a step of training, or the import of torch, which aborts the process when it is interrupted.
+    For a training step, and for the import of torch, which aborts the process if it is interrupted.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals never interrupt another one
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return
-    came: list[int] = []
-    # not by blocking the signal: it would go to another thread, and from there to this one all the same
-    earlier = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    received: list[int] = []
+    # a blocked signal would be delivered through another thread
+    earlier = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, earlier)
-        if came:
+        if received:
             signal.raise_signal(signal.SIGINT)

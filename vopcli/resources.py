@@ -1,4 +1,4 @@
-"""Where packaged files and the user's cache are."""
+"""Version, packaged files, cache folder and number of cores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __version__: Final = "0.1.0"
 def packaged_file(name: str) -> Path:
     """Return the path of a packaged asset such as ``bpe/bpe_simple_vocab_16e6.txt.gz``.
 
-    In the wheel the assets lie inside the package; in a checkout beside it.
+    Assets are inside the package in a wheel, and beside it in a checkout.
     """
     package = Path(__file__).parent
     inside = package / "assets" / name
@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

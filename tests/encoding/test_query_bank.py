@@ -115,7 +115,7 @@ def test_the_bank_stays_that_of_the_videos_there_are(folder: Path) -> None:
         writer.write(segment, "status", 1, np.array([2], np.uint8))
     refused = run("search", "blue", "--index", "i.h5", "--norm", "qb")
     assert refused.exit_code == 3
-    assert "of other videos than it holds now" in refused.stderr
+    assert "is outdated: videos were added or removed" in refused.stderr
     done = run("encode", "out.h5", "i.h5")
     assert done.exit_code == 0, done.stderr
     index = VideoIndex(folder / "i.h5")
@@ -151,7 +151,7 @@ def test_what_makes_no_sense_is_refused(folder: Path) -> None:
     (folder / "empty.txt").write_text("\n \n")
     (folder / "bytes.txt").write_bytes(b"\xff\xfe\xff")
     for command, code, problem in [
-        (["search", "a", "--index", "plain.h5", "--norm", "qb"], 3, "plain.h5 holds no query bank"),
+        (["search", "a", "--index", "plain.h5", "--norm", "qb"], 3, "plain.h5 has no query bank"),
         (["search", "a", "--index", "i.h5", "--norm", "qb", "--pooling", "max"], 2, "not of frames pooled"),
         (["encode", "out.h5", "new.h5", "--querybank", "empty.txt"], 3, "empty.txt holds no captions"),
         (["encode", "out.h5", "new.h5", "--querybank", "bytes.txt"], 3, "bytes.txt is not UTF-8"),
@@ -210,10 +210,10 @@ def test_damage_is_told(folder: Path) -> None:
         changed = content.copy()
         changed[place : place + 4] = np.float32(value).tobytes()
         (folder / "settings.h5").write_bytes(changed)
-        with pytest.raises(DataError, match="query bank do not fit"):
+        with pytest.raises(DataError, match="query bank do not match"):
             read_bank(VideoIndex(folder / "settings.h5"))
     bank = stored_bank(folder / "i.h5")
-    for part, match in ((bank.bank.column, "query bank do not fit"), (bank.captions, "is damaged")):
+    for part, match in ((bank.bank.column, "query bank do not match"), (bank.captions, "is damaged")):
         changed = content.copy()
         start = changed.index(np.asarray(part).tobytes())
         changed[start : start + 4] = np.float32(np.nan).tobytes()

@@ -1,7 +1,6 @@
-"""Exact search by the stored frames of each video, by another rule than the index's mean.
+"""Exact search with a pooling rule other than the mean: each query is compared with every stored frame.
 
-Every frame is compared with the query, so it costs as many products as there are frames, and the whole of the
-frame embeddings is read.
+A search reads all frame embeddings of the index, one product per frame and query.
 
 Axes: Q queries, N videos of a block, T frames of a block, F frames of a video, E joint width.
 """
@@ -20,16 +19,16 @@ from vopcli.search.pooling import pool_scores
 
 
 def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: int) -> list[Found]:
-    """Find for each query the ``top`` videos of highest score; of equal ones those whose path comes first.
+    """Find the ``top`` videos of highest pooled score for each query, ordered by falling score, then path.
 
     Args:
-        index: the videos; their frames are stored as float16.
+        index: the videos.
         queries: (Q, E) L2-normalised.
-        pooling: any rule but ``mean``.
-        top: at most so many videos a query.
+        pooling: any rule except ``mean``.
+        top: maximum number of videos per query.
 
     Raises:
-        DataError: a row lies outside its frames, or a frame of a live row is not finite.
+        DataError: the index is damaged: a row lies outside its frames, or a frame is not finite.
     """
     with ThreadPoolExecutor(usable_cores()) as pool:
         found = list(
@@ -42,13 +41,13 @@ def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: 
 
 
 def _score(block: FrameBlock, queries: Floats, pooling: Pooling) -> Floats:
-    """Return the scores (Q, N) of a block's videos, each by itself: the same to the bit wherever it lies."""
+    """Return the scores (Q, N) of a block's videos; the bits of a score do not depend on the block."""
     frames = block.frames.astype(np.float32)  # (T, E)
     cosines = np.empty((len(queries), len(frames)), np.float32)
     for query, row in zip(queries, cosines, strict=True):
         dot_rows(frames, query, row)
     scores = np.empty((len(queries), len(block.rows)), np.float32)
-    for count in np.unique(block.counts).tolist():  # one, but for an index with fps:N
+    for count in np.unique(block.counts).tolist():  # one value, except with fps:N sampling
         of_count = np.flatnonzero(block.counts == count)
         places = block.firsts[of_count, None] + np.arange(count)  # (n, F)
         scores[:, of_count] = pool_scores(cosines[:, places], pooling)

@@ -1,4 +1,4 @@
-"""How the frames of a video become one score with a text. NumPy only.
+"""Pooling: combine the cosines of a text with the frames of a video into one score. NumPy only.
 
 With f_1 ... f_F the L2-normalised frame embeddings of a video, q a text's, and c_i = q . f_i their cosines:
 
@@ -9,10 +9,9 @@ With f_1 ... f_F the L2-normalised frame embeddings of a video, q a text's, and 
     attention:T   sum of w_i c_i, w = softmax(c / T). After the query scoring of Bain et al., A
                   CLIP-Hitchhiker's Guide to Long Video Retrieval (arXiv 2205.08508)
 
-The last three weigh the frames by the text. Their weighted mean is not normalised again before the product
-with q, so all but the first are means of cosines, no cosines themselves. A short video's repeats of its last
-frame count as frames, as they do in its mean. The papers are named for their ideas: none of their figures was
-reproduced with these formulas.
+The last three weight the frames by the text. All rules except the first give means of cosines rather than
+cosines, since the weighted mean is not normalised. The repeated last frame of a short video counts as
+several frames in every rule. The papers are cited for the ideas; their results were not reproduced here.
 
 Axes: Q captions, G videos, F frames, E joint width.
 """
@@ -32,14 +31,14 @@ _VIDEOS_AT_A_TIME: Final = 256
 
 
 def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:
-    """Map the cosines of a text with a video's frames (..., F) to their score (...), in float64.
+    """Map the cosines of a text with the frames of a video (..., F) to a score (...), in float64.
 
     Raises:
-        ValueError: the rule is ``mean``, which takes the frames themselves.
+        ValueError: the rule is ``mean``, which needs the frames, not their cosines.
     """
     cosines = np.sort(cosines.astype(np.float64), axis=-1)  # the same sum whatever the order of the frames
     if pooling.rule is PoolingRule.MEAN:
-        raise ValueError("the normalised mean cannot be told from cosines")
+        raise ValueError("the normalised mean cannot be computed from cosines")
     if pooling.rule is PoolingRule.MEAN_RAW:
         return np.asarray(cosines.mean(axis=-1))
     if pooling.rule is PoolingRule.ATTENTION:
@@ -50,13 +49,10 @@ def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:
 
 
 class _FrameRows:
-    """The scores (Q, G) of captions with videos by their frames, a block at a time.
-
-    Cosines take float64, so that of a block of videos only is held: the frames can be too many for more.
-    """
+    """The pooled scores (Q, G) of captions with videos, computed for one block of both at a time."""
 
     def __init__(self, text: Floats, frames: Floats, pooling: Pooling) -> None:
-        sums = np.einsum("qe->q", text), np.einsum("gfe->g", frames)  # not finite where a part of them is not
+        sums = np.einsum("qe->q", text), np.einsum("gfe->g", frames)  # not finite if any component is not
         bad_text, bad_video = (np.flatnonzero(~np.isfinite(part)) for part in sums)
         if len(bad_text) or len(bad_video):
             raise NotFiniteError(
@@ -80,7 +76,7 @@ class _FrameRows:
 
 
 def pooled_rows(text: Floats, frames: Floats, pooling: Pooling) -> CosineRows | GivenRows:
-    """Return the scores (Q, G), computed in blocks where they are asked for; never Q x G x F at once.
+    """Return the pooled scores (Q, G) as blocks computed on demand; Q x G x F cosines are never in memory.
 
     Args:
         text: (Q, E) L2-normalised.
@@ -88,7 +84,7 @@ def pooled_rows(text: Floats, frames: Floats, pooling: Pooling) -> CosineRows | 
         pooling: the rule.
 
     Raises:
-        NotFiniteError: an embedding holds NaN or infinity; it names captions and videos.
+        NotFiniteError: an embedding is NaN or infinite; the error lists captions and videos.
     """
     if pooling.rule not in {PoolingRule.MEAN, PoolingRule.MEAN_RAW}:
         return GivenRows(_FrameRows(text, frames, pooling))

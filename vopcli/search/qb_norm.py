@@ -1,8 +1,7 @@
-"""Scores corrected for videos that are near to every text. Neither way is part of the plain protocol.
+"""Hubness correction by QB-Norm, with a bank of training captions instead of the other queries.
 
-Dual softmax looks at all queries of the test at once, so no single search could use it. QB-Norm looks at a
-bank of training captions instead, and what it takes from them is one number a video, which an index can
-hold.
+Unlike dual softmax, which needs all queries of a test set, QB-Norm keeps one number per video, so an index
+can store it and a single query can use it. It is not part of the standard protocol.
 
 Axes: Q captions, G videos, B captions of the bank.
 """
@@ -25,14 +24,14 @@ QB_NORM: Final = "qb-norm"
 
 @dataclass(frozen=True, eq=False)
 class QueryBank:
-    """What QB-Norm needs of its bank: a number a video, and the videos it is applied for.
+    """The statistics of a query bank: a number per video, and the videos for which QB-Norm is applied.
 
     Attributes:
         beta: inverse temperature.
-        top: how many videos of each bank caption count as its answers.
+        top: number of best videos per bank caption that are activated.
         num_captions: B.
         column: (G,) float32, ln(sum over the bank of exp(beta * score)) / beta, in units of the score.
-        is_activated: (G,) bool, the videos among the ``top`` best of any caption of the bank.
+        is_activated: (G,) bool, the videos among the ``top`` best of at least one bank caption.
     """
 
     beta: float
@@ -42,22 +41,22 @@ class QueryBank:
     is_activated: NDArray[np.bool_]
 
     def apply(self, scores: Floats) -> Doubles:
-        """Rescore queries, each by itself: one query's scores (G,) or those of several (n, G).
+        """Rescore one query (G,) or several (n, G), each independently of the others.
 
         Dynamic inverted softmax (Bogolin et al., Cross Modal Retrieval with Querybank Normalisation, CVPR
-        2022, arXiv 2112.12777): where the best video of query q is among the activated ones,
+        2022, arXiv 2112.12777): if the best video of query q is activated,
 
             S'[q, g] = exp(beta * S[q, g]) / sum over the bank b of exp(beta * S[b, g])
 
-        and else S' = S. Returned is ln(S') / beta = S - column for the first kind: the same order of videos,
-        in units of the score. Scores of different queries are not comparable, so this is for t2v alone. If
-        several videos are best alike, one of them among the activated is enough.
+        otherwise S' = S. In the first case ln(S') / beta = S - column is returned, which ranks the videos in
+        the same order, in units of the score. Scores of different queries are not comparable, so use them for
+        t2v only. If several videos share the best score, one activated video among them is enough.
 
         Raises:
-            ValueError: there is not one score for each video.
+            ValueError: the number of scores per query is not G.
         """
         if scores.shape[-1] != len(self.column):
-            raise ValueError(f"the query bank is of {len(self.column)} videos, got scores {scores.shape}")
+            raise ValueError(f"the query bank has {len(self.column)} videos, got scores {scores.shape}")
         scores = scores.astype(np.float64)
         is_best = scores == scores.max(axis=-1, keepdims=True)
         is_gated = (is_best & self.is_activated).any(axis=-1, keepdims=True)
@@ -65,19 +64,19 @@ class QueryBank:
 
 
 def build_query_bank(bank: Rows, *, beta: float, top: int = 1) -> QueryBank:
-    """Sum up a bank of training captions for the videos of a gallery.
+    """Compute the statistics of a query bank for the videos of a gallery.
 
-    The column of a video depends on the bank alone, not on the other videos; which videos are activated
-    depends on the whole gallery. All videos that share the ``top``-th best score of a caption are activated.
+    The column of a video depends on the bank only; whether it is activated depends on the other videos too.
+    All videos that share the ``top``-th best score of a caption are activated.
 
     Args:
-        bank: (B, G) cosines of the bank's captions with the videos; never captions of the test.
+        bank: (B, G) cosines of training captions with the videos; captions of the test set would leak.
         beta: inverse temperature, above 0.
         top: at least 1.
 
     Raises:
         NotFiniteError: a score is NaN or infinite.
-        ValueError: ``beta`` or ``top`` is out of range, or there is no caption or no video.
+        ValueError: `beta` or `top` is out of range, or `bank` is empty.
     """
     if not 0 < beta < np.inf or top < 1:
         raise ValueError(f"beta must be above 0 and top at least 1, got {beta} and {top}")
@@ -95,7 +94,7 @@ def build_query_bank(bank: Rows, *, beta: float, top: int = 1) -> QueryBank:
 def _log_sums(similarity: Rows, scale: float) -> Doubles:
     """Return ln(sum over the rows of exp(scale * score)) for each column (G,)."""
     given = GivenRows(similarity)
-    given.own(np.zeros(given.shape[0], np.int64))  # looks at every score
+    given.own(np.zeros(given.shape[0], np.int64))  # refuses scores that are not finite
     sums = np.full(given.shape[1], -np.inf)
     for rows in iter_blocks(given.shape, None):
         logits = scale * given[rows].astype(np.float64)

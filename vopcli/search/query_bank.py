@@ -1,4 +1,4 @@
-"""QB-Norm's query bank within an index: the bank's captions, a number for each video, and the gate.
+"""The query bank of QB-Norm as stored in an index, and the search with it.
 
 Axes: B captions of the bank, N videos, Q queries, E joint width.
 """
@@ -25,12 +25,12 @@ _HINT: Final = "run `vop encode` again with --querybank"
 
 @dataclass(frozen=True, eq=False)
 class StoredBank:
-    """What an index holds of a query bank.
+    """The query bank of an index.
 
     Attributes:
-        captions: (B, E) float32, L2-normalised; kept so that the rest can be computed anew.
-        bank: of all rows of the index.
-        is_stale: videos were added or removed since, by a run that was stopped before its end.
+        captions: (B, E) float32, L2-normalised; stored to recompute the rest when videos change.
+        bank: statistics over all rows of the index.
+        is_stale: an interrupted run has added or removed videos since.
     """
 
     captions: Floats
@@ -39,10 +39,10 @@ class StoredBank:
 
 
 def read_bank(index: VideoIndex) -> StoredBank | None:
-    """Return the query bank of an index; None where it has none.
+    """Return the query bank of an index; None if it has none.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the bank is damaged.
     """
     held = index.bank_tensors
     if not held:
@@ -51,14 +51,12 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
         captions, column, activated, settings = (held[name] for name in BANK_PARTS)
         beta, top, *state = settings.tolist()
     except (KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{index.path} is damaged: a part of its query bank is missing", hint=_HINT
-        ) from error
+        raise DataError(f"{index.path} is damaged: its query bank is incomplete", hint=_HINT) from error
     fits = captions.shape[1:] == (index.meta.embed_dim,) and column.shape == activated.shape
     if not (
         fits and column.ndim == 1 and np.isfinite(column).all() and 0 < beta < np.inf and top == BANK_TOP
     ):
-        raise DataError(f"{index.path} is damaged: the parts of its query bank do not fit", hint=_HINT)
+        raise DataError(f"{index.path} is damaged: the parts of its query bank do not match", hint=_HINT)
     bank = QueryBank(beta, int(top), len(captions), column, activated > 0)
     checksums = _checksums(index)
     return StoredBank(captions, bank, len(column) != len(checksums) or state != state_of(checksums))
@@ -80,36 +78,36 @@ def _checksums(index: VideoIndex) -> NDArray[np.uint32]:
 
 
 def current_bank(index: VideoIndex) -> QueryBank:
-    """Return the query bank of the videos that an index holds.
+    """Return the query bank of an index, which must match its videos.
 
     Raises:
-        DataError: the index has none, or one of other videos, or is damaged.
+        DataError: the bank is missing, outdated or damaged.
     """
     stored = read_bank(index)
     if stored is None:
         raise DataError(
-            f"{index.path} holds no query bank",
+            f"{index.path} has no query bank",
             hint="add one: `vop encode SRC INDEX.h5 --querybank captions.txt`",
         )
     if stored.is_stale:
         raise DataError(
-            f"{index.path}: its query bank is of other videos than it holds now",
-            hint="run `vop encode` again: it ends with computing the bank anew",
+            f"the query bank of {index.path} is outdated: videos were added or removed",
+            hint="run `vop encode` again, which recomputes the bank",
         )
     return stored.bank
 
 
 def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, top: int) -> list[Found]:
-    """Rank the videos by their scores after QB-Norm; of equal ones those whose path comes first.
+    """Rank the videos by their scores after QB-Norm, ordered by falling score, then path.
 
     Args:
-        index: the videos, all of whose rows are finished where its bank is current.
-        bank: of these videos.
+        index: the videos; with a current bank, all rows are finished.
+        bank: the query bank of these videos.
         queries: (Q, E) L2-normalised.
-        top: at most so many videos a query.
+        top: maximum number of videos per query.
 
     Raises:
-        DataError: an embedding is not finite.
+        DataError: an embedding of the index is not finite.
     """
     found = []
     rows = np.arange(len(bank.column))
@@ -126,7 +124,7 @@ def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, to
 
 
 def describe_bank(index: VideoIndex) -> dict[str, Any] | None:
-    """Return what ``vop info`` says of a query bank; None where there is none.
+    """Describe the query bank of an index for ``vop info``; None if it has none.
 
     Raises:
         DataError: it is damaged.

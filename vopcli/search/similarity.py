@@ -1,4 +1,4 @@
-"""Scores of captions with videos, in blocks of rows, and the refusal of those that are no numbers.
+"""Score matrices of captions and videos, read or computed in blocks of rows; NaN and infinity are refused.
 
 Axes: Q captions, G videos, E joint width.
 """
@@ -24,7 +24,7 @@ _SHOWN: Final = 5
 
 
 class Rows(Protocol):
-    """A (Q, G) matrix that hands out blocks of rows: an array, an HDF5 dataset, or computed on demand."""
+    """A (Q, G) matrix read in blocks of rows: an array, an HDF5 dataset, or computed on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -37,12 +37,12 @@ class Rows(Protocol):
 
 
 class NotFiniteError(ValueError):
-    """NaN or infinity among the embeddings or scores: nothing is ranked, and nothing silently left out.
+    """NaN or infinity among embeddings or scores, so that they cannot be ranked.
 
     Attributes:
-        text_indices: (K,) of embeddings: the captions spoilt. Of scores: each row with such a score.
-        video_indices: (K,) of embeddings: the videos spoilt, a list of its own. Of scores: the first such
-            column of each row in ``text_indices``.
+        text_indices: (K,) affected captions; for a score matrix, each row with such a score.
+        video_indices: (M,) affected videos; for a score matrix, the first such column of each row in
+            ``text_indices``.
     """
 
     def __init__(self, problem: str, *, text_indices: Ints, video_indices: Ints) -> None:
@@ -52,18 +52,18 @@ class NotFiniteError(ValueError):
 
 
 class CosineRows:
-    """The cosines of captions and videos, a block at a time, the same to the bit for any size of block.
+    """Cosines of captions and videos, with the same bits for any block size.
 
-    A matrix product sums in an order that depends on where in a block a row lies, so equal embeddings would
-    get scores that differ in the last bit, and ties would come and go with the size of the blocks. Here each
-    component is first rounded to a multiple of 2**-26. Then every product and partial sum is exact in
-    float64, whatever the order, and the score is that sum rounded to float32. The grid moves a cosine by
-    about 1e-8, less than a float32 product errs.
+    The order of the sums in a matrix product depends on the position of a row in its block, so equal
+    embeddings could get scores that differ in the last bit, and ties would depend on the block size. Here
+    each component is first rounded to a multiple of 2**-26. Then every product and partial sum is exact in
+    float64, in any order, and the score is that sum rounded to float32. The rounding changes a cosine by
+    about 1e-8, less than the error of a float32 product.
 
     Args:
-        text: (Q, E) floating, of norm 1 (the mean of unit vectors, shorter than 1, will do).
+        text: (Q, E) floating, L2-normalised or shorter.
         video: (G, E) likewise.
-        order: (Q,) the caption in each row; their own order unless given.
+        order: (Q,) the caption in each row; default 0, 1, 2, ...
     """
 
     def __init__(self, text: Floats, video: Floats, *, order: Ints | None = None) -> None:
@@ -82,7 +82,7 @@ class CosineRows:
         return (self._block(rows) @ self._video.T * _GRID**-2).astype(np.float32)
 
     def own(self, owner: Ints) -> NDArray[np.float32]:
-        """Return the score (Q,) of each row's caption with its own video ``owner`` (Q,)."""
+        """Return the score (Q,) of each row's caption with its target video ``owner`` (Q,)."""
         own = np.empty(self.shape[0], np.float32)
         for rows in iter_blocks(self.shape, None):
             own[rows] = np.einsum("qe,qe->q", self._block(rows), self._video[owner[rows]]) * _GRID**-2
@@ -110,7 +110,7 @@ class CosineRows:
 
 
 class GivenRows:
-    """A matrix of scores made elsewhere, read a block at a time; its scores are compared as they stand."""
+    """A given score matrix, read a block at a time; scores are compared without rounding."""
 
     def __init__(self, similarity: Rows) -> None:
         if len(similarity.shape) != 2 or 0 in similarity.shape:
@@ -124,7 +124,7 @@ class GivenRows:
         return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
 
     def own(self, owner: Ints) -> Floats:
-        """Return the score (Q,) of each row's caption with its own video, having looked at every score.
+        """Return the score (Q,) of each row's caption with its target video, and check every score.
 
         Raises:
             NotFiniteError: a score is NaN or infinite.
@@ -149,7 +149,7 @@ class GivenRows:
 
 
 def iter_blocks(shape: tuple[int, ...], block_rows: int | None) -> Iterator[slice]:
-    """Yield half-open ranges of rows that cover a matrix, unless told in blocks of some 4 million scores."""
+    """Yield half-open ranges of rows that cover a matrix, by default about 4 million scores each."""
     size = block_rows or min(max(_BLOCK_SCORES // shape[1], _FEWEST_ROWS), _MOST_ROWS)
     for start in range(0, shape[0], size):
         yield slice(start, min(start + size, shape[0]))
@@ -162,7 +162,7 @@ def _check_matrix(embeddings: Floats, side: str) -> Floats:
 
 
 def _on_grid(embeddings: Floats) -> NDArray[np.float64]:
-    """Return whole numbers: how many steps of the grid each component is, to the nearest."""
+    """Return each component in units of the grid, rounded to an integer."""
     steps = embeddings * _GRID if embeddings.dtype == np.float64 else embeddings.astype(np.float64) * _GRID
     return np.rint(steps, out=steps)
 

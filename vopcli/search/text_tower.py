@@ -1,4 +1,7 @@
-"""The text tower that a search runs: float32 tensors in a file of the cache, made once, then mapped."""
+"""The text tower of an index's model in NumPy, with its tensors cached as a memory-mapped float32 file.
+
+Axes: Q texts, E joint width.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ _BATCH: Final = 64
 
 
 class TextEncoder:
-    """The text tower of an index, with its adapter; loaded by the first text.
+    """The text tower of an index, with its adapter; loaded for the first text.
 
     Args:
         index: the index whose model is wanted.
-        weights: name or path of the weights, to be checked; None to find them.
+        weights: name or path of the weights, which are verified; None to find them.
         fallbacks: more names or paths to try.
-        cache: folder of derived weights; the user's unless given.
+        cache: folder of derived weights; default the user's cache.
         progress: gets warnings and the progress of a download.
     """
 
@@ -69,12 +72,12 @@ class TextEncoder:
             ids, num_cut = tokenizer.tokenize(texts[begin : begin + _BATCH], max_tokens=tower.max_tokens)
             if num_cut and not self._has_warned:
                 self._has_warned = True
-                self._progress.warn(f"a query is longer than {tower.max_tokens} tokens: its end is left out")
+                self._progress.warn(f"a query is longer than {tower.max_tokens} tokens and is truncated")
             out[begin : begin + _BATCH] = tower.encode(ids)
         if not np.isfinite(out).all():
             raise DataError(
-                "the model gives no numbers for the query: its text tower is damaged",
-                hint=f"remove the folder {self._cache / 'text'}: it is made anew",
+                "the embedding of the query is NaN or infinite: the text tower is damaged",
+                hint=f"remove the folder {self._cache / 'text'}, which is created again",
             )
         return out
 
@@ -103,18 +106,18 @@ class TextEncoder:
             return backbone.tuned(self._index.text_tensors, text_tuning(self._index.meta, backbone.shape))
         except (ValueError, KeyError, ConfigError) as error:
             raise DataError(
-                f"{self._index.path} is damaged: its adapter does not fit its model: {error}",
-                hint="make the index anew with `vop encode --overwrite`",
+                f"{self._index.path} is damaged: its adapter does not match its model: {error}",
+                hint="rebuild the index with `vop encode --overwrite`",
             ) from error
 
 
 def text_tower_path(cache: Path, fingerprint: str) -> Path:
-    """Return where the text tower of a backbone is kept."""
+    """Return the path of a backbone's text tower in the cache."""
     return cache / "text" / f"{fingerprint}.safetensors"
 
 
 def keep_text_tower(weights: Weights, fingerprint: str, cache: Path, progress: Progress) -> None:
-    """Write the text tower to the cache unless a sound one is there; failing to is no error."""
+    """Write the text tower to the cache unless it is valid; warn if it cannot be written."""
     path = text_tower_path(cache, fingerprint)
     if _read(path) is not None:
         return
@@ -123,23 +126,23 @@ def keep_text_tower(weights: Weights, fingerprint: str, cache: Path, progress: P
         path.parent.mkdir(parents=True, exist_ok=True)
         write_safetensors_file(path, tensors, {_SHAPE: json.dumps(asdict(weights.shape))})
     except OSError as error:
-        progress.warn(f"{path} cannot be written ({error.strerror}): each search will read the whole weights")
+        progress.warn(f"{path} cannot be written ({error.strerror}): each search reads all weights")
 
 
 def load_text_tower(
     fingerprint: str, *, weights: str | None, fallbacks: Sequence[str], cache: Path, progress: Progress
 ) -> NumpyTextTower:
-    """Load the text tower of a backbone, from the cache or else from its weights.
+    """Load the text tower of a backbone from the cache, or from its weights.
 
     Args:
-        fingerprint: of the backbone that an index was made with.
-        weights: name or path of the weights when the user names them: they are read and checked.
-        fallbacks: names or paths to try when they are not named and the cache has nothing.
-        cache: folder of derived files.
-        progress: told what takes long.
+        fingerprint: fingerprint of the index's backbone.
+        weights: name or path given by the user, which is read and verified.
+        fallbacks: names or paths to try if `weights` is None and the cache is empty.
+        cache: folder of derived weights.
+        progress: receives warnings and the progress of downloads.
 
     Raises:
-        WeightsError: the weights are missing or damaged, or not those the index was made with.
+        WeightsError: the weights are missing, damaged, or of another model.
     """
     if weights is not None:
         return _load(weights, fingerprint, cache, progress)
@@ -153,8 +156,8 @@ def load_text_tower(
         except WeightsError as error:
             problems.append(str(error))
     raise WeightsError(
-        f"the model that the index was made with is not there: {'; '.join(problems)}",
-        hint="name its weights with --weights",
+        f"the weights of the index's model are missing: {'; '.join(problems)}",
+        hint="give their path with --weights",
     )
 
 
@@ -164,8 +167,8 @@ def _load(weights: str, fingerprint: str, cache: Path, progress: Progress) -> Nu
     found = read_weights(resolve_weights(weights, cache=cache, progress=progress))
     if found.fingerprint() != fingerprint:
         raise WeightsError(
-            f"{weights} is not the model that the index was made with",
-            hint="use the model it was made with, or make another index with `vop encode`",
+            f"{weights} is not the model of the index",
+            hint="give the weights that were used to encode it, or encode another index with them",
         )
     keep_text_tower(found, fingerprint, cache, progress)
     tensors = {name: np.asarray(found.tensors[name], np.float32) for name in text_tensors(found.shape)}
@@ -173,7 +176,7 @@ def _load(weights: str, fingerprint: str, cache: Path, progress: Progress) -> Nu
 
 
 def _read(path: Path) -> NumpyTextTower | None:
-    """Map a kept text tower; None when it is missing or damaged, for then it is made anew."""
+    """Map a cached text tower; None if it is missing or damaged."""
     try:
         file = read_safetensors(path)
         values = json.loads(file.metadata[_SHAPE])

@@ -1,4 +1,4 @@
-"""OpenAI's official CLIP files by name: what each is called, its SHA-256, and what vop cannot run of them."""
+"""OpenAI's official CLIP weights by name, with SHA-256 and size; the ResNets, which are not supported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASE_URL: Final = "https://openaipublic.azureedge.net/clip/models"
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One official file; ``num_bytes`` is that of its tensors, the file is up to one percent larger."""
+    """One official file; ``num_bytes`` counts its tensors, the file is up to one percent larger."""
 
     name: str
     file: str
@@ -63,23 +63,23 @@ RESNETS: Final = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
 
 
 def model_names() -> list[str]:
-    """Return the names that can be fetched."""
+    """Return the names of the supported models."""
     return [entry.name for entry in ENTRIES]
 
 
 def find_model(name: str) -> CatalogEntry | None:
-    """Return the model of that name, ``ViT-B/32`` or ``vit-b-32``; None where there is none.
+    """Return the entry of a name such as ``ViT-B/32`` or ``vit-b-32``; None if it is unknown.
 
     Raises:
-        WeightsError: the model is OpenAI's, and cannot be run.
+        WeightsError: `name` is one of OpenAI's ResNets.
     """
-    wanted = _plain(name)
-    if wanted in {_plain(resnet) for resnet in RESNETS}:
+    wanted = _normalise(name)
+    if wanted in {_normalise(resnet) for resnet in RESNETS}:
         raise WeightsError(
-            f"{name} is a CLIP model with a ResNet, which vop does not run",
+            f"{name} is a CLIP model with a ResNet, which is not supported",
             hint=f"use one with a vision transformer: {', '.join(model_names())}",
         )
-    return next((entry for entry in ENTRIES if _plain(entry.name) == wanted), None)
+    return next((entry for entry in ENTRIES if _normalise(entry.name) == wanted), None)
 
 
 def openai_shape(entry: CatalogEntry) -> ClipShape:
@@ -125,5 +125,5 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return name.lower().replace("/", "-").replace("@", "-").removesuffix("px")

@@ -1,4 +1,4 @@
-"""List, fetch, convert and describe CLIP weights."""
+"""List, download, convert and describe CLIP weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vopcli.weights.reader import DEMO_NAME, Weights, read_weights, resolve_weig
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that can be used by name; ``num_bytes`` is its file's size, or about that before it is here."""
+    """A model known by name; ``num_bytes`` is the size of its file, approximate before the download."""
 
     name: str
     file: str
@@ -26,7 +26,7 @@ class KnownModel:
 
 
 def list_models(cache: Path) -> list[KnownModel]:
-    """Return the models known by name and whether each is in ``cache``: ready, partial, missing or wrong."""
+    """Return the models known by name, with their state in ``cache``: ready, partial, missing or wrong."""
     models = []
     for entry in ENTRIES:
         path = cache / entry.file
@@ -45,11 +45,11 @@ def list_models(cache: Path) -> list[KnownModel]:
 
 
 def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BASE_URL) -> Path:
-    """Fetch a model by name unless it is there; return its file.
+    """Return the file of a model, downloading it if it is missing.
 
     Raises:
-        UsageError: no model has that name.
-        WeightsError: the model cannot be run, or cannot be had.
+        UsageError: `name` is not a known model.
+        WeightsError: the model is not supported, or its download failed.
     """
     if name.lower() != DEMO_NAME and find_model(name) is None:
         raise UsageError(
@@ -62,21 +62,22 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     """Check that converted weights can be written to ``target``.
 
     Raises:
-        UsageError: the target is not a safetensors file, exists, or its folder does not.
+        UsageError: `target` does not end in .safetensors, or exists, or its folder does not.
     """
     if target.suffix != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors", hint="that is the format written")
+        raise UsageError(f"{target} does not end in .safetensors", hint="weights are written as safetensors")
     if target.is_dir() or not target.parent.is_dir():
-        raise UsageError(f"{target} cannot be a file", hint="its folder has to exist, and it may not be one")
+        raise UsageError(f"{target} cannot be written: it is a folder, or its folder does not exist")
     if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists", hint="--overwrite replaces it")
+        raise UsageError(f"{target} exists", hint="use --overwrite to replace it")
 
 
 def convert_weights(source: Path, target: Path, *, activation: Activation | None = None) -> dict[str, Any]:
-    """Write any supported weights as safetensors with OpenAI's names; return a description of the file.
+    """Convert weights to safetensors with OpenAI's names, and describe the result.
 
     Raises:
-        WeightsError: the source cannot be read, or the target not written.
+        WeightsError: `source` cannot be read.
+        FileError: `target` cannot be written.
     """
     write_safetensors(read_weights(source, activation=activation), target)
     return describe_weights(read_weights(target))
@@ -86,14 +87,14 @@ def show_weights(name_or_path: str, *, cache: Path, activation: Activation | Non
     """Describe weights by name or path; nothing is downloaded.
 
     Raises:
-        WeightsError: they are not there, damaged or no CLIP model.
+        WeightsError: the weights are missing, damaged or not a CLIP model.
     """
     path = resolve_weights(name_or_path, cache=cache, progress=SilentProgress(), download=False)
     return describe_weights(read_weights(path, activation=activation))
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:
-    """Return what there is to know of a model, ready for JSON: where it is, what it is, and all its sizes."""
+    """Describe a model as a dictionary for JSON: path, kind, sizes and dtypes."""
     shape = asdict(weights.shape)
     shape["activation"] = weights.shape.activation.value
     return {

@@ -1,7 +1,7 @@
-"""What a configuration beside the weights says that the tensors do not: the activation and the heads.
+"""Read activation and number of heads, which tensors do not show, from a configuration beside the weights.
 
-``config.json`` of Hugging Face and ``open_clip_config.json``. A setting that asks for another computation
-than OpenAI's CLIP is refused by name rather than ignored.
+The files are ``config.json`` of Hugging Face and ``open_clip_config.json``. A setting that changes the
+computation compared with OpenAI's CLIP is refused by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_CONFIG_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class Declared:
-    """What was found beside the weights; None where nothing was said."""
+    """Settings of the model that were found; None where unknown."""
 
     activation: Activation | None = None
     vision_heads: int | None = None
@@ -30,10 +30,10 @@ class Declared:
 
 
 def read_hugging_face_config(folder: Path) -> Declared:
-    """Read ``config.json`` of transformers; without one nothing is declared.
+    """Read ``config.json`` of transformers; all settings are None if it is missing.
 
     Raises:
-        WeightsError: it is not readable, not of a CLIPModel, or asks for something that is not CLIP.
+        WeightsError: the file is damaged, not of a CLIPModel, or has a setting that is not supported.
     """
     path = folder / "config.json"
     config = read_json_object(path)
@@ -41,10 +41,10 @@ def read_hugging_face_config(folder: Path) -> Declared:
         return Declared()
     if (kind := config.get("model_type", "clip")) != "clip":
         raise WeightsError(
-            f"{path}: a model of type {str(kind)[:40]!r}, not 'clip'", hint="vop runs CLIP models"
+            f"{path}: model_type is {str(kind)[:40]!r}, not 'clip'", hint="only CLIP models are supported"
         )
     text, vision = _section(path, config, "text_config"), _section(path, config, "vision_config")
-    # What is left out has the value that transformers' CLIPConfig gives it.
+    # Missing settings have the default of transformers' CLIPConfig.
     activations = {str(section.get("hidden_act", "quick_gelu")) for section in (text, vision)}
     if len(activations) != 1 or not activations <= {choice.value for choice in Activation}:
         raise WeightsError(
@@ -82,10 +82,10 @@ _OPEN_CLIP_USUAL = {
 
 
 def read_open_clip_config(folder: Path) -> Declared:
-    """Read ``open_clip_config.json``; without one nothing is declared.
+    """Read ``open_clip_config.json``; all settings are None if it is missing.
 
     Raises:
-        WeightsError: it is not readable, or asks for something that is not CLIP.
+        WeightsError: the file is damaged, or has a setting that is not supported.
     """
     path = folder / "open_clip_config.json"
     config = read_json_object(path)
@@ -101,13 +101,13 @@ def read_open_clip_config(folder: Path) -> Declared:
         )
         if others:
             raise WeightsError(
-                f"{path}: {', '.join(others[:3])[:120]} asks for another model than OpenAI's CLIP",
+                f"{path}: {', '.join(others[:3])[:120]} is set, which differs from OpenAI's CLIP",
                 hint="custom towers, timm and Hugging Face text towers are not supported",
             )
         if section.get("mlp_ratio", 4) != 4:
             raise WeightsError(f"{path}: mlp_ratio is {section['mlp_ratio']}, not 4")
     _check_pixels(path, "mean", "std", "preprocess_cfg")
-    # What is left out has the value that open_clip gives it.
+    # Missing settings have the default of open_clip.
     width, head_width = _count(path, vision, "width", 768), _count(path, vision, "head_width", 64)
     return Declared(
         activation=Activation.QUICK_GELU if model.get("quick_gelu", False) else Activation.GELU,
@@ -118,10 +118,10 @@ def read_open_clip_config(folder: Path) -> Declared:
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:
-    """Return the object that a JSON file holds; None where there is no such file.
+    """Return the object in a JSON file; None if the file is missing.
 
     Raises:
-        WeightsError: the file is not a JSON object of sensible size.
+        WeightsError: the file is not a JSON object, or larger than 4 MB.
     """
     if not path.is_file():
         return None
@@ -130,16 +130,16 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
             text = file.read(MAX_CONFIG_BYTES + 1)
         config = json.loads(text) if len(text) <= MAX_CONFIG_BYTES else None
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not readable JSON", hint="download it again") from error
+        raise WeightsError(f"{path} is not valid JSON", hint="download it again") from error
     if not isinstance(config, dict):
-        raise WeightsError(f"{path} is not a configuration", hint="download it again")
+        raise WeightsError(f"{path} is not a JSON object, or larger than 4 MB", hint="download it again")
     return config
 
 
 def _section(path: Path, config: Mapping[str, Any], name: str) -> dict[str, Any]:
     section = config.get(name, {})
     if not isinstance(section, dict):
-        raise WeightsError(f"{path}: {name} is not a list of settings", hint="download it again")
+        raise WeightsError(f"{path}: {name} is not a JSON object", hint="download it again")
     return section
 
 
@@ -151,25 +151,25 @@ def _count(path: Path, section: Mapping[str, Any], name: str, default: int) -> i
 
 
 def _check_pixels(path: Path, mean: str, std: str, section: str = "") -> None:
-    """Refuse a model whose pixels are scaled in another way: it would run, and be silently worse.
+    """Refuse a model with another pixel normalisation, which would run and give worse results.
 
     Raises:
-        WeightsError: naming the scale.
+        WeightsError: mean or standard deviation differ from OpenAI's.
     """
     config = read_json_object(path) or {}
     if section:
         config = _section(path, config, section)
-    for name, ours in ((mean, PIXEL_MEAN), (std, PIXEL_STD)):
-        theirs = config.get(name)
-        if theirs is None:
+    for name, expected in ((mean, PIXEL_MEAN), (std, PIXEL_STD)):
+        given = config.get(name)
+        if given is None:
             continue
-        values = theirs if isinstance(theirs, list) and len(theirs) == 3 else [theirs] * 3
-        if not all(_is_near(value, own) for value, own in zip(values, ours, strict=True)):
+        values = given if isinstance(given, list) and len(given) == 3 else [given] * 3
+        if not all(_is_near(value, wanted) for value, wanted in zip(values, expected, strict=True)):
             raise WeightsError(
-                f"{path}: {name} is {str(theirs)[:80]}; vop scales pixels as OpenAI's CLIP, {list(ours)}",
-                hint="the model would run and find the wrong videos; use one with OpenAI's preprocessing",
+                f"{path}: {name} is {str(given)[:80]}; vop normalises pixels with {list(expected)}",
+                hint="use a model with the preprocessing of OpenAI's CLIP",
             )
 
 
-def _is_near(value: object, own: float) -> bool:
-    return isinstance(value, int | float) and abs(value - own) < 1e-3
+def _is_near(value: object, wanted: float) -> bool:
+    return isinstance(value, int | float) and abs(value - wanted) < 1e-3

@@ -1,7 +1,7 @@
-"""Read CLIP weights from any of the files they come in, whole and checked; write them as safetensors.
+"""Read and validate CLIP weights in any supported format; write them as safetensors.
 
-What the model is, its sizes and its types of number are read off the file. The activation cannot be seen in
-the tensors: it comes from the kind of file or from a configuration beside it, and is never guessed.
+Architecture, sizes and dtypes follow from the tensors. The activation does not: it is determined by the file
+format or by a configuration beside the file, and is never guessed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vopcli.weights.model_config import Declared, read_hugging_face_config, read
 DEMO_NAME: Final = "demo-tiny"
 CHUNK_ITEMS: Final = 1 << 20
 
-# OpenAI stores these as fp16 and all others as fp32; a state dict with that very mix is taken to be theirs.
+# OpenAI stores these as fp16 and all others as fp32; a state dict with exactly this mix is OpenAI's.
 _OPENAI_HALF = re.compile(r"visual\.conv1\.weight|.*\.attn\..*|.*\.mlp\..*|visual\.proj|text_projection")
 _OPENAI_NUMBERS = {"input_resolution", "context_length", "vocab_size"}
 _EXPONENTS = {np.dtype("<f2"): ("<u2", 0x7C00), np.dtype("<f4"): ("<u4", 0x7F800000)}
@@ -38,7 +38,7 @@ _EXPONENTS = {np.dtype("<f2"): ("<u2", 0x7C00), np.dtype("<f4"): ("<u4", 0x7F800
 
 @dataclass(frozen=True)
 class Weights:
-    """A CLIP model's tensors by OpenAI's names, fp16 or fp32, memory-mapped where the file allows it."""
+    """Tensors of a CLIP model by OpenAI's names, fp16 or fp32, memory-mapped if the format allows it."""
 
     path: Path
     name: str
@@ -47,10 +47,10 @@ class Weights:
     tensors: dict[str, NDArray[Any]]
 
     def fingerprint(self) -> str:
-        """Return 64 hexadecimal digits that are the same for the same model in any kind of file.
+        """Return a hash of the model as 64 hexadecimal digits, independent of the file format.
 
-        SHA-256 over what the tensors do not show (activation, heads), then over each tensor's name, shape and
-        values as little-endian float32, in the order of the names.
+        SHA-256 over activation and numbers of heads, then over name, shape and little-endian float32 values
+        of each tensor, sorted by name.
         """
         shape = self.shape
         digest = hashlib.sha256(
@@ -65,7 +65,7 @@ class Weights:
         return digest.hexdigest()
 
     def num_parameters_by_dtype(self) -> dict[str, int]:
-        """Count the numbers stored as each type, such as ``{"float16": 123, "float32": 45}``."""
+        """Count the parameters by dtype, such as ``{"float16": 123, "float32": 45}``."""
         counts: Counter[str] = Counter()
         for array in self.tensors.values():
             counts[array.dtype.name] += array.size
@@ -73,17 +73,17 @@ class Weights:
 
 
 def read_weights(path: Path, *, activation: Activation | None = None) -> Weights:
-    """Read a file or folder of CLIP weights: every tensor there, of the right shape, and finite.
+    """Read a file or folder of CLIP weights; check that tensors are complete, of the right shape, and finite.
 
     Args:
         path: a TorchScript archive or state dict of PyTorch, a safetensors file, or a folder of Hugging Face
             or open_clip.
-        activation: what the user says it is, for files that do not tell.
+        activation: activation given by the user, for files that do not contain it.
 
     Raises:
-        WeightsError: the file is missing, damaged, not a CLIP model with vision transformer, or does not tell
-            its activation.
-        UsageError: ``activation`` contradicts the file.
+        WeightsError: `path` is missing, damaged, not a CLIP model with vision transformer, or its activation
+            is unknown.
+        UsageError: `activation` contradicts the file.
     """
     try:
         container = read_container(path)
@@ -104,19 +104,19 @@ def resolve_weights(
     download: bool = True,
     base_url: str = catalog.BASE_URL,
 ) -> Path:
-    """Find the file that a name such as ``ViT-B/32`` (in any case, also ``ViT-B-32``) or a path means.
+    """Return the file of a name such as ``ViT-B/32`` (in any case, also ``ViT-B-32``) or of a path.
 
-    A name comes before a file of the same name; ``./ViT-B-32`` is always the file.
+    A known name takes precedence over a file of the same name; ``./ViT-B-32`` is always the file.
 
     Args:
-        name_or_path: of the weights.
+        name_or_path: name or path of the weights.
         cache: the folder of downloaded weights.
-        progress: told about a download.
-        download: whether to fetch a named model that is not in the cache.
-        base_url: where to fetch it from.
+        progress: receives the progress of a download.
+        download: whether to download a known model that is not in the cache.
+        base_url: server to download from.
 
     Raises:
-        WeightsError: there is no such file or name, the model is not supported, or it cannot be fetched.
+        WeightsError: the name or path is unknown, the model is not supported, or the download failed.
     """
     if name_or_path.lower() == DEMO_NAME:
         path = packaged_file(f"demo/{DEMO_NAME}.safetensors")
@@ -125,7 +125,7 @@ def resolve_weights(
         return path
     entry = catalog.find_model(name_or_path)
     if entry is not None:
-        from vopcli.weights.download import fetch  # the network's modules take time to import
+        from vopcli.weights.download import fetch  # network modules are slow to import
 
         return fetch(entry, cache, progress, base_url=base_url, download=download)
     path = Path(name_or_path).expanduser()
@@ -138,7 +138,7 @@ def resolve_weights(
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
-    """Write the tensors as they are stored, with OpenAI's names and what they do not show as metadata.
+    """Write the tensors with unchanged dtypes; activation and numbers of heads become metadata.
 
     Raises:
         FileError: the file cannot be written.
@@ -158,14 +158,14 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
     declared, kind = _declared(container)
     if activation is not None and declared.activation not in {None, activation}:
         raise UsageError(
-            f"{path} says by itself that its activation is not {activation.value}",
-            hint="leave --activation out",
+            f"the activation of {path} is {declared.activation.value}, not {activation.value}",
+            hint="leave out --activation",
         )
     known = declared.activation or activation
     if known is None:
         raise WeightsError(
-            f"{path} does not tell its activation, and the wrong one would give wrong results silently",
-            hint="say it once: `vop weights convert FILE OUT.safetensors --activation quick_gelu` (OpenAI's "
+            f"the activation of {path} is unknown, and a wrong one gives wrong results without an error",
+            hint="give it once: `vop weights convert FILE OUT.safetensors --activation quick_gelu` (OpenAI's "
             "models, and those of open_clip with quickgelu in their name) or `gelu` (others of open_clip)",
         )
     tensors = names.drop_buffers(container.tensors)
@@ -175,8 +175,8 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
     shape = ClipShape.from_tensors(shapes, known, declared.vision_heads, declared.text_heads)
     if declared.image_resolution not in {None, shape.image_resolution}:
         raise WeightsError(
-            f"the configuration says {declared.image_resolution} px, the tensors {shape.image_resolution}",
-            hint="does the configuration in this folder belong to these weights?",
+            f"the configuration has {declared.image_resolution} px, the tensors {shape.image_resolution}",
+            hint="check that the configuration in this folder belongs to these weights",
         )
     for name, array in tensors.items():
         _check_numbers(name, array)
@@ -185,7 +185,7 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
 
 
 def _declared(container: Container) -> tuple[Declared, str]:
-    """Find out what the tensors do not show; return it with the kind of weights, for people."""
+    """Determine activation and numbers of heads; return them with a description of the format."""
     metadata = container.metadata
     if "activation" in metadata and "vision_heads" in metadata:
         return _from_metadata(metadata), container.format
@@ -208,7 +208,7 @@ def _from_metadata(metadata: dict[str, str]) -> Declared:
         )
     except (KeyError, ValueError) as error:
         raise WeightsError(
-            "its metadata on activation and heads makes no sense", hint="convert it again"
+            "its metadata on activation and heads is invalid", hint="convert it again"
         ) from error
 
 
@@ -222,18 +222,18 @@ def _is_openai_layout(tensors: dict[str, NDArray[Any]]) -> bool:
 
 
 def _check_numbers(name: str, array: NDArray[Any]) -> None:
-    """Refuse numbers that are not fp16 or fp32, or not finite: such a model ranks at random, silently.
+    """Check that a tensor is fp16 or fp32 and finite; a model with NaN would rank at random.
 
     Raises:
-        WeightsError: naming the tensor.
+        WeightsError: the tensor is not.
     """
     if array.dtype not in _EXPONENTS:
-        raise WeightsError(f"{name} holds {array.dtype} numbers", hint="use an fp32, fp16 or bf16 file")
+        raise WeightsError(f"{name} has dtype {array.dtype}", hint="use an fp32, fp16 or bf16 file")
     bits, exponent = _EXPONENTS[array.dtype]
     flat = np.ascontiguousarray(array).reshape(-1).view(bits)
     for begin in range(0, flat.size, CHUNK_ITEMS):
         if (np.bitwise_and(flat[begin : begin + CHUNK_ITEMS], exponent) == exponent).any():
             raise WeightsError(
-                f"{name} holds numbers that are not finite (NaN or infinity)",
-                hint="the file is damaged or its training failed: download it again",
+                f"{name} contains NaN or infinity",
+                hint="the file is damaged or its training diverged: download it again",
             )

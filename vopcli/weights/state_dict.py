@@ -1,4 +1,4 @@
-"""Read a plain state dict that torch.save wrote: tensors only, whatever else the file says is refused."""
+"""Read a state dict written by torch.save; anything but tensors is refused and no code is run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def read_pickled(path: Path, *, is_zip: bool) -> dict[str, NDArray[Any]]:
-    """Return every tensor by name; "state_dict" around them and a leading "module." are looked through.
+    """Return the tensors by name; a surrounding "state_dict" and the prefix "module." are removed.
 
     Args:
         path: the file.
-        is_zip: whether it has PyTorch's zip format, whose numbers stay on disk until they are used.
+        is_zip: whether it is in PyTorch's zip format, which is memory-mapped.
 
     Raises:
-        WeightsError: the file is damaged, holds anything but tensors, or is none of PyTorch's.
-        OSError: the file cannot be read.
+        WeightsError: `path` is damaged, contains anything but tensors, or is not PyTorch's.
+        OSError: `path` cannot be read.
     """
     import torch
 
-    if not is_zip and tarfile.is_tarfile(path):  # before 2.6 torch.load could be made to run code by one
-        raise WeightsError(f"{path} is a tar archive, not weights", hint="give the weights file itself")
+    if not is_zip and tarfile.is_tarfile(path):  # torch.load before 2.6 could run code from a tar file
+        raise WeightsError(f"{path} is a tar archive, not weights", hint="give the path of the weights file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -42,15 +42,15 @@ def read_pickled(path: Path, *, is_zip: bool) -> dict[str, NDArray[Any]]:
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
         raise WeightsError(
-            f"{path} holds no dictionary of tensors", hint="give a file that holds a model's state dict"
+            f"{path} does not contain a dictionary of tensors", hint="give a file with a model's state dict"
         )
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    if strangers:
+    others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if others:
         raise WeightsError(
-            f"{path} holds {len(strangers)} entries that are no tensors: {', '.join(strangers[:3])[:200]}",
-            hint="give a file that holds a model's state dict, or one with it under 'state_dict'",
+            f"{path} contains {len(others)} entries that are not tensors: {', '.join(others[:3])[:200]}",
+            hint="give a file with a model's state dict, or with one under 'state_dict'",
         )
     try:
         return {name: _as_array(name, tensor) for name, tensor in state.items()}
@@ -62,11 +62,11 @@ def _as_array(name: str, tensor: Tensor) -> NDArray[Any]:
     import torch
 
     if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise DamageError(f"{name[:120]} is no plain tensor")
+        raise DamageError(f"{name[:120]} is not a dense CPU tensor")
     tensor = tensor.detach()
     stored = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > stored:
-        raise DamageError(f"{name[:120]} is larger than what is stored of it")
+        raise DamageError(f"{name[:120]} is larger than its storage")
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.numpy()
@@ -75,11 +75,11 @@ def _as_array(name: str, tensor: Tensor) -> NDArray[Any]:
 def _refuse(path: Path, error: BaseException) -> NoReturn:
     if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL ([\w.]+)", str(error))):
         raise WeightsError(
-            f"{path} holds Python objects ({found[1][:100]}), which could run code: refused",
-            hint="give a file that holds only the model's state dict",
+            f"{path} contains Python objects ({found[1][:100]}), which could run code: refused",
+            hint="give a file with the model's state dict only",
         ) from error
-    reason = str(error) if isinstance(error, DamageError) else "it is damaged, or holds more than tensors"
+    reason = str(error) if isinstance(error, DamageError) else "it is damaged, or contains more than tensors"
     raise WeightsError(
         f"{path} cannot be read as PyTorch weights: {reason}",
-        hint="download it again, and only from where you trust; it may be cut off or not be weights",
+        hint="download it again from a trusted source; it may be incomplete",
     ) from error

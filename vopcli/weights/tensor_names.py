@@ -1,4 +1,4 @@
-"""Tensor names: Hugging Face's translated to OpenAI's; models that are no CLIP of that kind refused."""
+"""Translate Hugging Face's tensor names to OpenAI's, and refuse models that are not OpenAI's CLIP by name."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from vopcli.errors import WeightsError
 
 Tensors = dict[str, NDArray[Any]]
 
-# Not weights: OpenAI's archives carry three numbers, older files buffers that follow from the sizes.
+# Not weights: OpenAI's archives hold three integers, older files buffers that follow from the sizes.
 DROPPED = re.compile(r"input_resolution|context_length|vocab_size|(.*\.)?(attn_mask|position_ids)")
 
-_HINT = "vop runs CLIP with OpenAI's vision transformer: ViT-B/32, ViT-B/16, ViT-L/14 and their kind"
+_HINT = "supported are CLIP models with a vision transformer such as ViT-B/32, ViT-B/16 and ViT-L/14"
 
-# The first pattern that fits any name says what the model is.
+# The first pattern that matches any name tells the kind of model.
 _OTHERS: Final = {
     r"visual_prompt_learner\.|text_prompt_learner\.": "a VoP checkpoint with prompts, not a plain backbone",
-    r"(logit_bias|vision_model\.head\..*|text_model\.head\..*)$": "a SigLIP-kind model (sigmoid loss)",
-    r"visual\.(layer\d+|attnpool)\.": "an RN50-kind model (CLIP with a ResNet)",
-    r"visual\.trunk\.": "a model with an image tower of timm",
-    r"visual\.(blocks|patch_embed|stem|head|attn_pool)\b": "a model with another image tower than CLIP's",
-    r"text\.": "a model with a text tower of its own (CustomTextCLIP)",
+    r"(logit_bias|vision_model\.head\..*|text_model\.head\..*)$": "a SigLIP model (sigmoid loss)",
+    r"visual\.(layer\d+|attnpool)\.": "a CLIP model with a ResNet",
+    r"visual\.trunk\.": "a model with an image tower from timm",
+    r"visual\.(blocks|patch_embed|stem|head|attn_pool)\b": "a model with another image tower",
+    r"text\.": "a model with another text tower (CustomTextCLIP)",
     r"text_model\.encoder\.layer\.|text_model\.embeddings\.word_embeddings": "a model with a BERT text tower",
-    r"(bert|text_decoder|qformer|language_model|model\.diffusion_model|cond_stage_model)\.": "no CLIP model",
+    r"(bert|text_decoder|qformer|language_model|model\.diffusion_model|cond_stage_model)\.": "another model",
     r".*\.(lora_[AB]|adapter)\.": "a set of adapters, not a backbone",
 }
 
@@ -35,7 +35,7 @@ _HF_PLAIN: Final = {
     "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
     "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",  # spelled so in their files
+    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",  # sic
     "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
     "vision_model.post_layernorm.weight": "visual.ln_post.weight",
     "vision_model.post_layernorm.bias": "visual.ln_post.bias",
@@ -61,15 +61,15 @@ _HF_LAYER: Final = re.compile(r"(vision_model|text_model)\.encoder\.layers\.(\d{
 
 
 def is_hugging_face(names: Mapping[str, object]) -> bool:
-    """Say whether the names are those of transformers' CLIPModel."""
+    """Return whether the names are those of transformers' CLIPModel."""
     return any(name.startswith(("vision_model.", "text_model.")) for name in names)
 
 
 def refuse_other_models(names: Mapping[str, object]) -> None:
-    """Refuse what is known not to be a CLIP model with OpenAI's two transformers.
+    """Refuse models that are not CLIP with OpenAI's two transformers.
 
     Raises:
-        WeightsError: saying what the model is.
+        WeightsError: the names are those of another model.
     """
     for pattern, kind in _OTHERS.items():
         match = next((name for name in names if re.match(pattern, name)), None)
@@ -81,18 +81,18 @@ def refuse_other_models(names: Mapping[str, object]) -> None:
 
 
 def drop_buffers(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
-    """Leave out what is no weight."""
+    """Return the tensors without buffers, which are not weights."""
     return {name: array for name, array in tensors.items() if not DROPPED.fullmatch(name)}
 
 
 def from_hugging_face(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
-    """Give transformers' CLIP tensors OpenAI's names and layout.
+    """Convert transformers' CLIP tensors to OpenAI's names and layout.
 
-    The query, key and value matrices become the thirds of one; a name that is not known stays, for the
-    check of the sizes to name it.
+    The query, key and value matrices become the thirds of one matrix. Unknown names are kept: the check of
+    the shapes reports them.
 
     Raises:
-        WeightsError: a layer lacks one of its query, key and value, or they do not fit each other.
+        WeightsError: the query, key or value of a layer is missing, or they differ in shape or dtype.
     """
     renamed: Tensors = {}
     thirds: dict[str, dict[str, NDArray[Any]]] = {}
@@ -123,5 +123,5 @@ def _join_thirds(name: str, parts: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         raise WeightsError(f"the tensors do not fit a CLIP model: {name} lacks its {', '.join(missing)}_proj")
     arrays = [parts[part] for part in "qkv"]
     if len({(array.shape, array.dtype.str) for array in arrays}) != 1 or arrays[0].ndim == 0:
-        raise WeightsError(f"the query, key and value of {name} differ in shape or type of number")
+        raise WeightsError(f"the query, key and value of {name} differ in shape or dtype")
     return np.concatenate(arrays)

@@ -1,16 +1,15 @@
-"""Read the tensors of a TorchScript archive without running anything that it says.
+"""Read the tensors of a TorchScript archive without running any code from it.
 
-The archive is a zip: ``data.pkl`` is a tree of modules whose tensors point to ``data/<key>``. The pickle is
-read by an unpickler that knows nothing but empty modules, tensors and dictionaries, in pure Python (the C one
-can be made to take all memory by one damaged byte). Numbers stored uncompressed, as PyTorch does, stay on
-disk until they are used.
+The archive is a zip: ``data.pkl`` is a tree of modules whose tensors refer to ``data/<key>``. A restricted
+unpickler reads it, which knows only empty modules, tensors and dictionaries; it is in pure Python, because
+one damaged byte can make the C unpickler allocate all memory. Uncompressed storages are memory-mapped.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import pickle  # only its parser: see _Unpickler.find_class
+import pickle  # only the parser: see _Unpickler.find_class
 import struct
 import zipfile
 import zlib
@@ -26,7 +25,7 @@ from vopcli.errors import WeightsError
 from vopcli.files.safetensors import widen_bfloat16
 
 MAX_PICKLE_BYTES = 1 << 26  # OpenAI's are below one megabyte
-MAX_SWELLING = 20  # a zip may unpack to this many times its size; weights hardly compress
+MAX_EXPANSION = 20  # unpacked size as a multiple of the zip's size; weights hardly compress
 MAX_MODULES = 100_000
 STORAGES = {
     "DoubleStorage": "<f8",
@@ -59,14 +58,14 @@ FAULTS = (
 
 
 class DamageError(ValueError):
-    """What is wrong with a file, in words for people."""
+    """A damaged file; the message is meant for the user."""
 
 
 class TorchZip:
     """A zip written by PyTorch, opened and checked; a context manager.
 
     Raises:
-        WeightsError: the zip is damaged, would unpack to far more than its size, or PyTorch did not write it.
+        WeightsError: the zip is damaged, unpacks to far more than its size, or is not PyTorch's.
         OSError: the file cannot be read.
     """
 
@@ -78,7 +77,7 @@ class TorchZip:
             _fail(path, error)
         sizes = {entry.filename: entry.file_size for entry in self._zip.infolist()}
         size = path.stat().st_size
-        if sum(sizes.values()) > MAX_SWELLING * size + (1 << 26):
+        if sum(sizes.values()) > MAX_EXPANSION * size + (1 << 26):
             raise WeightsError(f"{path} would unpack to {sum(sizes.values())} bytes from {size}: refused")
         roots = [
             name.removesuffix("data.pkl")
@@ -87,7 +86,7 @@ class TorchZip:
         ]
         if len(roots) != 1:
             raise WeightsError(
-                f"{path} is a zip without PyTorch's data.pkl", hint="give the weights file itself, unpacked"
+                f"{path} is a zip without PyTorch's data.pkl", hint="unpack it and give the weights file"
             )
         self.root = roots[0]
         self.is_torchscript = f"{self.root}constants.pkl" in sizes
@@ -103,22 +102,24 @@ class TorchZip:
         """Return the bytes of ``data.pkl``.
 
         Raises:
-            WeightsError: it is damaged or absurdly long.
+            WeightsError: ``data.pkl`` is damaged or larger than 64 MB.
         """
         entry = self._zip.getinfo(f"{self.root}data.pkl")
         if entry.file_size > MAX_PICKLE_BYTES:
-            raise WeightsError(f"{self.path}: data.pkl has {entry.file_size} bytes, which no model needs")
+            raise WeightsError(
+                f"{self.path}: data.pkl has {entry.file_size} bytes, more than any model needs"
+            )
         try:
             return self._zip.read(entry)
         except FAULTS as error:
             _fail(self.path, error)
 
     def read_storage(self, key: str, num_bytes: int) -> NDArray[np.uint8]:
-        """Return the (num_bytes,) bytes of ``data/<key>``, mapped into memory where they are not compressed.
+        """Return the (num_bytes,) bytes of ``data/<key>``, memory-mapped unless compressed.
 
         Raises:
-            DamageError: the archive has another number of bytes.
-            KeyError: the archive has no such entry.
+            DamageError: the entry has another size.
+            KeyError: the entry is missing.
         """
         entry = self._zip.getinfo(f"{self.root}data/{key}")
         if entry.file_size != num_bytes:
@@ -129,7 +130,7 @@ class TorchZip:
         signature, name_length, extra_length = struct.unpack("<4s22xHH", header)
         begin = entry.header_offset + 30 + name_length + extra_length
         if signature != b"PK\x03\x04" or entry.flag_bits & 1 or begin + num_bytes > self._bytes.size:
-            raise DamageError(f"data/{key} is not where the archive says")
+            raise DamageError(f"data/{key} is not at its position in the archive")
         return self._bytes[begin : begin + num_bytes]
 
 
@@ -137,7 +138,7 @@ def read_torchscript(archive: TorchZip) -> dict[str, NDArray[Any]]:
     """Return every tensor of a TorchScript archive by its dotted name; bf16 is widened to fp32.
 
     Raises:
-        WeightsError: the archive is damaged or names anything but modules and tensors.
+        WeightsError: the archive is damaged or contains anything but modules and tensors.
     """
     try:
         module = _Unpickler(archive).load()
@@ -147,7 +148,7 @@ def read_torchscript(archive: TorchZip) -> dict[str, NDArray[Any]]:
 
 
 class _Module:
-    """Stands for every TorchScript class: it has a state and cannot do anything."""
+    """Stand-in for every TorchScript class: it has a state and no behaviour."""
 
     __slots__ = ("state",)
 
@@ -156,7 +157,7 @@ class _Module:
 
 
 class _Storage:
-    """A kind of number, as the pickle names it; cannot be called or changed."""
+    """Dtype of a storage in the pickle; cannot be called or changed."""
 
     __slots__ = ("dtype",)
 
@@ -165,7 +166,7 @@ class _Storage:
 
 
 class _RebuildTensor:
-    """Stands for ``torch._utils._rebuild_tensor_v2``."""
+    """Stand-in for ``torch._utils._rebuild_tensor_v2``."""
 
     __slots__ = ()
 
@@ -176,7 +177,7 @@ class _RebuildTensor:
 
 
 class _BuildList:
-    """Stands for ``torch.jit._pickle.build_intlist`` and its kind."""
+    """Stand-in for ``torch.jit._pickle.build_intlist`` and similar functions."""
 
     __slots__ = ()
 
@@ -185,7 +186,7 @@ class _BuildList:
 
 
 class _Unpickler(pickle._Unpickler):
-    """Reads a module tree; every global that is not named here is refused."""
+    """Unpickler of a module tree; all other globals are refused."""
 
     def __init__(self, archive: TorchZip) -> None:
         super().__init__(io.BytesIO(archive.read_pickle()), encoding="utf-8")
@@ -203,12 +204,12 @@ class _Unpickler(pickle._Unpickler):
             return _BuildList()
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        raise pickle.UnpicklingError(f"it names {module[:60]}.{name[:60]}, which weights have no need of")
+        raise pickle.UnpicklingError(f"it refers to {module[:60]}.{name[:60]}, which weights do not need")
 
     def persistent_load(self, pid: Any) -> NDArray[Any]:
         tag, storage, key, _, num_items = pid
         if tag != "storage" or not isinstance(storage, _Storage) or not isinstance(key, str):
-            raise pickle.UnpicklingError("it points to something that is not a tensor")
+            raise pickle.UnpicklingError("it refers to something that is not a tensor")
         if key not in self._storages:
             self._storages[key] = self._read(storage.dtype, key, num_items)
         return self._storages[key]
@@ -225,20 +226,20 @@ class _Unpickler(pickle._Unpickler):
 def _strided(
     storage: NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> NDArray[Any]:
-    """View a 1-D storage as a tensor; all of it must lie inside, and it may not have more numbers.
+    """View a 1-D storage as a tensor, which may not have more elements than the storage.
 
     Raises:
-        DamageError: it reaches beyond the storage, or makes no sense.
+        DamageError: the tensor exceeds the storage, or its description is invalid.
     """
     numbers = (offset, *size, *stride)
     if not isinstance(storage, np.ndarray) or len(size) != len(stride) or len(size) > 16:
-        raise DamageError("a tensor's description makes no sense")
+        raise DamageError("the description of a tensor is invalid")
     if any(type(number) is not int or not 0 <= number < 1 << 48 for number in numbers):
-        raise DamageError("a tensor has a size, stride or offset that cannot be")
+        raise DamageError("a tensor has an invalid size, stride or offset")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     num_items = math.prod(int(length) for length in size)
     if num_items > storage.size or (num_items and last >= storage.size):
-        raise DamageError("a tensor reaches beyond its storage")
+        raise DamageError("a tensor exceeds its storage")
     if not num_items:
         return np.empty(size, storage.dtype)
     strides = tuple(step * storage.itemsize for step in stride)
@@ -249,13 +250,13 @@ def _strided(
 
 
 def _walk(root: object) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield dotted names and tensors, in the order of the file.
+    """Yield dotted names and tensors in the order of the file.
 
     Raises:
-        DamageError: it is no tree of modules.
+        DamageError: `root` is not a tree of modules.
     """
     if not isinstance(root, _Module):
-        raise DamageError("it does not hold a module")
+        raise DamageError("it does not contain a module")
     left = MAX_MODULES
     pending: list[tuple[str, object]] = [("", root)]
     while pending:
@@ -265,7 +266,7 @@ def _walk(root: object) -> Iterator[tuple[str, NDArray[Any]]]:
         elif isinstance(value, _Module) and isinstance(state := getattr(value, "state", None), dict):
             left -= 1 + len(state)
             if left < 0 or name.count(".") > 100:
-                raise DamageError("its modules are nested without end")
+                raise DamageError("its modules are nested too deeply")
             prefix = f"{name}." if name else ""
             pending += [(f"{prefix}{key}", child) for key, child in reversed(state.items())]
 
@@ -275,5 +276,5 @@ def _fail(path: Path, error: BaseException) -> NoReturn:
     reason = str(error)[:200] if is_clear else "it is damaged"
     raise WeightsError(
         f"{path} cannot be read as PyTorch weights: {reason}",
-        hint="download it again, and only from where you trust; it may be cut off or not be weights",
+        hint="download it again from a trusted source; it may be incomplete",
     ) from error
