@@ -63,7 +63,7 @@ def test_thirds_that_do_not_fit_are_named(odd: np.ndarray) -> None:
         for part in "qk"
     }
     tensors["vision_model.encoder.layers.0.self_attn.v_proj.bias"] = np.asarray(odd)
-    with pytest.raises(WeightsError, match="differ in shape or type"):
+    with pytest.raises(WeightsError, match="differ in shape or dtype"):
         from_hugging_face(tensors)
 
 
@@ -82,16 +82,16 @@ def test_only_what_is_no_weight_is_dropped() -> None:
 
 
 OTHERS = {
-    "visual.layer1.0.conv1.weight": "an RN50-kind model",
-    "visual.attnpool.positional_embedding": "an RN50-kind model",
-    "logit_bias": "a SigLIP-kind model",
-    "vision_model.head.probe": "a SigLIP-kind model",
-    "visual.trunk.patch_embed.proj.weight": "a model with an image tower of timm",
+    "visual.layer1.0.conv1.weight": "a CLIP model with a ResNet",
+    "visual.attnpool.positional_embedding": "a CLIP model with a ResNet",
+    "logit_bias": r"a SigLIP model \(sigmoid loss\)",
+    "vision_model.head.probe": r"a SigLIP model \(sigmoid loss\)",
+    "visual.trunk.patch_embed.proj.weight": "a model with an image tower from timm",
     "visual.blocks.0.norm1.weight": "a model with another image tower",
-    "text.transformer.resblocks.0.ln_1.weight": r"a text tower of its own \(CustomTextCLIP\)",
+    "text.transformer.resblocks.0.ln_1.weight": r"a model with another text tower \(CustomTextCLIP\)",
     "text_model.encoder.layer.0.attention.self.query.weight": "a BERT text tower",
     "visual_prompt_learner.visual_prompts": "a VoP checkpoint with prompts",
-    "model.diffusion_model.input_blocks.0.0.weight": "no CLIP model",
+    "model.diffusion_model.input_blocks.0.0.weight": "another model",
 }
 
 
