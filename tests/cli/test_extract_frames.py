@@ -63,7 +63,7 @@ def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path
     assert code == 3
     assert err == (
         "Error: b.h5 holds frames of 32 x 32 pixels, not 48 x 48\n"
-        "Hint: leave out these options and settings, name another file, or use --overwrite\n"
+        "Hint: omit these options and settings, name another file, or use --overwrite\n"
     )
 
 

@@ -75,7 +75,7 @@ def test_any_candidate_can_be_read(folder: Path, store: Path, codec: str, worker
         for video, frames, places in zip(opened.videos, read, drawn, strict=True):
             assert numbers(frames) == kept[video.path][np.arange(6), places].tolist()
     for wrong in (np.full((4, 6), 3), np.full((4, 6), -1), np.zeros((4, 5), int), np.zeros((3, 6), int)):
-        with pytest.raises(ValueError, match=r"of 0 to 2 are to be chosen"):
+        with pytest.raises(ValueError, match=r"with values of 0 to 2"):
             opened.read_batch(opened.videos, out, wrong)
 
 
