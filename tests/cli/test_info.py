@@ -119,7 +119,7 @@ def test_an_unfinished_store_is_no_damage(tmp_path: Path) -> None:
     content = bytearray(store.read_bytes())
     content[column.offset_bytes + column.row_bytes + 3] ^= 1  # in the row of b
     store.write_bytes(content)
-    assert describe_file(store, SilentProgress(), verify=True).problems == ["1 entries are damaged"]
+    assert describe_file(store, SilentProgress(), verify=True).problems == ["1 rows are damaged"]
 
 
 @pytest.mark.skipif(

@@ -152,3 +152,15 @@ def test_quantised_tensors_are_refused(tmp_path: Path) -> None:
 def test_file_without_tensors_is_whole(tmp_path: Path) -> None:
     (tmp_path / "f.safetensors").write_bytes(raw({}))
     assert read_safetensors(tmp_path / "f.safetensors").tensors == {}
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    metadata = {f"key {number}": "ä\n\x01" for number in range(20)}
+    tensors = {"b": np.arange(3, dtype=np.float32), "a": np.zeros((2, 2), np.float16)}
+    for number in range(4):
+        write_safetensors_file(tmp_path / f"{number}.safetensors", tensors, metadata)
+    contents = {(tmp_path / f"{number}.safetensors").read_bytes() for number in range(4)}
+    assert len(contents) == 1
+    found = read_safetensors(tmp_path / "0.safetensors")
+    assert found.metadata == metadata
+    assert np.array_equal(found.tensors["b"], tensors["b"])

@@ -177,8 +177,8 @@ def test_gradients_agree_with_finite_differences(variant: Variant) -> None:
     [
         ("0-3", "does not lie within 1-4"),
         ("5", "does not lie within 1-4"),
-        ("a", "is no list of layers"),
-        ("", "is no list"),
+        ("a", "is not a list of layers"),
+        ("", "is not a list"),
     ],
 )
 def test_layers_that_are_not_there_are_refused(layers: str, match: str) -> None:

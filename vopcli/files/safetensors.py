@@ -100,10 +100,22 @@ def write_safetensors_file(
     with atomic_path(path) as temporary:
         try:
             save_file(contiguous, temporary, dict(metadata))
+            _sort_metadata(temporary)
         except SafetensorError as error:
             found = re.search(r"os error (\d+)", str(error))
             number = int(found[1]) if found else errno.EIO
             raise FileError(path, OSError(number, os.strerror(number))) from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata of a new file: equal content must give equal bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length))
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
