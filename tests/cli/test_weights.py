@@ -94,7 +94,7 @@ def test_get_offline_says_one_line_and_what_to_do(vop: Vop, tmp_path: Path) -> N
         (["show", "ViT-B/32"], 3, "ViT-B/32 is not in"),
         (["show", "nowhere.pt"], 3, "'nowhere.pt' is neither a file nor a known model"),
         (["convert", "a.pt", "b.pt"], 2, "b.pt does not end in .safetensors"),
-        (["convert", "a.pt", "none/b.safetensors"], 2, "cannot be a file"),
+        (["convert", "a.pt", "none/b.safetensors"], 2, "cannot be written"),
         (["convert", "a.pt", "b.safetensors", "--activation", "relu"], 2, "relu"),
         (["show"], 2, "Missing argument"),
     ],

@@ -67,7 +67,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if target.suffix != ".safetensors":
         raise UsageError(f"{target} does not end in .safetensors", hint="weights are written as safetensors")
     if target.is_dir() or not target.parent.is_dir():
-        raise UsageError(f"{target} cannot be written: it is a folder, or its folder does not exist")
+        raise UsageError(f"{target} cannot be written", hint="name a file in a folder that exists")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists", hint="use --overwrite to replace it")
 
