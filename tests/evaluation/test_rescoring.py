@@ -256,5 +256,5 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             build_query_bank(good, beta=beta, top=top)
     with pytest.raises(ValueError, match="no beta to try"):
         choose_beta(good, np.arange(6) % 4, good, betas=())
-    with pytest.raises(ValueError, match=r"query bank is of 4 videos, got scores \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"query bank has 4 videos, got scores \(6, 3\)"):
         build_query_bank(good, beta=1.0).apply(good[:, :3])
