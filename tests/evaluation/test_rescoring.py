@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.ranking import qb_norm_by_hand
 from vopcli.evaluation.metrics import measure_similarity
 from vopcli.evaluation.rescoring import (
     BETAS,
@@ -38,20 +39,6 @@ def dual_softmax_by_hand(cosine: Matrix, scale: float) -> list[list[float]]:
             row.append(scale * cosine[r, c] * math.exp(scale * cosine[r, c]) / below * num_rows)
         rows.append(row)
     return rows
-
-
-def qb_norm_by_hand(cosine: Matrix, bank: Matrix, beta: float, top: int) -> list[list[float]]:
-    activated = set()
-    for row in bank:
-        activated.update(sorted(range(len(row)), key=lambda video: -row[video])[:top])
-    rescored = []
-    for row in cosine:
-        if int(np.argmax(row)) not in activated:
-            rescored.append([float(score) for score in row])
-            continue
-        sums = [math.fsum(math.exp(beta * b[video]) for b in bank) for video in range(len(row))]
-        rescored.append([math.exp(beta * score) / total for score, total in zip(row, sums, strict=True)])
-    return rescored
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0, 100.0])
@@ -113,60 +100,6 @@ def test_dual_softmax_keeps_the_ties_of_repeated_videos_and_has_none_by_underflo
     assert measure_dual_softmax(wide, np.array([0, 2])).t2v.num_tied_queries == 1
 
 
-@pytest.mark.parametrize("top", [1, 2, 6, 99])
-@pytest.mark.parametrize("beta", [1.0, 20.0])
-def test_qb_norm_orders_the_videos_as_the_formula_does(beta: float, top: int) -> None:
-    cosine, bank = cosines(3, 40, 6), cosines(4, 5, 6) - np.arange(6) * 0.1
-    by_hand = np.array(qb_norm_by_hand(cosine, bank, beta, top))
-    query_bank = build_query_bank(bank, beta=beta, top=top)
-    rescored = query_bank.apply(cosine)
-    np.testing.assert_array_equal(np.argsort(rescored, axis=1), np.argsort(by_hand, axis=1))
-    is_changed = (rescored != cosine).any(axis=1)
-    assert is_changed.any()
-    assert is_changed.all() == (top >= 6)
-    np.testing.assert_allclose(np.exp(beta * rescored[is_changed]), by_hand[is_changed], rtol=1e-4)
-    np.testing.assert_array_equal(rescored[~is_changed], cosine[~is_changed])
-
-
-def test_a_single_query_is_rescored_like_one_of_many() -> None:
-    cosine, bank = cosines(5, 12, 8), build_query_bank(cosines(6, 30, 8), beta=10.0)
-    many = bank.apply(cosine)
-    for scores, expected in zip(cosine, many, strict=True):
-        np.testing.assert_array_equal(bank.apply(scores), expected)
-    assert bank.apply(cosine[0].astype(np.float32)).dtype == np.float64
-
-
-def test_the_column_of_a_video_does_not_depend_on_the_others() -> None:
-    bank = cosines(7, 50, 8)
-    whole, part = build_query_bank(bank, beta=20.0), build_query_bank(bank[:, 2:5], beta=20.0)
-    np.testing.assert_array_equal(part.column, whole.column[2:5])
-    assert (whole.beta, whole.top, whole.num_captions) == (20.0, 1, 50)
-    by_hand = [math.log(math.fsum(math.exp(20 * score) for score in column)) / 20 for column in bank.T]
-    np.testing.assert_allclose(whole.column, by_hand, rtol=1e-6)
-    assert whole.column.dtype == np.float32
-
-
-def test_a_bank_of_several_blocks_sums_as_one() -> None:
-    bank = cosines(8, 10_000, 3)  # more than the 4,096 rows of a block
-    by_hand = np.log(np.exp(50 * bank).sum(axis=0)) / 50
-    query_bank = build_query_bank(bank, beta=50.0)
-    np.testing.assert_allclose(query_bank.column, by_hand, rtol=1e-6)
-    assert query_bank.is_activated.tolist() == [True, True, True]
-    for odd_row in (0, -1):
-        bank = np.tile([0.2, 0.1, 0.0], (10_000, 1))
-        bank[odd_row, 2] = 0.3
-        assert build_query_bank(bank, beta=1.0).is_activated.tolist() == [True, False, True]
-
-
-def test_equally_good_videos_are_all_activated_and_any_of_them_opens_the_gate() -> None:
-    bank = build_query_bank(np.array([[0.3, 0.1, 0.3]]), beta=5.0)
-    assert bank.is_activated.tolist() == [True, False, True]
-    gate = build_query_bank(np.array([[0.1, 0.0, 0.3]]), beta=5.0)
-    assert gate.is_activated.tolist() == [False, False, True]
-    assert gate.apply(np.array([0.4, 0.1, 0.4])).tolist() == pytest.approx([0.3, 0.1, 0.1], abs=1e-7)
-    assert gate.apply(np.array([0.4, 0.1, 0.3])).tolist() == [0.4, 0.1, 0.3]
-
-
 def test_qb_norm_takes_a_video_near_to_all_out_of_the_way_without_other_queries() -> None:
     cosine = np.array([[0.30, 0.31, 0.10], [0.10, 0.40, 0.12], [0.11, 0.33, 0.32]])
     bank = build_query_bank(np.array([[0.1, 0.4, 0.1], [0.2, 0.35, 0.1], [0.1, 0.38, 0.2]]), beta=20.0)
@@ -187,7 +120,7 @@ def test_the_best_beta_of_validation_is_chosen_and_all_are_reported() -> None:
     choice = choose_beta(validation, owner, bank, betas=(50.0, 0.5, 5.0), top=30)
     assert list(choice.tried) == [0.5, 5.0, 50.0]
     for beta, metrics in choice.tried.items():
-        scores = np.array(qb_norm_by_hand(validation, bank, beta, 30))
+        scores = np.array(qb_norm_by_hand(validation.tolist(), bank.tolist(), beta, 30))
         assert metrics.ranks.tolist() == measure_similarity(scores, owner).t2v.ranks.tolist()
     recalls = {beta: metrics.recall_percent[1] for beta, metrics in choice.tried.items()}
     assert recalls[choice.beta] == max(recalls.values()) > min(recalls.values())

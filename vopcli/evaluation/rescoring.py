@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import TieRule
 from vopcli.evaluation.metrics import DEPTHS, DirectionMetrics, RetrievalMetrics, measure_similarity
-from vopcli.search.qb_norm import QB_NORM, Doubles, QueryBank, _log_sums, build_query_bank
+from vopcli.search.qb_norm import QB_NORM, Doubles, QueryBank, build_query_bank, log_sums
 from vopcli.search.similarity import GivenRows, Ints, Rows
 
 DUAL_SOFTMAX: Final = "dual-softmax"
@@ -63,7 +63,7 @@ def dual_softmax_t2v(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> R
     Raises:
         NotFiniteError: a score is NaN or infinite.
     """
-    column = _log_sums(similarity, logit_scale)  # (G,)
+    column = log_sums(similarity, logit_scale)  # (G,)
 
     def change(_: slice, scores: Doubles) -> Doubles:
         logits = logit_scale * scores

@@ -80,7 +80,7 @@ def build_query_bank(bank: Rows, *, beta: float, top: int = 1) -> QueryBank:
     """
     if not 0 < beta < np.inf or top < 1:
         raise ValueError(f"beta must be above 0 and top at least 1, got {beta} and {top}")
-    column = (_log_sums(bank, beta) / beta).astype(np.float32)
+    column = (log_sums(bank, beta) / beta).astype(np.float32)
     num_captions, num_videos = bank.shape
     top_column = max(num_videos - top, 0)
     is_activated = np.zeros(num_videos, np.bool_)
@@ -91,7 +91,7 @@ def build_query_bank(bank: Rows, *, beta: float, top: int = 1) -> QueryBank:
     return QueryBank(beta, top, num_captions, column, is_activated)
 
 
-def _log_sums(similarity: Rows, scale: float) -> Doubles:
+def log_sums(similarity: Rows, scale: float) -> Doubles:
     """Return ln(sum over the rows of exp(scale * score)) for each column (G,)."""
     given = GivenRows(similarity)
     given.own(np.zeros(given.shape[0], np.int64))  # refuses scores that are not finite

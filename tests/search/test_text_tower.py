@@ -1,0 +1,56 @@
+"""The text tower of an index: from the cache, from its weights, and with neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.models import write_model
+from vopcli.clip.text_numpy import NumpyTextTower
+from vopcli.errors import WeightsError
+from vopcli.progress import SilentProgress
+from vopcli.search.text_tower import keep_text_tower, load_text_tower, text_tower_path
+from vopcli.weights.reader import Weights, read_weights
+
+IDS = np.array([[3, 5, 1, 0], [4, 2, 0, 0]])
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Weights:
+    return read_weights(write_model(tmp_path / "tiny.safetensors"))
+
+
+def tower(
+    weights: Weights, cache: Path, *, named: str | None = None, fallbacks: tuple[str, ...] = ()
+) -> NumpyTextTower:
+    return load_text_tower(
+        weights.fingerprint(), weights=named, fallbacks=fallbacks, cache=cache, progress=SilentProgress()
+    )
+
+
+def test_cached_tower_equals_that_of_the_weights(weights: Weights, tmp_path: Path) -> None:
+    read = tower(weights, tmp_path / "cache", named=str(weights.path))
+    weights.path.unlink()
+    mapped = tower(weights, tmp_path / "cache")
+    np.testing.assert_array_equal(mapped.encode(IDS), read.encode(IDS))
+    assert text_tower_path(tmp_path / "cache", weights.fingerprint()).is_file()
+
+
+def test_damaged_cache_is_replaced_and_missing_weights_are_listed(weights: Weights, tmp_path: Path) -> None:
+    kept = text_tower_path(tmp_path, weights.fingerprint())
+    keep_text_tower(weights, weights.fingerprint(), tmp_path, SilentProgress())
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:100])
+    with pytest.raises(WeightsError, match=r"model are missing: 'gone\.pt' is neither a file") as caught:
+        tower(weights, tmp_path, fallbacks=("gone.pt",))
+    assert "--weights" in caught.value.hint
+    tower(weights, tmp_path, fallbacks=("gone.pt", str(weights.path)))
+    assert kept.read_bytes() == whole
+
+
+def test_other_weights_are_refused(weights: Weights, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(WeightsError, match="is not the model of the index"):
+        tower(weights, tmp_path, named=str(other))
