@@ -35,38 +35,6 @@ def refused(done: Result, code: int, problem: str, hint: str) -> None:
     assert hint in done.stderr.splitlines()[-1]
 
 
-def test_the_adapter_is_that_of_the_best_epoch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([10.0, 30.0, 20.0, 1.0, 1.0])
-    kept = []
-
-    def validate(prepared: workflow.Prepared, progress: object) -> dict[str, float]:
-        kept.append(prepared.model.get_parameter("text_prompts.table").detach().clone().numpy())
-        return {"t2v R@1": next(scores)}
-
-    monkeypatch.setattr(workflow, "_validate", validate)
-    done = vop("train", "--variant", "VoP", "--epochs", "3", "--lr", "0.01")
-    assert done.exit_code == 0, done.stderr
-    run = folder / "runs/VoP-seed0"
-    assert "epoch 2 is the best" in done.stdout
-    assert json.loads((run / "summary.json").read_text())["selected"]["epoch"] == 1
-    for name, epoch in (("adapter.safetensors", 1), ("last.safetensors", 2)):
-        np.testing.assert_array_equal(read_adapter(run / name).tensors["text_prompts.table"], kept[epoch])
-    assert not np.array_equal(kept[1], kept[2])
-
-
-def test_the_model_is_left_as_the_adapter_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vopcli.config.load import load_config
-    from vopcli.progress import SilentProgress
-
-    scores = iter([30.0, 20.0])
-    monkeypatch.setattr(workflow, "_validate", lambda prepared, progress: {"t2v R@1": next(scores)})
-    prepared = workflow.prepare(workflow.TrainRequest(load_config()), SilentProgress())
-    workflow.run(prepared, SilentProgress())
-    adapter = read_adapter(folder / "runs/P+F-seed0")
-    for name, tensor in adapter.tensors.items():
-        np.testing.assert_array_equal(prepared.model.get_parameter(name).detach().numpy(), tensor)
-
-
 def test_checkpointing_recomputes_and_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert vop("train", *SHORT).exit_code == 0
     recomputed = []

@@ -176,57 +176,6 @@ def test_the_best_epoch_is_kept(training_store: Path, tmp_path: Path, last_score
     assert any(not torch.equal(tensor, last[name]) for name, tensor in state.best_tensors.items())
 
 
-def test_a_checkpoint_of_other_settings_is_refused(training_store: Path, tmp_path: Path) -> None:
-    job = job_of(training_store, tmp_path / "run", epochs=1)
-    train(job, RunState({"lr": 1.0, "seed": 0}), SilentProgress())
-    with pytest.raises(DataError, match="has different settings: lr"):
-        load_checkpoint(tmp_path / "run" / "last.ckpt", {"lr": 2.0, "seed": 0}, job.model)
-    other = model_of(Variant.VOP)
-    with pytest.raises(DataError, match="is damaged"):
-        load_checkpoint(tmp_path / "run" / "last.ckpt", {"lr": 1.0, "seed": 0}, other)
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x04K\x01."])
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "last.ckpt"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
-        load_checkpoint(path, {}, model_of(Variant.VOP))
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        torch.zeros(3),
-        {"version": 1, "tensors": 3, "settings": {}},
-        {"version": 1, "tensors": {}, "settings": [1]},
-    ],
-    ids=["a tensor", "tensors", "settings"],
-)
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, document: object) -> None:
-    torch.save(document, tmp_path / "last.ckpt")
-    with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
-        load_checkpoint(tmp_path / "last.ckpt", {}, model_of(Variant.VOP))
-
-
-def test_a_checkpoint_that_cannot_be_written_whole_leaves_the_former(
-    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = job_of(training_store, tmp_path, epochs=1)
-    train(job, RunState({}), SilentProgress())
-    before = (tmp_path / "last.ckpt").read_bytes()
-
-    def fill_the_disk(document: object, file: Path) -> None:
-        file.write_bytes(b"half")
-        raise RuntimeError("basic_ios::clear: iostream error")  # all that torch says of it
-
-    monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(FileError, match=r"last\.ckpt cannot be used: it could not be written completely"):
-        train(job, RunState({}), SilentProgress())
-    assert (tmp_path / "last.ckpt").read_bytes() == before
-    assert not list(tmp_path.glob(".last.ckpt*"))
-
-
 def test_the_log_says_how_long_the_loop_waited(training_store: Path, tmp_path: Path) -> None:
     train(job_of(training_store, tmp_path / "run"), RunState({}), SilentProgress())
     (line, *_) = log_of(tmp_path / "run", "train")
