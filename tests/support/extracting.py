@@ -20,6 +20,7 @@ from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
 
 REPOSITORY = Path(__file__).parents[2]
+NAMES = ["0.avi", "2.avi", "sub/1.avi", "sub/3.avi"]  # of `make_videos`, sorted
 MPEG4 = ("-c:v", "mpeg4", "-q:v", "5", "-g", "12")
 
 
@@ -80,3 +81,12 @@ def vop(*arguments: str | Path, **options: object) -> tuple[int, str, str]:
     with start(*arguments, **options) as process:
         out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def counts(summary: object) -> dict[str, int]:
+    """The counts of a summary that are not zero, but for frames and bytes."""
+    return {
+        name: value
+        for name, value in vars(summary).items()
+        if name.startswith("num_") and value and name not in {"num_frames", "num_bytes", "num_found"}
+    }

@@ -1,0 +1,44 @@
+"""The recipe of a frame store is complete or the store is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stores import (
+    RAW,
+)
+from vopcli.errors import DataError
+from vopcli.files.hdf5 import create_segment_file
+from vopcli.frames.rows import FRAME_FORMAT
+from vopcli.frames.store import FrameStore
+from vopcli.frames.writer import FrameStoreWriter
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"recipe": None},
+        {"recipe": {"sampling": "uniform:5", "size": 32, "resize": "x"}},
+        {"recipe": {"sampling": 5, "size": 32, "resize": "x", "codec": "raw"}},
+        {"recipe": {"sampling": "uniform:5", "size": 10**9, "resize": "x", "codec": "raw"}},
+        {"recipe": {"sampling": "uniform:5", "size": 32, "resize": "x", "codec": "gif"}},
+    ],
+)
+def test_a_store_without_a_whole_recipe_is_damaged(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    path = tmp_path / "store.h5"
+    create_segment_file(path, FRAME_FORMAT, attributes)
+    for opening in (FrameStore.open, FrameStoreWriter):
+        with pytest.raises(DataError, match="has no valid recipe"):
+            opening(path)
+
+
+def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.h5"
+    attributes = {"recipe": RAW.to_json() | {"sampling": "now and then"}}
+    create_segment_file(path, FRAME_FORMAT, attributes)
+    with pytest.raises(DataError, match="has no valid recipe"):
+        FrameStore.open(path)
