@@ -17,85 +17,16 @@ import numpy as np
 import pytest
 
 from tests.support.clip import tiny_clip
+from tests.support.encoding import SHORT, change, contents, request_for, run
 from tests.support.models import open_clip_frames, write_model
 from tests.support.videos import make_video
-from vopcli.config.choices import Precision
-from vopcli.config.load import override
-from vopcli.config.schema import BackboneConfig, Config, DataConfig, EncodingConfig
-from vopcli.encoding.encode import encode
-from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
-from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.frames.store import FrameStore
 from vopcli.index.check import describe_index, verify_index
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
-from vopcli.video.sampling import TimeWindow
-
-SIZE = tiny_clip().image_resolution
-SHORT = "short ü.mp4"  # of 2 frames, where the others have 30
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("videos")
-    (folder / "below").mkdir()
-    make_video(folder / "a.mp4", num_frames=30)
-    make_video(folder / "below" / "b.mp4", "-vf", "negate", num_frames=30)
-    make_video(folder / SHORT, num_frames=2)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "frames.h5"
-    extract(
-        ExtractRequest([videos], path, DataConfig(sampling="uniform", num_frames=4, size=SIZE, workers=1)),
-        SilentProgress(),
-    )
-    return path
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
-
-
-def request_for(source: Path, index: Path, weights: Path) -> EncodeRequest:
-    config = Config(
-        BackboneConfig(str(weights), "cpu"),
-        DataConfig(sampling=None if source.suffix == ".h5" else "uniform:4", workers=1),
-        encoding=EncodingConfig(Precision.FP32),
-    )
-    return EncodeRequest([source], index, config)
-
-
-def change(request: EncodeRequest, **values: object) -> EncodeRequest:
-    """Replace attributes of the request, and settings: weights, device, sampling."""
-    settings = {"weights": "backbone.weights", "device": "backbone.device", "sampling": "data.sampling"}
-    settings["beta"] = "encoding.beta"
-    given = {settings[name]: values.pop(name) for name in settings if name in values}
-    return replace(request, config=override(request.config, given), **values)  # type: ignore[arg-type]
-
-
-def run(request: EncodeRequest) -> EncodeSummary:
-    return encode(request, SilentProgress())
-
-
-def contents(path: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
-    index = VideoIndex(path)
-    found = {}
-    for video in index.videos():
-        frames, seconds = index.frames_of(video.row)
-        found[video.path] = (index.embedding_of(video.row).tobytes(), frames.tobytes(), seconds.tolist())
-    return found
 
 
 def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: Path) -> None:
@@ -118,48 +49,6 @@ def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: 
         assert (video.root, video.size, video.mtime_ns) == (source.root, source.size, source.mtime_ns)
         assert (video.sha256, video.duration_seconds) == (source.sha256, source.duration_seconds)
     assert verify_index(tmp_path / "i.h5", SilentProgress()) == []
-
-
-def test_encoding_takes_the_middle_candidates(videos: Path, weights: Path, tmp_path: Path) -> None:
-    plain = request_for(videos, tmp_path / "plain.h5", weights)
-    run(plain)
-    run(change(plain, index=tmp_path / "many.h5", sampling="uniform:4x3"))
-    assert contents(tmp_path / "many.h5") == contents(tmp_path / "plain.h5")
-    assert VideoIndex(tmp_path / "many.h5").meta.recipe["sampling"] == "uniform:4"
-
-
-def test_another_window_of_the_same_file_is_encoded_again(
-    videos: Path, weights: Path, tmp_path: Path
-) -> None:
-    path, index = tmp_path / "frames.h5", tmp_path / "i.h5"
-    plain = ExtractRequest([videos / "a.mp4"], path, DataConfig(num_frames=4, size=SIZE, workers=0))
-    embeddings = []
-    for windows in ({"a.mp4": TimeWindow(0.0, 0.4)}, {"a.mp4": TimeWindow(0.8, 1.2)}, {}):
-        extract(replace(plain, windows=windows), SilentProgress())
-        assert run(request_for(path, index, weights)).num_frames == 4
-        assert run(request_for(path, index, weights)).num_unchanged == 1
-        embeddings.append(contents(index)["a.mp4"][0])
-    assert len(set(embeddings)) == 3
-
-
-def test_videos_give_what_their_store_gives(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:
-    run(request_for(store, tmp_path / "store.h5", weights))
-    run(request_for(videos, tmp_path / "videos.h5", weights))
-    through_store, direct = contents(tmp_path / "store.h5"), contents(tmp_path / "videos.h5")
-    assert direct.keys() == through_store.keys()
-    for path, (embedding, _, seconds) in direct.items():
-        other = np.frombuffer(through_store[path][0], np.float32)
-        np.testing.assert_allclose(np.frombuffer(embedding, np.float32), other, atol=1e-6)
-        assert seconds == through_store[path][2]
-    # so one can be continued with the other, and finds nothing to do
-    summary = run(request_for(videos, tmp_path / "store.h5", weights))
-    assert (summary.num_unchanged, summary.num_new, summary.num_frames) == (3, 0, 0)
-    assert contents(tmp_path / "store.h5") == through_store
-    hashes = [
-        {video.path: video.sha256 for video in VideoIndex(tmp_path / f"{name}.h5").videos()}
-        for name in ("store", "videos")
-    ]
-    assert hashes[0] == hashes[1]
 
 
 def test_second_run_adds_what_is_new_and_changed(videos: Path, weights: Path, tmp_path: Path) -> None:
@@ -198,38 +87,6 @@ def test_prune_drops_what_vanished(videos: Path, weights: Path, tmp_path: Path) 
     assert after["below/b.mp4"] == before["below/b.mp4"]
     assert describe_index(request.index)["segments"] == 1
     assert verify_index(request.index, SilentProgress()) == []
-
-
-def test_rates_give_videos_numbers_of_frames_of_their_own(
-    videos: Path, weights: Path, tmp_path: Path
-) -> None:
-    request = change(request_for(videos, tmp_path / "i.h5", weights), sampling="fps:5")
-    run(request)
-    index = VideoIndex(request.index)
-    counts = {video.path: video.num_frames for video in index.videos()}
-    assert counts == {"a.mp4": 6, "below/b.mp4": 6, SHORT: 1}
-    (row,) = (video.row for video in index.videos() if video.path == "a.mp4")
-    np.testing.assert_allclose(index.frames_of(row)[1], np.arange(6) / 5, atol=1e-9)
-    assert index.meta.recipe["sampling"] == "fps:5"
-    # the index remembers its rule, and refuses another
-    assert run(change(request, sampling=None)).num_unchanged == 3
-    with pytest.raises(DataError, match="fps:5, not by uniform:4") as raised:
-        run(change(request, sampling="uniform:4"))
-    assert "--overwrite" in raised.value.hint
-    assert run(change(request, sampling="uniform:4", overwrite=True)).num_new == 3
-
-
-def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(videos, tmp_path / "videos")
-    (folder / "text.mp4").write_text("no video")
-    (folder / "empty.mp4").write_bytes(b"")
-    for sampling in ("uniform:4", "fps:5"):
-        request = change(request_for(folder, tmp_path / f"{sampling[:3]}.h5", weights), sampling=sampling)
-        summary = run(request)
-        assert sorted(path for path, _ in summary.failures) == ["empty.mp4", "text.mp4"]
-        assert all(reason and str(folder) not in reason for _, reason in summary.failures)
-        assert (summary.num_new, summary.num_videos) == (3, 3)
-        assert run(replace(request, prune=True)).num_videos == 3
 
 
 def test_model_that_does_not_match_is_refused(store: Path, weights: Path, tmp_path: Path) -> None:
