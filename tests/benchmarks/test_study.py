@@ -45,8 +45,8 @@ def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: P
         folder = tmp_path / STUDY / side.partition(" ")[0]
         for seed, score in enumerate(row.scores):
             (found,) = evaluate(EvaluateRequest(config, [str(folder / f"{variant}-seed{seed}")]), QUIET)
-            assert found["t2v"]["R@1"] == score.t2v_recall
-            assert found["v2t"]["R@1"] == score.v2t_recall
+            assert found.metrics.t2v.recall_percent[1] == score.t2v_recall
+            assert found.metrics.v2t.recall_percent[1] == score.v2t_recall
 
     logs = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{STUDY}/**/last.ckpt")}
     assert len(logs) == 28
