@@ -50,7 +50,7 @@ def extract_frames(
         ConfigError: a setting is unknown or has a wrong value.
         DataError: a source or the store is missing, damaged or in use.
 
-    Example:
+    Examples:
         >>> summary = vopcli.extract_frames("videos", "out.h5", {"data.size": 48})
         >>> summary.num_new, summary.failed
         (20, [])
@@ -97,7 +97,7 @@ def encode(
         WeightsError: the weights are missing or damaged.
         DataError: a source or the index is missing, damaged or in use, or made with another model.
 
-    Example:
+    Examples:
         >>> vopcli.encode("out.h5", "idx.h5", {"backbone.weights": "demo-tiny"}).num_videos
         20
     """
@@ -138,7 +138,7 @@ def train(
         WeightsError: the weights are missing or damaged.
         DataError: the frame store, the captions or the run folder is missing, damaged or in use.
 
-    Example:
+    Examples:
         >>> run = vopcli.train("vop.yaml")
         >>> run.plan.folder
         'runs/VoP-seed0'
@@ -173,7 +173,7 @@ def evaluate(
         ConfigError: a setting is unknown or has a wrong value.
         DataError: a file is missing or damaged, or the files do not fit each other.
 
-    Example:
+    Examples:
         >>> for result in vopcli.evaluate(["zero-shot", "runs/VoP-seed0"], "vop.yaml"):
         ...     print(result.target, result.metrics.t2v.num_queries)
         zero-shot 6

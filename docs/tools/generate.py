@@ -126,10 +126,26 @@ def _dtype(dtype: np.dtype[Any]) -> str:
 
 
 def python() -> str:
-    """List the public names, functions first; mkdocstrings puts in their signatures and docstrings."""
-    names = [name for name in vopcli.__all__ if not name.startswith("__")]
+    """List the public functions and classes; mkdocstrings puts in their signatures and docstrings."""
+    names = [name for name in vopcli.__all__ if not name.startswith("__") and name != "errors"]
     names.sort(key=lambda name: not name.islower())
     return "\n".join(f"::: vopcli.{name}\n" for name in names)
+
+
+def errors() -> str:
+    """List the classes of `vopcli.errors`."""
+    classes = [one for one in vars(vopcli.errors).values() if isinstance(one, type)]
+    rows = [
+        (
+            _code(one.__name__),
+            _code(one.__mro__[1].__name__),
+            str(one.exit_code),
+            (one.__doc__ or "").partition("\n")[0],
+        )
+        for one in classes
+        if issubclass(one, vopcli.errors.VopError)
+    ]
+    return "\n".join(table(("Class", "Derives from", "Exit code", "Meaning"), rows))
 
 
 def methods() -> str:
@@ -199,6 +215,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "formats": formats,
     "python": python,
+    "errors": errors,
     "example": example,
     "variant": variant,
     "methods": methods,

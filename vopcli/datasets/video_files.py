@@ -105,14 +105,14 @@ class _Names:
 
 
 def stem(path: str) -> str:
-    """Remove the last dot of the file name and what follows: "a/b.c.mp4" and "a/b.c." become "a/b.c"."""
+    """Remove the suffix after the last dot of the file name: "a/b.c.mp4" and "a/b.c." become "a/b.c"."""
     name = _file_name(path)
     before, dot, _ = name.rpartition(".")
     return path[: len(path) - len(name)] + (before if dot and before else name)
 
 
 def suffix(path: str) -> str:
-    """Return the last dot of the file name and what follows, in lower case; empty without a dot."""
+    """Return the suffix from the last dot of the file name on, in lower case; empty without a dot."""
     return _file_name(path)[len(_file_name(stem(path))) :].lower()
 
 

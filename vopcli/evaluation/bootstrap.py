@@ -126,7 +126,7 @@ def recall_intervals(
     num_samples: int = _NUM_SAMPLES,
     seed: int = 0,
 ) -> dict[int, Interval]:
-    """Return R@K in percent of one model by K, with intervals; arguments as in :func:`compare_ranks`.
+    """Return R@K in percent of one model by K, with intervals; arguments as in `compare_ranks`.
 
     Raises:
         ValueError: a rank is less than 1 or NaN.

@@ -73,7 +73,7 @@ def dual_softmax_t2v(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> R
 
 
 def dual_softmax_v2t(similarity: Rows, *, logit_scale: float = LOGIT_SCALE) -> RescoredRows:
-    """Rescore for v2t: :func:`dual_softmax_t2v` of the transposed matrix, transposed back to (Q, G).
+    """Rescore for v2t: `dual_softmax_t2v` of the transposed matrix, transposed back to (Q, G).
 
     So each row, a caption's logits with **all videos of the test**, is normalised to sum 1, and the factor
     is G.
@@ -145,7 +145,7 @@ def choose_beta(
         owner: (Q,) the video of each of its captions.
         bank: (B, G) cosines of the bank's training captions with the validation videos.
         betas: candidates.
-        top: as for :func:`build_query_bank`.
+        top: as for `build_query_bank`.
         ties: the rule for equal scores.
 
     Raises:

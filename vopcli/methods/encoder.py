@@ -89,7 +89,7 @@ class Model:
         Raises:
             ValueError: ``texts`` is a single string, or has items that are not strings.
 
-        Example:
+        Examples:
             >>> model.encode_text(["a red circle", "a blue star"]).shape
             (2, 128)
         """
@@ -125,7 +125,7 @@ class Model:
             VideoError: a file cannot be decoded.
             UsageError: ``sampling`` is unknown.
 
-        Example:
+        Examples:
             >>> model.encode_files(["videos/train/red-circle-right-01.mp4"], workers=0).shape
             (1, 128)
         """
@@ -146,7 +146,7 @@ class Model:
         return out
 
     def encode_video(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode videos given by their frames, RGB of any size; see :meth:`encode_frames`.
+        """Encode videos given by their frames, RGB of any size; see `encode_frames`.
 
         Args:
             frames: (N, F, H, W, 3) uint8.
@@ -157,7 +157,7 @@ class Model:
         Raises:
             ValueError: ``frames`` has another dtype or shape, or a video has no frames.
 
-        Example:
+        Examples:
             >>> model.encode_video(np.zeros((2, 12, 48, 48, 3), np.uint8)).shape
             (2, 128)
         """
@@ -178,7 +178,7 @@ class Model:
         Raises:
             ValueError: ``frames`` has another dtype or shape.
 
-        Example:
+        Examples:
             >>> model.encode_frames(np.zeros((2, 12, 48, 48, 3), np.uint8)).shape
             (2, 12, 128)
         """
@@ -202,7 +202,7 @@ class Model:
             VopError: the device is out of memory for a single frame, or with an adapter a single video.
             RuntimeError: the model failed for another reason.
 
-        Example:
+        Examples:
             >>> model.embed(np.zeros((3, 48, 48, 3), np.uint8)).shape
             (3, 128)
         """
@@ -246,7 +246,7 @@ def load_model(
         WeightsError: the weights are missing, damaged, or not those of a CLIP model.
         UsageError: the device or precision is unknown or not available.
 
-    Example:
+    Examples:
         >>> model = vopcli.load_model("demo-tiny", device="cpu")
         >>> model.encode_text(["a red circle"]).shape
         (1, 128)

@@ -61,7 +61,7 @@ def name_runs(runs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def name_results(results: Sequence[EvalResult]) -> list[str]:
-    """Name each result as :func:`name_runs` does."""
+    """Name each result as `name_runs` does."""
     return name_runs([(result.variant, result.target) for result in results])
 
 

@@ -119,7 +119,7 @@ class Index:
     def close(self) -> None:
         """Release the file and the models; an index that is closed cannot be used.
 
-        Example:
+        Examples:
             >>> with vopcli.open_index("idx.h5") as opened:
             ...     len(opened)
             20
@@ -187,7 +187,7 @@ class Index:
             WeightsError: the index's model is missing.
             DataError: the index is damaged, or has no query bank for "qb".
 
-        Example:
+        Examples:
             >>> hit = index.search("a red circle", top=1)[0]
             >>> hit.path
             'train/red-circle-right-01.mp4'
@@ -286,7 +286,7 @@ class Index:
             WeightsError: the text tower of the index's model is missing.
             DataError: the text tower is damaged, or does not fit the index.
 
-        Example:
+        Examples:
             >>> index.encode(["a red circle"]).shape
             (1, 128)
         """
@@ -303,7 +303,7 @@ class Index:
             UsageError: the suffix is another, or pyarrow is not installed.
             FileError: the file cannot be written.
 
-        Example:
+        Examples:
             >>> index.export("vectors.npy")
             >>> np.load("vectors.npy").shape
             (20, 128)
@@ -357,7 +357,7 @@ def open_index(path: str | Path) -> Index:
         DataError: missing, not an index, of another version, or damaged.
         BusyError: another process is writing it.
 
-    Example:
+    Examples:
         >>> index = vopcli.open_index("idx.h5")
         >>> len(index)
         20
