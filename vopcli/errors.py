@@ -99,6 +99,7 @@ _REASONS = {
         "free some space and run the command again",
     ),
     errno.EROFS: ("cannot be written: the disk is read-only", "name a place that can be written"),
+    errno.EBADF: ("is closed", "keep it open, or redirect it to a file"),
     errno.ENAMETOOLONG: ("has too long a name", "use a shorter name"),
 }
 

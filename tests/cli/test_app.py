@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vopcli
+from tests.support.indexes import make_index
 from vopcli.cli import app as border
 from vopcli.errors import BusyError
 
@@ -99,3 +100,52 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write_end)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+FULL = "Error: standard output cannot be written: the disk is full"
+CLOSED = "Error: standard output is closed"
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "methods", "methods --json", "weights list", "info INDEX", "search -h"]
+)
+@pytest.mark.parametrize(("redirection", "message"), [(">/dev/full", FULL), (">&-", CLOSED)])
+def test_an_output_that_cannot_be_written_is_reported_once(
+    tmp_path: Path, words: str, redirection: str, message: str
+) -> None:
+    make_index(tmp_path / "INDEX", ["a.mp4"])
+    done = shell(f"vopcli {words} {redirection}", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[0] == message
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_result_larger_than_the_buffer_is_not_lost_silently() -> None:
+    code = "from vopcli.cli import console; console.open_streams(); console.print_line('x' * 1_000_000)"
+    done = shell(f'-c "{code}" >/dev/full', module=False)
+    assert done.returncode == 1
+    assert "standard output cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "methods --json"])
+def test_a_closed_pipe_is_silent(words: str) -> None:
+    done = shell(f"vopcli {words} | true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_note_that_cannot_be_printed_does_not_end_the_command(redirection: str) -> None:
+    assert shell(f"vopcli info /nowhere {redirection}").returncode == 3
+    assert shell(f"vopcli --version {redirection}").stdout.strip() == vopcli.__version__
+
+
+def test_a_closed_input_is_empty(tmp_path: Path) -> None:
+    make_index(tmp_path / "INDEX", ["a.mp4"])
+    done = shell("vopcli search - --index INDEX <&-", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def shell(words: str, *, module: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run Python in a shell, with its redirections."""
+    command = ["/bin/bash", "-c", f"{sys.executable} {'-m ' if module else ''}{words}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]

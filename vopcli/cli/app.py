@@ -70,8 +70,8 @@ class Commands(TyperGroup):
         except TyperException as error:
             _say_usage_error(error)
             code = error.exit_code
-        except BrokenPipeError:
-            code = _end_output()
+        except typer.Exit as error:
+            code = error.exit_code
         except (RuntimeError, MemoryError) as error:  # such as a model that does not fit the device
             if not is_out_of_memory(error):
                 raise
@@ -86,14 +86,6 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             console.say("Interrupted. Finished work is kept; run the same command to continue.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:  # caught here as well: Typer's own main would exit with 1
-            raise typer.Exit(_end_output()) from None
-
-
-def _end_output() -> int:
-    """Discard buffered output, as the reader, such as `head`, has closed the pipe; return 0."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _say_usage_error(error: TyperException) -> None:
@@ -133,7 +125,5 @@ def main() -> None:
     """Run ``vop``."""
     # Typer checks arguments with pydantic, which would search every installed package for plugins
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # for terminals without UTF-8
+    console.open_streams()
     app(prog_name="vop")

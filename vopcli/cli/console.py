@@ -1,16 +1,65 @@
 """Output: results to stdout; progress, notes, warnings and errors to stderr."""
 
+import errno
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
+import typer
+
+from vopcli.errors import FileError
 from vopcli.progress import Progress, SilentProgress, Task
 
 _PLAIN_SECONDS = 10.0  # between progress lines without a terminal
+_STDOUT, _STDERR = 1, 2  # descriptors
 _WHOLE_CELL = 24  # characters; longer cells may be wrapped
+
+
+class _Stream(io.FileIO):
+    """Standard output or error. After a failure, only one of output raises, it discards what is written."""
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        """Write to the descriptor.
+
+        Raises:
+            FileError: standard output is full or closed.
+            typer.Exit: the reader of standard output, such as `head`, has closed the pipe.
+        """
+        try:
+            return super().write(data)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # Python flushes once more at exit
+            if self.fileno() == _STDERR:
+                return len(data)
+            if error.errno == errno.EPIPE:
+                raise typer.Exit from None
+            raise FileError("standard output", error) from error
+
+
+def open_streams() -> None:
+    """Replace `sys.stdout` and `sys.stderr`, so that failures to print are reported once, in plain words."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: reserve the number, which the next opened file would get
+            os.open(os.devnull, os.O_RDONLY)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  open as long as the process
+    sys.stdout = _open_stream(_STDOUT, sys.stdout)
+    sys.stderr = _open_stream(_STDERR, sys.stderr)
+
+
+def _open_stream(descriptor: int, given: TextIO | None) -> io.TextIOWrapper:
+    raw = _Stream(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=given.encoding if given else None,
+        errors="backslashreplace",  # for terminals without UTF-8
+        line_buffering=descriptor == _STDERR or raw.isatty(),
+    )
 
 
 def printable(text: str) -> str:
