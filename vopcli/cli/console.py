@@ -20,7 +20,7 @@ _WHOLE_CELL = 24  # characters; longer cells may be wrapped
 
 
 class _Stream(io.FileIO):
-    """Standard output or error. After a failure, only one of output raises, it discards what is written."""
+    """Standard output or error; after a failure, which only output raises, writing has no effect."""
 
     def write(self, data: Any) -> int | None:  # type: ignore[override]
         """Write to the descriptor.
@@ -48,8 +48,10 @@ def open_streams() -> None:
         except OSError:  # closed: reserve the number, which the next opened file would get
             os.open(os.devnull, os.O_RDONLY)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  open as long as the process
-    sys.stdout = _open_stream(_STDOUT, sys.stdout)
-    sys.stderr = _open_stream(_STDERR, sys.stderr)
+    if sys.stdout is sys.__stdout__:  # else another program has redirected its output, and calls this one
+        sys.stdout = _open_stream(_STDOUT, sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _open_stream(_STDERR, sys.stderr)
 
 
 def _open_stream(descriptor: int, given: TextIO | None) -> io.TextIOWrapper:
