@@ -200,9 +200,9 @@ def test_candidates_from_vop_yaml_and_the_flag(folder: Path, tmp_path: Path) -> 
     code, _, err = vop("extract-frames", folder, "c.h5", *options, "--candidates", "4", cwd=tmp_path)
     assert (code, err.splitlines()[0]) == (
         2,
-        "Error: 4 candidates have no middle one, which evaluation would use",
+        "Error: the number of candidates, 4, is even: evaluation needs a middle one",
     )
     code, _, err = vop("extract-frames", folder, "c.h5", *options, "--sampling", "clip4clip", cwd=tmp_path)
     assert code == 2
-    assert "has no segments to keep 3 candidates of" in err
+    assert "has no segments, so it cannot keep 3 candidates" in err
     assert not (tmp_path / "c.h5").exists()

@@ -92,7 +92,7 @@ def test_a_store_goes_on_with_its_own_candidates(folder: Path, store: Path, tmp_
     ):
         with pytest.raises(DataError, match=rf"holds sampling uniform:6x3, not {other}"):
             run(source, store, **options)
-    with pytest.raises(UsageError, match="2 candidates have no middle one"):
+    with pytest.raises(UsageError, match="the number of candidates, 2, is even"):
         run(source, tmp_path / "even.h5", candidates=2)
     assert not (tmp_path / "even.h5").exists()
 

@@ -267,16 +267,16 @@ def test_sampling_is_read_and_written(
         ("", None, "unknown sampling ''"),
         ("fps:", None, "unknown sampling 'fps:'"),
         ("fps:-1", None, "unknown sampling 'fps:-1'"),
-        ("fps:0", None, "no usable rate"),
-        ("fps:1/0", None, "no usable rate"),
-        ("fps:5000", None, "no usable rate"),
-        ("uniform:0", None, "takes no frame"),
-        ("fps:1:max=0", None, "takes no frame"),
+        ("fps:0", None, "is out of range"),
+        ("fps:1/0", None, "is out of range"),
+        ("fps:5000", None, "is out of range"),
+        ("uniform:0", None, "contains the number 0"),
+        ("fps:1:max=0", None, "contains the number 0"),
         ("uniform", 0, "cannot take 0 frames"),
         ("uniform:8", 9, "contradicts 9 frames"),
-        ("xpool:0", None, "takes no frame"),
-        ("uniform:8x0", None, "takes no frame"),
-        ("uniform:8x4", None, "4 candidates have no middle one"),
+        ("xpool:0", None, "contains the number 0"),
+        ("uniform:8x0", None, "contains the number 0"),
+        ("uniform:8x4", None, "the number of candidates, 4, is even"),
         ("uniformx3", None, "unknown sampling"),
         ("clip4clip:middle", None, "unknown sampling"),
         ("clip4clip:12x3", None, "unknown sampling"),
@@ -321,9 +321,9 @@ def test_candidates_may_be_asked_for_beside_the_text() -> None:
     assert parse_sampling("fps:1", candidates=1) == parse_sampling("fps:1")
     for text, candidates, problem in (
         ("uniform:4x3", 5, "contradicts 5 candidates"),
-        ("uniform", 2, "2 candidates have no middle one"),
-        ("fps:1", 3, "has no segments to keep 3 candidates of"),
-        ("clip4clip", 3, "has no segments to keep 3 candidates of"),
+        ("uniform", 2, "the number of candidates, 2, is even"),
+        ("fps:1", 3, "has no segments, so it cannot keep 3 candidates"),
+        ("clip4clip", 3, "has no segments, so it cannot keep 3 candidates"),
     ):
         with pytest.raises(UsageError, match=problem) as error:
             parse_sampling(text, candidates=candidates)

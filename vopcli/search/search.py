@@ -28,13 +28,13 @@ Images = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Hit:
-    """A video found.
+    """A video that matches a query.
 
     Attributes:
-        score: cosine of query and video; with another pooling than the mean, of query and frames; with
-            QB-Norm, a corrected cosine.
+        score: cosine of query and video; with a pooling other than the mean, a mean of cosines of query and
+            frames; with QB-Norm, a corrected cosine.
         seconds: presentation time of the frame most similar to the query.
-        path: name of the video, relative to the folder it was found in.
+        path: path of the video, relative to the folder that was encoded.
         file: absolute path of the video when it was encoded.
     """
 
@@ -49,7 +49,7 @@ class Row:
     """A video of an index.
 
     Attributes:
-        path: its name, relative to the folder it was found in.
+        path: its path, relative to the folder that was encoded.
         file: its absolute path when it was encoded.
         duration_seconds: its duration.
         embedding: (E,) float32, L2-normalised.
@@ -89,22 +89,22 @@ class Index:
 
         Args:
             path: the file.
-            weights: name or path of the model it was made with, to be checked; None to find it.
-            fallbacks: more places to look for it.
-            cache: folder of derived weights; the user's unless given.
-            progress: told what takes long.
-            pooling: how the frames of a video are scored; all but the mean read all frames for each search.
-            norm: ``qb``: rank by QB-Norm with the index's query bank; scores are then no cosines.
+            weights: name or path of the index's model, which is verified; None to find it.
+            fallbacks: more names or paths to try.
+            cache: folder of derived weights; None: the user's.
+            progress: receives warnings and the progress of downloads.
+            pooling: how frame scores are pooled; a rule other than the mean reads all frames per search.
+            norm: ``qb`` ranks by QB-Norm with the query bank of the index; its scores are not cosines.
 
         Raises:
-            UsageError: ``norm`` with another pooling than the mean.
-            DataError: missing, not an index, of another version, damaged, or without the query bank it needs.
-            BusyError: being written by another process.
+            UsageError: `norm` is set and `pooling` is not the mean.
+            DataError: `path` is missing, not an index, of another version or damaged, or lacks a query bank.
+            BusyError: another process writes `path`.
         """
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
         self._engines: dict[tuple[Pooling, NormRule], Engine] = {}
-        self._engine(pooling, norm)  # what the rule lacks is an error here, not at the first search
+        self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
         self._model: Model | None = None
         self._encoder = TextEncoder(
             self._videos, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress
@@ -117,7 +117,7 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Release the file and the models; an index that is closed cannot be used.
+        """Release the file and the models; a closed index cannot be used.
 
         Examples:
             >>> with vopcli.open_index("idx.h5") as opened:
@@ -172,15 +172,15 @@ class Index:
         """Rank the videos for a text, a vector or a frame.
 
         Args:
-            query: a text; an embedding (E,), which is L2-normalised here; or an RGB frame (H, W, 3) uint8,
-                which loads the index's model. Or a list of these.
+            query: a text; an embedding (E,), which is L2-normalised; an RGB frame (H, W, 3) uint8, which
+                loads the index's model; or a list of these.
             top: maximum number of videos per query.
             min_score: leave out videos that score less.
             pooling: how frame scores are pooled, such as "max"; None: as the index was opened.
             norm: hubness correction, "none" or "qb"; None: as the index was opened.
 
         Returns:
-            Hits in order of falling score, then path: a list, or a list per query of a list.
+            Hits in order of falling score, then path; for a list of queries, one list of hits per query.
 
         Raises:
             UsageError: a query is empty or has a wrong shape, ``top`` is less than 1, or a rule is unknown.
@@ -251,13 +251,13 @@ class Index:
         """Load the index's model.
 
         Raises:
-            UsageError: the index was made with an adapter, whose vision part it does not have.
+            UsageError: the index was made with an adapter, whose vision part it does not store.
             DataError: the weights are not those of the index.
         """
         meta = self._videos.meta
         if meta.adapter:
             raise UsageError(
-                f"{self.path} was made with an adapter, whose vision part is not in it",
+                f"{self.path} was made with an adapter and cannot encode frames",
                 hint="encode the frame with load_model(weights, adapter), and search for the vector",
             )
         if self._model is None:
@@ -267,7 +267,7 @@ class Index:
             if model.fingerprint != meta.fingerprint:
                 raise DataError(
                     f"{meta.weights} is not the model that {self.path} was made with",
-                    hint="encode the frame with the right model, and search for the vector",
+                    hint="encode the frame with the original weights, and search for the vector",
                 )
             self._model = model
         return self._model
@@ -300,8 +300,8 @@ class Index:
                 ``parquet``, also path, file and duration.
 
         Raises:
-            UsageError: the suffix is another, or pyarrow is not installed.
-            FileError: the file cannot be written.
+            UsageError: `target` has another suffix, or pyarrow is not installed.
+            FileError: `target` cannot be written.
 
         Examples:
             >>> index.export("vectors.npy")
@@ -332,12 +332,10 @@ def choose_engine(videos: VideoIndex, pooling: Pooling, norm: NormRule) -> Engin
 
     Raises:
         UsageError: QB-Norm with a pooling other than the mean.
-        DataError: QB-Norm, and the index has no query bank or an outdated or damaged one.
+        DataError: the query bank for QB-Norm is missing, outdated or damaged.
     """
     if norm is NormRule.QB and pooling != MEAN:
-        raise UsageError(
-            f"QB-Norm is of videos' means, not of frames pooled by {pooling}", hint="use one of the two"
-        )
+        raise UsageError(f"QB-Norm requires mean pooling, not {pooling}", hint="omit --norm or --pooling")
     if norm is NormRule.QB:
         from vopcli.search.query_bank import current_bank, search_normalised
 
@@ -351,11 +349,11 @@ def choose_engine(videos: VideoIndex, pooling: Pooling, norm: NormRule) -> Engin
 
 
 def open_index(path: str | Path) -> Index:
-    """Open an index to be searched.
+    """Open an index for searching.
 
     Raises:
-        DataError: missing, not an index, of another version, or damaged.
-        BusyError: another process is writing it.
+        DataError: `path` is missing, not an index, of another version, or damaged.
+        BusyError: another process writes `path`.
 
     Examples:
         >>> index = vopcli.open_index("idx.h5")

@@ -32,11 +32,11 @@ _FPS = re.compile(r"fps:(?P<fps>\d{1,9}(?:\.\d{1,9}|/\d{1,9})?)(?::max=(?P<cap>\
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """The part of a video that frames are taken from; times count from the first frame the video presents.
+    """The part of a video that frames are taken from; times are relative to the first presented frame.
 
     Attributes:
-        start_seconds: where it begins; a frame presented at this time is the first one in it.
-        end_seconds: where it ends, not included; it may lie behind the end of the video.
+        start_seconds: start, inclusive.
+        end_seconds: end, exclusive; may be after the end of the video.
     """
 
     start_seconds: float
@@ -51,18 +51,18 @@ WHOLE: Final = TimeWindow(0.0, math.inf)
 
 @dataclass(frozen=True)
 class Sampling:
-    """A rule that says which frames of a video to take.
+    """A rule that selects frames of a video.
 
     Attributes:
-        rule: "uniform" takes the middle frames of ``num_frames`` equal segments; "xpool" the same with the
-            segments of X-Pool; "clip4clip" the first frame of each second, as CLIP4Clip counts seconds;
-            "fps" the frame shown at every 1/``fps`` seconds.
-        num_frames: frames of a video, or the most that an fps sampling may take (None: no limit).
-        fps: frames a second of an fps sampling, else None.
-        kept: which frames of a clip4clip sampling stay where a video has more: evenly spread ones, the
-            first or the last.
-        candidates: frames kept of each segment, of which training draws one; odd, so that the middle one is
-            the frame that would be taken without them.
+        rule: "uniform" takes the middle frames of ``num_frames`` equal segments; "xpool" does the same with
+            the segments of X-Pool; "clip4clip" takes the first frame of each second, as CLIP4Clip counts
+            seconds; "fps" takes the frame shown at every 1/``fps`` seconds.
+        num_frames: frames per video; for fps sampling the maximum, None without a limit.
+        fps: frames per second of fps sampling, else None.
+        kept: frames that clip4clip sampling keeps if there are more than ``num_frames``: evenly spaced ones,
+            the first or the last.
+        candidates: frames kept per segment, of which training draws one; odd, so that the middle one is the
+            frame that is taken without candidates.
     """
 
     rule: SamplingRule
@@ -75,32 +75,32 @@ class Sampling:
         if self.rule != "fps" and (self.num_frames is None or self.fps is not None):
             raise ValueError(f"{self.rule} sampling takes a number of frames and no fps, got {self!r}")
         if self.rule == "fps" and (self.fps is None or self.fps <= 0):
-            raise ValueError(f"fps sampling takes a positive number of frames a second, got {self!r}")
+            raise ValueError(f"fps sampling takes a positive number of frames per second, got {self!r}")
         if self.num_frames is not None and self.num_frames < 1:
-            raise ValueError(f"sampling takes one frame at least, got {self!r}")
+            raise ValueError(f"sampling takes at least one frame, got {self!r}")
         if self.kept != "uniform" and self.rule != "clip4clip":
-            raise ValueError(f"sampling takes head or tail of clip4clip only, got {self!r}")
+            raise ValueError(f"only clip4clip sampling takes head or tail, got {self!r}")
         if self.candidates % 2 == 0 or (self.candidates != 1 and self.rule not in {"uniform", "xpool"}):
-            raise ValueError(f"sampling takes an odd number of candidates of a segment, got {self!r}")
+            raise ValueError(f"sampling takes an odd number of candidates, if it has segments, got {self!r}")
 
     @property
     def num_stored(self) -> int | None:
-        """Frames taken of every video, candidates counted; None where that depends on the video."""
+        """Frames taken per video, candidates included; None if the number depends on the video."""
         return None if self.rule == "fps" or self.num_frames is None else self.num_frames * self.candidates
 
     @property
     def plain(self) -> Sampling:
-        """The same choice of frames under its canonical name: with 12 segments, X-Pool's rule is uniform.
+        """The sampling under its canonical name: with 12 segments, X-Pool's rule equals the uniform rule.
 
-        Where a bound is a whole number, the only rounded factor is a third. Three times a rounded third is
-        the whole again (Kahan), and nine times one is off by less than half of its last bit.
+        If a bound is an integer, the only rounded factor is a third. Three times a rounded third is exact
+        again (Kahan), and nine times a rounded third is off by less than half of its last bit.
         """
         is_uniform = self.rule == "xpool" and self.num_frames == _XPOOL_FRAMES
         return replace(self, rule="uniform") if is_uniform else self
 
     @property
     def middle(self) -> Sampling:
-        """The sampling of the middle candidates alone, which only training does not use."""
+        """The sampling of the middle candidates alone; all uses except training read only these."""
         return replace(self, candidates=1)
 
     def __str__(self) -> str:
@@ -123,7 +123,7 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
     Args:
         text: "uniform", "uniform:12", "uniform:12x3", "xpool" in the same forms, "clip4clip", "clip4clip:12",
             "clip4clip:12:head", "clip4clip:tail", "fps:1", "fps:0.5", "fps:30000/1001" or "fps:1:max=64".
-        num_frames: frames to take, with fps the maximum; None: what ``text`` says, else the default.
+        num_frames: frames to take, for fps the maximum; None: the number in ``text``, else the default.
         candidates: frames to keep of each segment.
 
     Raises:
@@ -131,21 +131,21 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
     """
     rule_text = text.strip().lower()
     if num_frames is not None and num_frames < 1:
-        raise UsageError(f"cannot take {num_frames} frames of a video", hint="give 1 or more")
+        raise UsageError(f"cannot take {num_frames} frames of a video", hint="use 1 or more")
     if match := _SEGMENTS.fullmatch(rule_text):
         rule: SamplingRule = "xpool" if match["rule"] == "xpool" else "uniform"
         count = _agreed(text, match["count"], num_frames) or DEFAULT_NUM_FRAMES
         each = _agreed(text, match["candidates"], candidates, "candidates") or 1
         if each % 2 == 0:
             raise UsageError(
-                f"{each} candidates have no middle one, which evaluation would use",
-                hint=f"keep {each - 1} or {each + 1} of each segment",
+                f"the number of candidates, {each}, is even: evaluation needs a middle one",
+                hint=f"use {each - 1} or {each + 1} candidates per segment",
             )
         return Sampling(rule, count, candidates=each)
     if candidates not in {None, 1}:
         raise UsageError(
-            f"sampling {text!r} has no segments to keep {candidates} candidates of",
-            hint="use uniform or xpool",
+            f"sampling {text!r} has no segments, so it cannot keep {candidates} candidates per segment",
+            hint="use uniform or xpool, or omit --candidates",
         )
     if match := _CLIP4CLIP.fullmatch(rule_text):
         count = _agreed(text, match["count"], num_frames) or DEFAULT_NUM_FRAMES
@@ -156,7 +156,7 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
 
 
 def asked_sampling(data: DataConfig) -> Sampling | None:
-    """Return the sampling that the settings ask for; None if they name none.
+    """Return the sampling that the settings specify; None if they specify none.
 
     Raises:
         UsageError: `data.sampling` cannot be parsed, or it contradicts the numbers.
@@ -170,13 +170,13 @@ def uniform_indices(num_frames: int, num_presentable: int, candidates: int = 1) 
     """Take the middle frame of equal segments; segment k begins at the frame floor(N k / segments).
 
     Args:
-        num_frames: segments wanted.
-        num_presentable: N, frames the video presents.
-        candidates: frames to take of each segment, evenly spread; odd, the middle one being the middle frame.
+        num_frames: number of segments.
+        num_presentable: N, number of presentable frames.
+        candidates: frames to take per segment, evenly spaced; odd, so that one is the middle frame.
 
     Returns:
-        Indices in ``[0, num_presentable)`` that never fall, segment by segment; of a segment of fewer frames
-        than candidates some stand twice. A video of fewer frames than segments has a segment for each frame.
+        Non-decreasing indices in ``[0, num_presentable)``, segment by segment. A segment with fewer frames
+        than candidates repeats some. A video with fewer frames than segments has one segment per frame.
     """
     segments = min(num_frames, num_presentable)
     return _spread(
@@ -187,17 +187,17 @@ def uniform_indices(num_frames: int, num_presentable: int, candidates: int = 1) 
 def xpool_indices(num_frames: int, num_presentable: int, candidates: int = 1) -> list[int]:
     """Take the middle frame of X-Pool's segments, whose bounds are numpy's linspace, truncated.
 
-    They differ from those of `uniform_indices` by one frame here and there, where a product of floats falls
-    short of a whole number: first for 14 frames of 122. Arguments and result are the same.
+    Some bounds are one frame less than those of `uniform_indices`, if a product of floats is rounded below
+    an integer: first for 14 frames of 122. Arguments and result are the same.
     """
     segments = min(num_frames, num_presentable)
-    # The same two operations on the same floats as numpy's, so the same bits.
+    # The same two operations on the same floats as in numpy, hence the same bits.
     bounds = [int(k * (num_presentable / segments)) for k in range(segments)]
     return _spread([*bounds, num_presentable] if segments else [], candidates)
 
 
 def _spread(bounds: Sequence[int], candidates: int) -> list[int]:
-    """Return frames of each segment: the centres of as many equal parts of it, rounded down."""
+    """Divide each segment into ``candidates`` equal parts; return the centre of each part, rounded down."""
     return [
         start + max(((2 * part + 1) * (end - start) - candidates) // (2 * candidates), 0)
         for start, end in itertools.pairwise(bounds)
@@ -215,18 +215,18 @@ def clip4clip_indices(
 ) -> list[int]:
     """Take the first frame of each second, as CLIP4Clip does.
 
-    A second has as many frames as the rate has whole ones (29 at 29.97), and the second at which the window
-    ends is taken too, so that 31 seconds give 32 frames.
+    The rate is truncated to an integer (29 at 29.97). The second at which the window ends is included, so
+    31 seconds give 32 frames.
 
     Args:
-        num_frames: the most frames to take.
-        num_presentable: frames the video presents.
-        rate: frames a second that the container says, on average; below 1 counts as 1.
-        kept: which to take where there are more: "head", "tail", or evenly spread from the first to the last.
+        num_frames: maximum number of frames.
+        num_presentable: number of presentable frames.
+        rate: average frames per second according to the container; below 1 counts as 1.
+        kept: frames to keep if there are more: "head", "tail", or "uniform", from the first to the last.
         window: the part of the video; its bounds are widened to whole seconds.
 
     Returns:
-        Rising indices in ``[0, num_presentable)``, at most ``num_frames``, perhaps none.
+        At most ``num_frames`` increasing indices in ``[0, num_presentable)``; may be empty.
     """
     fps = max(int(rate), 1)
     last_second = min(window.end_seconds, -(-num_presentable // fps))
@@ -243,15 +243,15 @@ def clip4clip_indices(
 def fps_indices(
     seconds: Sequence[Fraction | float], fps: Fraction | float, cap: int | None = None
 ) -> list[int]:
-    """Take the frame that is on the screen at 0, 1/fps, 2/fps, ... seconds, each frame once.
+    """Take the frame that is shown at 0, 1/fps, 2/fps, ... seconds, each frame once.
 
     Args:
-        seconds: rising times at which the frames appear, the first one 0.
-        fps: instants a second.
-        cap: where more frames than this were chosen, keep this many of them, evenly spread; None keeps all.
+        seconds: increasing presentation times of the frames, the first one 0.
+        fps: samples per second.
+        cap: maximum number of frames, evenly spaced among the sampled ones; None: no limit.
 
     Returns:
-        Rising indices in ``[0, len(seconds))``.
+        Increasing indices in ``[0, len(seconds))``.
     """
     if not seconds:
         return []
@@ -261,7 +261,7 @@ def fps_indices(
     while instant * step <= seconds[-1]:
         index = max(bisect.bisect_right(seconds, instant * step) - 1, 0)
         chosen.append(index)
-        # The next instant worth a look is the first one at which the following frame is already shown.
+        # Skip the instants at which this frame is still shown.
         following = seconds[index + 1] if index + 1 < len(seconds) else None
         instant = (
             instant + 1
@@ -274,16 +274,16 @@ def fps_indices(
 
 
 def _agreed(text: str, written: str | None, asked: int | None, unit: str = "frames") -> int | None:
-    """Return the number that the text or the option gives.
+    """Return the number given by the text or by the option.
 
     Raises:
-        UsageError: both give a number and they differ, or the number is 0.
+        UsageError: the numbers differ, or the number is 0.
     """
     if written is None:
         return asked
     count = int(written)
     if count < 1:
-        raise UsageError(f"sampling {text!r} takes no frame", hint="write 1 frame or more")
+        raise UsageError(f"sampling {text!r} contains the number 0", hint="use 1 or more")
     if asked is not None and asked != count:
         raise UsageError(f"sampling {text!r} contradicts {asked} {unit}", hint="give the number once")
     return count
@@ -296,13 +296,13 @@ def _rate(text: str, written: str) -> Fraction:
         rate = Fraction(0)
     if not 0 < rate <= 1000:
         raise UsageError(
-            f"sampling {text!r} has no usable rate", hint="write a rate above 0 and at most 1000"
+            f"the rate of sampling {text!r} is out of range", hint="use a rate above 0 and at most 1000"
         )
     return rate
 
 
 def _decimal(value: Fraction) -> str:
-    """Write 1/2 as 0.5, but 30000/1001 as it is."""
+    """Format a fraction as a decimal if it has at most 9 digits: 1/2 as 0.5, 30000/1001 unchanged."""
     places = next((n for n in range(10) if value.denominator and 10**n % value.denominator == 0), None)
     if places is None:
         return str(value)
