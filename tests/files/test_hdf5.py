@@ -227,7 +227,7 @@ def test_a_reader_finishes_what_a_killed_writer_had_begun(tmp_path: Path) -> Non
     torn[: len(before)] = before  # the old tables, and the new segment behind them
     path.write_bytes(torn)
     check(path, 2)
-    torn[4096 : 4096 + 28 + len(changes)] = overlay._record(len(after), changes)
+    torn[4096 : 4096 + 28 + len(changes)] = overlay.pack_record(len(after), changes)
     path.write_bytes(torn)
     check(path, 3)
     torn[4100] ^= 1  # a journal that did not arrive whole means nothing

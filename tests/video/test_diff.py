@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import DataError
-from vopcli.video.diff import Changes, compare, hash_file
+from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import find_videos
 from vopcli.video.video_file import VideoFile
 
@@ -30,7 +30,7 @@ def look(folder: Path, known: dict[str, Noted]) -> dict[str, object]:
     """Compare, and give back what is not empty in short form."""
     found = find_videos([folder], print)
     advanced: list[int] = []
-    changes: Changes[Noted] = compare(found, known, lambda: advanced.append(1))
+    changes: Changes[Noted] = find_changes(found, known, lambda: advanced.append(1))
     assert len(advanced) == len(found)
     short: dict[str, object] = {
         "unchanged": [item.path for item in changes.unchanged],
@@ -160,7 +160,7 @@ def test_another_video_of_a_known_name_is_an_error(folder: Path, tmp_path: Path)
 def test_only_what_may_be_a_copy_is_read(folder: Path) -> None:
     (folder / "d.mp4").write_bytes(b"of a size of its own")
     found = find_videos([folder], print)
-    assert set(compare(found, {}).hashes) == {"a.mp4", "b.mp4"}  # nine bytes each
+    assert set(find_changes(found, {}).hashes) == {"a.mp4", "b.mp4"}  # nine bytes each
 
 
 def test_hash_file(tmp_path: Path) -> None:
@@ -178,18 +178,18 @@ def test_another_part_is_other_content(folder: Path) -> None:
         return "start" if isinstance(video, Noted) else wanted.get(video.path, "start")  # type: ignore[attr-defined]
 
     found = find_videos([folder], print)
-    changes: Changes[Noted] = compare(found, known, part=part)
+    changes: Changes[Noted] = find_changes(found, known, part=part)
 
     assert [item.path for item in changes.unchanged] == ["b.mp4", "c.mp4"]
     assert [item.path for item in changes.changed] == ["a.mp4"]
     assert [(item.path, path) for item, path in changes.duplicates] == [("copy.mp4", "a.mp4")]
     assert changes.hashes["a.mp4"] == known["a.mp4"].sha256
     os.utime(folder / "a.mp4", ns=(5, 5))
-    assert [item.path for item in compare(find_videos([folder], print), known, part=part).changed] == [
+    assert [item.path for item in find_changes(find_videos([folder], print), known, part=part).changed] == [
         "a.mp4"
     ]
     wanted["a.mp4"] = "start"
-    changes = compare(find_videos([folder], print), known, part=part)
+    changes = find_changes(find_videos([folder], print), known, part=part)
     assert [item.path for item, _ in changes.same_content] == ["a.mp4"]
     assert [item.path for item in changes.changed] == ["copy.mp4"]
 
@@ -201,5 +201,5 @@ def test_a_new_name_is_no_copy_of_another_part(folder: Path) -> None:
     def part(video: object) -> bool:
         return getattr(video, "path", "") == "new.mp4"
 
-    changes: Changes[Noted] = compare(find_videos([folder], print), known, part=part)
+    changes: Changes[Noted] = find_changes(find_videos([folder], print), known, part=part)
     assert ([item.path for item in changes.new], changes.copies) == (["new.mp4"], [])

@@ -29,7 +29,7 @@ def evaluate(
     split: Annotated[str, typer.Option(metavar="NAME", help="Split to evaluate.")] = "test",
     config: Config,
     html: options.Html = None,
-    queries: options.Queries = options.NUM_QUERIES,
+    queries: options.NumQueries = options.NUM_QUERIES,
     save_sims: Annotated[
         Path | None,
         typer.Option(metavar="SIMS.h5", help="Save the scores of one model for `vop rescore`."),

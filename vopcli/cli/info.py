@@ -99,7 +99,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
     from vopcli.video.sampling import WHOLE
 
     store = FrameStore.open(path)
-    num_places, each = sum(store.num_places), store.recipe.candidates
+    num_slots, each = sum(store.num_slots), store.recipe.candidates
     description = {
         "kind": "vop-frames",
         "path": str(path),
@@ -113,7 +113,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
         "duration_seconds": sum(video.duration_seconds for video in store.videos),
         "videos_with_window": sum(video.window != WHOLE for video in store.videos),
         "videos_with_bad_packets": sum(video.num_bad_packets > 0 for video in store.videos),
-        "free_frames": num_places - sum(store.used_frames),
+        "free_frames": num_slots - sum(store.used_frames),
         "unfinished": store.num_unfinished,
         "damaged_rows": store.num_damaged_rows,
         "failed": [{"video": path, "reason": reason} for path, reason in store.failures],

@@ -26,7 +26,7 @@ Html = Annotated[
     typer.Option(metavar="PAGE.html", help="Write tables, plots and top results to an HTML page."),
 ]
 NUM_QUERIES = 8
-Queries = Annotated[
+NumQueries = Annotated[
     int, typer.Option(min=0, metavar="N", help="Captions to show with their top results on the page.")
 ]
 _ConfigFile = Annotated[

@@ -25,7 +25,7 @@ def report(
         Path | None,
         typer.Option(metavar="STORE.h5", help="Frame store for pictures of top results on the page."),
     ] = None,
-    queries: options.Queries = options.NUM_QUERIES,
+    queries: options.NumQueries = options.NUM_QUERIES,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,

@@ -18,7 +18,7 @@ from vopcli.errors import ConfigError, format_value
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
-Problems = list[tuple[str, str]]  # name of a setting, and its problem in words
+SettingProblems = list[tuple[str, str]]  # name of a setting, and its problem in words
 _PRESETS: Final = Path(__file__).parent / "presets"
 _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _NO_OPTIONS: Final[Mapping[str, Any]] = types.MappingProxyType({})
@@ -139,7 +139,7 @@ def build_config(
     Raises:
         ConfigError: unknown keys, wrong types or values out of range; all are listed.
     """
-    problems: Problems = []
+    problems: SettingProblems = []
     config: ConfigT = _build(kind, document, "", problems)
     if problems:
         of_source = "; ".join(f"{name} {text}" for name, text in problems if name not in labels)
@@ -149,7 +149,7 @@ def build_config(
     return config
 
 
-def _build(kind: Any, document: Any, prefix: str, problems: Problems) -> Any:
+def _build(kind: Any, document: Any, prefix: str, problems: SettingProblems) -> Any:
     if not isinstance(document, dict):
         name = prefix.rstrip(".") or "the file"
         problems.append((name, f"must be a mapping of `key: value`, not {format_value(document)}"))
@@ -179,7 +179,7 @@ def _nearest(key: Any, known: list[str]) -> str:
     return f" (did you mean {' or '.join(near)}?)" if near else f" (known: {', '.join(known)})"
 
 
-def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: Problems) -> Any:
+def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: SettingProblems) -> Any:
     """Return a value of the setting's type; its default after adding to ``problems``."""
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and types.NoneType in allowed:

@@ -21,7 +21,7 @@ _MEND: Final = "correct the file, or download it again"
 
 def find_annotation_file(root: Path, name: str) -> Path | None:
     """Return the file ``name`` in ``root`` or ``root/annotations``; None if it does not exist."""
-    return next((path for path in _places(root, name) if path.is_file()), None)
+    return next((path for path in _candidate_paths(root, name) if path.is_file()), None)
 
 
 def require_annotation_file(root: Path, *names: str) -> Path:
@@ -45,7 +45,7 @@ def require_annotation_file(root: Path, *names: str) -> Path:
     )
 
 
-def _places(root: Path, name: str) -> Iterator[Path]:
+def _candidate_paths(root: Path, name: str) -> Iterator[Path]:
     return (root / folder / name for folder in _FOLDERS)
 
 

@@ -19,7 +19,7 @@ from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
-from vopcli.video.sampling import WHOLE, asked_sampling
+from vopcli.video.sampling import WHOLE, requested_sampling
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
         "size": data.size or held.size,
         "resize": (data.resize or held.resize).value,
     }
-    sampling = asked_sampling(data)
+    sampling = requested_sampling(data)
     if sampling is not None:
         asked["sampling"] = str(sampling)
         if sampling.candidates == 1:

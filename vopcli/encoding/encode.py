@@ -24,7 +24,7 @@ from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
-from vopcli.video.sampling import DEFAULT_SAMPLING, asked_sampling
+from vopcli.video.sampling import DEFAULT_SAMPLING, requested_sampling
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     if not request.sources:
         raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
     data = request.config.data
-    asked = asked_sampling(data)
+    asked = requested_sampling(data)
     if not stores:
         sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
         workers = data.workers or usable_cores()

@@ -19,7 +19,7 @@ from vopcli.index.reader import IndexedVideo
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
 from vopcli.video.count import count_frames
-from vopcli.video.diff import Changes, compare, hash_file
+from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import find_videos
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.sampling import Sampling
@@ -163,7 +163,7 @@ class VideoSource:
             DataError: two folders have different videos of the same name.
         """
         with progress.task("compare", total=len(self._found), unit="videos") as task:
-            changes: Changes[IndexedVideo] = compare(self._found, known, task.advance)
+            changes: Changes[IndexedVideo] = find_changes(self._found, known, task.advance)
         plan = EncodePlan(paths={video.path for video in self._found}, failed=list(self._unreadable))
         plan.num_unchanged = len(changes.unchanged)
         plan.renamed = [noted.row for _, noted in changes.renamed]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import TieRule
 from vopcli.evaluation.ranks import Counts, count_ranks
-from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, Rows
+from vopcli.search.similarity import AnyFloats, CosineRows, GivenRows, Ints, Rows
 
 DEPTHS: Final = (1, 5, 10)
 DEEPER: Final = (50, 100)  # reported if the gallery has as many candidates
@@ -108,8 +108,8 @@ class RetrievalMetrics:
 
 
 def measure_embeddings(
-    text: Floats,
-    video: Floats,
+    text: AnyFloats,
+    video: AnyFloats,
     owner: NDArray[np.integer[Any]],
     *,
     ties: TieRule | str = TieRule.AVERAGE,

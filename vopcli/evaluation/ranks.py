@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.search.similarity import CosineRows, Floats, GivenRows, Ints, iter_blocks
+from vopcli.search.similarity import AnyFloats, CosineRows, GivenRows, Ints, iter_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,9 @@ class BestCaptions:
     def __init__(self, owner: Ints, num_videos: int) -> None:
         self._left = np.bincount(owner, minlength=num_videos)
         self._is_single = bool(self._left.max() == 1)
-        self._open: dict[int, Floats] = {}
+        self._open: dict[int, AnyFloats] = {}
 
-    def add(self, owners: Ints, scores: Floats) -> tuple[Ints, Floats]:
+    def add(self, owners: Ints, scores: AnyFloats) -> tuple[Ints, AnyFloats]:
         """Add a block of captions, and return the videos that it completes.
 
         Args:
@@ -117,7 +117,7 @@ def first_columns(similarity: CosineRows | GivenRows) -> Ints:
     return np.concatenate([similarity[rows].argmax(axis=1) for rows in iter_blocks(similarity.shape, None)])
 
 
-def _count_rows(counts: Counts, rows: slice, scores: Floats, right: Floats, targets: Ints) -> None:
+def _count_rows(counts: Counts, rows: slice, scores: AnyFloats, right: AnyFloats, targets: Ints) -> None:
     """Count along the rows: each is a query, with the score ``right`` (n,) in the column ``targets`` (n,)."""
     counts.above[rows] = _sum(scores > right[:, None], axis=1)
     row, column = np.nonzero(scores == right[:, None])
@@ -125,7 +125,7 @@ def _count_rows(counts: Counts, rows: slice, scores: Floats, right: Floats, targ
     counts.tied_before[rows] = np.bincount(row[column < targets[row]], minlength=len(scores))
 
 
-def _count_columns(counts: Counts, candidates: Ints, scores: Floats, right: Floats) -> None:
+def _count_columns(counts: Counts, candidates: Ints, scores: AnyFloats, right: AnyFloats) -> None:
     """Add up down the columns: each is a query, with the score ``right`` (m,), and each row a candidate."""
     counts.above[:] += _sum(scores > right, axis=0)
     row, column = np.nonzero(scores == right)

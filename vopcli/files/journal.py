@@ -136,7 +136,7 @@ class Overlay(io.RawIOBase):
         )
         _sync(self._descriptor)  # appended data must be durable before metadata refer to them
         end = os.fstat(self._descriptor).st_size
-        journal = _record(end, changes)
+        journal = pack_record(end, changes)
         if _JOURNAL_OFFSET + len(journal) > HEAD_BYTES:
             raise OSError(f"{len(self._pages)} changed pages do not fit into the journal")
         _write_at(self._descriptor, journal, _JOURNAL_OFFSET)
@@ -156,7 +156,7 @@ class Overlay(io.RawIOBase):
 
 def write_clean_record(descriptor: int) -> None:
     """Record in a new file that it is complete, and where it ends."""
-    _write_at(descriptor, _record(os.fstat(descriptor).st_size, b""), 0)
+    _write_at(descriptor, pack_record(os.fstat(descriptor).st_size, b""), 0)
 
 
 def is_unfinished(descriptor: int) -> bool:
@@ -248,13 +248,14 @@ def _apply(descriptor: int, end: int, changes: bytes) -> None:
         place += _CHANGE.size
         _write_at(descriptor, changes[place : place + size], target)
         place += size
-    _write_at(descriptor, _record(end, b""), 0)
+    _write_at(descriptor, pack_record(end, b""), 0)
     _sync(descriptor)
     _write_at(descriptor, bytes(len(MAGIC)), _JOURNAL_OFFSET)
     _sync(descriptor)  # before later writes, which applying the journal again would undo
 
 
-def _record(end: int, changes: bytes) -> bytes:
+def pack_record(end: int, changes: bytes) -> bytes:
+    """Return a record with the end of the file and the changes to apply, protected by a CRC-32."""
     crc = zlib.crc32(changes, zlib.crc32(struct.pack("<QQ", end, len(changes))))
     return _RECORD.pack(MAGIC, end, len(changes), crc) + changes
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
-from vopcli.frames.open_store import asked_recipe, check_room, opened, read_known
+from vopcli.frames.open_store import check_room, opened, read_known, requested_recipe
 from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, num_workers
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
@@ -119,7 +119,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         VideoError: a video failed in a strict run; finished videos are kept.
     """
     began = time.monotonic()
-    asked_recipe(request)  # refuse invalid options before reading anything
+    requested_recipe(request)  # refuse invalid options before reading anything
     found, unreadable = find(request)
     if request.strict and unreadable:
         raise VideoError(

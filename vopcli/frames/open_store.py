@@ -37,7 +37,7 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
         BusyError: another process reads or writes the store.
         FileError: a new store cannot be created.
     """
-    path, recipe = request.store, asked_recipe(request)
+    path, recipe = request.store, requested_recipe(request)
     if request.overwrite and path.exists():
         _check_may_be_replaced(path)
         with locked(path), _new_store(_temporary_path(path), path, recipe) as made:
@@ -106,10 +106,10 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[in
         DataError: the store cannot be read, or was made with another recipe.
     """
     if request.overwrite or not request.store.exists():
-        return asked_recipe(request), {}, []
+        return requested_recipe(request), {}, []
     store = FrameStore.open(request.store)
     check_recipe(request, store.recipe)
-    num_free = [slots - used for slots, used in zip(store.num_places, store.used_frames, strict=True)]
+    num_free = [slots - used for slots, used in zip(store.num_slots, store.used_frames, strict=True)]
     return store.recipe, {row.path: row for row in store.rows}, num_free
 
 
@@ -119,7 +119,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     Raises:
         DataError: an option or setting of the request differs from the store.
     """
-    asked, data = asked_recipe(request), request.data
+    asked, data = requested_recipe(request), request.data
     differences = []
     if request.sampling and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")
@@ -136,7 +136,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
         )
 
 
-def asked_recipe(request: ExtractRequest) -> Recipe:
+def requested_recipe(request: ExtractRequest) -> Recipe:
     """Return the recipe of a request, with default values for missing settings.
 
     Raises:

@@ -15,9 +15,9 @@ from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
 from vopcli.video.count import count_frames
-from vopcli.video.diff import Changes, compare
+from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
-from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, asked_sampling
+from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, requested_sampling
 from vopcli.video.video_file import VideoFile, relocate
 
 
@@ -51,7 +51,7 @@ class ExtractRequest:
     @property
     def sampling(self) -> Sampling | None:
         """The sampling of the settings; None: that of the store."""
-        return asked_sampling(self.data)
+        return requested_sampling(self.data)
 
     def window_of(self, path: str) -> TimeWindow:
         """Return the sampled part of a video."""
@@ -155,7 +155,7 @@ def make_plan(
     if request.retry_failed:
         known = {path: row for path, row in known.items() if row.status is Status.DONE}
     with progress.task("compare", total=len(found), unit="videos") as task:
-        changes = compare(
+        changes = find_changes(
             found,
             known,
             task.advance,

@@ -111,7 +111,7 @@ class FrameStore:
         return FrameStore, (self.path,)
 
     @property
-    def num_places(self) -> list[int]:
+    def num_slots(self) -> list[int]:
         """Number of frame slots of each segment."""
         return [frame_slots(segment, self.recipe) for segment in self.segments]
 
@@ -162,7 +162,7 @@ class FrameStore:
             if self.recipe.codec == "jpeg":
                 self._read_jpeg(video, out[i], None if offsets is None else offsets[i])
             elif offsets is None:
-                middles = self._places(video)[self._middle :: self.recipe.candidates]
+                middles = self._slots(video)[self._middle :: self.recipe.candidates]
                 np.copyto(out[i], self._data[video.segment][middles.start : middles.stop : middles.step])
             else:
                 # Mode "clip" makes take write into out directly; there is nothing to clip.
@@ -196,7 +196,7 @@ class FrameStore:
         seconds = self._seconds[row.frames_segment][row.first_frame + self._middle : end : each]
         return StoredVideo(**values, segment=row.frames_segment, seconds=seconds)
 
-    def _places(self, video: StoredVideo) -> range:
+    def _slots(self, video: StoredVideo) -> range:
         """Return the positions of all frames of a video in its segment."""
         return range(video.first_frame, video.first_frame + video.num_frames * self.recipe.candidates)
 
@@ -215,14 +215,14 @@ class FrameStore:
 
     def _encoded(self, video: StoredVideo) -> list[NDArray[np.uint8]]:
         """Return the stored bytes of each frame, including all candidates."""
-        places = self._places(video)
+        places = self._slots(video)
         place, data = slice(places.start, places.stop), self._data[video.segment]
         if self.recipe.codec == "raw":
             return list(data[place])
         return [data[start:end] for start, end in self.segments[video.segment].map("frame_ranges")[place]]
 
     def _crc32(self, video: StoredVideo) -> int:
-        places = self._places(video)
+        places = self._slots(video)
         return frames_crc32(self._seconds[video.segment][places.start : places.stop], self._encoded(video))
 
     def _read_jpeg(

@@ -229,7 +229,7 @@ class VideoIndex:
         """Return the stored record of a row, of dtype ``ROW``."""
         return self._numbered(row)[1]
 
-    def place_of(self, row: int) -> tuple[Segment, int]:
+    def position_of(self, row: int) -> tuple[Segment, int]:
         """Return the segment of a row, and its position in the segment."""
         number = bisect_right(self._starts, row) - 1
         return self.segments[number], row - self._starts[number]

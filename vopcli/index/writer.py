@@ -121,7 +121,7 @@ class IndexWriter:
         for video in encoded:
             older = self._current.get(self._new[video.slot].path)
             if older is not None:  # before DONE: a kill in between loses the video, but never duplicates it
-                segment, place = self.index.place_of(older)
+                segment, place = self.index.position_of(older)
                 self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
             self._file.write(self._segment, "status", video.slot, np.array([DONE], np.uint8))
         self._file.sync()
@@ -133,7 +133,7 @@ class IndexWriter:
             FileError: the disk failed.
         """
         for row in rows:
-            segment, place = self.index.place_of(row)
+            segment, place = self.index.position_of(row)
             self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
         self._file.sync()
 

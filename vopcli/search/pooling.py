@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import Pooling, PoolingRule
 from vopcli.methods.pooling import mean_embedding
-from vopcli.search.similarity import CosineRows, Floats, GivenRows, NotFiniteError, iter_blocks
+from vopcli.search.similarity import AnyFloats, CosineRows, GivenRows, NotFiniteError, iter_blocks
 
 _VIDEOS_AT_A_TIME: Final = 256
 
 
-def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:
+def pool_scores(cosines: AnyFloats, pooling: Pooling) -> NDArray[np.float64]:
     """Map the cosines of a text with the frames of a video (..., F) to a score (...), in float64.
 
     Raises:
@@ -51,7 +51,7 @@ def pool_scores(cosines: Floats, pooling: Pooling) -> NDArray[np.float64]:
 class _FrameRows:
     """The pooled scores (Q, G) of captions with videos, computed for one block of both at a time."""
 
-    def __init__(self, text: Floats, frames: Floats, pooling: Pooling) -> None:
+    def __init__(self, text: AnyFloats, frames: AnyFloats, pooling: Pooling) -> None:
         sums = np.einsum("qe->q", text), np.einsum("gfe->g", frames)  # not finite if any component is not
         bad_text, bad_video = (np.flatnonzero(~np.isfinite(part)) for part in sums)
         if len(bad_text) or len(bad_video):
@@ -75,7 +75,7 @@ class _FrameRows:
         return scores
 
 
-def pooled_rows(text: Floats, frames: Floats, pooling: Pooling) -> CosineRows | GivenRows:
+def pooled_rows(text: AnyFloats, frames: AnyFloats, pooling: Pooling) -> CosineRows | GivenRows:
     """Return the pooled scores (Q, G) as blocks computed on demand; Q x G x F cosines are never in memory.
 
     Args:

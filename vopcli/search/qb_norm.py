@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.search.similarity import Floats, GivenRows, Rows, iter_blocks
+from vopcli.search.similarity import AnyFloats, GivenRows, Rows, iter_blocks
 
 Doubles = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class QueryBank:
     column: NDArray[np.float32]
     is_activated: NDArray[np.bool_]
 
-    def apply(self, scores: Floats) -> Doubles:
+    def apply(self, scores: AnyFloats) -> Doubles:
         """Rescore one query (G,) or several (n, G), each independently of the others.
 
         Dynamic inverted softmax (Bogolin et al., Cross Modal Retrieval with Querybank Normalisation, CVPR

@@ -45,7 +45,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """A video of an index.
 
     Attributes:
@@ -131,13 +131,13 @@ class Index:
         """Return the number of videos."""
         return len(self._videos)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[IndexRow]:
         """Yield all videos, in the order in which they were added."""
         for video in self._videos.videos():
             frames, seconds = self._videos.frames_of(video.row)
             embedding = np.array(self._videos.embedding_of(video.row))
             file, duration = Path(video.file), video.duration_seconds
-            yield Row(video.path, file, duration, embedding, np.array(frames), np.array(seconds))
+            yield IndexRow(video.path, file, duration, embedding, np.array(frames), np.array(seconds))
 
     @overload
     def search(

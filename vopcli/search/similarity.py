@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+AnyFloats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 
 # Components on this grid have products on 2**-52, so that a float64 holds every partial sum up to 2.
@@ -66,7 +66,7 @@ class CosineRows:
         order: (Q,) the caption in each row; default 0, 1, 2, ...
     """
 
-    def __init__(self, text: Floats, video: Floats, *, order: Ints | None = None) -> None:
+    def __init__(self, text: AnyFloats, video: AnyFloats, *, order: Ints | None = None) -> None:
         self._text = _check_matrix(text, "text")
         self._video = _on_grid(_check_matrix(video, "video"))  # (G, E)
         if self._text.shape[1] != self._video.shape[1]:
@@ -118,12 +118,12 @@ class GivenRows:
         self._similarity = similarity
         self.shape = (similarity.shape[0], similarity.shape[1])
 
-    def __getitem__(self, rows: slice, /) -> Floats:
+    def __getitem__(self, rows: slice, /) -> AnyFloats:
         """Return the scores (n, G) of a range of captions."""
         scores = np.asarray(self._similarity[rows])
         return scores if scores.dtype.kind == "f" else scores.astype(np.float64)
 
-    def own(self, owner: Ints) -> Floats:
+    def own(self, owner: Ints) -> AnyFloats:
         """Return the score (Q,) of each row's caption with its target video, and check every score.
 
         Raises:
@@ -155,19 +155,19 @@ def iter_blocks(shape: tuple[int, ...], block_rows: int | None) -> Iterator[slic
         yield slice(start, min(start + size, shape[0]))
 
 
-def _check_matrix(embeddings: Floats, side: str) -> Floats:
+def _check_matrix(embeddings: AnyFloats, side: str) -> AnyFloats:
     if embeddings.ndim != 2 or 0 in embeddings.shape:
         raise ValueError(f"{side} embeddings must be of shape (rows, width), got {embeddings.shape}")
     return embeddings
 
 
-def _on_grid(embeddings: Floats) -> NDArray[np.float64]:
+def _on_grid(embeddings: AnyFloats) -> NDArray[np.float64]:
     """Return each component in units of the grid, rounded to an integer."""
     steps = embeddings * _GRID if embeddings.dtype == np.float64 else embeddings.astype(np.float64) * _GRID
     return np.rint(steps, out=steps)
 
 
-def _norms(embeddings: Floats) -> NDArray[np.float64]:
+def _norms(embeddings: AnyFloats) -> NDArray[np.float64]:
     return np.sqrt(np.einsum("ne,ne->n", embeddings, embeddings, dtype=np.float64))
 
 

@@ -70,7 +70,7 @@ def hash_file(path: str) -> bytes:
     return digest.digest()
 
 
-def compare(
+def find_changes(
     found: Sequence[VideoFile],
     known: Mapping[str, KnownT],
     advance: Callable[[], object] = lambda: None,

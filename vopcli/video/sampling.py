@@ -155,7 +155,7 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
     raise UsageError(f"unknown sampling {text!r}", hint=f"write {_FORMS}")
 
 
-def asked_sampling(data: DataConfig) -> Sampling | None:
+def requested_sampling(data: DataConfig) -> Sampling | None:
     """Return the sampling that the settings specify; None if they specify none.
 
     Raises:

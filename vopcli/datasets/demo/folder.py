@@ -18,7 +18,7 @@ from vopcli.progress import Progress
 
 VIDEOS: Final = "videos"
 CAPTIONS: Final = "captions.jsonl"
-SETTINGS: Final = "vop.yaml"
+SETTINGS_NAME: Final = "vop.yaml"
 STORE: Final = "out.h5"
 INDEX: Final = "idx.h5"
 _MARK: Final = "demo.json"  # marks a demo folder and stores its seed
@@ -100,8 +100,8 @@ def make_demo(
                 task.advance(len(pair))
         lines = list(_caption_lines(videos))
         _write_text(folder / CAPTIONS, "".join(f"{line}\n" for line in lines))
-        if not (folder / SETTINGS).exists():
-            _write_text(folder / SETTINGS, _SETTINGS_TEXT)
+        if not (folder / SETTINGS_NAME).exists():
+            _write_text(folder / SETTINGS_NAME, _SETTINGS_TEXT)
     except OSError as error:
         raise FileError(error.filename or folder, error) from error
     return DemoSummary(folder, request.seed, len(videos), num_written, len(lines), COMMANDS)
@@ -133,7 +133,7 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
         )
     if request.overwrite:  # deletes only the files that the demo creates
         made = [f"{VIDEOS}/{video.name}" for video in videos]
-        for name in (_MARK, *made, CAPTIONS, SETTINGS, STORE, INDEX, TUNED_INDEX):
+        for name in (_MARK, *made, CAPTIONS, SETTINGS_NAME, STORE, INDEX, TUNED_INDEX):
             (folder / name).unlink(missing_ok=True)
         for run in (folder / RUN, folder / STUDY):
             if run.exists():
