@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.support.annotations import lsmdc_id, write_lsmdc, write_videos
 from tests.support.benchmarks import write_benchmark
 from vopcli.cli.app import app
 from vopcli.config.choices import DatasetName
@@ -50,6 +51,23 @@ def test_a_store_of_the_settings_need_not_exist_yet(tmp_path: Path, monkeypatch:
     write_benchmark(DatasetName.MSRVTT_9K, tmp_path / "release")
     (tmp_path / "vop.yaml").write_text("data: {dataset: msrvtt-9k, root: release, frames: out.h5}\n")
     done = vop("data", "check")
-    assert done.exit_code == 0, done.stderr
+    assert done.exit_code == 4, "the release is made up: its size is not the published one"
     assert "Searched for videos in release." in done.stderr
     assert refused(vop("data", "check", "--frames", "out.h5"), 3) == "Error: out.h5 does not exist"
+
+
+@pytest.mark.parametrize(("count", "code"), [(1000, 0), (999, 4), (1001, 4)])
+def test_a_split_of_another_size_than_published_is_no_success(
+    count: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [lsmdc_id("1000_Some_Movie", number) for number in range(count)]
+    write_lsmdc(tmp_path, "test", [(name, f"number {at}") for at, name in enumerate(names)])
+    write_videos(tmp_path, [f"{name}.avi" for name in names])
+    checked = vop("data", "check", "--dataset", "lsmdc", "--root", ".", "--split", "test")
+    assert checked.exit_code == code
+    assert checked.stdout.split("\t")[1:3] == [str(count), "1000"]
+    warned = (
+        f"Warning: test differs from the published size: {count:,} videos instead of 1,000" in checked.stderr
+    )
+    assert warned is (code == 4)

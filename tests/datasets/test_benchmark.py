@@ -65,7 +65,11 @@ def test_a_request_takes_the_listed_videos(tmp_path: Path, data: DataConfig) -> 
     told = Warnings()
     request = complete_request(ExtractRequest([], tmp_path / "out.h5", data), None, told)
     assert (request.sources, request.names) == ([tmp_path], ["a/video0.mp4", "video2.mp4", "video7.mp4"])
-    assert told.warnings == ["train: 3 videos have no file: video1, video3, video4"]
+    *sizes, missing = told.warnings
+    assert [size.partition(":")[0] for size in sizes] == [
+        f"{split} differs from the published size" for split in ("train", "test")
+    ]
+    assert missing == "train: 3 videos have no file: video1, video3, video4"
     only_test = complete_request(ExtractRequest([], tmp_path / "out.h5", data), ["test"], told)
     assert only_test.names == ["video7.mp4"]
     with pytest.raises(UsageError, match="--split selects videos below the benchmark's folder"):

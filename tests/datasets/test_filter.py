@@ -31,6 +31,7 @@ def test_files_make_the_keys() -> None:
         "without_file": ["c"],
         "skipped": [],
         "notes": ["odd"],
+        "other_size": "",
     }
     json.dumps(train.report.to_json())
     assert found.windows() == {"b.avi": None, "x/a.mp4": None, "d.mp4": None}

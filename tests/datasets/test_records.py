@@ -32,6 +32,7 @@ def test_what_is_listed_and_has_captions() -> None:
         "without_file": [],
         "skipped": [],
         "notes": ["odd"],
+        "other_size": "",
     }
     assert train.queries().texts == ("three", "one", "two", "four")
     assert train.queries().owners == (0, 1, 1, 2)

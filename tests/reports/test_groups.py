@@ -21,6 +21,7 @@ def measured(recall: float, seed: int | None, variant: Variant = Variant.VOP, **
         "seed": seed,
         "num_trained": 100,
         "on": "test: 9 queries",
+        "data": "0" * 8,
         "is_evaluated": True,
         "dataset": None,
         "metrics": {("t2v", "R@1"): recall},

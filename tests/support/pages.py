@@ -108,6 +108,7 @@ def make_report(num_used: int, **changes: Any) -> dict[str, Any]:
         **dict.fromkeys(("listed", "with_captions", "with_file", "used", "captions"), num_used),
         "found_ratio": 1.0,
         **{name: [] for name in ("without_captions", "without_file", "skipped", "notes")},
+        "other_size": "",
         **changes,
     }
 

@@ -35,7 +35,8 @@ def check(
     """Count listed, captioned, existing and used videos of each split; name missing ones.
 
     Videos are searched in the frame store if it exists, else below the root folder. Exit code 4 means that
-    videos are missing; up to ten names per split are printed to stderr, all of them with --json.
+    videos are missing, or that a split differs from its published size. Up to ten names per split are printed
+    to stderr, all of them with --json.
     """
     from vopcli.datasets.check import check_data
 
@@ -60,8 +61,10 @@ def _row(report: "SplitReport", published: int | None) -> list[str]:
 
 
 def _say_notes(result: "DataCheck") -> None:
-    from vopcli.datasets.records import format_names
+    from vopcli.datasets.records import format_names, iter_other_sizes
 
+    for warning in iter_other_sizes(result.annotations.reports):
+        console.say(f"Warning: {warning}")
     for note in result.notes:
         console.say(f"Note: {note}")
     for report in result.annotations.reports:

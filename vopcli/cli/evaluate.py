@@ -83,6 +83,10 @@ def _note(result: "EvalResult") -> str:
         note += f"; frames pooled by {result.pooling}; published protocols use the mean"
     if missing := len(data.without_file):
         note += f"; INCOMPLETE: {missing} videos are missing, {100 * data.found_ratio:.1f} % were found"
+    if data.other_size:
+        note += f"; OTHER SIZE than published: {data.other_size}"
+    if data.skipped:
+        note += f"; {len(data.skipped)} videos left out by data.skip"
     return note
 
 

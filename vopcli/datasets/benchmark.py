@@ -19,7 +19,7 @@ from vopcli.datasets.benchmarks.registry import (
 )
 from vopcli.datasets.captions import match_captions, read_captions
 from vopcli.datasets.reading import read_ids
-from vopcli.datasets.records import Annotations, format_names
+from vopcli.datasets.records import Annotations, format_names, iter_other_sizes
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import UsageError
 from vopcli.frames.plan import ExtractRequest, find
@@ -140,6 +140,8 @@ def complete_request(
         request = replace(request, sources=[root], names=sorted(found.windows(), key=os.fsencode))
     for folder in files.unreadable:
         progress.warn(f"{folder} cannot be read")
+    for warning in iter_other_sizes(found.reports):
+        progress.warn(warning)
     for report in found.reports:
         if missing := report.without_file:
             progress.warn(f"{report.split}: {len(missing)} videos have no file: {format_names(missing)}")

@@ -33,7 +33,7 @@ class DataCheck:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no video is missing."""
+        """Whether no video is missing and all splits have their published sizes."""
         return all(report.is_complete for report in self.annotations.reports)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +66,8 @@ def check_data(
         UsageError: neither captions nor a benchmark is set, or captions without a frame store.
         DataError: a file is missing or damaged, or none of the videos is available.
     """
-    published = BENCHMARKS[data.dataset].published_videos if data.dataset else {}
+    sizes = BENCHMARKS[data.dataset].sizes if data.dataset else {}
+    published = {split: size.videos for split, size in sizes.items() if size.videos is not None}
     if data.frames and (store_must_exist or Path(data.frames).exists()):
         store = FrameStore.open(Path(data.frames))
         found = read_stored_annotations(data, store, splits)

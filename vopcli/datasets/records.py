@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -59,6 +59,8 @@ class SplitReport:
         without_file: videos with captions but without a file, removed.
         skipped: videos removed at the user's request.
         notes: irregularities, one line each.
+        other_size: how the release differs in size from the published one; empty: it does not, or no size is
+            published.
     """
 
     split: str
@@ -71,11 +73,12 @@ class SplitReport:
     without_file: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    other_size: str = ""
 
     @property
     def is_complete(self) -> bool:
-        """Whether no file is missing; also true before `find_files`."""
-        return not self.without_file
+        """Whether the size is the published one and no file is missing; before `find_files` none is."""
+        return not self.without_file and not self.other_size
 
     @property
     def found_ratio(self) -> float:
@@ -95,7 +98,15 @@ class SplitReport:
             "without_file": list(self.without_file),
             "skipped": list(self.skipped),
             "notes": list(self.notes),
+            "other_size": self.other_size,
         }
+
+
+def iter_other_sizes(reports: Sequence[SplitReport]) -> Iterator[str]:
+    """Yield a warning for each split that differs in size from the published one."""
+    for report in reports:
+        if report.other_size:
+            yield f"{report.split} differs from the published size: {report.other_size}"
 
 
 def found_ratio(reports: Sequence[SplitReport]) -> float:

@@ -14,7 +14,15 @@ from vopcli.config.schema import Config, DataConfig
 from vopcli.datasets.benchmark import read_stored_annotations, require_benchmark
 from vopcli.datasets.benchmarks.registry import find_splits
 from vopcli.datasets.filter import iter_overlaps, require_complete
-from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit, Annotations, SplitReport, format_names
+from vopcli.datasets.records import (
+    TRAIN,
+    VAL,
+    AnnotatedSplit,
+    Annotations,
+    SplitReport,
+    format_names,
+    iter_other_sizes,
+)
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
@@ -113,14 +121,21 @@ def open_captioned_store(
         )
     _compare_frames(config.data, store, progress)
     annotations = _annotations(config.data, store, split)
-    for note in (
-        annotations.notes if config.data.captions else ()
-    ):  # `vop data check` prints those of benchmarks
-        progress.note(f"{annotations.name}: {note}")
+    _tell_irregularities(annotations, config.data, split, progress)
+    return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
+
+
+def _tell_irregularities(
+    annotations: Annotations, data: DataConfig, split: str | None, progress: Progress
+) -> None:
+    if data.captions:  # `vop data check` prints those of benchmarks
+        for note in annotations.notes:
+            progress.note(f"{annotations.name}: {note}")
     for earlier, later, note in iter_overlaps(annotations):
         if split in {None, earlier, later}:
             progress.warn(f"{annotations.name}: {note}")
-    return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
+    for note in iter_other_sizes(annotations.reports):
+        progress.warn(f"{annotations.name}: {note}")
 
 
 def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> None:

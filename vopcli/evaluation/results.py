@@ -188,6 +188,9 @@ def _published(document: Any, key: str) -> PublishedMetrics:
 
 
 def _report(split: str, document: Any) -> SplitReport:
+    without_captions, without_file, skipped, notes = (
+        get_texts(document, name) for name in ("without_captions", "without_file", "skipped", "notes")
+    )
     return SplitReport(
         split,
         get_count(document, "listed"),
@@ -195,7 +198,11 @@ def _report(split: str, document: Any) -> SplitReport:
         get_optional(document, "with_file", get_count),
         get_count(document, "used"),
         get_count(document, "captions"),
-        *(get_texts(document, name) for name in ("without_captions", "without_file", "skipped", "notes")),
+        without_captions,
+        without_file,
+        skipped,
+        notes,
+        get_text({"other_size": "", **document}, "other_size"),  # results of earlier versions have none
     )
 
 

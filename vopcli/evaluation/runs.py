@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -89,6 +89,7 @@ class Run:
         num_trained: trained parameters.
         num_frames: frames of a video.
         found_ratio: fraction of the videos for training and validation that were found.
+        other_size: how the sizes of its splits differ from the published ones; empty: they do not.
         trained_on: its data.
         log: lines of the log, each with "step" and "kind" ("train" or "val").
     """
@@ -100,6 +101,7 @@ class Run:
     num_trained: int
     num_frames: int
     found_ratio: float
+    other_size: str
     trained_on: TrainedOn
     log: list[dict[str, Any]]
 
@@ -156,9 +158,17 @@ def _parse_summary(folder: Path, config: Config, summary: Any, log: list[dict[st
         num_trained=get_count(summary, "num_trained"),
         num_frames=get_count(summary, "num_frames"),
         found_ratio=get_number(summary, "found_ratio", high=1),
+        other_size="; ".join(_iter_other_sizes(summary)),
         trained_on=TrainedOn(get_text(summary, "sampling"), max_tokens, get_text(summary, "data_sha256")),
         log=log,
     )
+
+
+def _iter_other_sizes(summary: Any) -> Iterator[str]:
+    """Yield each split with how its size differs from the published one; older runs have none."""
+    for split, report in dict(summary.get("data", {})).items():
+        if text := get_text({"other_size": "", **report}, "other_size"):
+            yield f"{split}: {text}"
 
 
 def _parse_log(text: str) -> list[dict[str, Any]]:

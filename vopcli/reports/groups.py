@@ -26,6 +26,7 @@ class MeasuredRun:
         seed: of the run; None if unknown.
         num_trained: trained parameters.
         on: the data it was measured on, in words.
+        data: a hash of that data.
         is_evaluated: by `vop eval`; False for metrics on the validation set that the epoch was selected on.
         dataset: the benchmark; None for other data.
         metrics: by direction and name, such as ("t2v", "R@1"); percentages and ranks.
@@ -37,6 +38,7 @@ class MeasuredRun:
     seed: int | None
     num_trained: int
     on: str
+    data: str
     is_evaluated: bool
     dataset: DatasetName | None
     metrics: Mapping[tuple[str, str], float]

@@ -97,6 +97,10 @@ def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
             f"Not known to be measured on {dataset.value}: {'; '.join(others)}. "
             "Results on other data cannot be compared with the published ones."
         )
+    if any(", other size" in split for split in name_splits(groups).values()):
+        own.append(
+            "Other size: not the benchmark's published numbers of videos and captions; not comparable."
+        )
     return [*own, _PUBLISHED_NOTE]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from vopcli.config.load import to_dict
@@ -54,7 +55,24 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             results = read_results(path)
             sources.results.extend(results)
             sources.measured.extend(_from_result(result) for result in results)
-    return sources
+    return replace(sources, measured=_tell_apart(sources.measured))
+
+
+def _tell_apart(measured: Sequence[MeasuredRun]) -> list[MeasuredRun]:
+    """Name the data of runs that are described alike but were measured on different captions or videos."""
+    held: dict[str, set[str]] = {}
+    for item in measured:
+        held.setdefault(item.on, set()).add(item.data)
+    return [
+        replace(item, on=f"{item.on}, data {item.data}") if len(held[item.on]) > 1 else item
+        for item in measured
+    ]
+
+
+def _hash_answers(result: EvalResult) -> str:
+    """Hash captions and names of videos, which do not depend on the folders of a frame store."""
+    pairs = sorted(f"{PurePath(answer.video).stem}\t{answer.caption}" for answer in result.answers)
+    return hashlib.sha256("\n".join(pairs).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _from_run(run: Run) -> MeasuredRun:
@@ -71,7 +89,9 @@ def _from_run(run: Run) -> MeasuredRun:
         },
         seed=None if METHODS[tuning.variant].is_idle else run.seed,
         num_trained=run.num_trained,
-        on=f"validation: {run.selected.on}{_found_part(run.found_ratio)}",
+        on=f"validation{_size_mark(run.other_size)}: {run.selected.on}{_found_part(run.found_ratio)}"
+        f"{_size_part(run.other_size)}",
+        data=run.trained_on.data_sha256[:8],
         is_evaluated=False,
         dataset=run.config.data.dataset,
         metrics={
@@ -95,8 +115,10 @@ def _from_result(result: EvalResult) -> MeasuredRun:
         },
         seed=result.seed,
         num_trained=result.num_trained,
-        on=f"{result.split}: {t2v.num_queries:,} queries, {t2v.gallery_size:,} videos, ties {t2v.ties.value}"
-        f"{pooled}{_found_part(result.data.found_ratio)}",
+        on=f"{result.split}{_size_mark(result.data.other_size)}: {t2v.num_queries:,} queries, "
+        f"{t2v.gallery_size:,} videos, ties {t2v.ties.value}{pooled}{_found_part(result.data.found_ratio)}"
+        f"{_size_part(result.data.other_size)}{_skipped_part(result)}",
+        data=_hash_answers(result),
         is_evaluated=True,
         dataset=result.dataset,
         metrics={
@@ -109,6 +131,19 @@ def _from_result(result: EvalResult) -> MeasuredRun:
 
 def _found_part(found_ratio: float) -> str:
     return "" if found_ratio == 1 else f", only {100 * found_ratio:.1f} % of the videos"
+
+
+def _size_mark(other_size: str) -> str:
+    return ", other size" if other_size else ""
+
+
+def _size_part(other_size: str) -> str:
+    return f", not the published size: {other_size}" if other_size else ""
+
+
+def _skipped_part(result: EvalResult) -> str:
+    skipped = len(result.data.skipped)
+    return f", {skipped:,} videos left out by data.skip" if skipped else ""
 
 
 def _settings(

@@ -136,6 +136,10 @@ def _sentences(result: EvalResult) -> list[str]:
         sentences.append(
             f"Only {100 * data.found_ratio:.1f} % of the gallery was found: not comparable with others."
         )
+    if data.other_size:
+        sentences.append(f"Not the published size: {data.other_size}: not comparable with published results.")
+    if data.skipped:
+        sentences.append(f"{len(data.skipped):,} videos were left out by data.skip.")
     for count, text in (
         (result.num_cut_captions, f"captions were cut to {result.max_tokens} tokens"),
         (result.num_duplicate_captions, "captions repeat another"),

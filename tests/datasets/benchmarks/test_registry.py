@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.annotations import write_vatex, write_videos
+from tests.support.annotations import lsmdc_id, write_lsmdc, write_vatex, write_videos
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks.registry import (
     BENCHMARKS,
@@ -22,7 +22,48 @@ from vopcli.errors import DataError, UsageError
 
 def test_published_sizes_are_of_the_splits() -> None:
     for benchmark in BENCHMARKS.values():
-        assert set(benchmark.published_videos) <= set(benchmark.splits)
+        assert set(benchmark.sizes) <= set(benchmark.splits)
+    sizes = {
+        name.value: {split: tuple(size) for split, size in BENCHMARKS[name].sizes.items()}
+        for name in BENCHMARKS
+    }
+    assert sizes["msvd"] == {"train": (1200, 48_774), "val": (100, 4290), "test": (670, 27_763)}
+    assert sizes["activitynet"] == {"train": (10_009, 10_009), "test": (4917, 4917)}
+    assert {name: held["test"][0] for name, held in sizes.items()} == {
+        **dict.fromkeys(("msrvtt-9k", "msrvtt-7k", "lsmdc"), 1000),
+        "didemo": 1004,
+        "activitynet": 4917,
+        "msvd": 670,
+        "vatex": 1500,
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1000, ""),
+        (30, "30 videos instead of 1,000, 30 captions instead of 1,000"),
+        (1001, "1,001 videos instead of 1,000, 1,001 captions instead of 1,000"),
+    ],
+)
+def test_a_release_of_another_size_is_told_whatever_is_left_out_or_missing(
+    tmp_path: Path, count: int, text: str
+) -> None:
+    names = [lsmdc_id("1000_Some_Movie", number) for number in range(count)]
+    write_lsmdc(tmp_path, "test", [(name, f"number {at}") for at, name in enumerate(names)])
+    read = read_dataset(DatasetName.LSMDC, tmp_path, splits=["test"], skip_ids=names[:2])
+    assert read.split("test").report.other_size == text
+    write_videos(tmp_path, [f"{name}.avi" for name in names[:5]])
+    files = index_dataset_files(DatasetName.LSMDC, tmp_path)
+    report = find_dataset_files(read, DatasetName.LSMDC, files).split("test").report
+    assert (report.num_used, report.other_size) == (3, text)
+
+
+def test_a_size_that_is_not_published_is_not_judged(tmp_path: Path) -> None:
+    clip = lsmdc_id("1000_Some_Movie", 1)
+    write_lsmdc(tmp_path, "val", [(clip, f"number {at}") for at in range(7408)])
+    read = read_dataset(DatasetName.LSMDC, tmp_path, splits=["val"], last_caption_only=True)
+    assert read.split("val").report.other_size == ""
 
 
 def test_a_name_without_a_record_is_an_import_error() -> None:

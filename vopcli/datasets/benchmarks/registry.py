@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from vopcli.config.choices import DatasetName
 from vopcli.datasets.benchmarks import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
@@ -24,6 +24,13 @@ def _by_stem(files: VideoFiles, video: str) -> tuple[str, ...]:
     return files.by_stem(video)
 
 
+class Size(NamedTuple):
+    """Published size of a split; a paragraph counts as one caption. None: not known."""
+
+    videos: int | None
+    captions: int | None
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """Everything that is specific to one benchmark.
@@ -31,7 +38,7 @@ class Benchmark:
     Attributes:
         splits: names of its splits, in order.
         read: reads one split from the dataset's folder.
-        published_videos: published number of videos of the splits, as far as known.
+        sizes: published sizes of the splits, as far as known.
         candidates: returns the files that match the name of a video.
         optional_lists: by split, the list file that not every release has.
         skip_lists: videos that other projects skip, by the name of the project.
@@ -40,7 +47,7 @@ class Benchmark:
 
     splits: tuple[str, ...]
     read: Callable[[Path, str], AnnotatedSplit]
-    published_videos: Mapping[str, int]
+    sizes: Mapping[str, Size]
     candidates: Callable[[VideoFiles, str], tuple[str, ...]] = _by_stem
     optional_lists: Mapping[str, str] = field(default_factory=dict)
     skip_lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -51,40 +58,49 @@ _MSRVTT_SUFFIXES: Final = (".mp4", ".webm")  # as in CLIP4Clip
 
 BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
     DatasetName.MSRVTT_9K: Benchmark(
-        msrvtt.SPLITS, msrvtt.read_9k, {TRAIN: 9000, TEST: 1000}, prefer=_MSRVTT_SUFFIXES
+        msrvtt.SPLITS,
+        msrvtt.read_9k,
+        {TRAIN: Size(9000, 180_000), TEST: Size(1000, 1000)},
+        prefer=_MSRVTT_SUFFIXES,
     ),
     DatasetName.MSRVTT_7K: Benchmark(
-        msrvtt.SPLITS, msrvtt.read_7k, {TRAIN: 7010, TEST: 1000}, prefer=_MSRVTT_SUFFIXES
+        msrvtt.SPLITS,
+        msrvtt.read_7k,
+        {TRAIN: Size(7010, 140_200), TEST: Size(1000, 1000)},
+        prefer=_MSRVTT_SUFFIXES,
     ),
     DatasetName.DIDEMO: Benchmark(
         didemo.SPLITS,
         didemo.read,
-        {TRAIN: 8392, VAL: 1065, TEST: 1004},
+        {TRAIN: Size(8392, 8392), VAL: Size(1065, 1065), TEST: Size(1004, 1004)},
         candidates=didemo.candidates,
         skip_lists={"dgl": didemo.DGL_SKIPPED},
     ),
     DatasetName.ACTIVITYNET: Benchmark(
         activitynet.SPLITS,
         activitynet.read,
-        {TRAIN: 10_009, TEST: 4917},
+        {TRAIN: Size(10_009, 10_009), TEST: Size(4917, 4917)},
         candidates=activitynet.candidates,
         skip_lists={"dgl": activitynet.DGL_SKIPPED},
     ),
     DatasetName.LSMDC: Benchmark(
         lsmdc.SPLITS,
         lsmdc.read,
-        {TEST: 1000},  # of the other two only lines are published, and ids repeat
+        # of train and val only the lines are published, and ids repeat
+        {TRAIN: Size(None, 101_079), VAL: Size(None, 7408), TEST: Size(1000, 1000)},
         skip_lists={
             "x-pool": lsmdc.XPOOL_SKIPPED,
             "unbreakable": lsmdc.UNBREAKABLE_SKIPPED,
             "dgl": lsmdc.DGL_SKIPPED,
         },
     ),
-    DatasetName.MSVD: Benchmark(msvd.SPLITS, msvd.read, {TRAIN: 1200, VAL: 100, TEST: 670}),
+    DatasetName.MSVD: Benchmark(
+        msvd.SPLITS, msvd.read, {TRAIN: Size(1200, 48_774), VAL: Size(100, 4290), TEST: Size(670, 27_763)}
+    ),
     DatasetName.VATEX: Benchmark(
         vatex.SPLITS,
         vatex.read,
-        {TRAIN: 25_991, VAL: 1500, TEST: 1500},
+        {TRAIN: Size(25_991, 259_910), VAL: Size(1500, 15_000), TEST: Size(1500, 15_000)},
         optional_lists=vatex.OPTIONAL_LISTS,
     ),
 }
@@ -124,11 +140,26 @@ def read_dataset(
     held = find_splits(dataset, root) if splits is None else splits
     wanted = [split for split in benchmark.splits if split in held]
     annotations = note_overlaps(
-        Annotations(dataset.value, {split: benchmark.read(root, split) for split in wanted})
+        Annotations(dataset.value, {split: _read_split(benchmark, root, split) for split in wanted})
     )
     if skip_ids:
         annotations = skip_videos(annotations, skip_ids)
     return keep_last_caption(annotations) if last_caption_only else annotations
+
+
+def _read_split(benchmark: Benchmark, root: Path, name: str) -> AnnotatedSplit:
+    """Read a split, and note in its report if a truncated or another release gives it another size."""
+    split = benchmark.read(root, name)
+    report, published = split.report, benchmark.sizes.get(name, Size(None, None))
+    differences = [
+        f"{count:,} {unit} instead of {expected:,}"
+        for unit, count, expected in (
+            ("videos", report.num_with_captions, published.videos),
+            ("captions", report.num_captions, published.captions),
+        )
+        if expected not in {None, count}
+    ]
+    return replace(split, report=replace(report, other_size=", ".join(differences)))
 
 
 def find_splits(dataset: DatasetName, root: Path) -> list[str]:
