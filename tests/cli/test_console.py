@@ -2,10 +2,15 @@
 
 import io
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from vopcli.cli import console
+from vopcli.cli.app import app
 
 
 class Terminal(io.StringIO):
@@ -43,3 +48,92 @@ def test_a_long_path_is_broken_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> N
     path = "a" * 60 + "/film.mp4"
     console.print_table(["score", "video"], [["0.567", path]])
     assert "".join(line.split()[-1] for line in shown(terminal)[1:]) == path
+
+
+def parts_of(lines: Sequence[str]) -> list[list[str]]:
+    """The tables between blank lines."""
+    return [part.splitlines() for part in "\n".join(line.rstrip() for line in lines).split("\n\n")]
+
+
+def test_columns_that_do_not_fit_form_another_table_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "20")
+    console.print_table(["way", "model", "trained", "R@1"], [["t2v", "P+F", "401,920", "31.5"]], num_keys=2)
+    assert [[line.split() for line in part] for part in parts_of(shown(terminal))] == [
+        [["way", "model", "trained"], ["t2v", "P+F", "401,920"]],
+        [["way", "model", "R@1"], ["t2v", "P+F", "31.5"]],
+    ]
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"(?<!\S)[^\sA-Za-z/]*\d[^\sA-Za-z/]*(?!\S)", text)
+
+
+COMMANDS = """
+train --dry-run --variant VoP --seeds 0,1
+train --variant zero-shot --seeds 0,1
+eval zero-shot
+compare a.json b.json --show 3
+report a.json b.json --published msrvtt-9k
+rescore s.h5
+encode out.h5 i.h5
+search --index i.h5 thing
+search --index i.h5 - --top 3
+info i.h5
+info out.h5
+info s.h5
+methods
+weights list
+weights show demo-tiny
+data check
+"""
+
+
+WIDTHS = (40, 80, 120)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_number_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = ["way", "method", "trained", "publ.", *["t2v R@1", "publ."] * 5, "a note"]
+    note = f"{'a long note, ' * 3} of 151,277,313 and 31.25 %"
+    row = ["t2v", "adapter-attn, published", "401,920", "0.40 M", *["43.1 ± 0.8", "100.0"] * 5, note]
+    console.print_table(columns, [row], num_keys=2)
+    text = "\n".join(shown(terminal))
+    assert all(len(line) <= width for line in text.splitlines())
+    for cell in row:
+        assert set(numbers(cell)) <= set(numbers(text))
+    assert text.count("43.1 ± 0.8") == 5
+
+
+@pytest.mark.slow
+def test_every_table_shows_each_number_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command's tables on terminals of three widths, against the numbers that the command passed."""
+    run = CliRunner()
+    for name, pooling in (("a", "mean"), ("b", "max")):
+        measured = run.invoke(app, ["eval", "zero-shot", "--pooling", pooling, "--json"])
+        (folder / f"{name}.json").write_text(measured.stdout)
+    assert run.invoke(app, ["eval", "zero-shot", "--save-sims", "s.h5"]).exit_code == 0
+    tables: list[tuple[str, Any, dict[str, Any]]] = []
+    for command in COMMANDS.strip().splitlines():
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                console, "print_table", lambda *given, _of=command, **more: tables.append((_of, given, more))
+            )
+            done = run.invoke(app, command.split(), input="a thing\nanother thing of 3 colours\n")
+        assert done.exit_code in {0, 4}, (command, done.stderr)
+    assert {of for of, _, _ in tables} == {*COMMANDS.strip().splitlines()} - {"encode out.h5 i.h5"}
+    for command, given, more in tables:
+        for width in WIDTHS:
+            terminal = Terminal()
+            monkeypatch.setattr("sys.stdout", terminal)
+            monkeypatch.setenv("COLUMNS", str(width))
+            console.print_table(*given, **more)
+            text = "\n".join(shown(terminal))
+            for row in given[1]:
+                for cell in row:
+                    missing = [number for number in numbers(cell) if number not in numbers(text)]
+                    assert not missing, (command, width, text)

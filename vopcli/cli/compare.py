@@ -44,7 +44,7 @@ def compare(
     if as_json:
         console.print_json(result.to_json())
         return
-    console.print_table(_COLUMNS, [row for model in result.models for row in _rows(model)])
+    console.print_table(_COLUMNS, [row for model in result.models for row in _rows(model)], num_keys=2)
     if captions := [row for model in result.models for row in _captions(model)]:
         console.print_table(_CAPTION_COLUMNS, captions)
     console.say(

@@ -16,7 +16,6 @@ from vopcli.progress import Progress, SilentProgress, Task
 
 _PLAIN_SECONDS = 10.0  # between progress lines without a terminal
 _STDOUT, _STDERR = 1, 2  # descriptors
-_WHOLE_CELL = 24  # characters; longer cells may be wrapped
 
 
 class _Stream(io.FileIO):
@@ -96,25 +95,19 @@ def print_path(path: str, *, end: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on a terminal, tab-separated values without a header otherwise."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        for row in cells:
-            print_line("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_keys: int = 1) -> None:
+    """Print a table on a terminal, tab-separated values without a header otherwise.
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, column in enumerate(columns):
-        # in narrow terminals wrap long cells and headers of several words, but not short names
-        is_short = " " not in column and all(len(row[number]) <= _WHOLE_CELL for row in cells)
-        table.add_column(column, overflow="fold", no_wrap=is_short)
+    The first ``num_keys`` columns name the row: a table that is too wide repeats them in each of its parts.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from vopcli.cli.tables import draw_table
+
+        draw_table(columns, cells, num_keys=num_keys)
+        return
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))  # Text: "[red]" in a file name is not markup
-    Console(file=sys.stdout).print(table)
+        print_line("\t".join(row))
 
 
 def say(message: str) -> None:

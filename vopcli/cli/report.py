@@ -53,7 +53,7 @@ def report(
         console.print_json(report_document(found))
         return
     for dataset, groups in found.by_dataset:
-        console.print_table(*text_table(groups, dataset))
+        console.print_table(*text_table(groups, dataset), num_keys=2)
         if not quiet:
             for note in notes(groups, dataset):
                 console.say(note)
