@@ -11,10 +11,10 @@ demo: .venv/ready ## write the demo videos, index them, search them
 	$(BIN)/vop demo demo --run --overwrite
 
 test: .venv/ready-dev ## the fast tests
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
-slow: .venv/ready-dev ## the tests that take longer, and the coverage of both
-	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term:skip-covered
+slow: .venv/ready-dev ## the tests that take longer
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: .venv/ready-dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .
