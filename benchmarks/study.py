@@ -22,7 +22,7 @@ from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
-from vopcli.datasets.demo.folder import CAPTIONS, SETTINGS, STORE, STUDY
+from vopcli.datasets.demo.folder import CAPTIONS, SETTINGS_NAME, STORE, STUDY
 from vopcli.datasets.demo.scenes import OPPOSITES
 from vopcli.datasets.splits import TokenisedSplit, tokenise_split
 from vopcli.evaluation.embed import Embedded, embed, measure
@@ -147,7 +147,7 @@ def _config(folder: Path, config: Config, sides: Sides) -> Config:
 
 def demo_config(folder: Path, variant: Variant, *, epochs: int, seed: int = 0) -> Config:
     """Return the settings of a demo folder, as seen from the current one."""
-    config = load_config(folder / SETTINGS)
+    config = load_config(folder / SETTINGS_NAME)
     return replace(
         config,
         data=replace(config.data, frames=str(folder / STORE), captions=str(folder / CAPTIONS)),

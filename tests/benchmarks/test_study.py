@@ -10,7 +10,7 @@ from study import demo_config, run_study
 
 from vopcli.config.choices import Variant
 from vopcli.config.schema import DataConfig
-from vopcli.datasets.demo.folder import SETTINGS, STORE, STUDY, VIDEOS, DemoRequest, make_demo
+from vopcli.datasets.demo.folder import SETTINGS_NAME, STORE, STUDY, VIDEOS, DemoRequest, make_demo
 from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.evaluation.evaluate import EvaluateRequest, evaluate
 from vopcli.frames.extract import extract
@@ -24,9 +24,9 @@ QUIET = SilentProgress()
 def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: Path) -> None:
     pairs = list(plan_demo(seed=0))
     make_demo(DemoRequest(tmp_path), progress=QUIET, pairs=[*pairs[:12], *pairs[-6:]])
-    settings = (tmp_path / SETTINGS).read_text()
+    settings = (tmp_path / SETTINGS_NAME).read_text()
     # full, bias, proj and partial train in float32 what is rounded to bfloat16 when it is loaded for use
-    (tmp_path / SETTINGS).write_text(settings.replace("training: {", "training: {precision: fp32, "))
+    (tmp_path / SETTINGS_NAME).write_text(settings.replace("training: {", "training: {precision: fp32, "))
     extract(ExtractRequest([tmp_path / VIDEOS], tmp_path / STORE, DataConfig(size=48)), QUIET)
     study = run_study(tmp_path, progress=QUIET, epochs=1, seeds=(0, 1))
     names = [row.name for row in study.rows]
