@@ -152,7 +152,7 @@ def test_what_makes_no_sense_is_refused(folder: Path) -> None:
     (folder / "bytes.txt").write_bytes(b"\xff\xfe\xff")
     for command, code, problem in [
         (["search", "a", "--index", "plain.h5", "--norm", "qb"], 3, "plain.h5 has no query bank"),
-        (["search", "a", "--index", "i.h5", "--norm", "qb", "--pooling", "max"], 2, "not of frames pooled"),
+        (["search", "a", "--index", "i.h5", "--norm", "qb", "--pooling", "max"], 2, "requires mean pooling"),
         (["encode", "out.h5", "new.h5", "--querybank", "empty.txt"], 3, "empty.txt holds no captions"),
         (["encode", "out.h5", "new.h5", "--querybank", "bytes.txt"], 3, "bytes.txt is not UTF-8"),
         (["encode", "out.h5", "new.h5", "--querybank", "none.txt"], 3, "none.txt does not exist"),
