@@ -140,7 +140,7 @@ def test_hdf5_files_of_others(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"new\.h5 is an HDF5 file of the unknown format vop-run"):
         describe_file(tmp_path / "new.h5", SilentProgress())
     create_segment_file(tmp_path / "v9.h5", FileFormat("vop-frames", 9, FRAME_FORMAT.columns), {})
-    with pytest.raises(DataError, match="has vop-frames version 9; this program reads 2"):
+    with pytest.raises(DataError, match="has vop-frames version 9; this program reads 3"):
         describe_file(tmp_path / "v9.h5", SilentProgress())
 
 

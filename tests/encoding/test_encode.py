@@ -203,7 +203,7 @@ def test_stopped_at_any_moment_the_same_command_goes_on(
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as child:
-        while child.poll() is None and (not index.exists() or b"\x01" not in statuses(index)):
+        while child.poll() is None and (not index.exists() or b"D" not in statuses(index)):
             time.sleep(0.02)
         assert child.poll() is None, child.stderr and child.stderr.read()
         child.send_signal(how)

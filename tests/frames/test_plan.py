@@ -138,7 +138,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(folder: Path, store:
     plan = run(folder, store, dry_run=True)
     assert counts(plan) == {"num_new": 5, "num_copies": 1}
     assert plan.num_frames == 60
-    assert plan.num_bytes == 60 * (32 * 32 * 3 + 8)
+    assert plan.num_bytes == 60 * (32 * 32 * 3 + 16)
     assert str(plan).startswith(f"{store} would get 60 frames, 0.2 MB")
     assert not store.exists()
     run(folder, store)

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import zlib
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import xxhash
 
 from tests.support.stores import (
     FRAMES,
@@ -47,7 +47,7 @@ def test_the_layout_is_plain_hdf5(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         group = file["segments/000000"]
         assert file.attrs["format"] == "vop-frames"
-        assert file.attrs["version"] == 2
+        assert file.attrs["version"] == 3
         assert group["frames"].shape == (2 * FRAMES, SIZE, SIZE, 3)
         row = group["rows"][1]
         names = group["paths"][...].tobytes()
@@ -55,8 +55,11 @@ def test_the_layout_is_plain_hdf5(tmp_path: Path) -> None:
         assert group["status"][...].tobytes() == b"DD"
         first = row["first_frame"]
         np.testing.assert_array_equal(group["frames"][first : first + FRAMES], frames_of(2))
-        crc = zlib.crc32(frames_of(2).tobytes(), zlib.crc32(seconds_of(2).tobytes()))
-        assert row["frames_crc32"] == crc
+        for frame, seconds, found in zip(
+            frames_of(2), seconds_of(2), group["checksums"][first:], strict=False
+        ):
+            seed = int.from_bytes(seconds.tobytes(), "little")
+            assert found == xxhash.xxh3_64_intdigest(frame.tobytes(), seed)
 
 
 def test_batches_go_into_the_callers_array(tmp_path: Path) -> None:
@@ -151,3 +154,29 @@ def test_damaged_jpeg_data_are_an_error(tmp_path: Path) -> None:
         assert store.verify() == ["the frames of folder/video 1.mp4 are damaged"]
         with pytest.raises(DataError, match="are damaged"):
             store.read(store.videos[0])
+
+
+@pytest.mark.parametrize("recipe", [RAW, JPEG], ids=["raw", "jpeg"])
+def test_a_flipped_bit_of_a_frame_or_its_time_is_an_error_when_it_is_read(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    path = tmp_path / "store.h5"
+    write(path, [1], recipe)
+    whole, video = path.read_bytes(), FrameStore.open(path).videos[0]
+    segment = SegmentFile.read(path, FRAME_FORMAT).segments[video.segment]
+    sizes = {
+        "frames": FRAMES * SIZE * SIZE * 3 if recipe is RAW else 0,
+        "seconds": FRAMES * 8,
+        "checksums": FRAMES * 8,
+    }
+    if recipe is JPEG:
+        sizes["frame_bytes"] = int(segment.map("frame_ranges").max())
+    for column, size in sizes.items():
+        for offset in range(0, size, max(1, size // 40)):
+            damaged = bytearray(whole)
+            damaged[segment.columns[column].offset_bytes + offset] ^= 1 << offset % 8
+            path.write_bytes(damaged)
+            store = FrameStore.open(path)
+            with pytest.raises(DataError, match="are damaged"):
+                store.read(store.videos[0])
+            assert store.verify() == [f"the frames of {video.path} are damaged"]

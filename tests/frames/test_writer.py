@@ -143,7 +143,7 @@ def test_frames_are_on_the_disk_before_the_row_says_so(
         monkeypatch.setattr(writer._file, "write", lambda *a: (calls.append(a[1]), real_write(*a)))
         monkeypatch.setattr(writer._file, "sync", lambda: (calls.append("sync"), real_sync()))
         put(writer, 0, 1)
-    assert calls == ["frames", "seconds", "sync", "rows", "status"]
+    assert calls == ["frames", "seconds", "checksums", "sync", "rows", "status"]
 
 
 def test_a_store_in_use_is_said_to_be(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ SEARCH = {
     "vopcli.errors",
     "vopcli.files.hdf5",
     "vopcli.files.journal",
-    "vopcli.files.packed_strings",
+    "vopcli.files.arrays",
     "vopcli.files.safetensors",
     "vopcli.index.meta",
     "vopcli.index.reader",

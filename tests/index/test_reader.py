@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from tests.support.indexes import (
     rewrite_index,
 )
 from vopcli.errors import DataError
+from vopcli.files.hdf5 import SegmentFile
 from vopcli.index.check import describe_index, verify_index
-from vopcli.index.reader import VideoIndex
+from vopcli.index.reader import INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
 
@@ -91,3 +93,51 @@ def test_truncated_file(tmp_path: Path) -> None:
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(DataError, match=r"truncated|damaged"):
             VideoIndex(path)
+
+
+@pytest.mark.parametrize("column", ["rows", "paths", "video_embeddings", "frame_embeddings", "seconds"])
+def test_a_flipped_bit_is_an_error_where_it_is_read(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "i.h5"
+    make_index(path, NAMES)
+    (segment,) = SegmentFile.read(path, INDEX_FORMAT).segments
+    place, whole = segment.columns[column], path.read_bytes()
+    for offset in range(place.offset_bytes, place.end_bytes, 11):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1 << offset % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="is damaged"):
+            read_all(path)
+    path.write_bytes(whole)
+    read_all(path)
+
+
+def read_all(path: Path) -> None:
+    index = VideoIndex(path)
+    for video in index.videos():
+        index.frames_of(video.row)
+        index.embedding_of(video.row)
+
+
+def test_each_state_of_a_file_is_verified_once(tmp_path: Path) -> None:
+    path, cache = tmp_path / "i.h5", tmp_path / "cache"
+    make_index(path, NAMES)
+    (segment,) = SegmentFile.read(path, INDEX_FORMAT).segments
+    for part, column in [("embeddings", "video_embeddings"), ("frames", "frame_embeddings")]:
+        VideoIndex(path).verify_once(part, cache)
+        before, offset = path.stat(), segment.columns[column].offset_bytes
+        flip(path, offset)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        VideoIndex(path).verify_once(part, cache)  # not read: size and time are those of the sound file
+        os.utime(path)
+        with pytest.raises(DataError, match="checksum"):
+            VideoIndex(path).verify_once(part, cache)
+        flip(path, offset)
+        VideoIndex(path).verify_once(part, cache)
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (value,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([value ^ 1]))

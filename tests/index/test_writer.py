@@ -140,7 +140,7 @@ def test_data_is_on_the_disk_before_a_video_counts(tmp_path: Path, monkeypatch: 
 
         def noted_pwrite(descriptor: int, data: bytes, offset: int) -> int:
             is_status = any(column.offset_bytes <= offset < column.end_bytes for column in statuses)
-            events.append(f"status {bytes(data)[0]}" if is_status else "data")
+            events.append(f"status {bytes(data).decode()}" if is_status else "data")
             return write_at(descriptor, data, offset)
 
         def noted_sync(descriptor: int) -> None:
@@ -151,5 +151,5 @@ def test_data_is_on_the_disk_before_a_video_counts(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(os, "fdatasync", noted_sync)
         writer.add([encoded_video(0), encoded_video(1)])
     in_order = [event for event, _ in itertools.groupby(events)]
-    # 1: done, 2: replaced, first, so that a kill in between never leaves a video twice.
-    assert in_order == ["data", "sync", "status 1", "status 2", "status 1", "sync"]
+    # D: done, R: replaced, first, so that a kill in between never leaves a video twice.
+    assert in_order == ["data", "sync", "status D", "status R", "status D", "sync"]

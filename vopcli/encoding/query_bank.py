@@ -137,7 +137,7 @@ def bank_tensors(index: VideoIndex, rows: Sequence[int], captions: Floats, beta:
             ) from error
         column, activated = bank.column, bank.is_activated.astype(np.float32)
     settings = np.array(
-        [beta, BANK_TOP, *state_of([index.record_of(row)["crc32"] for row in rows])], np.float32
+        [beta, BANK_TOP, *state_of([index.record_of(row)["embedding_checksum"] for row in rows])], np.float32
     )
     parts: Sequence[Floats] = (captions, column, activated, settings)
     return {f"{BANK}{name}": part for name, part in zip(BANK_PARTS, parts, strict=True)}

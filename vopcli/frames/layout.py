@@ -60,7 +60,7 @@ def missing_frames(num_free: Sequence[int], num_frames: Sequence[int]) -> int:
 def frames_bytes(num_frames: int, recipe: Recipe) -> int:
     """Return the size of ``num_frames`` frames in bytes; an estimate for JPEG files."""
     pixel_bytes = 3.0 if recipe.codec == "raw" else JPEG_PIXEL_BYTES
-    return int(num_frames * (recipe.size**2 * pixel_bytes + 8))
+    return int(num_frames * (recipe.size**2 * pixel_bytes + 16))
 
 
 def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> None:
@@ -76,6 +76,7 @@ def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> Non
             "rows": (shapes["rows"][:1]),
             "paths": (shapes["paths"][:1]),
             "seconds": (frame_slots(segment, recipe),),
+            "checksums": (frame_slots(segment, recipe),),
             "frames": (*shapes["frames"][:1], recipe.size, recipe.size, 3),
             "frame_bytes": (shapes["frame_bytes"][:1]),
             "frame_ranges": (*shapes["frame_ranges"][:1], 2),

@@ -37,19 +37,19 @@ FRAME_ROW: Final = np.dtype(
         ("first_frame", "<i8"),
         ("path", "<i8", (2,)),  # half-open byte ranges in "paths"
         ("root", "<i8", (2,)),
-        ("frames_crc32", "<u4"),
         ("error", "S200"),
         ("row_crc32", "<u4"),  # of the status, all fields before this one, the path and the root
     ]
 )
 FRAME_FORMAT: Final = FileFormat(
     "vop-frames",
-    2,
+    3,
     {
         "status": np.dtype("u1"),
         "rows": FRAME_ROW,
         "paths": np.dtype("u1"),
         "seconds": np.dtype("<f8"),
+        "checksums": np.dtype("<u8"),  # of each frame: `frame_checksums`
         "frames": np.dtype("u1"),
         "frame_bytes": np.dtype("u1"),
         "frame_ranges": np.dtype("<i8"),
@@ -85,7 +85,6 @@ class Row(VideoFile):
         num_bad_packets: packets that could not be decoded.
         frames_segment: number of the segment that holds the frames.
         first_frame: position of the first frame in that segment.
-        frames_crc32: CRC-32 of the times and pixels of the frames.
         error: reason of a failure.
     """
 
@@ -101,7 +100,6 @@ class Row(VideoFile):
     num_bad_packets: int = 0
     frames_segment: int = 0
     first_frame: int = 0
-    frames_crc32: int = 0
     error: str = ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
+from vopcli.files.arrays import checksum
 from vopcli.files.hdf5 import SegmentFile
 from vopcli.frames.layout import check_shapes, frame_slots, row_fits, used_frames
 from vopcli.frames.recipe import Recipe
@@ -39,7 +39,6 @@ class StoredVideo(VideoFile):
         num_bad_packets: packets that could not be decoded.
         segment: number of the segment that holds the frames.
         first_frame: position of the first of the F * C frames in that segment.
-        frames_crc32: CRC-32 of the times and pixels of these frames.
         seconds: (F,) float64 presentation times, of the middle candidates.
     """
 
@@ -54,7 +53,6 @@ class StoredVideo(VideoFile):
     num_bad_packets: int
     segment: int
     first_frame: int
-    frames_crc32: int
     seconds: NDArray[np.float64] = field(compare=False, repr=False)
 
     @property
@@ -93,6 +91,8 @@ class FrameStore:
         self.num_damaged_rows = rows.count(None) + len(state) - len(good)
         self.rows = sorted(good.values(), key=lambda row: row.path.encode("utf-8", "surrogateescape"))
         self._seconds = [segment.map("seconds") for segment in self.segments]
+        self._checksums = [segment.map("checksums") for segment in self.segments]
+        self._ranges = [segment.map("frame_ranges") for segment in self.segments]
         self._data = [segment.map(self._data_column) for segment in self.segments]
         self.videos = [self._stored(row) for row in self.rows if row.status is Status.DONE]
         self.failures = [(row.path, row.error) for row in self.rows if row.status is Status.FAILED]
@@ -123,7 +123,7 @@ class FrameStore:
         """Return the frames of a video, (F, S, S, 3) uint8 RGB, the middle candidates.
 
         Raises:
-            DataError: the JPEG data are damaged.
+            DataError: a frame does not match its checksum.
         """
         size = self.recipe.size
         out = np.empty((1, video.num_frames, size, size, 3), np.uint8)
@@ -137,7 +137,7 @@ class FrameStore:
     ) -> NDArray[np.uint8]:
         """Read the frames of several videos that have the same number of frames.
 
-        JPEG files of all candidates are read, for the checksum; of raw pixels only the requested ones.
+        The frames are compared with their checksums.
 
         Args:
             videos: videos to read.
@@ -149,7 +149,7 @@ class FrameStore:
             The filled rows of ``out``.
 
         Raises:
-            DataError: the JPEG data of a video are damaged.
+            DataError: a frame does not match its checksum.
             ValueError: ``videos`` do not fit ``out``, or a candidate is out of range.
         """
         expected = (self.recipe.size, self.recipe.size, 3)
@@ -157,16 +157,18 @@ class FrameStore:
             raise ValueError(f"{out.shape} {out.dtype} does not fit {len(videos)} videos of {expected}")
         if any(video.num_frames != out.shape[1] for video in videos):
             raise ValueError(f"{out.shape} takes {out.shape[1]} frames of each video, and one has others")
-        offsets = None if candidates is None else self._offsets(candidates, (len(videos), out.shape[1]))
+        shape = len(videos), out.shape[1]
+        offsets = self._offsets(np.full(shape, self._middle) if candidates is None else candidates, shape)
         for i, video in enumerate(videos):
-            if self.recipe.codec == "jpeg":
-                self._read_jpeg(video, out[i], None if offsets is None else offsets[i])
-            elif offsets is None:
-                middles = self._slots(video)[self._middle :: self.recipe.candidates]
-                np.copyto(out[i], self._data[video.segment][middles.start : middles.stop : middles.step])
-            else:
+            slots = video.first_frame + offsets[i]
+            if self.recipe.codec == "raw":
                 # Mode "clip" makes take write into out directly; there is nothing to clip.
-                np.take(self._data[video.segment], video.first_frame + offsets[i], 0, out[i], "clip")
+                np.take(self._data[video.segment], slots, 0, out[i], "clip")
+                self._check(video, slots, out[i])
+            else:
+                encoded = self._encoded(video, slots)
+                self._check(video, slots, encoded)
+                self._decode_jpeg(video, encoded, out[i])
         return out[: len(videos)]
 
     def verify(self, progress: Progress | None = None) -> list[str]:
@@ -176,9 +178,11 @@ class FrameStore:
             problems.append(f"{self.num_damaged_rows} rows are damaged")
         with (progress or SilentProgress()).task("verify", total=len(self.videos), unit="videos") as task:
             for video in self.videos:
-                if self._crc32(video) == video.frames_crc32:
+                slots = video.first_frame + np.arange(video.num_frames * self.recipe.candidates)
+                try:
+                    self._check(video, slots, self._encoded(video, slots))
                     task.advance()
-                else:
+                except DataError:
                     problems.append(f"the frames of {video.path} are damaged")
                     task.fail(video.path, "its frames are damaged")
         return problems
@@ -196,10 +200,6 @@ class FrameStore:
         seconds = self._seconds[row.frames_segment][row.first_frame + self._middle : end : each]
         return StoredVideo(**values, segment=row.frames_segment, seconds=seconds)
 
-    def _slots(self, video: StoredVideo) -> range:
-        """Return the positions of all frames of a video in its segment."""
-        return range(video.first_frame, video.first_frame + video.num_frames * self.recipe.candidates)
-
     def _offsets(self, candidates: NDArray[np.integer[Any]], shape: tuple[int, int]) -> NDArray[np.intp]:
         """Return the offset of each chosen candidate from the first frame of its video, (B, F).
 
@@ -213,42 +213,51 @@ class FrameStore:
             )
         return np.arange(shape[1]) * each + candidates.astype(np.intp)
 
-    def _encoded(self, video: StoredVideo) -> list[NDArray[np.uint8]]:
-        """Return the stored bytes of each frame, including all candidates."""
-        places = self._slots(video)
-        place, data = slice(places.start, places.stop), self._data[video.segment]
+    def _encoded(self, video: StoredVideo, slots: NDArray[np.intp]) -> list[NDArray[np.uint8]]:
+        """Return the stored bytes of frames."""
+        data = self._data[video.segment]
         if self.recipe.codec == "raw":
-            return list(data[place])
-        return [data[start:end] for start, end in self.segments[video.segment].map("frame_ranges")[place]]
+            return [data[slot] for slot in slots]
+        return [data[start:end] for start, end in self._ranges[video.segment][slots]]
 
-    def _crc32(self, video: StoredVideo) -> int:
-        places = self._slots(video)
-        return frames_crc32(self._seconds[video.segment][places.start : places.stop], self._encoded(video))
+    def _check(
+        self, video: StoredVideo, slots: NDArray[np.intp], stored: Sequence[NDArray[np.uint8]]
+    ) -> None:
+        """Compare frames, as stored, with their checksums.
 
-    def _read_jpeg(
-        self, video: StoredVideo, out: NDArray[np.uint8], offsets: NDArray[np.intp] | None
+        Raises:
+            DataError: a frame does not match its checksum.
+        """
+        found = frame_checksums(self._seconds[video.segment][slots], stored)
+        if not np.array_equal(found, self._checksums[video.segment][slots]):
+            raise self._damaged(video)
+
+    def _decode_jpeg(
+        self, video: StoredVideo, encoded: Sequence[NDArray[np.uint8]], out: NDArray[np.uint8]
     ) -> None:
         import cv2
 
-        # Damaged JPEG data can decode to another picture, hence the checksum.
-        is_sound = self._crc32(video) == video.frames_crc32
-        files = self._encoded(video)
-        wanted = files[self._middle :: self.recipe.candidates]
-        if offsets is not None:
-            wanted = [files[offset] for offset in offsets]
-        for target, encoded in zip(out, wanted, strict=True):
-            picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if is_sound and len(encoded) else None
+        for target, data in zip(out, encoded, strict=True):
+            picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
             if picture is None or picture.shape != target.shape:
-                raise DataError(
-                    f"the frames of {video.path} in {self.path} are damaged",
-                    hint="extract them again with --overwrite",
-                )
+                raise self._damaged(video)
             cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=target)
 
+    def _damaged(self, video: StoredVideo) -> DataError:
+        return DataError(
+            f"the frames of {video.path} in {self.path} are damaged",
+            hint="extract them again with --overwrite",
+        )
 
-def frames_crc32(seconds: NDArray[np.float64], encoded: Sequence[NDArray[np.uint8]]) -> int:
-    """Return the CRC-32 over the times of frames and their stored bytes."""
-    crc = zlib.crc32(np.ascontiguousarray(seconds).data)
-    for frame in encoded:
-        crc = zlib.crc32(np.ascontiguousarray(frame).reshape(-1).data, crc)
-    return crc
+
+def frame_checksums(
+    seconds: NDArray[np.float64], stored: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+) -> NDArray[np.uint64]:
+    """Return the checksum of each frame: of its bytes as stored, seeded with the bits of its time.
+
+    Args:
+        seconds: (F,) presentation times.
+        stored: the pixels, or the JPEG file, of each of the F frames.
+    """
+    seeds = np.ascontiguousarray(seconds, np.float64).view(np.uint64).tolist()
+    return np.array([checksum(frame, seed) for frame, seed in zip(stored, seeds, strict=True)], np.uint64)

@@ -24,7 +24,7 @@ from vopcli.frames.layout import (
 )
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, FRAME_ROW, Row, Status, latest, pack_row, pack_rows, unpack_rows
-from vopcli.frames.store import frames_crc32
+from vopcli.frames.store import frame_checksums
 
 _SPARE_RATIO: Final = 1.1
 
@@ -126,6 +126,7 @@ class FrameStoreWriter:
         guess = int(num_frames * self._jpeg_bytes / self._jpeg_frames * _SPARE_RATIO)
         empty = {
             "seconds": (num_frames,),
+            "checksums": (num_frames,),
             "frames": (num_frames if is_raw else 0, size, size, 3),
             "frame_bytes": (0 if is_raw else max(guess, num_bytes),),
             "frame_ranges": (0 if is_raw else num_frames, 2),
@@ -170,6 +171,7 @@ class FrameStoreWriter:
                 self._jpeg_frames + len(frames),
             )
         self._file.write(segment, "seconds", first, seconds)
+        self._file.write(segment, "checksums", first, frame_checksums(seconds, frames))
         tail.next_frame += len(frames)
         self._frames_left -= len(frames)
         row = replace(
@@ -178,7 +180,6 @@ class FrameStoreWriter:
             num_frames=len(frames),
             frames_segment=segment.number,
             first_frame=first,
-            frames_crc32=frames_crc32(seconds, list(frames)),
         )
         self.put_row(number, row)
         return row

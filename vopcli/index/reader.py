@@ -7,26 +7,28 @@ Axes: N videos of a segment, T frames of them, E joint width.
 
 from __future__ import annotations
 
-import zlib
+import contextlib
+import hashlib
+import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
+from vopcli.files.arrays import checksum, row_checksums, unpack_string
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
-from vopcli.files.packed_strings import unpack_string
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
 from vopcli.video.video_file import VideoFile
 
-PENDING: Final = 0
-DONE: Final = 1
+PENDING: Final = 0  # a single flipped bit never turns another status into this one
+DONE: Final = ord("D")
+REPLACED: Final = ord("R")  # by a newer row of the video
 BANK: Final = "querybank."  # prefix of the query bank's tensor names
-REPLACED: Final = 2  # by a newer row of the video
 
 INDEX_ROW: Final = np.dtype(
     [
@@ -39,12 +41,14 @@ INDEX_ROW: Final = np.dtype(
         ("first_frame", "<i8"),
         ("num_frames", "<i8"),
         ("num_real", "<i8"),  # later frames repeat the last of these
-        ("crc32", "<u4"),  # of all data of the video
+        ("embedding_checksum", "<u8"),
+        ("frames_checksum", "<u8"),  # of the frame embeddings and times
+        ("row_checksum", "<u8"),  # of all fields before this one, the path and the root
     ]
 )
 INDEX_FORMAT: Final = FileFormat(
     "vop-index",
-    1,
+    2,
     {
         "status": np.dtype("u1"),  # (N,)
         "rows": INDEX_ROW,  # (N,)
@@ -54,8 +58,6 @@ INDEX_FORMAT: Final = FileFormat(
         "seconds": np.dtype("<f8"),  # (T,) presentation times
     },
 )
-# Offsets of names and frames are left out: they change when the index is rewritten.
-_CHECKED: Final = ("size", "mtime_ns", "sha256", "duration_seconds", "num_frames", "num_real")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class VideoIndex:
 
     def _adopt(self, file: SegmentFile) -> None:
         self.path = file.path
+        status = file.path.stat()
+        self._state = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
         self.meta = IndexMeta.parse(file.path, file.attributes)
         self.segments = list(file.segments)  # a copy: a writer extends the other list
         for segment in file.segments:
@@ -151,7 +155,9 @@ class VideoIndex:
             path = unpack_string(self._paths[number], *record["path"].tolist())
             root = unpack_string(self._paths[number], *record["root"].tolist())
         except ValueError as error:
-            raise DataError(f"{self.path} is damaged: {error}", hint=DAMAGE_HINT) from error
+            raise self._damaged(str(error)) from error
+        if row_checksum(record, os.fsencode(path), os.fsencode(root)) != int(record["row_checksum"]):
+            raise self._damaged(f"row {row} does not match its checksum")
         return IndexedVideo(
             row=row,
             path=path,
@@ -185,9 +191,11 @@ class VideoIndex:
         begin, count, real = (int(record[name]) for name in ("first_frame", "num_frames", "num_real"))
         seconds = self._seconds[number]
         if not (0 <= begin <= begin + count <= len(seconds) and 1 <= real <= count):
-            raise DataError(f"{self.path} is damaged: row {row} lies outside its frames", hint=DAMAGE_HINT)
-        frames = slice(begin, begin + count)
-        return self._frames[number][frames], seconds[frames]
+            raise self._damaged(f"row {row} lies outside its frames")
+        frames, seconds = self._frames[number][begin : begin + count], seconds[begin : begin + count]
+        if frames_checksum(frames, seconds) != int(record["frames_checksum"]):
+            raise self._damaged(f"the frames of {self.path_of(row)} do not match their checksum")
+        return frames, seconds
 
     def frame_blocks(self, num_videos: int = 512) -> Iterator[FrameBlock]:
         """Yield the frames of all videos, in blocks of ``num_videos``.
@@ -203,27 +211,52 @@ class VideoIndex:
                 firsts, counts = records["first_frame"], records["num_frames"]
                 low, high = int(firsts.min()), int((firsts + counts).max())
                 if low < 0 or counts.min() < 1 or high > len(self._frames[number]):
-                    raise DataError(
-                        f"{self.path} is damaged: a row lies outside its frames", hint=DAMAGE_HINT
-                    )
+                    raise self._damaged("a row lies outside its frames")
                 yield FrameBlock(chosen + start, self._frames[number][low:high], firsts - low, counts)
 
-    def crc_of(self, row: int) -> tuple[int, int]:
-        """Return the stored checksum of a row, and the checksum of its data.
+    def embedding_of(self, row: int) -> NDArray[np.float32]:
+        """Return the video embedding (E,) of a row.
 
         Raises:
-            DataError: the row is damaged.
+            DataError: the embedding is damaged.
         """
-        record = self.record_of(row)
-        frames, seconds = self.frames_of(row)
-        video = self.video(row)
-        crc = row_crc(record, video.path, video.root, self.embedding_of(row), frames, seconds)
-        return int(record["crc32"]), crc
+        number, record = self._numbered(row)
+        embedding = self.embeddings[number][row - self._starts[number]]
+        if checksum(embedding) != int(record["embedding_checksum"]):
+            raise self._damaged(f"the embedding of {self.path_of(row)} does not match its checksum")
+        return embedding
 
-    def embedding_of(self, row: int) -> NDArray[np.float32]:
-        """Return the video embedding (E,) of a row."""
-        number = bisect_right(self._starts, row) - 1
-        return self.embeddings[number][row - self._starts[number]]
+    def verify_once(self, part: Literal["embeddings", "frames"], cache: Path) -> None:
+        """Verify the embeddings or frames of all rows, unless this state of the file is known to be sound.
+
+        Args:
+            part: the data to compare with their checksums.
+            cache: folder that remembers the size and modification time of verified files.
+
+        Raises:
+            DataError: a row is damaged.
+        """
+        name = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()
+        stamp = cache / "verified" / f"{name[:32]}-{part}"
+        with contextlib.suppress(OSError):
+            if stamp.read_text(encoding="ascii") == self._state:
+                return
+        if part == "embeddings":
+            self._verify_embeddings()
+        else:
+            for row in self.rows():
+                self.frames_of(row)
+        with contextlib.suppress(OSError):  # without a cache, each process verifies the file
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(self._state, encoding="ascii")
+
+    def _verify_embeddings(self) -> None:
+        for start, embeddings, rows, done in zip(
+            self._starts, self.embeddings, self._rows, self.done, strict=False
+        ):
+            differs = (row_checksums(embeddings) != rows["embedding_checksum"]) & done
+            if differs.any():
+                self.embedding_of(start + int(differs.argmax()))
 
     def record_of(self, row: int) -> Any:
         """Return the stored record of a row, of dtype ``ROW``."""
@@ -233,6 +266,9 @@ class VideoIndex:
         """Return the segment of a row, and its position in the segment."""
         number = bisect_right(self._starts, row) - 1
         return self.segments[number], row - self._starts[number]
+
+    def _damaged(self, reason: str) -> DataError:
+        return DataError(f"{self.path} is damaged: {reason}", hint=DAMAGE_HINT)
 
     def _numbered(self, row: int) -> tuple[int, Any]:
         number = bisect_right(self._starts, row) - 1
@@ -251,24 +287,15 @@ class VideoIndex:
         }
         for name, shape in shapes.items():
             if columns[name].shape != shape:
-                raise DataError(
-                    f"{self.path} is damaged: {name} has shape {columns[name].shape} instead of {shape}",
-                    hint=DAMAGE_HINT,
-                )
+                raise self._damaged(f"{name} has shape {columns[name].shape} instead of {shape}")
 
 
-def row_crc(
-    record: Any,
-    path: str,
-    root: str,
-    embedding: NDArray[np.float32],
-    frames: NDArray[np.float16],
-    seconds: NDArray[np.float64],
-) -> int:
-    """Return the CRC-32 of a video's numbers, names, embeddings and times."""
-    numbers = [record[name].tobytes() for name in _CHECKED]
-    names = [name.encode("utf-8", "surrogateescape") + b"\0" for name in (path, root)]
-    value = zlib.crc32(b"".join(numbers + names))
-    for array in (embedding, frames, seconds):
-        value = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data, value)
-    return value
+def row_checksum(record: Any, path: bytes, root: bytes) -> int:
+    """Return the checksum of a record of dtype `INDEX_ROW` and of the names it refers to."""
+    content = b"\0".join([record.tobytes()[: -INDEX_ROW["row_checksum"].itemsize], path, root])
+    return checksum(np.frombuffer(content, np.uint8))
+
+
+def frames_checksum(frames: NDArray[np.float16], seconds: NDArray[np.float64]) -> int:
+    """Return the checksum of the frame embeddings and times of a video."""
+    return checksum(frames, checksum(seconds))

@@ -12,10 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import FileError
+from vopcli.files.arrays import checksum, pack_strings
 from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
-from vopcli.files.packed_strings import pack_strings
 from vopcli.index.meta import IndexMeta
-from vopcli.index.reader import DONE, INDEX_FORMAT, INDEX_ROW, REPLACED, VideoIndex, row_crc
+from vopcli.index.reader import (
+    DONE,
+    INDEX_FORMAT,
+    INDEX_ROW,
+    REPLACED,
+    VideoIndex,
+    frames_checksum,
+    row_checksum,
+)
 from vopcli.video.video_file import VideoFile
 
 _COPIED_ROWS: Final = 4096  # copied at a time, to bound memory
@@ -179,7 +187,9 @@ class IndexWriter:
         if video.sha256:
             row["sha256"] = np.frombuffer(video.sha256, np.uint8)
         first = int(row["first_frame"])
-        row["crc32"] = row_crc(row, new.path, new.root, video.embedding, video.frames, video.seconds)
+        row["embedding_checksum"] = checksum(video.embedding)
+        row["frames_checksum"] = frames_checksum(video.frames, video.seconds)
+        row["row_checksum"] = row_checksum(row, os.fsencode(new.path), os.fsencode(new.root))
         self._file.write(segment, "video_embeddings", video.slot, video.embedding[None])
         self._file.write(segment, "frame_embeddings", first, video.frames)
         self._file.write(segment, "seconds", first, video.seconds)
@@ -204,6 +214,8 @@ def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
     records["path"], records["root"] = ranges[0::2], ranges[1::2]
     firsts = np.cumsum(records["num_frames"]) - records["num_frames"]
     records["first_frame"] = firsts
+    for record, video in zip(records, videos, strict=True):
+        record["row_checksum"] = row_checksum(record, os.fsencode(video.path), os.fsencode(video.root))
     width, frames = index.meta.embed_dim, int(records["num_frames"].sum())
     segment = new.add_segment(
         {},

@@ -10,6 +10,7 @@ import numpy as np
 from vopcli.errors import UsageError
 from vopcli.files.atomic import atomic_path
 from vopcli.index.reader import VideoIndex
+from vopcli.resources import cache_folder
 
 if TYPE_CHECKING:
     import pyarrow
@@ -31,6 +32,7 @@ def export_embeddings(index: VideoIndex, target: Path) -> None:
     writers = {".npy": _write_npy, ".parquet": _write_parquet}
     if target.suffix not in writers:
         raise UsageError(f"cannot export to {target}", hint="name a file that ends in .npy or .parquet")
+    index.verify_once("embeddings", cache_folder())
     with atomic_path(target) as temporary:
         writers[target.suffix](index, temporary)
 

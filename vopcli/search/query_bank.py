@@ -62,19 +62,19 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
     return StoredBank(captions, bank, len(column) != len(checksums) or state != state_of(checksums))
 
 
-def state_of(checksums: Sequence[int] | NDArray[np.uint32]) -> list[float]:
+def state_of(checksums: Sequence[int] | NDArray[np.uint64]) -> list[float]:
     """Return the number of rows and the halves of a CRC-32 of theirs: integers that float32 can hold."""
-    value = zlib.crc32(np.array(checksums, "<u4").tobytes())
+    value = zlib.crc32(np.array(checksums, "<u8").tobytes())
     return [float(len(checksums) % (1 << 24)), float(value >> 16), float(value & 0xFFFF)]
 
 
-def _checksums(index: VideoIndex) -> NDArray[np.uint32]:
-    """Return the checksum of every row of an index, 0 for unfinished and replaced rows."""
+def _checksums(index: VideoIndex) -> NDArray[np.uint64]:
+    """Return the embedding checksum of every row of an index, 0 for unfinished and replaced rows."""
     parts = [
-        np.where(done, segment.map("rows")["crc32"], 0)
+        np.where(done, segment.map("rows")["embedding_checksum"], 0)
         for segment, done in zip(index.segments, index.done, strict=True)
     ]
-    return np.concatenate([np.empty(0, np.uint32), *parts])
+    return np.concatenate([np.empty(0, np.uint64), *parts])
 
 
 def current_bank(index: VideoIndex) -> QueryBank:

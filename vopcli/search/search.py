@@ -15,6 +15,7 @@ from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
 from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
+from vopcli.resources import cache_folder
 from vopcli.search.engine import Engine, Found
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.text_tower import TextEncoder
@@ -103,11 +104,12 @@ class Index:
         """
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
+        self._cache = cache or cache_folder()
         self._engines: dict[tuple[Pooling, NormRule], Engine] = {}
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
         self._model: Model | None = None
         self._encoder = TextEncoder(
-            self._videos, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress
+            self._videos, weights=weights, fallbacks=fallbacks, cache=self._cache, progress=progress
         )
 
     def __enter__(self) -> Index:
@@ -213,6 +215,7 @@ class Index:
     def _engine(self, pooling: Pooling, norm: NormRule) -> Engine:
         if (pooling, norm) not in self._engines:
             self._engines[pooling, norm] = choose_engine(self._videos, pooling, norm)
+            self._videos.verify_once("embeddings" if pooling == MEAN else "frames", self._cache)
         return self._engines[pooling, norm]
 
     def _vectors(self, queries: Sequence[Any]) -> Vectors:

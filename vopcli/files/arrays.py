@@ -1,11 +1,25 @@
-"""Pack file names into one array of bytes, as a column of a file."""
+"""Arrays as columns of a file: checksums of their bytes, and file names packed into one array."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
+
+
+def checksum(array: NDArray[Any], seed: int = 0) -> int:
+    """Return the XXH3-64 hash of the bytes of an array; `seed` chains an earlier hash."""
+    return int(xxhash.xxh3_64_intdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, seed))
+
+
+def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return the `checksum` of each row of an array (N, ...), as (N,)."""
+    width = rows[:1].nbytes or 1  # without rows, there is nothing to step over
+    data = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data
+    return np.array([xxhash.xxh3_64_intdigest(data[i : i + width]) for i in range(0, len(data), width)], "u8")
 
 
 def pack_strings(strings: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
