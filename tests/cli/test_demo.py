@@ -81,7 +81,6 @@ def test_a_finished_folder_is_described_again(tmp_path: Path) -> None:
 def test_the_commands_it_names_work_word_for_word_and_find_the_right_video(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     environment = {**os.environ, "VOP_CACHE": str(tmp_path / "cache")}
-    environment["OMP_NUM_THREADS"] = "2"
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     run = vop(str(folder), "--json")
     assert run.exit_code == 0
