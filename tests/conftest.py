@@ -5,11 +5,16 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Small tensors gain nothing from threads, and lose much where tests run beside each other.
 # Set before torch is loaded, which reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Property tests check results; their wall time depends on the tests that run beside them.
+hypothesis.settings.register_profile("vop", deadline=None)
+hypothesis.settings.load_profile("vop")
 
 # A shell that starts the tests in the background may have Ctrl-C ignored, which every child would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
