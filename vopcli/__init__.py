@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
         AttributeError: there is no such public name.
     """
     if name not in __all__:
-        raise AttributeError(f"module 'vopcli' has no attribute {name!r}")
+        raise AttributeError(f"module 'vopcli' has no attribute '{name}'")
     from importlib import import_module
 
     return getattr(import_module(_MODULES.get(name, "vopcli.api")), name)

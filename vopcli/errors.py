@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import reprlib
 from typing import ClassVar, Final
 
@@ -24,15 +25,22 @@ EXIT_SOME_FAILED: Final = 4
 EXIT_NOTHING_FOUND: Final = 5
 EXIT_INTERRUPTED: Final = 130
 
+_MAX_MESSAGE: Final = 6000  # characters; the longest messages list ten problems of a settings file
+# Control characters, and those that change the direction of text: a name must not act on the terminal.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
 
 class VopError(Exception):
-    """A message that names the file or value that is wrong, and a hint on how to fix it."""
+    """A message that names the file or value that is wrong, and a hint on how to fix it.
+
+    Both are one line of bounded length, whatever the names and values in them.
+    """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
-        super().__init__(problem)
-        self.hint = hint
+        super().__init__(format_name(problem, _MAX_MESSAGE))
+        self.hint = format_name(hint, _MAX_MESSAGE)
 
 
 class UsageError(VopError):
@@ -60,6 +68,7 @@ class VideoError(DataError):
 
     def reason(self, path: str) -> str:
         """Return the message without the name of the file, for a list of failures."""
+        path = format_name(path, _MAX_MESSAGE)
         return str(self).removeprefix(f"{path}: ").removeprefix(f"{path} ")
 
 
@@ -114,11 +123,27 @@ class FileError(DataError):
         super().__init__(f"{os.fspath(path)} {problem}", hint=hint)
 
 
-def format_value(value: object) -> str:
-    """Format a value for an error message: one line, bounded in length.
+def format_value(value: object, most: int = 80) -> str:
+    """Format a value for a message: one line of at most ``most`` characters, control characters escaped.
 
     Aliases let a few bytes of YAML stand for a value of any size: only two levels are printed.
     """
     short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
-    return short.repr(value)
+    short.maxlevel, short.maxstring, short.maxother = 2, most, most
+    try:
+        text = short.repr(value)
+    except ValueError:  # Python refuses to print an integer of more than 4300 digits
+        text = f"a very long {type(value).__name__}"
+    return _shorten(text, most)
+
+
+def format_name(name: str, most: int = 80) -> str:
+    """Format a name like `format_value`, without quotes."""
+    escaped = _CONTROL.sub(lambda found: repr(found[0])[1:-1], _shorten(name, most))
+    return _shorten(escaped, most)
+
+
+def _shorten(text: str, most: int) -> str:
+    """Replace the middle of a text of more than ``most`` characters by an ellipsis."""
+    end = most // 3
+    return text if len(text) <= most else f"{text[: most - end - 3]}...{text[len(text) - end :]}"

@@ -64,12 +64,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     [
         ("a: [", "not valid YAML at line 1"),
         ("data: {size: 48, size: 64}", "duplicate key 'size'"),
-        ("data: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("data: !!python/object/apply:os.system [ls]", "is not supported"),
         ("- 1", "must be a mapping of `key: value`"),
         ("data: {size: true}", "must be a whole number, not True"),
         ("[" * 5000, "not valid YAML"),
         ("\x00", "not valid YAML"),
-        ("&a [*a]", "must be a mapping of `key: value`"),
+        ("&a [*a]", "contains itself"),
     ],
 )
 def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str, match: str) -> None:
@@ -78,8 +78,8 @@ def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str, match:
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="larger than 1 MiB"):
-        load_config(write(tmp_path, "#" * (1 << 20) + "\n"))
+    with pytest.raises(ConfigError, match="larger than 64 KiB"):
+        load_config(write(tmp_path, "#" * (1 << 16) + "\n"))
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

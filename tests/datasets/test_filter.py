@@ -48,7 +48,7 @@ def test_a_missing_file_is_refused_on_demand() -> None:
 
 def test_two_files_are_refused() -> None:
     with pytest.raises(
-        DataError, match=r"^1 videos of set have more than one file: a matches a\.mp4 and b/a\.avi$"
+        DataError, match=r"^1 videos of set have more than one file: a matches a\.mp4, b/a\.avi$"
     ):
         find({"a": ["a.mp4", "b/a.avi"], "b": ["b"]})
 

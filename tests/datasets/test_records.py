@@ -50,7 +50,7 @@ def test_windows_that_contradict_each_other() -> None:
         name: build_split(name, ["a"], CAPTIONS, windows={"a": TimeWindow(0, end)})
         for name, end in (("val", 1), ("test", 2))
     }
-    with pytest.raises(DataError, match="set annotates two different parts of a"):
+    with pytest.raises(DataError, match="set annotates two different parts of 'a'"):
         Annotations("set", splits).windows()
     same = {"val": splits["val"], "test": splits["val"]}
     assert Annotations("set", same).windows() == {"a": TimeWindow(0, 1)}

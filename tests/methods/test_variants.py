@@ -175,8 +175,8 @@ def test_gradients_agree_with_finite_differences(variant: Variant) -> None:
 @pytest.mark.parametrize(
     ("layers", "match"),
     [
-        ("0-3", "does not lie within 1-4"),
-        ("5", "does not lie within 1-4"),
+        ("0-3", "is not within 1-4"),
+        ("5", "is not within 1-4"),
         ("a", "is not a list of layers"),
         ("", "is not a list"),
     ],

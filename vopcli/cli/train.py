@@ -8,7 +8,7 @@ import typer
 from vopcli.cli import console, options
 from vopcli.config.choices import Variant
 from vopcli.config.schema import Config
-from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError
+from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError, format_value
 from vopcli.evaluation.published import format_published
 from vopcli.progress import Progress
 
@@ -107,7 +107,9 @@ def _runs(config: Config, variants: str | None, seeds: str | None) -> list[Confi
     try:
         numbers = [config.training.seed] if seeds is None else [int(one) for one in seeds.split(",")]
     except ValueError:
-        raise UsageError(f"{seeds!r} is not a list of seeds", hint="write it like --seeds 0,1,2") from None
+        raise UsageError(
+            f"{format_value(seeds)} is not a list of seeds", hint="write it like --seeds 0,1,2"
+        ) from None
     runs = [
         override(config, {"tuning.variant": name, "training.seed": number})
         for name in names

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from vopcli.config.choices import Precision
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, format_value
 
 BATCH_FRAMES: Final = {"cpu": 96, "cuda": 512, "mps": 128}  # by device type, before memory runs out
 DTYPES: Final = {
@@ -30,10 +30,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
     kind, _, number = name.partition(":")
     if kind not in BATCH_FRAMES or (number and (kind != "cuda" or not number.isdecimal())):
-        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(f"unknown device {format_value(name)}", hint="use auto, cpu, cuda, cuda:N or mps")
     num_devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(has_mps)}[kind]
     if int(number or 0) >= num_devices:
-        raise UsageError(f"this machine has no device {name!r}", hint="use --device auto or cpu")
+        raise UsageError(f"this machine has no device {format_value(name)}", hint="use --device auto or cpu")
     return torch.device(name)
 
 
@@ -47,7 +47,7 @@ def choose_precision(name: str | Precision, device: torch.device) -> Precision:
         precision = Precision(name)
     except ValueError:
         known = ", ".join(item.value for item in Precision)
-        raise UsageError(f"unknown precision {str(name)!r}", hint=f"use one of {known}") from None
+        raise UsageError(f"unknown precision {format_value(name)}", hint=f"use one of {known}") from None
     if precision is not Precision.AUTO:
         return precision
     if device.type == "cuda":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vopcli.config.choices import Activation
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_name
 
 HEAD_WIDTH = 64  # of all OpenAI models, which do not store the number of heads
 MAX_LAYERS = 1000  # guards against damaged files that name layer 10**9
@@ -161,7 +161,7 @@ def _name_some(fault: str, items: list[str]) -> str:
     if not items:
         return ""
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-    return f"{len(items)} {fault} ({', '.join(item[:120] for item in items[:3])}{more})"
+    return f"{len(items)} {fault} ({', '.join(map(format_name, items[:3]))}{more})"
 
 
 def _dims(shapes: Mapping[str, Shape], name: str, rank: int) -> Shape:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, format_value
 
 _DEFAULT_TEMPERATURE: Final = 0.1  # our choice: cosines of one text with frames differ by about as much
 
@@ -145,7 +145,8 @@ def parse_pooling(text: str) -> Pooling:
     except ValueError:
         pass
     raise UsageError(
-        f"unknown pooling {text!r}", hint="use mean, mean-raw, max, top-K or attention:T, T above 0"
+        f"unknown pooling {format_value(text)}",
+        hint="use mean, mean-raw, max, top-K or attention:T, T above 0",
     )
 
 

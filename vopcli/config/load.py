@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vopcli.config.schema import Config, DataConfig
-from vopcli.errors import ConfigError, format_value
+from vopcli.errors import ConfigError, format_name, format_value
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
 SettingProblems = list[tuple[str, str]]  # name of a setting, and its problem in words
 _PRESETS: Final = Path(__file__).parent / "presets"
 _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+_MOST_PROBLEMS: Final = 20  # shown in a message
 _NO_OPTIONS: Final[Mapping[str, Any]] = types.MappingProxyType({})
 
 
@@ -142,10 +143,15 @@ def build_config(
     problems: SettingProblems = []
     config: ConfigT = _build(kind, document, "", problems)
     if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        rest = [f"and {more} more problems"] if more > 0 else []
+        del problems[_MOST_PROBLEMS:]
         of_source = "; ".join(f"{name} {text}" for name, text in problems if name not in labels)
         listed = [f"{source}: {of_source}"] if of_source else []
         listed += [f"{labels[name]} {text}" for name, text in problems if name in labels]
-        raise ConfigError("; ".join(listed), hint="see `vop COMMAND --help` and the table of settings")
+        raise ConfigError(
+            "; ".join([*listed, *rest]), hint="see `vop COMMAND --help` and the table of settings"
+        )
     return config
 
 
@@ -171,7 +177,7 @@ def _build(kind: Any, document: Any, prefix: str, problems: SettingProblems) -> 
 
 
 def _format_key(value: Any) -> str:
-    return value[:80] if isinstance(value, str) else format_value(value)
+    return format_name(value) if isinstance(value, str) else format_value(value)
 
 
 def _nearest(key: Any, known: list[str]) -> str:

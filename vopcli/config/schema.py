@@ -16,7 +16,7 @@ from vopcli.config.choices import (
     TieRule,
     Variant,
 )
-from vopcli.errors import ConfigError
+from vopcli.errors import ConfigError, format_value
 
 DEFAULT_WEIGHTS: Final = "ViT-B/32"
 DEFAULT_SAMPLING_RULE: Final = "uniform"
@@ -172,13 +172,13 @@ class TuningConfig:
             first, _, last = part.strip().partition("-")
             if not (first.isdecimal() and (last or first).isdecimal()):
                 raise ConfigError(
-                    f"tuning.layers {self.layers[:80]!r} is not a list of layers",
+                    f"tuning.layers {format_value(self.layers)} is not a list of layers",
                     hint="write it like 1-6 or 1,3,5",
                 )
             ends = [int(end) if len(end) < _MAX_DIGITS else 0 for end in (first, last or first)]
             if not 1 <= ends[0] <= ends[1] <= depth:
                 raise ConfigError(
-                    f"tuning.layers {self.layers[:80]!r} does not lie within 1-{depth}, a tower's layers",
+                    f"tuning.layers {format_value(self.layers)} is not within 1-{depth}, a tower's layers",
                     hint="count from 1; if the towers differ, choose the prompted one with --sides",
                 )
             found += range(ends[0], ends[1] + 1)

@@ -18,7 +18,7 @@ from vopcli.datasets.filter import note_overlaps
 from vopcli.datasets.reading import Problems, iter_lines, iter_table, read_text
 from vopcli.datasets.records import TRAIN, AnnotatedSplit, Annotations, SplitReport, build_split, format_names
 from vopcli.datasets.video_files import VideoFiles
-from vopcli.errors import DataError, format_value
+from vopcli.errors import DataError, format_name, format_value
 
 _COLUMNS: Final = ("video", "caption")
 _MOST_SPLITS: Final = 100  # more of them mean that the column is not a split
@@ -96,7 +96,7 @@ def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str
         except json.JSONDecodeError as error:
             problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:
-            problems.add(number, f"unsupported JSON: {str(error)[:80]}")
+            problems.add(number, f"unsupported JSON: {format_name(str(error))}")
         else:
             if isinstance(row, dict):
                 yield number, row
@@ -115,11 +115,11 @@ def _problem(row: Mapping[str, Any]) -> str:
     """Return the problem of a row; empty if it is valid."""
     for column in _COLUMNS:
         if column not in row:
-            return f"{column!r} is missing"
+            return f"'{column}' is missing"
         value = row[column]
         if not isinstance(value, str):
             several = ": write one line for each" if isinstance(value, list) else ""
-            return f"{column!r} must be text, not {format_value(value)}{several}"
+            return f"'{column}' must be text, not {format_value(value)}{several}"
         if not value.strip():
             return f"the {column} is empty"
     split = row.get("split")
@@ -130,7 +130,7 @@ def _problem(row: Mapping[str, Any]) -> str:
 
 def _notes(lines: list[CaptionLine], unused: list[str], num_without_split: int) -> Iterator[str]:
     if num_without_split:
-        yield f"{num_without_split} of {len(lines)} lines have no split: {TRAIN!r} is used"
+        yield f"{num_without_split} of {len(lines)} lines have no split: '{TRAIN}' is used"
     if unused:
         yield f"unused columns: {format_names([format_value(column) for column in unused])}"
 

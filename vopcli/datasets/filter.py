@@ -14,7 +14,7 @@ from vopcli.datasets.records import (
     add_notes,
     format_names,
 )
-from vopcli.errors import DataError
+from vopcli.errors import DataError, format_name, format_value
 
 
 def iter_overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
@@ -25,7 +25,7 @@ def iter_overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
             yield (
                 earlier,
                 later,
-                f"{len(shared)} videos are in {earlier!r} and in {later!r}: {format_names(shared)}",
+                f"{len(shared)} videos are in '{earlier}' and in '{later}': {format_names(shared)}",
             )
 
 
@@ -84,7 +84,7 @@ def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "
         for one in split.videos:
             files = candidates(one.video)
             if len(files) > 1:
-                ambiguous.append(f"{one.video} matches {' and '.join(files[:3])}")
+                ambiguous.append(f"{format_name(one.video)} matches {format_names(files, 3)}")
             elif files:
                 found.append(replace(one, file=files[0]))
             else:
@@ -102,10 +102,11 @@ def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "
     missing = [name for report in result.reports for name in report.without_file]
     if missing and not any(report.num_used for report in result.reports):
         raise DataError(
-            f"{store} has none of the {len(missing)} videos of {annotations.name}, such as {missing[0]!r}"
+            f"{store} has none of the {len(missing)} videos of {annotations.name}, "
+            f"such as {format_value(missing[0])}"
             if store
             else f"none of the {len(missing)} videos of {annotations.name} has a file, "
-            f"such as {missing[0]!r}",
+            f"such as {format_value(missing[0])}",
             hint="add them with `vop extract-frames`, or pass another store with --frames"
             if store
             else "pass the folder of the videos, which may be in any folders below it",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.datasets.records import format_names
-from vopcli.errors import DataError, format_value
+from vopcli.errors import DataError, format_name, format_value
 from vopcli.files.atomic import read_bytes
 
 _FOLDERS: Final = ("", "annotations")
@@ -120,7 +120,7 @@ def read_json(path: Path) -> Any:
         ValueError,
         RecursionError,
     ) as error:  # numbers of thousands of digits, or thousands of nested brackets
-        raise DataError(f"{path} is unsupported JSON: {str(error)[:100]}", hint=_MEND) from error
+        raise DataError(f"{path} is unsupported JSON: {format_name(str(error))}", hint=_MEND) from error
 
 
 class ShapeError(DataError):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_name, format_value
 from vopcli.video.sampling import TimeWindow
 
 TRAIN: Final = "train"
@@ -19,7 +19,7 @@ _MOST_NAMED: Final = 10
 def format_names(names: Sequence[str], most: int = _MOST_NAMED) -> str:
     """Join the first ``most`` names, and add the number of the others."""
     rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(format_name, names[:most])) + (f" and {rest} more" if rest > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,9 @@ class Annotations:
         """
         if name not in self.splits:
             held = ", ".join(f"{split} ({len(one.videos)} videos)" for split, one in self.splits.items())
-            raise UsageError(f"{self.name} has no split {name!r}", hint=f"use one of its splits: {held}")
+            raise UsageError(
+                f"{self.name} has no split {format_value(name)}", hint=f"use one of its splits: {held}"
+            )
         return self.splits[name]
 
     @property
@@ -186,7 +188,7 @@ class Annotations:
             for video in split.videos:
                 if found.setdefault(video.key, video.window) != video.window:
                     raise DataError(
-                        f"{self.name} annotates two different parts of {video.key}",
+                        f"{self.name} annotates two different parts of {format_value(video.key)}",
                         hint="its splits contradict each other: download the annotation files again",
                     )
         return found
@@ -219,7 +221,8 @@ def build_split(
     )
     if listed and not videos:
         raise DataError(
-            f"none of the {len(listed)} videos of the split {split!r} has a caption, such as {listed[0]!r}",
+            f"none of the {len(listed)} videos of the split {format_value(split)} has a caption, "
+            f"such as {format_value(listed[0])}",
             hint="check that the list of videos and the caption file are of the same release",
         )
     without = tuple(video for video in listed if not captions.get(video))

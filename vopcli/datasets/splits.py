@@ -23,7 +23,7 @@ from vopcli.datasets.records import (
     format_names,
     iter_other_sizes,
 )
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_value
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
@@ -172,7 +172,8 @@ def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Anno
     for name in used:
         if name in annotations.splits and not annotations.splits[name].videos:
             raise DataError(
-                f"{store.path} has none of the videos of the split {name!r} of {annotations.name}",
+                f"{store.path} has none of the videos of the split {format_value(name)} "
+                f"of {annotations.name}",
                 hint="add them with `vop extract-frames`; `vop data check` lists the missing ones",
             )
     if data.dataset:

@@ -12,7 +12,7 @@ from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import EncodePlan, EncodeSource, StoreSource, VideoSource
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_name
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.recipe import recorded_sampling
@@ -87,8 +87,8 @@ def _read_backbone(
     fingerprint = weights.fingerprint()
     if stored and stored.fingerprint != fingerprint:
         raise DataError(
-            f"{request.index} was made with another model ({stored.weights})",
-            hint=f"use --weights {stored.weights}, another index, or --overwrite",
+            f"{request.index} was made with another model ({format_name(stored.weights)})",
+            hint=f"use --weights {format_name(stored.weights)}, another index, or --overwrite",
         )
     return weights, fingerprint, read_any_adapter(request.adapter) if request.adapter else None
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Resize
-from vopcli.errors import DataError, VideoError
+from vopcli.errors import DataError, VideoError, format_name
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.reader import IndexedVideo
 from vopcli.index.writer import NewVideo
@@ -148,7 +148,7 @@ class VideoSource:
         self._unreadable: list[tuple[str, str]] = []
         self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
         if not self._found:
-            problems = "".join(f"; {name} {reason}" for name, reason in self._unreadable[:3])
+            problems = "".join(f"; {format_name(name)} {reason}" for name, reason in self._unreadable[:3])
             raise DataError(
                 f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
                 hint="`vop extract-frames --help` lists the suffixes of videos",

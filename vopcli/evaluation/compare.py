@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_name, format_value
 from vopcli.evaluation.bootstrap import Interval, RankComparison, compare_ranks, recall_intervals
 from vopcli.evaluation.published import DIRECTIONS
 from vopcli.evaluation.results import EvalResult, read_results
@@ -188,7 +188,7 @@ def _find(models: Sequence[ComparedModel], baseline: str | None) -> ComparedMode
         if baseline in (model.name, model.result.target, str(model.file)):
             return model
     known = ", ".join(model.name for model in models)
-    raise UsageError(f"no model has the name {baseline!r}", hint=f"name one of {known}")
+    raise UsageError(f"no model has the name {format_value(baseline)}", hint=f"name one of {known}")
 
 
 def _check_same(first: ComparedModel, other: ComparedModel) -> None:
@@ -215,7 +215,8 @@ def _check_same(first: ComparedModel, other: ComparedModel) -> None:
         if (mine.caption, mine.video) != (theirs.caption, theirs.video):
             raise DataError(
                 f"{pair} have different captions: "
-                f"{mine.caption!r} of {mine.video}, and {theirs.caption!r} of {theirs.video}",
+                f"{format_value(mine.caption)} of {format_name(mine.video)}, and "
+                f"{format_value(theirs.caption)} of {format_name(theirs.video)}",
                 hint="measure both on the same captions",
             )
 

@@ -56,7 +56,7 @@ def get_count(document: Any, key: str) -> int:
     """
     value = get_number(document, key)
     if not isinstance(value, int):
-        raise ValueError(f"{key} is {value}, not an integer")  # noqa: TRY004  (one error for all numbers)
+        raise ValueError(f"{key} is {format_value(value)}, not an integer")  # noqa: TRY004  (one error for all numbers)
     return value
 
 

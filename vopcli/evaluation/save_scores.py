@@ -17,7 +17,7 @@ from vopcli.datasets.splits import (
     split_for_training,
     tokenise_split,
 )
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_value
 from vopcli.evaluation.embed import Embedded, embed, embed_texts
 from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.score_file import SCORE_FORMAT, Similarities, write_similarities
@@ -54,7 +54,8 @@ class SaveRequest:
             )
         if self.num_bank and split in (TRAIN, VAL):
             raise UsageError(
-                f"QB-Norm's bank and beta come from the splits train and val, and {split!r} is measured",
+                f"QB-Norm's bank and beta come from the splits train and val, and "
+                f"{format_value(split)} is measured",
                 hint="use --bank 0",
             )
         if self.path.exists() and not self.overwrite:

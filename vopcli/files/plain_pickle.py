@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.errors import DataError, format_value
+from vopcli.errors import DataError, format_name, format_value
 from vopcli.files.atomic import read_bytes
 
 _DEPTH: Final = 3  # dictionary -> lists -> lists of words
@@ -29,7 +29,7 @@ def read_plain_pickle(path: Path) -> Any:
         raise DataError(f"{path} holds Python objects ({error}): refused", hint=_HINT) from error
     # A damaged pickle can raise nearly any exception.
     except Exception as error:
-        raise DataError(f"{path} is no pickle of captions: {str(error)[:100]}", hint=_HINT) from error
+        raise DataError(f"{path} is no pickle of captions: {format_name(str(error))}", hint=_HINT) from error
 
 
 class _RefusedError(pickle.UnpicklingError):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from vopcli.errors import FileError, WeightsError
+from vopcli.errors import FileError, WeightsError, format_name
 
 _DTYPES: Final = {
     "F64": "<f8",
@@ -51,7 +51,7 @@ def read_safetensors(path: Path) -> SafetensorsFile:
             pass
     except SafetensorError as error:
         raise WeightsError(
-            f"{path} is damaged or not a safetensors file: {str(error)[:200]}",
+            f"{path} is damaged or not a safetensors file: {format_name(str(error), 200)}",
             hint="download or convert it again; the download may be incomplete",
         ) from error
     with path.open("rb") as file:
@@ -70,14 +70,16 @@ def _view(path: Path, name: str, entry: dict[str, Any], data: NDArray[np.uint8])
     """
     if entry["dtype"] not in _DTYPES:
         raise WeightsError(
-            f"{path}: {name[:120]} has dtype {entry['dtype']}, which vop does not read",
+            f"{path}: {format_name(name)} has dtype {entry['dtype']}, which vop does not read",
             hint="quantised models are not supported: use an fp32, fp16 or bf16 file",
         )
     begin, end = entry["data_offsets"]
     try:
         array = data[begin:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (ValueError, OverflowError) as error:
-        raise WeightsError(f"{path}: {name[:120]} has a shape that NumPy cannot hold: {error}") from error
+        raise WeightsError(
+            f"{path}: {format_name(name)} has a shape that NumPy cannot hold: {error}"
+        ) from error
     if entry["dtype"] == "BF16":
         return widen_bfloat16(array)
     return array if array.flags.aligned else array.copy()

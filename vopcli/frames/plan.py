@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vopcli.config.schema import DataConfig
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_name
 from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
@@ -133,7 +133,7 @@ def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]
         found = named_videos(request.sources[0], request.names, report)
     if not found:
         names = ", ".join(os.fspath(source) for source in request.sources)
-        problems = "".join(f"; {name} {reason}" for name, reason in unreadable[:3])
+        problems = "".join(f"; {format_name(name)} {reason}" for name, reason in unreadable[:3])
         raise DataError(
             f"no video found in {names}{problems}", hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}"
         )

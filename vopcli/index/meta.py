@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.errors import DataError
+from vopcli.errors import DataError, format_value
 
 DAMAGE_HINT: Final = (
     "`vop info FILE --verify` lists the damage; `vop encode --overwrite` creates the index again"
@@ -74,5 +74,7 @@ class IndexMeta:
             )
         meta = cls(*values)  # type: ignore[arg-type]
         if meta.pooling != "mean":
-            raise DataError(f"{path} was made with the unknown pooling {meta.pooling!r}", hint="update vop")
+            raise DataError(
+                f"{path} was made with the unknown pooling {format_value(meta.pooling)}", hint="update vop"
+            )
         return meta

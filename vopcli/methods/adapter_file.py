@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.load import build_config, to_dict
 from vopcli.config.schema import TuningConfig
-from vopcli.errors import ConfigError, FileError, WeightsError
+from vopcli.errors import ConfigError, FileError, WeightsError, format_name
 from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 
 ADAPTER_NAME: Final = "adapter.safetensors"
@@ -111,7 +111,7 @@ def read_adapter(path: Path) -> Adapter:
         raise WeightsError(f"{file} is not an adapter file", hint=_HINT)
     if metadata.get("version") != ADAPTER_VERSION:
         version = metadata.get("version")
-        problem = f"{file} has version {version}, this program reads {ADAPTER_VERSION}"
+        problem = f"{file} has version {format_name(str(version))}, this program reads {ADAPTER_VERSION}"
         raise WeightsError(problem, hint="update vop")
     try:
         tuning = build_config(TuningConfig, json.loads(metadata["tuning"]), source=str(file))

@@ -126,7 +126,7 @@ def _sentences(result: EvalResult) -> list[str]:
     t2v, v2t, data = result.metrics.t2v, result.metrics.v2t, result.data
     sentences = [
         f"Measured on the split {result.split}, with {result.weights}.",
-        f"Equal scores rank by the rule {t2v.ties.value!r}; {t2v.protocol}, {v2t.protocol}.",
+        f"Equal scores rank by the rule '{t2v.ties.value}'; {t2v.protocol}, {v2t.protocol}.",
     ]
     if result.pooling != "mean":
         sentences.append(f"Frames are pooled by {result.pooling}, not the mean of the published protocols.")
@@ -148,7 +148,7 @@ def _sentences(result: EvalResult) -> list[str]:
         if count:
             sentences.append(f"{count:,} {text}.")
     if t2v.uses_other_queries:
-        sentences.append(f"The scoring {t2v.scoring!r} uses the other queries of the test.")
+        sentences.append(f"The scoring '{t2v.scoring}' uses the other queries of the test.")
     if result.published and result.dataset:
         sentences.append(f"{result.variant} on {result.dataset.value}, {format_published(result.published)}.")
     return [*sentences, *data.notes]

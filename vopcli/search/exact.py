@@ -77,7 +77,9 @@ def search_exact(
         raise ValueError(f"queries must be finite and of shape (Q, E), got shape {queries.shape}")
     for part in parts:
         if part.embeddings.shape[1:] != queries.shape[1:]:
-            raise ValueError(f"queries of shape {queries.shape} do not fit {part.embeddings.shape=}")
+            raise ValueError(
+                f"queries of shape {queries.shape} do not fit embeddings of shape {part.embeddings.shape}"
+            )
     top = min(top, max(sum(len(part.is_live) for part in parts), 1))
     found = []
     for begin in range(0, len(queries), _MOST_QUERIES):

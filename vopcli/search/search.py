@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_name, format_value
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
@@ -269,7 +269,7 @@ class Index:
             model = load_model(meta.weights)
             if model.fingerprint != meta.fingerprint:
                 raise DataError(
-                    f"{meta.weights} is not the model that {self.path} was made with",
+                    f"{format_name(meta.weights)} is not the model that {self.path} was made with",
                     hint="encode the frame with the original weights, and search for the vector",
                 )
             self._model = model
@@ -327,7 +327,9 @@ def _parse_norm(name: str) -> NormRule:
         return NormRule(name)
     except ValueError:
         known = ", ".join(rule.value for rule in NormRule)
-        raise UsageError(f"unknown hubness correction {name!r}", hint=f"choose one of {known}") from None
+        raise UsageError(
+            f"unknown hubness correction {format_value(name)}", hint=f"choose one of {known}"
+        ) from None
 
 
 def choose_engine(videos: VideoIndex, pooling: Pooling, norm: NormRule) -> Engine:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
+from vopcli.datasets.records import format_names
 from vopcli.errors import DataError, OutOfMemoryError, is_out_of_memory
 from vopcli.frames.prefetch import Prefetched
 from vopcli.methods.model import VideoTextModel, trained_tensors
@@ -185,7 +186,7 @@ class _Loop:
         value = float(loss)
         if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(float(norm))):
             raise DataError(
-                f"the loss of step {self.state.step} is not finite, in the batch {', '.join(batch.names)}",
+                f"the loss of step {self.state.step} is not finite, in the batch {format_names(batch.names)}",
                 hint="lower the learning rate with --lr, or use --precision fp32",
             )
         self.scaler.step(self.optimizer)

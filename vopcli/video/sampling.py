@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, DEFAULT_SAMPLING_RULE, DataConfig
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, format_value
 
 _XPOOL_FRAMES: Final = 12  # segments of which X-Pool takes the same frames as the uniform rule
 
@@ -73,15 +73,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.rule != "fps" and (self.num_frames is None or self.fps is not None):
-            raise ValueError(f"{self.rule} sampling takes a number of frames and no fps, got {self!r}")
+            raise ValueError(f"{self.rule} sampling takes a number of frames and no fps, got {self}")
         if self.rule == "fps" and (self.fps is None or self.fps <= 0):
-            raise ValueError(f"fps sampling takes a positive number of frames per second, got {self!r}")
+            raise ValueError(f"fps sampling takes a positive number of frames per second, got {self}")
         if self.num_frames is not None and self.num_frames < 1:
-            raise ValueError(f"sampling takes at least one frame, got {self!r}")
+            raise ValueError(f"sampling takes at least one frame, got {self}")
         if self.kept != "uniform" and self.rule != "clip4clip":
-            raise ValueError(f"only clip4clip sampling takes head or tail, got {self!r}")
+            raise ValueError(f"only clip4clip sampling takes head or tail, got {self}")
         if self.candidates % 2 == 0 or (self.candidates != 1 and self.rule not in {"uniform", "xpool"}):
-            raise ValueError(f"sampling takes an odd number of candidates, if it has segments, got {self!r}")
+            raise ValueError(f"sampling takes an odd number of candidates, if it has segments, got {self}")
 
     @property
     def num_stored(self) -> int | None:
@@ -144,7 +144,8 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
         return Sampling(rule, count, candidates=each)
     if candidates not in {None, 1}:
         raise UsageError(
-            f"sampling {text!r} has no segments, so it cannot keep {candidates} candidates per segment",
+            f"sampling {format_value(text)} has no segments, so it cannot keep "
+            f"{candidates} candidates per segment",
             hint="use uniform or xpool, or omit --candidates",
         )
     if match := _CLIP4CLIP.fullmatch(rule_text):
@@ -152,7 +153,7 @@ def parse_sampling(text: str, num_frames: int | None = None, candidates: int | N
         return Sampling("clip4clip", count, kept=_KEPT[match["kept"] or "uniform"])
     if match := _FPS.fullmatch(rule_text):
         return Sampling("fps", _agreed(text, match["cap"], num_frames), _rate(text, match["fps"]))
-    raise UsageError(f"unknown sampling {text!r}", hint=f"write {_FORMS}")
+    raise UsageError(f"unknown sampling {format_value(text)}", hint=f"write {_FORMS}")
 
 
 def requested_sampling(data: DataConfig) -> Sampling | None:
@@ -283,9 +284,11 @@ def _agreed(text: str, written: str | None, asked: int | None, unit: str = "fram
         return asked
     count = int(written)
     if count < 1:
-        raise UsageError(f"sampling {text!r} contains the number 0", hint="use 1 or more")
+        raise UsageError(f"sampling {format_value(text)} contains the number 0", hint="use 1 or more")
     if asked is not None and asked != count:
-        raise UsageError(f"sampling {text!r} contradicts {asked} {unit}", hint="give the number once")
+        raise UsageError(
+            f"sampling {format_value(text)} contradicts {asked} {unit}", hint="give the number once"
+        )
     return count
 
 
@@ -296,7 +299,8 @@ def _rate(text: str, written: str) -> Fraction:
         rate = Fraction(0)
     if not 0 < rate <= 1000:
         raise UsageError(
-            f"the rate of sampling {text!r} is out of range", hint="use a rate above 0 and at most 1000"
+            f"the rate of sampling {format_value(text)} is out of range",
+            hint="use a rate above 0 and at most 1000",
         )
     return rate
 

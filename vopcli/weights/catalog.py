@@ -11,7 +11,7 @@ from typing import Final
 
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_name
 
 BASE_URL: Final = "https://openaipublic.azureedge.net/clip/models"
 
@@ -76,7 +76,7 @@ def find_model(name: str) -> CatalogEntry | None:
     wanted = _normalise(name)
     if wanted in {_normalise(resnet) for resnet in RESNETS}:
         raise WeightsError(
-            f"{name} is a CLIP model with a ResNet, which is not supported",
+            f"{format_name(name)} is a CLIP model with a ResNet, which is not supported",
             hint=f"use one with a vision transformer: {', '.join(model_names())}",
         )
     return next((entry for entry in ENTRIES if _normalise(entry.name) == wanted), None)

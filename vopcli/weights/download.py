@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from vopcli.errors import UsageError, WeightsError
+from vopcli.errors import UsageError, WeightsError, format_value
 from vopcli.progress import Progress
 from vopcli.weights.catalog import BASE_URL, CatalogEntry, is_verified, sha256
 
@@ -67,7 +67,7 @@ def fetch(
 def _file_url(entry: CatalogEntry, base_url: str) -> str:
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise UsageError(f"{base_url!r} is not an http or https address")
+        raise UsageError(f"{format_value(base_url)} is not an http or https address")
     return base_url if parts.path.endswith(".pt") else f"{base_url.rstrip('/')}/{entry.sha256}/{entry.file}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_value
 from vopcli.files.safetensors import read_safetensors
 from vopcli.weights.model_config import read_json_object
 from vopcli.weights.state_dict import read_pickled
@@ -89,6 +89,6 @@ def _read_file(path: Path) -> Container:
     if head.startswith(b"\x80"):
         return Container(read_pickled(path, is_zip=False), "state dict", path.parent)
     raise WeightsError(
-        f"{path} is not a weights file: it begins with {head!r}" if head else f"{path} is empty",
+        f"{path} is not a weights file: it begins with {format_value(head)}" if head else f"{path} is empty",
         hint="vop reads PyTorch's .pt and .bin, safetensors, and folders of Hugging Face and open_clip",
     )

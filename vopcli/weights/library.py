@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.choices import Activation
-from vopcli.errors import UsageError, WeightsError
+from vopcli.errors import UsageError, WeightsError, format_value
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.weights.catalog import BASE_URL, ENTRIES, find_model, is_verified, model_names, sha256
@@ -53,7 +53,8 @@ def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BAS
     """
     if name.lower() != DEMO_NAME and find_model(name) is None:
         raise UsageError(
-            f"no model is called {name!r}", hint=f"known are {', '.join([*model_names(), DEMO_NAME])}"
+            f"no model is called {format_value(name)}",
+            hint=f"known are {', '.join([*model_names(), DEMO_NAME])}",
         )
     return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from vopcli.clip.shape import PIXEL_MEAN, PIXEL_STD
 from vopcli.config.choices import Activation
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_name, format_value
 
 MAX_CONFIG_BYTES = 1 << 22
 
@@ -41,18 +41,20 @@ def read_hugging_face_config(folder: Path) -> Declared:
         return Declared()
     if (kind := config.get("model_type", "clip")) != "clip":
         raise WeightsError(
-            f"{path}: model_type is {str(kind)[:40]!r}, not 'clip'", hint="only CLIP models are supported"
+            f"{path}: model_type is {format_value(kind)}, not 'clip'", hint="only CLIP models are supported"
         )
     text, vision = _section(path, config, "text_config"), _section(path, config, "vision_config")
     # Missing settings have the default of transformers' CLIPConfig.
     activations = {str(section.get("hidden_act", "quick_gelu")) for section in (text, vision)}
     if len(activations) != 1 or not activations <= {choice.value for choice in Activation}:
         raise WeightsError(
-            f"{path}: hidden_act is {' and '.join(sorted(activations))[:80]}, not quick_gelu or gelu"
+            f"{path}: hidden_act is {format_name(' and '.join(sorted(activations)))}, not quick_gelu or gelu"
         )
     for section in (text, vision):
         if section.get("layer_norm_eps", 1e-5) != 1e-5:
-            raise WeightsError(f"{path}: layer_norm_eps is {section['layer_norm_eps']}, not 1e-5")
+            raise WeightsError(
+                f"{path}: layer_norm_eps is {format_value(section['layer_norm_eps'])}, not 1e-5"
+            )
     _check_pixels(folder / "preprocessor_config.json", "image_mean", "image_std")
     _check_pixels(folder / "processor_config.json", "image_mean", "image_std", "image_processor")
     return Declared(
@@ -101,11 +103,11 @@ def read_open_clip_config(folder: Path) -> Declared:
         )
         if others:
             raise WeightsError(
-                f"{path}: {', '.join(others[:3])[:120]} is set, which differs from OpenAI's CLIP",
+                f"{path}: {', '.join(map(format_name, others[:3]))} is set, which differs from OpenAI's CLIP",
                 hint="custom towers, timm and Hugging Face text towers are not supported",
             )
         if section.get("mlp_ratio", 4) != 4:
-            raise WeightsError(f"{path}: mlp_ratio is {section['mlp_ratio']}, not 4")
+            raise WeightsError(f"{path}: mlp_ratio is {format_value(section['mlp_ratio'])}, not 4")
     _check_pixels(path, "mean", "std", "preprocess_cfg")
     # Missing settings have the default of open_clip.
     width, head_width = _count(path, vision, "width", 768), _count(path, vision, "head_width", 64)
@@ -146,7 +148,7 @@ def _section(path: Path, config: Mapping[str, Any], name: str) -> dict[str, Any]
 def _count(path: Path, section: Mapping[str, Any], name: str, default: int) -> int:
     value = section.get(name, default)
     if type(value) is not int or not 1 <= value <= 1 << 20:
-        raise WeightsError(f"{path}: {name} is {str(value)[:60]}, which is not supported")
+        raise WeightsError(f"{path}: {name} is {format_value(value)}, which is not supported")
     return value
 
 
@@ -166,7 +168,7 @@ def _check_pixels(path: Path, mean: str, std: str, section: str = "") -> None:
         values = given if isinstance(given, list) and len(given) == 3 else [given] * 3
         if not all(_is_near(value, wanted) for value, wanted in zip(values, expected, strict=True)):
             raise WeightsError(
-                f"{path}: {name} is {str(given)[:80]}; vop normalises pixels with {list(expected)}",
+                f"{path}: {name} is {format_value(given)}; vop normalises pixels with {list(expected)}",
                 hint="use a model with the preprocessing of OpenAI's CLIP",
             )
 

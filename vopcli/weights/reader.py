@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
-from vopcli.errors import UsageError, WeightsError
+from vopcli.errors import UsageError, WeightsError, format_name, format_value
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
 from vopcli.resources import packaged_file
@@ -131,7 +131,7 @@ def resolve_weights(
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise WeightsError(
-            f"{name_or_path!r} is neither a file nor a known model",
+            f"{format_value(name_or_path)} is neither a file nor a known model",
             hint=f"known are {', '.join([*catalog.model_names(), DEMO_NAME])}; see `vop weights list`",
         )
     return path
@@ -228,12 +228,14 @@ def _check_numbers(name: str, array: NDArray[Any]) -> None:
         WeightsError: the tensor is not.
     """
     if array.dtype not in _EXPONENTS:
-        raise WeightsError(f"{name} has dtype {array.dtype}", hint="use an fp32, fp16 or bf16 file")
+        raise WeightsError(
+            f"{format_name(name)} has dtype {array.dtype}", hint="use an fp32, fp16 or bf16 file"
+        )
     bits, exponent = _EXPONENTS[array.dtype]
     flat = np.ascontiguousarray(array).reshape(-1).view(bits)
     for begin in range(0, flat.size, CHUNK_ITEMS):
         if (np.bitwise_and(flat[begin : begin + CHUNK_ITEMS], exponent) == exponent).any():
             raise WeightsError(
-                f"{name} contains NaN or infinity",
+                f"{format_name(name)} contains NaN or infinity",
                 hint="the file is damaged or its training diverged: download it again",
             )

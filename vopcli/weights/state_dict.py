@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_name
 from vopcli.weights.torchscript import FAULTS, DamageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def read_pickled(path: Path, *, is_zip: bool) -> dict[str, NDArray[Any]]:
     others = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise WeightsError(
-            f"{path} contains {len(others)} entries that are not tensors: {', '.join(others[:3])[:200]}",
+            f"{path} contains {len(others)} entries that are not tensors: "
+            f"{', '.join(map(format_name, others[:3]))}",
             hint="give a file with a model's state dict, or with one under 'state_dict'",
         )
     try:
@@ -62,11 +63,11 @@ def _as_array(name: str, tensor: Tensor) -> NDArray[Any]:
     import torch
 
     if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise DamageError(f"{name[:120]} is not a dense CPU tensor")
+        raise DamageError(f"{format_name(name)} is not a dense CPU tensor")
     tensor = tensor.detach()
     stored = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > stored:
-        raise DamageError(f"{name[:120]} is larger than its storage")
+        raise DamageError(f"{format_name(name)} is larger than its storage")
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.numpy()
@@ -75,7 +76,7 @@ def _as_array(name: str, tensor: Tensor) -> NDArray[Any]:
 def _refuse(path: Path, error: BaseException) -> NoReturn:
     if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL ([\w.]+)", str(error))):
         raise WeightsError(
-            f"{path} contains Python objects ({found[1][:100]}), which could run code: refused",
+            f"{path} contains Python objects ({format_name(found[1])}), which could run code: refused",
             hint="give a file with the model's state dict only",
         ) from error
     reason = str(error) if isinstance(error, DamageError) else "it is damaged, or contains more than tensors"

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_name
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -74,9 +74,9 @@ def refuse_other_models(names: Mapping[str, object]) -> None:
     for pattern, kind in _OTHERS.items():
         match = next((name for name in names if re.match(pattern, name)), None)
         if match is not None:
-            raise WeightsError(f"this is {kind}: it has a tensor {match[:120]}", hint=_HINT)
+            raise WeightsError(f"this is {kind}: it has a tensor {format_name(match)}", hint=_HINT)
     if not is_hugging_face(names) and "visual.conv1.weight" not in names and "text_projection" not in names:
-        shown = ", ".join(name[:60] for name in sorted(names)[:3]) or "none at all"
+        shown = ", ".join(map(format_name, sorted(names)[:3])) or "none at all"
         raise WeightsError(f"these are not the tensors of a CLIP model ({shown})", hint=_HINT)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import WeightsError
+from vopcli.errors import WeightsError, format_name
 from vopcli.files.safetensors import widen_bfloat16
 
 MAX_PICKLE_BYTES = 1 << 26  # OpenAI's are below one megabyte
@@ -204,7 +204,9 @@ class _Unpickler(pickle._Unpickler):
             return _BuildList()
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        raise pickle.UnpicklingError(f"it refers to {module[:60]}.{name[:60]}, which weights do not need")
+        raise pickle.UnpicklingError(
+            f"it refers to {format_name(module)}.{format_name(name)}, which weights do not need"
+        )
 
     def persistent_load(self, pid: Any) -> NDArray[Any]:
         tag, storage, key, _, num_items = pid
@@ -273,7 +275,7 @@ def _walk(root: object) -> Iterator[tuple[str, NDArray[Any]]]:
 
 def _fail(path: Path, error: BaseException) -> NoReturn:
     is_clear = isinstance(error, DamageError | pickle.UnpicklingError | zipfile.BadZipFile)
-    reason = str(error)[:200] if is_clear else "it is damaged"
+    reason = format_name(str(error), 200) if is_clear else "it is damaged"
     raise WeightsError(
         f"{path} cannot be read as PyTorch weights: {reason}",
         hint="download it again from a trusted source; it may be incomplete",

@@ -60,7 +60,7 @@ def _ids(path: Path) -> list[str]:
 
 def _without_prefix(path: Path, video: object) -> str:
     if not (isinstance(video, str) and video.startswith(_PREFIX) and video != _PREFIX):
-        raise ShapeError(path, f"an id must begin with {_PREFIX!r}, unlike {format_value(video)}")
+        raise ShapeError(path, f"an id must begin with '{_PREFIX}', unlike {format_value(video)}")
     return video.removeprefix(_PREFIX)
 
 
@@ -80,7 +80,11 @@ def _entry(path: Path, video: str, entry: Any) -> tuple[list[str], float]:
     fields = entry if isinstance(entry, dict) else {}
     sentences, seconds = fields.get("sentences"), fields.get("duration")
     if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-        raise ShapeError(path, f"{video} must have a list of 'sentences', not {format_value(sentences)}")
+        raise ShapeError(
+            path, f"{format_value(video)} must have a list of 'sentences', not {format_value(sentences)}"
+        )
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < _MOST_SECONDS:
-        raise ShapeError(path, f"{video} must have a 'duration' in seconds, not {format_value(seconds)}")
+        raise ShapeError(
+            path, f"{format_value(video)} must have a 'duration' in seconds, not {format_value(seconds)}"
+        )
     return sentences, seconds

@@ -17,7 +17,7 @@ from vopcli.datasets.filter import find_files, keep_last_caption, note_overlaps,
 from vopcli.datasets.reading import find_annotation_file
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations
 from vopcli.datasets.video_files import VideoFiles, find_video_files
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, format_value
 
 
 def _by_stem(files: VideoFiles, video: str) -> tuple[str, ...]:
@@ -135,7 +135,8 @@ def read_dataset(
     for split in splits or ():
         if split not in benchmark.splits:
             raise UsageError(
-                f"{dataset.value} has no split {split!r}", hint=f"use one of {', '.join(benchmark.splits)}"
+                f"{dataset.value} has no split {format_value(split)}",
+                hint=f"use one of {', '.join(benchmark.splits)}",
             )
     held = find_splits(dataset, root) if splits is None else splits
     wanted = [split for split in benchmark.splits if split in held]
@@ -180,8 +181,8 @@ def get_skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
     lists = BENCHMARKS[dataset].skip_lists
     if project not in lists:
         near = difflib.get_close_matches(project, lists, 1)
-        known = f"did you mean {near[0]!r}?" if near else f"its lists: {', '.join(lists) or 'none'}"
-        raise UsageError(f"{dataset.value} has no list of skipped videos {project!r}", hint=known)
+        known = f"did you mean '{near[0]}'?" if near else f"its lists: {', '.join(lists) or 'none'}"
+        raise UsageError(f"{dataset.value} has no list of skipped videos {format_value(project)}", hint=known)
     return lists[project]
 
 
