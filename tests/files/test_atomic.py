@@ -1,13 +1,37 @@
-"""A file written aside appears whole or not at all."""
+"""A file written aside appears whole or not at all, and so does what replaces a file or folder."""
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from vopcli.errors import FileError
-from vopcli.files.atomic import atomic_path
+from vopcli.errors import BusyError, FileError
+from vopcli.files.atomic import atomic_path, beside, note_unfinished, replace_file, replace_folder, restore
+from vopcli.progress import SilentProgress
+
+
+class Notes(SilentProgress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def run_killed(code: str, *arguments: str | Path) -> None:
+    """Run code that waits in the midst of its work, and kill it there."""
+    imports = "import sys, time; from pathlib import Path; from vopcli.files.atomic import *"
+    imports += "; from vopcli.progress import SilentProgress as Silent"
+    command = [sys.executable, "-c", f"{imports}\n{code}", *map(os.fspath, arguments)]
+    environment = {**os.environ, "PYTHONPATH": os.fspath(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waiting\n"
+        process.send_signal(signal.SIGKILL)
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -80,3 +104,119 @@ def test_the_content_is_on_the_disk_before_the_rename(
     with atomic_path(path) as temporary:
         temporary.write_bytes(b"new")
     assert synced == {path.stat().st_ino: (b"new", b"old")}
+
+
+WRITE_AND_WAIT = """
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    print("waiting", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next_one(tmp_path: Path) -> None:
+    target, other = tmp_path / "a[1].bin", tmp_path / "a[1].bin.more"
+    mine = [tmp_path / ".a[1].bin.part", tmp_path / ".a[1].bin.holiday.part", tmp_path / "a[1].bin.part"]
+    for path in mine:
+        path.write_bytes(b"mine")
+    run_killed(WRITE_AND_WAIT, target)
+    run_killed(WRITE_AND_WAIT, other)
+    (tmp_path / ".a[1].bin.4711.rewrite.part").write_bytes(b"of an index")
+    leftovers = set(tmp_path.iterdir()) - set(mine)
+    assert len(leftovers) == 3
+    with atomic_path(target) as first, atomic_path(target) as second:  # the first one's writer lives
+        first.write_bytes(b"first")
+        second.write_bytes(b"second")
+    assert target.read_bytes() == b"first"
+    left = set(tmp_path.iterdir()) - {*mine, target}
+    assert left < leftovers
+    assert [path.name.startswith(".a[1].bin.more.") for path in left] == [True]
+    with atomic_path(other) as temporary:
+        temporary.write_bytes(b"whole")
+    assert set(tmp_path.iterdir()) == {*mine, target, other}
+
+
+def test_an_interrupted_replacement_is_continued(tmp_path: Path) -> None:
+    target, progress = tmp_path / "file.bin", Notes()
+    target.write_bytes(b"old")
+    target.chmod(0o604)
+
+    def build(*, fails: bool) -> None:
+        with beside(target, progress) as new:
+            with new.open("ab") as file:
+                file.write(b"part ")
+            if fails:
+                raise KeyboardInterrupt
+            replace_file(new, target)
+
+    with pytest.raises(KeyboardInterrupt):
+        build(fails=True)
+    assert progress.notes.pop() == f"{target} is unchanged; run the same command to finish"
+    assert target.read_bytes() == b"old"
+    note_unfinished(target, progress)
+    (told,) = progress.notes
+    assert told.startswith(f"{tmp_path / '.file.bin.overwrite'} holds an interrupted --overwrite")
+    build(fails=False)
+    assert target.read_bytes() == b"part part "
+    assert target.stat().st_mode & 0o777 == 0o604
+    assert list(tmp_path.iterdir()) == [target]
+    note_unfinished(target, progress)
+    assert len(progress.notes) == 1
+
+
+def test_nothing_is_kept_of_a_replacement_that_was_not_begun(tmp_path: Path) -> None:
+    progress = Notes()
+    with pytest.raises(FileError, match="disk is full"), beside(tmp_path / "file", progress):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (list(tmp_path.iterdir()), progress.notes) == ([], [])
+
+
+def test_one_process_replaces_at_a_time(tmp_path: Path) -> None:
+    target, silent = tmp_path / "file", SilentProgress()
+    with (
+        beside(target, silent),
+        pytest.raises(BusyError, match="file is being replaced by another process"),
+        beside(target, silent),
+    ):
+        pass
+
+
+KILLED_BETWEEN = """
+real, path = Path.rename, Path(sys.argv[1])
+def rename(one, other):
+    if one.parent != path.parent:
+        print("waiting", flush=True)
+        time.sleep(60)
+    real(one, other)
+Path.rename = rename
+with beside(path, Silent()) as new:
+    new.mkdir()
+    (new / "content").write_text("new")
+    replace_folder(new, path)
+"""
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_folder_is_restored_whose_replacement_was_killed_between_two_renames(
+    tmp_path: Path, *, is_link: bool
+) -> None:
+    folder, progress = tmp_path / "run", SilentProgress()
+    old = tmp_path / "elsewhere" if is_link else folder
+    old.mkdir()
+    (old / "content").write_text("old")
+    if is_link:
+        folder.symlink_to(old)
+    restore(folder)
+    run_killed(KILLED_BETWEEN, folder)
+    assert not folder.exists()
+    restore(folder)
+    assert (folder / "content").read_text() == "old"
+    assert folder.is_symlink() == is_link
+    with beside(folder, progress) as new:
+        assert (new / "content").read_text() == "new"
+        restore(folder)  # has no effect on a live replacement
+        replace_folder(new, folder)
+    assert (folder / "content").read_text() == "new"
+    assert not folder.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["elsewhere", "run"] if is_link else ["run"])
+    assert not is_link or (old / "content").read_text() == "old"

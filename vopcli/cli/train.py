@@ -90,7 +90,8 @@ def _run(request: "TrainRequest", progress: Progress) -> "TrainSummary":
     try:
         return run(prepare(request, progress), progress)
     except KeyboardInterrupt:
-        console.say("Interrupted. Finished epochs are kept; run the same command with --resume to continue.")
+        how = "" if request.overwrite else " with --resume"
+        console.say(f"Interrupted. Finished epochs are kept; run the same command{how} to continue.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_b
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import EncodePlan, EncodeSource, StoreSource, VideoSource
 from vopcli.errors import DataError, UsageError, format_name
+from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.recipe import recorded_sampling
@@ -47,7 +48,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         BusyError: another process writes the index, or reads it at this moment.
     """
     with contextlib.ExitStack() as stack:
-        earlier = stack.enter_context(IndexWriter(request.index)) if _is_extended(request) else None
+        earlier = stack.enter_context(_extended(request, progress)) if _is_extended(request) else None
         stored = earlier.index.meta if earlier else None
         check_beta(request, earlier.index if earlier else None)
         captions = read_bank_captions(request.bank) if request.bank else []
@@ -59,9 +60,8 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         name, tuning = _absolute_name(request.config.backbone.weights), adapter_meta(adapter)
         meta = IndexMeta(name, fingerprint, source.recipe, weights.shape.embed_dim, tuning)
         check_adapter(request, adapter, meta, stored, progress)
-        # Choose the device before an index is replaced: a missing one must not cost the old index.
-        place = None if earlier else _choose_device(request)
-        writer = earlier or stack.enter_context(_make_index(request, meta, adapter))
+        place = None if earlier else _choose_device(request)  # a missing one is told before a file is made
+        writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
         keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
         plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
@@ -101,15 +101,18 @@ def _finish(
     summary: EncodeSummary,
     progress: Progress,
 ) -> None:
-    """Prune the index and update its query bank; rewrite the file at most once."""
+    """Prune the index and update its query bank; rewrite the file at most once.
+
+    A replacement that an interrupted run left may hold videos of other sources: they are pruned.
+    """
     index = writer.current()
     rows = list(index.rows())
-    kept = _kept_rows(index, plan) if request.prune else rows
+    kept = _kept_rows(index, plan) if request.prune or request.overwrite else rows
     summary.num_videos, summary.num_pruned = len(kept), len(rows) - len(kept)
     num_stored = sum(len(done) for done in index.done)
     has_gaps = request.prune and (len(kept) < num_stored or len(index.segments) > 1)
     bank = updated_bank(request, index, kept, captions, progress)
-    if bank or has_gaps:
+    if bank or has_gaps or summary.num_pruned:
         writer.rewrite(kept, bank)
 
 
@@ -249,12 +252,66 @@ def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMe
         )
 
 
-def _make_index(request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None) -> IndexWriter:
-    if request.overwrite and request.index.exists():
-        with locked(request.index):  # fails if another process has it open
-            request.index.unlink()
-    create_index(request.index, meta, text_side(adapter) if adapter else {})
-    return IndexWriter(request.index)
+@contextlib.contextmanager
+def _extended(request: EncodeRequest, progress: Progress) -> Iterator[IndexWriter]:
+    with IndexWriter(request.index) as writer:
+        remove_leftovers(request.index)  # while it is locked: no other process rewrites it
+        note_unfinished(request.index, progress)
+        yield writer
+
+
+@contextlib.contextmanager
+def _new_index(
+    request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None, progress: Progress
+) -> Iterator[IndexWriter]:
+    """Open a new index; with `overwrite` it is built beside the old one, and replaces it in the end.
+
+    Raises:
+        BusyError: another process uses the index that is to be replaced.
+    """
+    path, tensors = request.index, text_side(adapter) if adapter else {}
+    if not request.overwrite:
+        create_index(path, meta, tensors)
+        with _deleted_if_empty(path) as writer:
+            yield writer
+        return
+    with _locked_if_exists(path):
+        remove_leftovers(path)
+    with beside(path, progress) as new:
+        if _continues(new, request, meta):
+            progress.note(f"continuing the interrupted --overwrite of {path}")
+        else:
+            new.unlink(missing_ok=True)
+            create_index(new, meta, tensors)
+        with _deleted_if_empty(new) as writer:
+            yield writer
+        with _locked_if_exists(path):
+            replace_file(new, path)
+
+
+def _locked_if_exists(path: Path) -> contextlib.AbstractContextManager[None]:
+    return locked(path) if path.exists() else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _deleted_if_empty(path: Path) -> Iterator[IndexWriter]:
+    """Open an index; delete it if an error occurs before a video is added."""
+    with IndexWriter(path) as writer:
+        try:
+            yield writer
+        except BaseException:
+            if not len(writer.current()):
+                path.unlink(missing_ok=True)
+            raise
+
+
+def _continues(path: Path, request: EncodeRequest, meta: IndexMeta) -> bool:
+    """Whether a replacement that an interrupted run left was begun by the same request."""
+    try:
+        found = VideoIndex(path)
+        return found.meta == meta and (request.bank is not None or not found.bank_tensors)
+    except DataError:  # missing, or damaged
+        return False
 
 
 def _absolute_name(weights: str) -> str:

@@ -1,15 +1,30 @@
-"""Write files atomically: a temporary file beside the target, then a rename."""
+"""Replace files and folders as a whole: build beside the target, then rename.
+
+What a killed process leaves lies in a hidden folder beside the target:
+
+    .NAME.<random>.part/   of `atomic_path`, which removes it when it writes the same target again
+    .NAME.overwrite/       of `beside`, which continues it when the same command is run again
+
+A process locks the folder that it uses, and the system releases the lock of a killed process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from vopcli.errors import FileError
+from vopcli.errors import BusyError, FileError
+from vopcli.progress import Progress
+
+_OLD: Final = ".old"  # the replaced folder, between two renames
 
 
 @contextlib.contextmanager
@@ -27,23 +42,165 @@ def atomic_path(path: Path, *, is_new: bool = False) -> Iterator[Path]:
     """
     try:
         make_folder(path.parent)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
-        os.close(handle)
+        remove_leftovers(path)
+        with _temporary_folder(path) as folder:
+            temporary = folder / path.name
+            temporary.touch()
+            yield temporary
+            if not is_new or not _link(temporary, path):
+                replace_file(temporary, path)
     except OSError as error:
         raise FileError(path, error) from error
-    temporary = Path(name)
+
+
+@contextlib.contextmanager
+def beside(path: Path, progress: Progress) -> Iterator[Path]:
+    """Yield a place to build the replacement of ``path``, which the block moves to ``path`` at its end.
+
+    After an error what was built is kept, and the next call yields the same place with it.
+
+    Raises:
+        BusyError: another process builds a replacement.
+        FileError: the folder is not writable.
+    """
+    folder = _replacement_folder(path)
+    new = folder / path.name
     try:
-        yield temporary
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        temporary.chmod(mode)  # mkstemp creates files with mode 0600
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if not is_new or not _link(temporary, path):
-            temporary.replace(path)
+        make_folder(folder)
+        with _locked(folder, is_owner=True):
+            _restore(path)
+            try:
+                yield new
+            except BaseException:
+                _restore(path)
+                if os.path.lexists(new):
+                    state = f"{path} is unchanged" if os.path.lexists(path) else f"{path} is not written yet"
+                    progress.note(f"{state}; run the same command to finish")
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError as error:
+        raise BusyError(
+            f"{path} is being replaced by another process", hint="wait until it has finished"
+        ) from error
     except OSError as error:
         raise FileError(path, error) from error
+
+
+def replace_file(new: Path, path: Path) -> None:
+    """Sync a file and rename it to ``path``, with the permissions of the file it replaces.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileNotFoundError):
+        new.chmod(path.stat().st_mode & 0o777)
+    new.replace(path)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Move a folder built by `beside` to ``path``; after a kill in between, `restore` moves the old one back.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    if os.path.lexists(path):
+        path.rename(new.parent / _OLD)
+    new.rename(path)
+
+
+def restore(path: Path) -> None:
+    """Move back a folder whose replacement was killed between the two renames.
+
+    Raises:
+        FileError: the folder cannot be moved.
+    """
+    folder = _replacement_folder(path)
+    if os.path.lexists(folder / _OLD):
+        try:
+            with contextlib.suppress(BlockingIOError), _locked(folder):
+                _restore(path)
+        except OSError as error:
+            raise FileError(path, error) from error
+
+
+def note_unfinished(path: Path, progress: Progress) -> None:
+    """Tell of the replacement of ``path`` that an interrupted command left."""
+    folder = _replacement_folder(path)
+    if (folder / path.name).exists():
+        progress.note(f"{folder} holds an interrupted --overwrite: repeat it to finish, or delete the folder")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files and folders of killed writers of ``path``; those of live ones are locked."""
+    pattern = re.compile(rf"\.{re.escape(path.name[:80])}\.(\d+|\d+\.rewrite|[a-z0-9_]{{8}})\.part")
+    with contextlib.suppress(OSError):
+        for found in [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]:
+            with contextlib.suppress(OSError), _locked(found):
+                if found.is_dir():
+                    shutil.rmtree(found)
+                else:
+                    found.unlink()
+
+
+def _replacement_folder(path: Path) -> Path:
+    return path.with_name(f".{path.name[:80]}.overwrite")
+
+
+def _restore(path: Path) -> None:
+    old = _replacement_folder(path) / _OLD
+    if not os.path.lexists(path):
+        with contextlib.suppress(FileNotFoundError):
+            old.rename(path)
+    elif old.is_symlink():
+        old.unlink()
+    elif old.exists():
+        shutil.rmtree(old)
+
+
+@contextlib.contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Create and lock a folder beside ``path``; remove it in the end."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent))
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(_locked(folder, is_owner=True))
+            except BlockingIOError:  # another process took it for a leftover before it was locked
+                continue
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            yield folder
+            return
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, is_owner: bool = False) -> Iterator[None]:
+    """Lock a file or folder against other processes; an owner goes on where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another process holds the lock, or has removed ``path``.
+        OSError: ``path`` cannot be opened or locked.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise BlockingIOError(errno.EAGAIN, "another process removed it") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            if not is_owner:
+                raise
+        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise BlockingIOError(errno.EAGAIN, "another process removed it")
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _link(temporary: Path, path: Path) -> bool:
@@ -74,12 +231,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder") from error
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
 
 
 def read_bytes(path: Path) -> bytes:

@@ -133,7 +133,9 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         summary.num_copies += len(plan.changes.duplicates)
         summary.num_frames, summary.num_bytes = plan.num_frames, plan.num_bytes(num_free)
     else:
-        with opened(request) as (writer, keep):
+        if request.overwrite:  # an interrupted replacement may hold failures
+            request = replace(request, retry_failed=True)
+        with opened(request, found, progress) as (writer, keep):
             plan = make_plan(request, writer.recipe, writer.known, found, progress)
             summary = _summary(request, plan, len(found))
             check_room(request.store, plan.num_bytes(writer.num_free))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from vopcli.config.choices import Codec, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.errors import BusyError, DataError, FileError
+from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
@@ -20,17 +19,26 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
+from vopcli.progress import Progress
 from vopcli.video.sampling import DEFAULT_SAMPLING
+from vopcli.video.video_file import VideoFile
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 
 
 @contextlib.contextmanager
-def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
+def opened(
+    request: ExtractRequest, found: Sequence[VideoFile], progress: Progress
+) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
     """Open the store for writing; yield a writer and a function that keeps a new store.
 
-    A new store is deleted on exit unless that function was called. A store that replaces another one does so
-    in that call; until then the old one is unchanged.
+    A new store is deleted after an error unless that function was called. One that replaces another store
+    is built beside it, and takes its place at the end.
+
+    Args:
+        request: names the store.
+        found: videos to extract; an interrupted replacement that holds others is begun again.
+        progress: gets notes on interrupted replacements.
 
     Raises:
         DataError: the store cannot be read, or was made with another recipe.
@@ -38,43 +46,50 @@ def opened(request: ExtractRequest) -> Iterator[tuple[FrameStoreWriter, Callable
         FileError: a new store cannot be created.
     """
     path, recipe = request.store, requested_recipe(request)
-    if request.overwrite and path.exists():
-        _check_may_be_replaced(path)
-        with locked(path), _new_store(_temporary_path(path), path, recipe) as made:
-            yield made
+    if request.overwrite:
+        with _replaceable(path):
+            remove_leftovers(path)
+        with beside(path, progress) as new:
+            is_continued = _continues(new, recipe, {video.path for video in found})
+            if is_continued:
+                progress.note(f"continuing the interrupted --overwrite of {path}")
+            else:
+                new.unlink(missing_ok=True)
+                create_store(new, recipe)
+            with _new_store(new, is_kept=is_continued) as made:
+                yield made
+            with _replaceable(path):
+                replace_file(new, path)
     elif not path.exists() and _try_create(path, recipe):
-        with _new_store(path, path, recipe) as made:
+        with _new_store(path) as made:
             yield made
     else:
         with FrameStoreWriter(path) as writer:
             check_recipe(request, writer.recipe)
+            remove_leftovers(path)
+            note_unfinished(path, progress)
             yield writer, lambda: None
 
 
 @contextlib.contextmanager
-def _new_store(
-    target: Path, path: Path, recipe: Recipe
-) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
-    """Open a store that this process has just created; delete it on exit unless it is kept.
-
-    Raises:
-        FileError: the store cannot be created.
-    """
-    kept = []
-
-    def keep() -> None:
-        if target != path:
-            target.replace(path)
-        kept.append(path)
-
-    if target != path and not _try_create(target, recipe):
-        raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
-    with FrameStoreWriter(target) as writer:
+def _new_store(path: Path, *, is_kept: bool = False) -> Iterator[tuple[FrameStoreWriter, Callable[[], None]]]:
+    """Open a store that this process has just created; delete it after an error unless it is kept."""
+    kept = [is_kept]
+    with FrameStoreWriter(path) as writer:
         try:
-            yield writer, keep
+            yield writer, lambda: kept.append(True)
         finally:
-            if not kept:  # while it is locked: no other process can have opened it
-                target.unlink(missing_ok=True)
+            if not any(kept):  # while it is locked: no other process can have opened it
+                path.unlink(missing_ok=True)
+
+
+def _continues(path: Path, recipe: Recipe, paths: set[str]) -> bool:
+    """Whether a replacement that an interrupted run left was begun by the same request."""
+    try:
+        found = FrameStore.open(path)
+    except DataError:  # missing, or damaged
+        return False
+    return found.recipe == recipe and paths.issuperset(row.path for row in found.rows)
 
 
 def _try_create(path: Path, recipe: Recipe) -> bool:
@@ -90,10 +105,6 @@ def _try_create(path: Path, recipe: Recipe) -> bool:
             return False
         raise
     return True
-
-
-def _temporary_path(path: Path) -> Path:
-    return path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
 
 
 def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[int]]:
@@ -148,14 +159,18 @@ def requested_recipe(request: ExtractRequest) -> Recipe:
     return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize=resize, codec=codec.value)
 
 
-def _check_may_be_replaced(path: Path) -> None:
-    """Check that a file is a frame store, possibly damaged, that no other process uses.
+@contextlib.contextmanager
+def _replaceable(path: Path) -> Iterator[None]:
+    """Lock a file, if it exists, that must be a frame store, possibly damaged.
 
     Raises:
         BusyError: another process uses ``path``.
         FileError: ``path`` cannot be read.
         DataError: ``path`` is not a frame store.
     """
+    if not path.exists():
+        yield
+        return
     is_like_one = is_hdf5(path) or path.stat().st_size == 0
     try:
         name = read_format_name(path)
@@ -167,6 +182,8 @@ def _check_may_be_replaced(path: Path) -> None:
         raise DataError(
             f"{path} is not a frame store and is not overwritten", hint="is the store named last?"
         )
+    with locked(path):
+        yield
 
 
 def check_room(path: Path, num_bytes: int) -> None:

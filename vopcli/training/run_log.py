@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
+import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vopcli.errors import BusyError, FileError
 from vopcli.evaluation.runs import LOG_NAME
 
 
-def open_log(folder: Path) -> BinaryIO:
-    """Open the log of a run folder for appending, and lock it against other processes.
+def open_log(folder: Path) -> io.FileIO:
+    """Open the log of a run folder for appending, unbuffered, and lock it against other processes.
 
     Raises:
         BusyError: another process holds the lock.
@@ -20,7 +22,7 @@ def open_log(folder: Path) -> BinaryIO:
     """
     path = folder / LOG_NAME
     try:
-        file = path.open("ab")
+        file = io.FileIO(path, "a")  # a buffer would be written once more when it is closed
     except OSError as error:
         raise FileError(path, error) from error
     try:
@@ -46,22 +48,25 @@ class RunLog:
             BusyError: another process writes the log.
             FileError: the log cannot be written.
         """
-        from tensorboardX import SummaryWriter
-
         self._path = folder / LOG_NAME
         self._file = open_log(folder)
         try:
             self._file.truncate(keep_bytes)
-            self._board = SummaryWriter(str(folder), purge_step=step)
+            self._board = _Board(folder, step)
         except OSError as error:
+            self._file.close()
             raise FileError(self._path, error) from error
 
     def __enter__(self) -> RunLog:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         self._file.close()
-        self._board.close()
+        try:
+            self._board.close()
+        except OSError as error:
+            if kind is None:  # else the earlier error is the one to tell
+                raise FileError(self._path, error) from error
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         """Write ``values`` of ``step``; ``kind`` is "train" or "val".
@@ -71,15 +76,39 @@ class RunLog:
         """
         line = json.dumps({"step": step, "kind": kind, **values}, allow_nan=False)
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            rest = memoryview(line.encode() + b"\n")
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._board.add(step, kind, values)
         except OSError as error:
             raise FileError(self._path, error) from error
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
 
     @property
     def num_bytes(self) -> int:
         """Length of the log so far."""
         return self._file.tell()
+
+
+class _Board:
+    """Scalars for TensorBoard, written at once: the thread of `SummaryWriter` cannot report a full disk."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._writer = EventsWriter(str(folder / "events"))
+        start = SessionLog(status=SessionLog.START)  # hides what an earlier process wrote from `step` on
+        self._writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
+
+    def add(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                summary = scalar(f"{kind}/{name}", value)
+                self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

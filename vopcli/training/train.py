@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -30,8 +31,8 @@ from vopcli.datasets.splits import (
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.embed import embed, measure
 from vopcli.evaluation.published import published_metrics
-from vopcli.evaluation.runs import CONFIG_NAME, SUMMARY_NAME, Selection
-from vopcli.files.atomic import atomic_path, make_folder
+from vopcli.evaluation.runs import CONFIG_NAME, LOG_NAME, SUMMARY_NAME, Selection
+from vopcli.files.atomic import atomic_path, beside, make_folder, note_unfinished, replace_folder, restore
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
 from vopcli.methods.build import build_tuned
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
@@ -109,6 +110,7 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
     for request in requests:
         if request.resume and request.overwrite:
             raise UsageError("--resume and --overwrite contradict each other", hint="leave one out")
+        restore(request.folder)
         _check_folder(request)
     if len(requests) == 1:
         return  # `prepare` checks the rest just as early, and reading weights twice takes time
@@ -189,17 +191,33 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
         DataError: the run folder exists and neither `resume` nor `overwrite` is set; it cannot be resumed or
             written; or the loss is not finite.
     """
+    request, folder = prepared.request, prepared.request.folder
+    _check_folder(request)
+    if not request.overwrite or (folder.exists() and not _has_run(folder)):
+        note_unfinished(folder, progress)
+        return _run_in(folder, prepared, progress)
+    with _locked_log(folder):
+        pass  # refuse now what would be refused at the end
+    with beside(folder, progress) as new:
+        summary = _run_in(new, prepared, progress)
+        with _locked_log(folder):
+            replace_folder(new, folder)
+    return summary
+
+
+def _run_in(folder: Path, prepared: Prepared, progress: Progress) -> TrainSummary:
+    """Begin or continue a run in ``folder``; see `run`.
+
+    Raises:
+        FileError: the folder cannot be created.
+    """
     began = time.monotonic()
     request = prepared.request
-    settings = _resume_settings(prepared)
-    folder = _open_folder(request)
-    checkpoint = folder / CHECKPOINT_NAME
-    state = RunState(settings)
-    if request.resume and checkpoint.exists():
-        state = load_checkpoint(checkpoint, settings, prepared.model)
-        progress.note(f"resuming {folder} after step {state.step}")
-    elif request.resume and _has_run(folder):
-        progress.note(f"{folder} has no checkpoint yet: starting at step 0")
+    state = _begun_state(folder, prepared, progress)
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise FileError(folder, error) from error
     # written first: a folder with settings and without a summary is an unfinished run
     with atomic_path(folder / CONFIG_NAME) as path:
         path.write_text(yaml.safe_dump(to_dict(request.config), sort_keys=False), encoding="utf-8")
@@ -252,20 +270,33 @@ def _check_folder(request: TrainRequest) -> None:
         )
 
 
-def _open_folder(request: TrainRequest) -> Path:
-    folder = request.folder
-    _check_folder(request)
-    try:
-        if request.overwrite and _has_run(folder):
-            if folder.is_symlink():
-                folder.unlink()  # the folder it points to may hold other files
-            else:
-                with open_log(folder):  # its lock makes sure that no other process trains there
-                    shutil.rmtree(folder)
-        make_folder(folder)
-    except OSError as error:
-        raise FileError(folder, error) from error
-    return folder
+def _begun_state(folder: Path, prepared: Prepared, progress: Progress) -> RunState:
+    """Load the checkpoint of a run that is resumed, or of an interrupted replacement with equal settings.
+
+    Raises:
+        DataError: a run to be resumed is damaged, or has other settings.
+    """
+    request, checkpoint = prepared.request, folder / CHECKPOINT_NAME
+    settings = _resume_settings(prepared)
+    if (request.resume or request.overwrite) and checkpoint.exists():
+        try:
+            state = load_checkpoint(checkpoint, settings, prepared.model)
+        except DataError:
+            if request.resume:
+                raise
+        else:
+            progress.note(f"resuming {request.folder} after step {state.step}")
+            return state
+    if request.overwrite and _has_run(folder):
+        shutil.rmtree(folder)
+    elif request.resume and _has_run(folder):
+        progress.note(f"{folder} has no checkpoint yet: starting at step 0")
+    return RunState(settings)
+
+
+def _locked_log(folder: Path) -> contextlib.AbstractContextManager[object]:
+    """Lock a run folder against other processes that train there."""
+    return open_log(folder) if (folder / LOG_NAME).exists() else contextlib.nullcontext()
 
 
 def _resume_settings(prepared: Prepared) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     lost = sorted((tmp_path / "videos").rglob("*.mp4"))[3]
     lost.unlink()
     (tmp_path / "captions.jsonl").unlink()
-    leftover = lost.with_name(f".{lost.name}.abc.part")
+    leftover = lost.with_name(f".{lost.name}.abcd1234.part")
     leftover.write_bytes(b"half")
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").rglob("*.mp4")}
     assert make(tmp_path).num_written == 1

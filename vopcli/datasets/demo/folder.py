@@ -13,7 +13,7 @@ from vopcli.config.choices import Variant
 from vopcli.datasets.demo.drawing import draw_video, write_video
 from vopcli.datasets.demo.scenes import DemoVideo, plan_demo
 from vopcli.errors import FileError, UsageError
-from vopcli.files.atomic import atomic_path
+from vopcli.files.atomic import atomic_path, beside
 from vopcli.progress import Progress
 
 VIDEOS: Final = "videos"
@@ -92,23 +92,24 @@ def make_demo(
     pairs = list(plan_demo(seed=request.seed)) if pairs is None else pairs
     videos = [video for pair in pairs for video in pair]
     try:
-        _prepare(request, videos)
-        num_written = 0
-        with progress.task("Drawing videos", total=len(videos), unit="videos") as task:
-            for pair in pairs:
-                num_written += _write_missing(folder, pair)
-                task.advance(len(pair))
-        lines = list(_caption_lines(videos))
-        _write_text(folder / CAPTIONS, "".join(f"{line}\n" for line in lines))
-        if not (folder / SETTINGS_NAME).exists():
-            _write_text(folder / SETTINGS_NAME, _SETTINGS_TEXT)
+        mark = {"format": "vop-demo", "version": _VERSION, "seed": request.seed}
+        _check_folder(request, mark)
+        if request.overwrite:  # inside the folder, whose parent may be on another disk or not writable
+            with beside(folder / VIDEOS, progress) as new:
+                if _read_mark(new / _MARK) != mark:
+                    shutil.rmtree(new, ignore_errors=True)
+                num_written = _write(new, mark, pairs, progress)
+                _replace_made(folder, new)
+        else:
+            num_written = _write(folder, mark, pairs, progress)
     except OSError as error:
         raise FileError(error.filename or folder, error) from error
-    return DemoSummary(folder, request.seed, len(videos), num_written, len(lines), COMMANDS)
+    num_captions = sum(len(video.captions) for video in videos)
+    return DemoSummary(folder, request.seed, len(videos), num_written, num_captions, COMMANDS)
 
 
-def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
-    """Create and mark the folder, or leave another folder unchanged.
+def _check_folder(request: DemoRequest, mark: dict[str, Any]) -> None:
+    """Check that the folder is new, a demo folder with this mark, or to be overwritten.
 
     Raises:
         UsageError: the folder has other files.
@@ -117,7 +118,6 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", hint="pass a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    mark = {"format": "vop-demo", "version": _VERSION, "seed": request.seed}
     found = _read_mark(folder / _MARK)
     if found != mark and any(folder.iterdir()) and not request.overwrite:
         if found.get("format") == mark["format"]:
@@ -131,19 +131,40 @@ def _prepare(request: DemoRequest, videos: list[DemoVideo]) -> None:
             f"{folder} is not empty",
             hint="pass a new folder, or add the demo's files to this one with --overwrite",
         )
-    if request.overwrite:  # deletes only the files that the demo creates
-        made = [f"{VIDEOS}/{video.name}" for video in videos]
-        for name in (_MARK, *made, CAPTIONS, SETTINGS_NAME, STORE, INDEX, TUNED_INDEX):
-            (folder / name).unlink(missing_ok=True)
-        for run in (folder / RUN, folder / STUDY):
-            if run.exists():
-                shutil.rmtree(run)
-    for split in {video.split for video in videos}:
-        split_folder = folder / VIDEOS / split
-        split_folder.mkdir(parents=True, exist_ok=True)
-        for leftover in split_folder.glob(".*.mp4.*.part"):  # of a killed run
-            leftover.unlink(missing_ok=True)
+
+
+def _write(
+    folder: Path, mark: dict[str, Any], pairs: Sequence[tuple[DemoVideo, DemoVideo]], progress: Progress
+) -> int:
+    """Mark a folder and write the files that it lacks; return the number of written videos."""
+    videos = [video for pair in pairs for video in pair]
+    folder.mkdir(parents=True, exist_ok=True)
     _write_text(folder / _MARK, json.dumps(mark) + "\n")
+    num_written = 0
+    with progress.task("Drawing videos", total=len(videos), unit="videos") as task:
+        for pair in pairs:
+            num_written += _write_missing(folder, pair)
+            task.advance(len(pair))
+    _write_text(folder / CAPTIONS, "".join(f"{line}\n" for line in _caption_lines(videos)))
+    if not (folder / SETTINGS_NAME).exists():
+        _write_text(folder / SETTINGS_NAME, _SETTINGS_TEXT)
+    return num_written
+
+
+def _replace_made(folder: Path, new: Path) -> None:
+    """Move the files of ``new`` to ``folder``, and remove the results of the demo's commands there.
+
+    The mark is removed first and moved last: without it a killed replacement is not taken for a demo set.
+    """
+    for name in (_MARK, STORE, INDEX, TUNED_INDEX):
+        (folder / name).unlink(missing_ok=True)
+    for run in (folder / RUN, folder / STUDY):
+        if run.exists():
+            shutil.rmtree(run)
+    made = [path.relative_to(new) for path in new.rglob("*") if path.is_file() and path.name != _MARK]
+    for path in (*made, Path(_MARK)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (new / path).replace(folder / path)
 
 
 def _read_mark(path: Path) -> dict[str, Any]:
