@@ -14,7 +14,8 @@ import pytest
 from tests.support.extracting import make_bad_video, make_videos, run, vop
 from vopcli.cli.info import describe_file
 from vopcli.errors import DataError, FileError
-from vopcli.files.hdf5 import FileFormat, create_segment_file
+from vopcli.files.hdf5 import FileFormat
+from vopcli.files.hdf5_writer import create_segment_file
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status
 from vopcli.frames.store import FrameStore
@@ -136,11 +137,11 @@ def test_hdf5_files_of_others(tmp_path: Path) -> None:
         file["x"] = np.arange(3)
     with pytest.raises(DataError, match=r"plain\.h5 is an HDF5 file of another program"):
         describe_file(tmp_path / "plain.h5", SilentProgress())
-    create_segment_file(tmp_path / "new.h5", FileFormat("vop-run", 1, {}), {})
+    create_segment_file(tmp_path / "new.h5", FileFormat("vop-run", 1, {}, ""), {})
     with pytest.raises(DataError, match=r"new\.h5 is an HDF5 file of the unknown format vop-run"):
         describe_file(tmp_path / "new.h5", SilentProgress())
-    create_segment_file(tmp_path / "v9.h5", FileFormat("vop-frames", 9, FRAME_FORMAT.columns), {})
-    with pytest.raises(DataError, match="has vop-frames version 9; this program reads 3"):
+    create_segment_file(tmp_path / "v9.h5", FileFormat("vop-frames", 9, FRAME_FORMAT.columns, ""), {})
+    with pytest.raises(DataError, match="has vop-frames version 9; this program reads 4"):
         describe_file(tmp_path / "v9.h5", SilentProgress())
 
 

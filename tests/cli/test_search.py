@@ -233,8 +233,7 @@ def test_errors_are_two_lines_without_traceback(
 def test_index_in_use_and_empty_index(folder: Path) -> None:
     with IndexWriter(folder / "idx.h5"):
         done = in_process(folder, "a dog", "--index", "idx.h5")
-    assert done.returncode == 3
-    assert b"in use by another process" in done.stderr
+    assert (done.returncode, done.stderr) == (0, b"")
     create_index(folder / "empty.h5", IndexMeta("none", "0" * 64, {}, WIDTH))
     result = vop("a dog", "--index", "empty.h5")
     assert (result.exit_code, result.stdout) == (0, "")

@@ -16,7 +16,7 @@ from tests.support.training import FRAMES, SIDE, make_captioned_folder
 from vopcli.cli.app import app
 from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError
-from vopcli.files.hdf5 import SegmentWriter
+from vopcli.files.hdf5_writer import SegmentWriter
 from vopcli.index.reader import INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo
 from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised

@@ -1,220 +1,31 @@
 from __future__ import annotations
 
-import errno
 import os
-import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from vopcli.errors import BusyError, DataError, FileError
-from vopcli.files import journal as overlay
-from vopcli.files.hdf5 import (
-    FileFormat,
-    SegmentFile,
-    SegmentWriter,
-    create_segment_file,
-    read_format_name,
-)
-
-ROW = np.dtype([("status", "u1"), ("number", "<i8"), ("digest", "u1", (5,)), ("error", "S20")])
-FORMAT = FileFormat("test-format", 3, {"rows": ROW, "names": np.dtype("u1"), "values": np.dtype("<f4")})
-NUM_ROWS = 5
+from tests.support.segments import FORMAT, NUM_ROWS, STATUS_FORMAT, add, check, make
+from vopcli.errors import DataError, FileError
+from vopcli.files.hdf5 import FileFormat, SegmentFile, read_format_name
+from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
+from vopcli.files.journal import HEAD_BYTES, State, pack_record
 
 
-def rows_of(segment: int) -> np.ndarray:
-    rows = np.zeros(NUM_ROWS, ROW)
-    rows["number"] = np.arange(NUM_ROWS) + 100 * segment
-    rows["digest"] = segment % 256
-    rows["error"] = b"segment %d" % segment
-    return rows
+def test_many_segments_take_one_open_file(tmp_path: Path) -> None:
+    contents = SegmentFile.read(make(tmp_path / "file.h5", 12), FORMAT)
+    before = set(Path("/proc/self/fd").iterdir())
+    held = [segment.map(name) for segment in contents.segments for name in segment.columns]
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert len(held) == 36
 
 
-def values_of(segment: int) -> np.ndarray:
-    return np.random.default_rng(segment).random((NUM_ROWS, 3, 7), dtype=np.float32)
-
-
-def add(writer: SegmentWriter, number: int) -> None:
-    filled = {"rows": rows_of(number), "names": np.frombuffer(b"name %d" % number, np.uint8)}
-    segment = writer.add_segment({"number": number}, filled, {"values": (NUM_ROWS, 3, 7)})
-    writer.write(segment, "values", 0, values_of(number))
-
-
-def make(path: Path, num_segments: int) -> Path:
-    create_segment_file(path, FORMAT, {"made": "for a test"})
-    for number in range(num_segments):
-        with SegmentWriter(path, FORMAT) as writer:
-            add(writer, number)
-    return path
-
-
-def check(path: Path, num_segments: int) -> None:
-    """Compare every value, through our reader and through plain h5py."""
-    contents = SegmentFile.read(path, FORMAT)
-    assert contents.attributes == {"made": "for a test"}
-    assert len(contents.segments) == num_segments
-    for number, segment in enumerate(contents.segments):
-        assert segment.attributes == {"number": number}
-        assert segment.map("names").tobytes() == b"name %d" % number
-        np.testing.assert_array_equal(segment.map("rows"), rows_of(number))
-        np.testing.assert_array_equal(segment.map("values"), values_of(number))
-    with h5py.File(path) as file:
-        for number in range(num_segments):
-            group = file[f"segments/{number:06d}"]
-            np.testing.assert_array_equal(group["rows"][...], rows_of(number))
-            np.testing.assert_array_equal(group["values"][...], values_of(number))
-
-
-def test_what_is_written_is_read_back_segment_by_segment(tmp_path: Path) -> None:
-    check(make(tmp_path / "file.h5", 40), 40)  # enough for the tables of HDF5 to split twice
-
-
-def test_several_segments_of_one_writer(tmp_path: Path) -> None:
-    create_segment_file(tmp_path / "file.h5", FORMAT, {"made": "for a test"})
-    with SegmentWriter(tmp_path / "file.h5", FORMAT) as writer:
-        for number in range(12):
-            add(writer, number)
-    check(tmp_path / "file.h5", 12)
-
-
-def test_empty_columns(tmp_path: Path) -> None:
-    create_segment_file(tmp_path / "file.h5", FORMAT, {})
-    with SegmentWriter(tmp_path / "file.h5", FORMAT) as writer:
-        filled = {"rows": np.zeros(0, ROW), "names": np.frombuffer(b"abc", np.uint8)}
-        writer.add_segment({}, filled, {"values": (0, 3, 7)})
-    segment = SegmentFile.read(tmp_path / "file.h5", FORMAT).segments[0]
-    assert segment.map("values").shape == (0, 3, 7)
-    assert segment.map("rows").shape == (0,)
-    assert segment.map("names").tobytes() == b"abc"
-
-
-def test_write_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    with SegmentWriter(make(tmp_path / "file.h5", 1), FORMAT) as writer:
-        segment = writer.contents.segments[0]
-        for values, row in [
-            (np.zeros((1, 3, 7), np.float64), 0),
-            (np.zeros((1, 7, 3), np.float32), 0),
-            (np.zeros((2, 3, 7), np.float32), NUM_ROWS - 1),
-        ]:
-            with pytest.raises(ValueError, match="does not fit values"):
-                writer.write(segment, "values", row, values)
-    check(tmp_path / "file.h5", 1)
-
-
-# Kill -9
-
-
-class Killer:
-    """Kills this very process at a chosen one of the calls that change a file, done not at all or by half."""
-
-    def __init__(self, at: int, *, by_half: bool) -> None:
-        self.left, self.by_half = at, by_half
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("pwrite", "ftruncate", "posix_fallocate", "fdatasync"):
-            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
-
-    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            if self.left == 0:
-                if self.by_half and name == "pwrite":
-                    descriptor, data, place = arguments
-                    call(descriptor, bytes(data)[: len(data) // 2], place)
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.left -= 1
-            return call(*arguments)
-
-        return counted
-
-
-@pytest.mark.parametrize(  # HDF5 rearranges its tables after eight entries
-    ("num_segments", "by_half"),
-    [(0, True), (8, True)]
-    + [
-        pytest.param(*case, marks=pytest.mark.slow)
-        for case in [(0, False), (8, False), (1, True), (16, True)]
-    ],
-)
-def test_a_kill_at_any_write_leaves_the_old_file_or_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_segments: int, *, by_half: bool
-) -> None:
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)  # slow, and a kill knows no difference
-    base = make(tmp_path / "base.h5", num_segments).read_bytes()
-    path = tmp_path / "file.h5"
-    outcomes = set()
-    for at in range(100):
-        path.write_bytes(base)
-        child = os.fork()
-        if child == 0:
-            Killer(at, by_half=by_half).install(monkeypatch)
-            with SegmentWriter(path, FORMAT) as writer:
-                add(writer, num_segments)
-            os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
-            break
-        count = len(SegmentFile.read(path, FORMAT).segments)
-        outcomes.add(count - num_segments)
-        check_all_but_last_values(path, count, num_segments)
-        if count == num_segments:  # it goes on as if nothing had happened
-            with SegmentWriter(path, FORMAT) as writer:
-                add(writer, num_segments)
-            check(path, num_segments + 1)
-    assert at > 10
-    assert outcomes == {0, 1}
-    check(path, num_segments + 1)
-
-
-def check_all_but_last_values(path: Path, count: int, num_whole: int) -> None:
-    for number, segment in enumerate(SegmentFile.read(path, FORMAT).segments[:count]):
-        np.testing.assert_array_equal(segment.map("rows"), rows_of(number))
-        if number < num_whole:
-            np.testing.assert_array_equal(segment.map("values"), values_of(number))
-
-
-WRITE_FOREVER = """
-import sys
-from pathlib import Path
-from tests.files.test_hdf5 import FORMAT, SegmentWriter, add
-path = Path(sys.argv[1])
-for number in range(int(sys.argv[2]), 10_000):
-    with SegmentWriter(path, FORMAT) as writer:
-        add(writer, number)
-    print(number, flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_kills_at_random_moments(tmp_path: Path) -> None:
-    path = make(tmp_path / "file.h5", 0)
-    random = np.random.default_rng(int(time.time()))
-    done = 0
-    for _ in range(15):
-        command = [sys.executable, "-c", WRITE_FOREVER, os.fspath(path), str(done)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(random.random() * 0.3)
-            process.kill()
-        found = len(SegmentFile.read(path, FORMAT).segments)
-        assert found > done
-        check_all_but_last_values(path, found, found - 1)
-        with SegmentWriter(path, FORMAT) as writer:
-            last = writer.contents.segments[-1]
-            writer.write(last, "values", 0, values_of(found - 1))
-        done = found
-        check(path, done)
-
-
-def test_a_reader_finishes_what_a_killed_writer_had_begun(tmp_path: Path) -> None:
+def test_a_reader_sees_what_a_killed_writer_had_journaled(tmp_path: Path) -> None:
     path = make(tmp_path / "file.h5", 2)
     before = path.read_bytes()
     with SegmentWriter(path, FORMAT) as writer:
@@ -227,88 +38,16 @@ def test_a_reader_finishes_what_a_killed_writer_had_begun(tmp_path: Path) -> Non
     torn[: len(before)] = before  # the old tables, and the new segment behind them
     path.write_bytes(torn)
     check(path, 2)
-    torn[4096 : 4096 + 28 + len(changes)] = overlay.pack_record(len(after), changes)
+    torn[4096 : 4096 + 36 + len(changes)] = pack_record(State(9, len(after), changes))
     path.write_bytes(torn)
+    assert len(SegmentFile.read(path, FORMAT).segments) == 3
+    assert path.read_bytes() == torn  # a reader changes nothing
+    with SegmentWriter(path, FORMAT):
+        pass
     check(path, 3)
     torn[4100] ^= 1  # a journal that did not arrive whole means nothing
     path.write_bytes(torn)
     check(path, 2)
-
-
-def test_what_a_killed_writer_appended_in_vain_is_cut_off(tmp_path: Path) -> None:
-    path = make(tmp_path / "file.h5", 2)
-    size = path.stat().st_size
-    with path.open("ab") as file:
-        file.write(b"x" * 5_000_000)
-    with SegmentWriter(path, FORMAT) as writer:
-        assert writer.num_bytes == size
-        add(writer, 2)
-    check(path, 3)
-    assert path.stat().st_size < size + 10_000
-
-
-# Two processes
-
-
-def test_a_writer_waits_for_a_reader_that_is_just_opening(tmp_path: Path) -> None:
-    path = make(tmp_path / "file.h5", 1)
-    reader = h5py.File(path, "r")
-    threading.Timer(0.1, reader.close).start()
-    with SegmentWriter(path, FORMAT) as writer:
-        add(writer, 1)
-    check(path, 2)
-
-
-def test_a_second_writer_and_a_reader_are_told_that_the_file_is_in_use(tmp_path: Path) -> None:
-    path = make(tmp_path / "file.h5", 1)
-    with SegmentWriter(path, FORMAT) as writer:
-        with pytest.raises(BusyError, match=r"file\.h5 is in use by another process"):
-            SegmentWriter(path, FORMAT)
-        with pytest.raises(BusyError, match=r"file\.h5 is in use by another process"):
-            SegmentFile.read(path, FORMAT)
-        with pytest.raises(BusyError, match="in use"):
-            read_format_name(path)
-        add(writer, 1)
-    check(path, 2)
-
-
-def test_a_writer_does_not_disturb_a_reader_of_another_program(tmp_path: Path) -> None:
-    path = make(tmp_path / "file.h5", 1)
-    with h5py.File(path, "r"), pytest.raises(BusyError, match="in use"):
-        SegmentWriter(path, FORMAT)
-    check(path, 1)
-
-
-def test_a_file_is_made_by_one_process_only(tmp_path: Path) -> None:
-    make(tmp_path / "file.h5", 1)
-    with pytest.raises(FileError, match="exists already"):
-        create_segment_file(tmp_path / "file.h5", FORMAT, {})
-    check(tmp_path / "file.h5", 1)
-    assert [item.name for item in tmp_path.iterdir()] == ["file.h5"]
-
-
-# No room
-
-
-@pytest.mark.parametrize("failing", ["pwrite", "ftruncate", "posix_fallocate", "fdatasync"])
-def test_a_full_disk_leaves_the_file_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
-) -> None:
-    path = make(tmp_path / "file.h5", 3)
-    before = path.read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with SegmentWriter(path, FORMAT) as writer:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, failing, full)
-            with pytest.raises(FileError, match=r"file\.h5 cannot be written: the disk is full"):
-                add(writer, 3)
-        if failing != "ftruncate":
-            assert path.read_bytes() == before
-        add(writer, 3)  # the same writer goes on when there is room again
-    check(path, 4)
 
 
 # Bad files
@@ -338,9 +77,9 @@ def test_a_file_that_is_no_hdf5(tmp_path: Path, content: bytes) -> None:
 def test_another_format_and_another_version(tmp_path: Path) -> None:
     path = make(tmp_path / "file.h5", 1)
     with pytest.raises(DataError, match="is a test-format file, not a other file"):
-        SegmentFile.read(path, FileFormat("other", 3, FORMAT.columns))
+        SegmentFile.read(path, FileFormat("other", 3, FORMAT.columns, ""))
     with pytest.raises(DataError, match="has test-format version 3; this program reads 4"):
-        SegmentWriter(path, FileFormat("test-format", 4, FORMAT.columns))
+        SegmentWriter(path, FileFormat("test-format", 4, FORMAT.columns, ""))
     with h5py.File(tmp_path / "plain.h5", "w") as file:
         file["x"] = np.arange(4)
     with pytest.raises(DataError, match="is an HDF5 file of another program"):
@@ -365,7 +104,7 @@ def test_flipped_bits_raise_no_other_error(tmp_path: Path) -> None:
     path = tmp_path / "flipped.h5"
     random = np.random.default_rng(5)
     refused = 0
-    for place in random.integers(overlay.HEAD_BYTES, len(whole), 400):
+    for place in random.integers(HEAD_BYTES, len(whole), 400):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << int(random.integers(8))
         path.write_bytes(flipped)
@@ -378,26 +117,116 @@ def test_flipped_bits_raise_no_other_error(tmp_path: Path) -> None:
     assert refused > 20
 
 
-def test_a_dataset_kept_elsewhere_is_refused(tmp_path: Path) -> None:
-    path = make(tmp_path / "file.h5", 1)
-    secret = tmp_path / "secret"
-    secret.write_bytes(bytes(NUM_ROWS * 3 * 7 * 4))
+def redirect(path: Path, how: str) -> None:
+    """Put something else in place of the dataset of the first segment."""
+    other = path.with_name("other")
+    other.write_bytes(bytes(NUM_ROWS * 3 * 7 * 4))
     with h5py.File(path, "r+") as file:
-        del file["segments/000000/values"]
-        file["segments/000000"].create_dataset(
-            "values", (NUM_ROWS, 3, 7), "<f4", external=[(os.fspath(secret), 0, h5py.h5f.UNLIMITED)]
-        )
-    with pytest.raises(DataError, match=r"values is not stored in the layout"):
+        group, shape = file["segments/000000"], (NUM_ROWS, 3, 7)
+        del group["values"]
+        if how == "external link":
+            group["values"] = h5py.ExternalLink(os.fspath(other), "/values")
+        elif how == "soft link":
+            group["values"] = h5py.SoftLink("/segments/000001/values")
+        elif how == "external storage":
+            group.create_dataset("values", shape, "<f4", external=[(os.fspath(other), 0, h5py.h5f.UNLIMITED)])
+        elif how == "virtual dataset":
+            layout = h5py.VirtualLayout(shape, "<f4")
+            layout[:] = h5py.VirtualSource(os.fspath(other), "values", shape)
+            group.create_virtual_dataset("values", layout)
+        else:
+            group["values"] = np.float32(1)
+
+
+@pytest.mark.parametrize(
+    "how", ["external link", "soft link", "external storage", "virtual dataset", "single value"]
+)
+def test_data_of_other_files_is_refused_by_name(tmp_path: Path, how: str) -> None:
+    path = make(tmp_path / "file.h5", 2)
+    redirect(path, how)
+    with pytest.raises(DataError, match=rf"file\.h5 is damaged: /segments/000000/values .*{how}"):
+        SegmentFile.read(path, FORMAT)
+
+
+def test_a_group_in_another_file_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with h5py.File(path, "r+") as file:
+        del file["segments"]
+        file["segments"] = h5py.ExternalLink("other.h5", "/segments")
+    with pytest.raises(DataError, match=r"/segments is an external link"):
         SegmentFile.read(path, FORMAT)
 
 
 @pytest.mark.parametrize("attributes", ["[]", "{", '"x"', "[" * 60_000])
 def test_bad_attributes_are_damage(tmp_path: Path, attributes: str) -> None:
     path = make(tmp_path / "file.h5", 1)
+    for value in (attributes, np.bytes_(attributes)):
+        with h5py.File(path, "r+") as file:
+            file.attrs["attributes"] = value
+        with pytest.raises(DataError, match=r"file\.h5 is damaged"):
+            SegmentFile.read(path, FORMAT)
+
+
+def test_any_flipped_bit_of_a_tensor_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "file.h5"
+    tensor = np.arange(30, dtype=np.float32).reshape(5, 6)
+    create_segment_file(path, FORMAT, {}, {"one": tensor, "two": tensor + 1})
+    whole = path.read_bytes()
+    place = whole.index((tensor + 1).tobytes())
+    for offset in range(place, place + tensor.nbytes):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1 << offset % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged: two does not match its checksum"):
+            SegmentFile.read(path, FORMAT).map_tensors()
+    path.write_bytes(whole)
+    assert set(SegmentFile.read(path, FORMAT).map_tensors()) == {"one", "two"}
+
+
+def test_a_missing_tensor_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "file.h5"
+    create_segment_file(path, FORMAT, {}, {"one": np.ones(3, np.float32)})
     with h5py.File(path, "r+") as file:
-        file.attrs["attributes"] = attributes
-    with pytest.raises(DataError, match=r"file\.h5 is damaged"):
-        SegmentFile.read(path, FORMAT)
+        del file["tensors/one"]
+    with pytest.raises(DataError, match="one does not match"):
+        SegmentFile.read(path, FORMAT).map_tensors()
 
 
-# Names
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+from tests.support.segments import STATUS_FORMAT
+from vopcli.files.hdf5_writer import SegmentWriter
+
+path = Path(sys.argv[1])
+for number in range(100_000):
+    with SegmentWriter(path, STATUS_FORMAT) as writer:
+        values = np.full(4, number, np.int64)
+        segment = writer.add_segment({}, {"status": np.zeros(4, np.uint8), "values": values}, {})
+        last = writer.contents.segments[-2:-1]
+        for row in range(4):
+            old = [(item, row, ord("R")) for item in last]
+            writer.write_statuses([*old, (segment, row, ord("D"))])
+    if not number:
+        print("ready", flush=True)
+"""
+
+
+@pytest.mark.parametrize("num_opened", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_readers_see_complete_states_while_another_process_writes(tmp_path: Path, num_opened: int) -> None:
+    """Each row replaces the row before: there are exactly four that count, whenever the file is opened."""
+    path = tmp_path / "file.h5"
+    create_segment_file(path, STATUS_FORMAT, {})
+    command = [sys.executable, "-c", WRITE, os.fspath(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        states = set()
+        for _ in range(num_opened):
+            segments = SegmentFile.read(path, STATUS_FORMAT).segments
+            done = [i for segment in segments for i in np.flatnonzero(segment.status == ord("D")).tolist()]
+            assert sorted(done) == [0, 1, 2, 3]
+            states.add((len(segments), tuple(segments[-1].status.tolist())))
+        process.kill()
+    assert len(states) > num_opened / 4

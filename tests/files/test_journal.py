@@ -12,9 +12,9 @@ from vopcli.errors import BusyError, FileError
 from vopcli.files.journal import (
     HEAD_BYTES,
     Overlay,
-    is_unfinished,
     locked,
     open_locked,
+    read_state,
     recover,
     write_clean_record,
 )
@@ -60,7 +60,7 @@ def test_changes_are_seen_through_the_overlay_and_take_effect_on_commit(tmp_path
         assert content(path)[: len(OLD)] == OLD
         overlay.commit()
         assert content(path) == NEW
-        assert not is_unfinished(file.fileno())
+        assert not read_state(file.fileno()).changes
 
 
 def test_reverted_changes_leave_nothing(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_crash_at_any_write_leaves_the_old_content_or_the_new(
             monkeypatch.setattr(os, "pwrite", write_at)
             recover(file.fileno())
             recover(file.fileno())  # a crash may follow a crash
-            assert not is_unfinished(file.fileno())
+            assert not read_state(file.fileno()).changes
         assert content(path) in {OLD, bytes(NEW)}
         outcomes.append(content(path) != OLD)
         if is_whole:

@@ -17,6 +17,7 @@ from tests.support.stores import (
     write,
 )
 from vopcli.errors import DataError
+from vopcli.files.journal import write_clean_record
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter
@@ -60,6 +61,8 @@ def test_columns_of_odd_shapes_are_damage(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["segments/000000/seconds"]
         file["segments/000000"].create_dataset("seconds", data=np.zeros(FRAMES - 1))
+    with path.open("rb+") as plain:
+        write_clean_record(plain.fileno())
     for opening in (FrameStore.open, FrameStoreWriter):
         with pytest.raises(DataError, match="segment 0 has inconsistent columns"):
             opening(path)

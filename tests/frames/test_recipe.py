@@ -11,7 +11,7 @@ from tests.support.stores import (
     RAW,
 )
 from vopcli.errors import DataError
-from vopcli.files.hdf5 import create_segment_file
+from vopcli.files.hdf5_writer import create_segment_file
 from vopcli.frames.rows import FRAME_FORMAT
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter

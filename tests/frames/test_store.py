@@ -46,8 +46,8 @@ def test_the_layout_is_plain_hdf5(tmp_path: Path) -> None:
     write(path, [1, 2])
     with h5py.File(path) as file:
         group = file["segments/000000"]
-        assert file.attrs["format"] == "vop-frames"
-        assert file.attrs["version"] == 3
+        assert file.attrs["format"] == b"vop-frames"
+        assert file.attrs["version"] == 4
         assert group["frames"].shape == (2 * FRAMES, SIZE, SIZE, 3)
         row = group["rows"][1]
         names = group["paths"][...].tobytes()

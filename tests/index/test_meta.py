@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from tests.support.indexes import (
@@ -28,12 +29,11 @@ def test_attributes_of_another_kind(tmp_path: Path) -> None:
     create_index(path, replace(META, embed_dim=WIDTH))
     make_index(path, NAMES)
     with h5py.File(path, "r+") as file:
-        file.attrs["attributes"] = file.attrs["attributes"].replace(
-            f'"embed_dim": {WIDTH}', '"embed_dim": 39'
-        )
+        attributes = file.attrs["attributes"].decode().replace(f'"embed_dim": {WIDTH}', '"embed_dim": 39')
+        file.attrs["attributes"] = np.bytes_(attributes)
     with pytest.raises(DataError, match="shape"):
         VideoIndex(path)
     with h5py.File(path, "r+") as file:
-        file.attrs["attributes"] = "{}"
+        file.attrs["attributes"] = np.bytes_("{}")
     with pytest.raises(DataError, match="does not name the model"):
         VideoIndex(path)

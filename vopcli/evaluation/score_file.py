@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from vopcli.errors import DataError
 from vopcli.files.atomic import atomic_path
-from vopcli.files.hdf5 import FileFormat, SegmentFile, SegmentWriter, create_segment_file
+from vopcli.files.hdf5 import FileFormat, SegmentFile
+from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.search.similarity import Ints, Rows, iter_blocks
 
 MATRICES: Final = ("similarity", "bank", "val_similarity", "val_bank")
 SCORE_FORMAT: Final = FileFormat(
     "vop-similarities",
-    1,
+    2,
     {
         "document": np.dtype("u1"),  # JSON in UTF-8, of any length
         "owner": np.dtype("<i8"),  # (Q,) the video of each caption
@@ -34,6 +35,7 @@ SCORE_FORMAT: Final = FileFormat(
         "val_bank": np.dtype("<f4"),  # (B, W), the same training captions with the validation videos
         "crc32": np.dtype("<u4"),  # (4,) of the matrices
     },
+    "vop eval --save-sims SIMS.h5",
 )
 _HINT: Final = "write it again with `vop eval --save-sims`"
 

@@ -1,46 +1,56 @@
-"""HDF5 files made of segments, the base of frame store and index; independent of their contents.
+"""Read HDF5 files made of segments, the base of frame store and index; independent of their contents.
 
 Each run that adds data adds one segment: a group of contiguous datasets whose space is allocated, and whose
 metadata are committed atomically (`vopcli.files.journal`), before the first value is written. Values are then
 written to their offsets directly, past the HDF5 library, so the metadata do not change while a run is in
-progress. A process killed at any moment leaves a file that opens; readers memory-map the datasets.
+progress. A process killed at any moment leaves a file that opens; readers take no lock, see the last complete
+state, and memory-map the datasets.
+
+The metadata have the checksums of HDF5 1.10. JSON documents are fixed-length strings: variable-length ones
+would lie in HDF5's global heap, which has no checksum.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import mmap
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import BusyError, DataError, FileError
-from vopcli.files.journal import (
-    HEAD_BYTES,
-    MAGIC,
-    Overlay,
-    is_unfinished,
-    open_locked,
-    recover,
-    write_clean_record,
-)
+from vopcli.files.arrays import checksum
+from vopcli.files.journal import MAGIC, Overlay, read_state
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS: Final = (0, *(512 << power for power in range(12)))  # those the format allows
-_SEGMENTS: Final = "segments"
-# Mapped arrays are aligned for vector loads.
-_ALIGNED: Final = {"alignment_threshold": 1, "alignment_interval": 64}
-_TENSORS: Final = "tensors"
+SEGMENTS: Final = "segments"
+TENSORS: Final = "tensors"
+ATTRIBUTES: Final = "attributes"  # one JSON document: HDF5 attributes of many types would need more checks
+CHECKSUMS: Final = "checksums"  # JSON: the name of each tensor -> its checksum
+FLOAT32: Final = np.dtype("<f4")
+_STATUS: Final = "status"
 _AGAIN: Final = "copy it again, or create it again"
-_FLOAT32: Final = np.dtype("<f4")
-# One JSON document: HDF5 attributes of many types would need more checks.
-_ATTRIBUTES: Final = "attributes"
+_ATTEMPTS: Final = 100  # to read a file while another process changes it
+# of h5py, JSON and NumPy, for damaged metadata
+_PARSE_ERRORS: Final = (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OSError,
+    RecursionError,
+    OverflowError,
+    MemoryError,
+)
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,20 @@ class FileFormat:
     Attributes:
         name: format name, such as ``vop-frames``.
         version: the version that is read and written.
-        columns: name -> dtype of the datasets that each segment has.
+        columns: name -> dtype of the datasets that each segment has. A column ``status`` of bytes says which
+            rows count; it changes in atomic steps.
+        command: the command that creates a file again.
     """
 
     name: str
     version: int
     columns: Mapping[str, np.dtype[Any]]
+    command: str
+
+    @property
+    def hint(self) -> str:
+        """Hint of an error about a damaged file."""
+        return f"copy it again, or create it again with `{self.command}`"
 
 
 @dataclass(frozen=True)
@@ -79,173 +97,108 @@ class Column:
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of an open file."""
+    """One segment of an open file.
+
+    Attributes:
+        path: the file.
+        number: position among the segments, from 0.
+        attributes: JSON values.
+        columns: position of each dataset.
+        status: (N,) uint8, a copy of the column ``status`` of one state of the file; empty without one.
+        data: memory map of the file.
+    """
 
     path: Path
     number: int
     attributes: dict[str, Any]
     columns: dict[str, Column]
+    status: NDArray[np.uint8]
+    data: mmap.mmap = field(repr=False, compare=False)
 
     def map(self, name: str) -> NDArray[Any]:
         """Memory-map a dataset read-only; pages are read on access."""
-        return _map(self.path, self.columns[name])
+        return _array(self.data, self.columns[name])
 
 
 class SegmentFile:
-    """Metadata of a segmented file: its attributes and segments, oldest first."""
+    """Metadata of a segmented file: its attributes and segments, oldest first.
 
-    def __init__(self, path: Path, file_format: FileFormat, attributes: dict[str, Any]) -> None:
-        self.path = path
-        self.format = file_format
-        self.attributes = attributes
-        self.segments: list[Segment] = []
-        self.tensors: dict[str, Column] = {}  # arrays of the whole file, float32
+    Attributes:
+        path: the file.
+        format: its format.
+        attributes: JSON values.
+        segments: the segments.
+        stat: size and times of the file before it was read.
+    """
+
+    def __init__(self, path: Path, file_format: FileFormat, file: h5py.File, descriptor: int) -> None:
+        """Read the metadata of a file that is open; values are mapped later.
+
+        Raises:
+            DataError: the file is of another format or version, damaged or truncated.
+            OSError: the file cannot be mapped.
+        """
+        self.path, self.format, self.stat = path, file_format, os.fstat(descriptor)
+        _check_format(path, file, file_format)
+        self.data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        try:
+            self.attributes = _read_json(file, ATTRIBUTES)
+            self._checksums = _read_json(file, CHECKSUMS)
+            groups, tensors = _child(file, SEGMENTS), _child(file, TENSORS)
+            self.segments = [
+                read_segment(path, i, _child(groups, f"{i:06d}"), file_format, self.data)
+                for i in range(len(groups))
+            ]
+            size = len(self.data)
+            self._tensors = {name: _read_column(_child(tensors, name), FLOAT32, size) for name in tensors}
+        except _PARSE_ERRORS as error:
+            raise DataError(f"{path} is damaged: {error}", hint=file_format.hint) from error
 
     def map_tensors(self) -> dict[str, NDArray[np.float32]]:
-        """Memory-map the arrays that belong to the whole file."""
-        return {name: _map(self.path, column) for name, column in self.tensors.items()}
+        """Memory-map the arrays that belong to the whole file, after comparing them with their checksums.
+
+        Raises:
+            DataError: an array is missing or damaged.
+        """
+        arrays = {name: _array(self.data, column) for name, column in self._tensors.items()}
+        if damaged := {
+            name
+            for name in arrays.keys() | self._checksums.keys()
+            if name not in arrays or checksum(arrays[name]) != self._checksums.get(name)
+        }:
+            raise DataError(
+                f"{self.path} is damaged: {min(damaged)} does not match its checksum", hint=self.format.hint
+            )
+        return arrays
 
     @classmethod
     def read(cls, path: Path, file_format: FileFormat) -> SegmentFile:
-        """Read the metadata of ``path`` and close it; values are mapped later.
+        """Read the last complete state of ``path`` and close it; values are mapped later.
 
         Raises:
             DataError: ``path`` is missing, not HDF5, of another format or version, damaged or truncated.
-            BusyError: another process writes ``path``.
+            BusyError: another process changes ``path`` all the time.
         """
-        with _open(path) as file:
-            return _read(path, file, file_format)
 
+        def parse(file: h5py.File, descriptor: int, end: int) -> SegmentFile | None:
+            contents = cls(path, file_format, file, descriptor)
+            return contents if contents.read_statuses(descriptor, end) else None
 
-class SegmentWriter:
-    """A segmented file, open for adding segments and locked; a context manager."""
+        return _read_file(path, parse)
 
-    def __init__(self, path: Path, file_format: FileFormat) -> None:
-        """Open an existing file.
-
-        Raises:
-            DataError: as in `SegmentFile.read`.
-            BusyError: another process reads or writes ``path``.
-        """
-        self._descriptor = open_locked(path)
-        try:
-            self.contents = _read_locked(path, self._descriptor, file_format)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-
-    def __enter__(self) -> SegmentWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self._descriptor)
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the file in bytes."""
-        return os.fstat(self._descriptor).st_size
-
-    def add_segment(
-        self,
-        attributes: dict[str, Any],
-        filled: Mapping[str, NDArray[Any]],
-        empty: Mapping[str, tuple[int, ...]],
-    ) -> Segment:
-        """Add a segment; its space is allocated on disk when this returns.
-
-        Args:
-            attributes: JSON values of the segment.
-            filled: datasets with their values.
-            empty: datasets to be written later, with their shapes.
-
-        Raises:
-            FileError: the disk is full; the file is unchanged.
-        """
-        file_format, path = self.contents.format, self.contents.path
-        number = len(self.contents.segments)
-        recover(self._descriptor)  # truncate data that a failed call may have appended
-        overlay = Overlay(self._descriptor)
-        try:
-            with h5py.File(overlay, "r+", **_ALIGNED) as file:
-                group = file.create_group(f"{_SEGMENTS}/{number:06d}")
-                group.attrs[_ATTRIBUTES] = json.dumps(attributes)
-                for column, values in filled.items():
-                    _create_dataset(group, column, values.shape, file_format.columns[column])[...] = values
-                for column, shape in empty.items():
-                    _create_dataset(group, column, shape, file_format.columns[column])
-                file.flush()
-                overlay.check()
-                segment = _read_segment(path, number, group, file_format)
-            _allocate(self._descriptor, segment)
-            overlay.commit()
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                overlay.revert()
-            raise FileError(path, overlay.error or error) from error
-        self.contents.segments.append(segment)
-        return segment
-
-    def write(self, segment: Segment, column: str, row: int, values: NDArray[Any]) -> None:
-        """Write ``values`` (rows, ...) from row ``row`` on, past the HDF5 library.
-
-        Raises:
-            FileError: the disk is full or failed.
-            ValueError: ``values`` do not fit the column.
-        """
-        place = segment.columns[column]
-        if (
-            values.dtype != place.dtype
-            or values.shape[1:] != place.shape[1:]
-            or row + len(values) > place.shape[0]
-        ):
-            raise ValueError(
-                f"{values.shape} {values.dtype} does not fit {column} {place.shape} at row {row}"
-            )
-        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        offset = place.offset_bytes + row * place.row_bytes
-        try:
-            while data:
-                written = os.pwrite(self._descriptor, data, offset)
-                data, offset = data[written:], offset + written
-        except OSError as error:
-            raise FileError(self.contents.path, error) from error
-
-    def sync(self) -> None:
-        """Wait until all data written so far are on the disk.
-
-        Raises:
-            FileError: the disk is full or failed.
-        """
-        try:
-            getattr(os, "fdatasync", os.fsync)(self._descriptor)
-        except OSError as error:
-            raise FileError(self.contents.path, error) from error
-
-
-def create_segment_file(
-    path: Path,
-    file_format: FileFormat,
-    attributes: dict[str, Any],
-    tensors: Mapping[str, NDArray[np.float32]] | None = None,
-) -> None:
-    """Create a file without segments atomically; ``tensors`` belong to the whole file.
-
-    Raises:
-        FileError: ``path`` exists, or its folder is not writable.
-    """
-    from vopcli.files.atomic import atomic_path  # not needed to read
-
-    with atomic_path(path, is_new=True) as temporary:
-        with h5py.File(temporary, "w", userblock_size=HEAD_BYTES, **_ALIGNED) as file:
-            file.attrs["format"] = file_format.name
-            file.attrs["version"] = file_format.version
-            file.attrs[_ATTRIBUTES] = json.dumps(attributes)
-            file.create_group(_SEGMENTS)
-            group = file.create_group(_TENSORS)
-            for name, tensor in (tensors or {}).items():
-                _create_dataset(group, name, tensor.shape, _FLOAT32)[...] = tensor
-        with temporary.open("rb+") as plain:
-            write_clean_record(plain.fileno())
+    def read_statuses(self, descriptor: int, end: int) -> bool:
+        """Read the statuses of one state of the file; return False if that state does not end at ``end``."""
+        for _ in range(_ATTEMPTS):
+            state = read_state(descriptor)
+            view = Overlay(descriptor, state.changes)
+            for segment in self.segments:
+                if len(segment.status):
+                    view.seek(segment.columns[_STATUS].offset_bytes)
+                    view.readinto(segment.status.data)
+            after = read_state(descriptor)
+            if after.generation == state.generation:
+                return after.end == end
+        return False
 
 
 def is_hdf5(path: Path) -> bool:
@@ -274,38 +227,35 @@ def read_format_name(path: Path) -> str:
 
     Raises:
         DataError: ``path`` is missing, not HDF5, or damaged.
-        BusyError: another process writes ``path``.
+        BusyError: another process changes ``path`` all the time.
     """
-    with _open(path) as file:
-        return str(file.attrs.get("format", ""))
+    return _read_file(path, lambda file, *_: _format_name(file))
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
+def _read_file(path: Path, parse: Callable[[h5py.File, int, int], _Parsed | None]) -> _Parsed:
+    # `parse` takes the file, its descriptor and its end. It is called again if it returns None, or if another
+    # process has changed the metadata meanwhile.
     try:
-        with path.open("rb") as plain:  # clearer errors than h5py's for a missing file or a folder
-            if is_unfinished(plain.fileno()):
-                os.close(open_locked(path))
-        file = h5py.File(path, "r")
-    except BlockingIOError as error:
-        raise BusyError(f"{path} is in use by another process", hint="wait until it has finished") from error
+        with path.open("rb") as plain:
+            descriptor = plain.fileno()
+            for _ in range(_ATTEMPTS):
+                state = read_state(descriptor)
+                try:
+                    with h5py.File(Overlay(descriptor, state.changes), "r") as file:
+                        found = parse(file, descriptor, state.end)
+                except (DataError, OSError):
+                    if read_state(descriptor).end == state.end:
+                        raise
+                    continue
+                if found is not None and read_state(descriptor).end == state.end:
+                    return found
     except OSError as error:
-        raise _open_error(path, error) from error
-    try:
-        yield file
-    finally:
-        file.close()
+        raise open_error(path, error) from error
+    raise BusyError(f"{path} is in use by another process", hint="wait until it has finished")
 
 
-def _read_locked(path: Path, descriptor: int, file_format: FileFormat) -> SegmentFile:
-    try:
-        with h5py.File(Overlay(descriptor), "r") as file:
-            return _read(path, file, file_format)
-    except OSError as error:
-        raise _open_error(path, error) from error
-
-
-def _open_error(path: Path, error: OSError) -> DataError:
+def open_error(path: Path, error: OSError) -> DataError:
+    """Return the error to raise for an HDF5 file that cannot be opened."""
     text = str(error)
     if "signature not found" in text or "bad object" in text:
         return DataError(f"{path} is not an HDF5 file", hint="is it the right file, and complete?")
@@ -316,77 +266,84 @@ def _open_error(path: Path, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read as HDF5: it is damaged", hint=_AGAIN)
 
 
-def _read(path: Path, file: h5py.File, file_format: FileFormat) -> SegmentFile:
+def _format_name(file: h5py.File) -> str:
+    name = file.attrs.get("format", "")
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _check_format(path: Path, file: h5py.File, file_format: FileFormat) -> None:
     try:
-        found, version = str(file.attrs.get("format", "")), file.attrs.get("version")
-        if found != file_format.name:
-            kind = f"a {found} file" if found else "an HDF5 file of another program"
-            raise DataError(
-                f"{path} is {kind}, not a {file_format.name} file", hint="check the order of the file names"
-            )
-        if not isinstance(version, (int, np.integer)) or int(version) != file_format.version:
-            raise DataError(
-                f"{path} has {file_format.name} version {version}; this program reads {file_format.version}",
-                hint="update vop, or create the file again",
-            )
-        content = SegmentFile(path, file_format, _read_attributes(file))
-        size, groups, tensors = path.stat().st_size, file[_SEGMENTS], file[_TENSORS]
-        content.segments += (
-            _read_segment(path, i, groups[f"{i:06d}"], file_format) for i in range(len(groups))
+        found, version = _format_name(file), file.attrs.get("version")
+    except _PARSE_ERRORS as error:
+        raise DataError(f"{path} is damaged: {error}", hint=file_format.hint) from error
+    if found != file_format.name:
+        kind = f"a {found} file" if found else "an HDF5 file of another program"
+        raise DataError(
+            f"{path} is {kind}, not a {file_format.name} file", hint="check the order of the file names"
         )
-        content.tensors |= {name: _read_column(tensors[name], _FLOAT32, size) for name in tensors}
-        return content
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+    if not isinstance(version, (int, np.integer)) or int(version) != file_format.version:
+        raise DataError(
+            f"{path} has {file_format.name} version {version}; this program reads {file_format.version}",
+            hint=f"update vop, or create the file again with `{file_format.command}`",
+        )
 
 
-def _read_attributes(holder: h5py.File | h5py.Group) -> dict[str, Any]:
-    attributes = json.loads(holder.attrs[_ATTRIBUTES])
-    if not isinstance(attributes, dict):
-        raise TypeError("its attributes are not a JSON object")
-    return attributes
+def _read_json(holder: h5py.File | h5py.Group, name: str) -> dict[str, Any]:
+    text = holder.attrs[name]
+    if not isinstance(text, bytes):
+        raise TypeError(f"its {name} are not of fixed length")
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise TypeError(f"its {name} are not a JSON object")
+    return document
 
 
-def _read_segment(path: Path, number: int, group: h5py.Group, file_format: FileFormat) -> Segment:
-    size = path.stat().st_size
-    columns = {name: _read_column(group[name], dtype, size) for name, dtype in file_format.columns.items()}
-    return Segment(path, number, _read_attributes(group), columns)
+def _child(group: h5py.Group, name: str) -> Any:
+    """Return a group or dataset that is stored in the file itself.
+
+    Raises:
+        KeyError: there is none of this name.
+        ValueError: it is a link, which could refer to any other file.
+    """
+    kinds = {h5py.SoftLink: "a soft link", h5py.ExternalLink: "an external link"}
+    if kind := kinds.get(type(group.get(name, getlink=True))):
+        raise ValueError(f"{group.name.rstrip('/')}/{name} is {kind}")
+    return group[name]
+
+
+def read_segment(
+    path: Path, number: int, group: h5py.Group, file_format: FileFormat, data: mmap.mmap
+) -> Segment:
+    """Read the metadata of a segment; its statuses are not read yet.
+
+    Raises:
+        Exception: one of many types; it is damaged.
+    """
+    columns = {
+        name: _read_column(_child(group, name), dtype, len(data))
+        for name, dtype in file_format.columns.items()
+    }
+    num_rows = columns[_STATUS].shape[0] if _STATUS in columns else 0
+    return Segment(path, number, _read_json(group, ATTRIBUTES), columns, np.zeros(num_rows, np.uint8), data)
 
 
 def _read_column(dataset: h5py.Dataset, dtype: np.dtype[Any], size: int) -> Column:
     # External and virtual datasets could refer to any other file.
-    if dataset.dtype != dtype or dataset.chunks is not None or dataset.is_virtual or dataset.external:
-        raise ValueError(f"{dataset.name} is not stored in the layout of this format")
+    refused = {
+        "is a virtual dataset": dataset.is_virtual,
+        "has external storage": bool(dataset.external),
+        "is a single value": not dataset.shape,
+        "is not stored in the layout of this format": dataset.dtype != dtype or dataset.chunks is not None,
+    }
+    for reason in (reason for reason, applies in refused.items() if applies):
+        raise ValueError(f"{dataset.name} {reason}")
     column = Column(dataset.id.get_offset() or 0, dataset.shape, dataset.dtype)
     if column.shape[0] * column.row_bytes and not 0 < column.offset_bytes <= column.end_bytes <= size:
         raise ValueError(f"the file is truncated within {dataset.name}")
     return column
 
 
-def _map(path: Path, column: Column) -> NDArray[Any]:
+def _array(data: mmap.mmap, column: Column) -> NDArray[Any]:
     if 0 in column.shape:
         return np.empty(column.shape, column.dtype)
-    return np.memmap(path, column.dtype, "r", column.offset_bytes, column.shape).view(np.ndarray)
-
-
-def _create_dataset(
-    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> h5py.Dataset:
-    return group.create_dataset(name, shape=shape, dtype=dtype, dcpl=_layout_properties(), track_times=False)
-
-
-def _layout_properties() -> h5py.h5p.PropDCID:
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_layout(h5py.h5d.CONTIGUOUS)
-    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    return properties
-
-
-def _allocate(descriptor: int, segment: Segment) -> None:
-    end = max(column.end_bytes for column in segment.columns.values())
-    start = min(column.offset_bytes for column in segment.columns.values() if column.shape[0])
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, start, end - start)
-    elif os.fstat(descriptor).st_size < end:
-        os.ftruncate(descriptor, end)
+    return np.ndarray(column.shape, column.dtype, data, column.offset_bytes)

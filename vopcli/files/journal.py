@@ -2,6 +2,8 @@
 
 A library that rewrites its metadata in place, such as HDF5, works on an `Overlay`: appended data go to the
 file at once, where nothing refers to them yet; changed pages are held in memory until `Overlay.commit`.
+Readers take no lock: they read through an `Overlay` of the last complete journal, and again if `read_state`
+has changed meanwhile.
 
     byte 0       4096         65536                        end (clean record)      end (journal)
     | clean      | journal    | data and HDF5 metadata     | appended              |
@@ -28,33 +30,53 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from vopcli.errors import BusyError, FileError
 
 HEAD_BYTES: Final = 1 << 16  # reserved for this module at the head of a file
 
 MAGIC: Final = b"vopjrnl\0"
-# magic, end of the file, number of bytes that follow, CRC-32 of these two numbers and the bytes
-_RECORD: Final = struct.Struct("<8sQQI")
+# magic, generation, end of the file, number of bytes that follow, CRC-32 of these numbers and the bytes
+_RECORD: Final = struct.Struct("<8sQQQI")
+_NUMBERS: Final = struct.Struct("<QQQ")
 _CHANGE: Final = struct.Struct("<QQ")  # offset, number of bytes
 _JOURNAL_OFFSET: Final = 4096  # another page than the clean record's: a torn write damages one of them only
 _PAGE: Final = 4096
 _LOCK_TIMEOUT_SECONDS: Final = 0.3
 
 
+class State(NamedTuple):
+    """A complete update of a file.
+
+    Attributes:
+        generation: number of updates so far.
+        end: end of the file in bytes.
+        changes: offset, number of bytes and bytes of each change, until they are applied.
+    """
+
+    generation: int
+    end: int
+    changes: bytes
+
+
 class Overlay(io.RawIOBase):
     """A file object that holds changes of existing data in memory until `commit`."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, changes: bytes = b"") -> None:
+        """Take an open file; ``changes`` are those of a `State` that may not be applied yet."""
         super().__init__()
         self._descriptor = descriptor
         self._old_end = os.fstat(descriptor).st_size
         self._position = 0
         self._pages: dict[int, bytearray] = {}  # changed pages by number
         self.error: OSError | None = None  # HDF5 cannot pass on an exception of `write`
+        for target, data in _unpack(changes):
+            self.seek(target)
+            self.write(data)
+        self.seek(0)
 
     def readable(self) -> bool:
         """Return True."""
@@ -131,18 +153,10 @@ class Overlay(io.RawIOBase):
             OSError: the disk is full or failed, and no change is applied.
         """
         self.check()
-        changes = b"".join(
-            _CHANGE.pack(page * _PAGE, len(held)) + held for page, held in sorted(self._pages.items())
+        commit_changes(
+            self._descriptor, ((page * _PAGE, bytes(held)) for page, held in sorted(self._pages.items()))
         )
-        _sync(self._descriptor)  # appended data must be durable before metadata refer to them
-        end = os.fstat(self._descriptor).st_size
-        journal = pack_record(end, changes)
-        if _JOURNAL_OFFSET + len(journal) > HEAD_BYTES:
-            raise OSError(f"{len(self._pages)} changed pages do not fit into the journal")
-        _write_at(self._descriptor, journal, _JOURNAL_OFFSET)
-        _sync(self._descriptor)
-        _apply(self._descriptor, end, changes)
-        self._old_end, self._pages = end, {}
+        self._old_end, self._pages = os.fstat(self._descriptor).st_size, {}
 
     def revert(self) -> None:
         """Discard the changes and the appended data."""
@@ -154,14 +168,39 @@ class Overlay(io.RawIOBase):
         return bytearray(os.pread(self._descriptor, size, page * _PAGE))
 
 
+def commit_changes(descriptor: int, changes: Iterable[tuple[int, bytes]]) -> None:
+    """Change bytes of a locked file in one atomic step, after all earlier writes are on the disk.
+
+    Args:
+        descriptor: the open file.
+        changes: offset and new bytes of each change; at most 60,000 bytes, 16 more for each.
+
+    Raises:
+        OSError: the disk is full or failed, or there are too many changes; none is applied.
+    """
+    packed = b"".join(_CHANGE.pack(target, len(data)) + data for target, data in changes)
+    _sync(descriptor)  # appended data must be durable before metadata refer to them
+    clean = _read_record(descriptor, 0)
+    state = State(clean.generation + 1 if clean else 1, os.fstat(descriptor).st_size, packed)
+    journal = pack_record(state)
+    if _JOURNAL_OFFSET + len(journal) > HEAD_BYTES:
+        raise OSError(f"changes of {len(packed)} bytes do not fit into the journal")
+    _write_at(descriptor, journal, _JOURNAL_OFFSET)
+    _sync(descriptor)
+    _apply(descriptor, state)
+
+
 def write_clean_record(descriptor: int) -> None:
     """Record in a new file that it is complete, and where it ends."""
-    _write_at(descriptor, pack_record(os.fstat(descriptor).st_size, b""), 0)
+    _write_at(descriptor, pack_record(State(0, os.fstat(descriptor).st_size, b"")), 0)
 
 
-def is_unfinished(descriptor: int) -> bool:
-    """Whether the file has a complete journal that is not applied yet."""
-    return _read_record(descriptor, _JOURNAL_OFFSET) is not None
+def read_state(descriptor: int) -> State:
+    """Return the last complete update, which may not be applied yet; zeros if the file has no record.
+
+    What is read through an `Overlay` of its changes is consistent if the generation is the same afterwards.
+    """
+    return _read_record(descriptor, _JOURNAL_OFFSET) or _read_record(descriptor, 0) or State(0, 0, b"")
 
 
 def recover(descriptor: int) -> None:
@@ -174,11 +213,11 @@ def recover(descriptor: int) -> None:
     """
     journal = _read_record(descriptor, _JOURNAL_OFFSET)
     if journal:
-        _apply(descriptor, *journal)
+        _apply(descriptor, journal)
         return
     clean = _read_record(descriptor, 0)
-    if clean and clean[0] < os.fstat(descriptor).st_size:
-        os.ftruncate(descriptor, clean[0])
+    if clean and clean.end < os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, clean.end)
 
 
 def open_locked(path: Path) -> int:
@@ -226,7 +265,7 @@ def locked(path: Path) -> Iterator[None]:
 def _lock(descriptor: int, path: Path) -> bool:
     """Lock an open file; return False if another process holds the lock, or has replaced the file.
 
-    Waits for a moment: readers hold the lock only while they open the file.
+    Waits for a moment: a program that reads the file with HDF5 may hold the lock only while it opens it.
     """
     deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
     while True:
@@ -240,38 +279,44 @@ def _lock(descriptor: int, path: Path) -> bool:
             return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
-def _apply(descriptor: int, end: int, changes: bytes) -> None:
-    """Copy journaled pages to their offsets, update the clean record, and erase the journal."""
-    place = 0
-    while place < len(changes):
-        target, size = _CHANGE.unpack_from(changes, place)
-        place += _CHANGE.size
-        _write_at(descriptor, changes[place : place + size], target)
-        place += size
-    _write_at(descriptor, pack_record(end, b""), 0)
+def _apply(descriptor: int, state: State) -> None:
+    """Copy journaled changes to their offsets, update the clean record, and erase the journal."""
+    for target, data in _unpack(state.changes):
+        _write_at(descriptor, data, target)
+    _write_at(descriptor, pack_record(state._replace(changes=b"")), 0)
     _sync(descriptor)
     _write_at(descriptor, bytes(len(MAGIC)), _JOURNAL_OFFSET)
     _sync(descriptor)  # before later writes, which applying the journal again would undo
 
 
-def pack_record(end: int, changes: bytes) -> bytes:
-    """Return a record with the end of the file and the changes to apply, protected by a CRC-32."""
-    crc = zlib.crc32(changes, zlib.crc32(struct.pack("<QQ", end, len(changes))))
-    return _RECORD.pack(MAGIC, end, len(changes), crc) + changes
+def _unpack(changes: bytes) -> Iterator[tuple[int, bytes]]:
+    place = 0
+    while place < len(changes):
+        target, size = _CHANGE.unpack_from(changes, place)
+        place += _CHANGE.size
+        yield target, changes[place : place + size]
+        place += size
 
 
-def _read_record(descriptor: int, place: int) -> tuple[int, bytes] | None:
-    """Return the end of the file and the changes of a record; None if it is missing or incomplete."""
+def pack_record(state: State) -> bytes:
+    """Return the record of a state, protected by a CRC-32."""
+    numbers = _NUMBERS.pack(state.generation, state.end, len(state.changes))
+    return MAGIC + numbers + struct.pack("<I", zlib.crc32(state.changes, zlib.crc32(numbers))) + state.changes
+
+
+def _read_record(descriptor: int, place: int) -> State | None:
+    """Return the state of a record; None if it is missing or incomplete."""
     head = os.pread(descriptor, _RECORD.size, place)
     if len(head) < _RECORD.size or not head.startswith(MAGIC):
         return None
-    _, end, size, crc = _RECORD.unpack(head)
+    _, generation, end, size, crc = _RECORD.unpack(head)
     if size > HEAD_BYTES:
         return None
     changes = os.pread(descriptor, size, place + _RECORD.size)
-    if len(changes) != size or zlib.crc32(changes, zlib.crc32(struct.pack("<QQ", end, size))) != crc:
+    numbers = _NUMBERS.pack(generation, end, size)
+    if len(changes) != size or zlib.crc32(changes, zlib.crc32(numbers)) != crc:
         return None
-    return end, changes
+    return State(generation, end, changes)
 
 
 def _pages(start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -43,7 +43,7 @@ FRAME_ROW: Final = np.dtype(
 )
 FRAME_FORMAT: Final = FileFormat(
     "vop-frames",
-    3,
+    4,
     {
         "status": np.dtype("u1"),
         "rows": FRAME_ROW,
@@ -54,6 +54,7 @@ FRAME_FORMAT: Final = FileFormat(
         "frame_bytes": np.dtype("u1"),
         "frame_ranges": np.dtype("<i8"),
     },
+    "vop extract-frames SRC... STORE.h5 --overwrite",
 )
 _NO_HASH: Final = bytes(32)
 _ERROR_BYTES: Final = 200
@@ -147,7 +148,7 @@ def cut_text(text: str) -> bytes:
 def unpack_rows(segment: Segment) -> list[Row | None]:
     """Read the rows of a segment; damaged rows are None."""
     names = segment.map("paths").tobytes()
-    rows, statuses = segment.map("rows"), segment.map("status")
+    rows, statuses = segment.map("rows"), segment.status  # of one state: rows are written before
     if len(rows) != len(statuses):
         return [None] * max(len(rows), len(statuses))
     contents = rows.tobytes()

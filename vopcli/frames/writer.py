@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
+from vopcli.files.hdf5 import Segment
+from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.frames.layout import (
     JPEG_PIXEL_BYTES,
     check_shapes,
@@ -219,7 +220,7 @@ class FrameStoreWriter:
         for number, row in rows:
             path, root = (tuple(self._packed[number][name].tolist()) for name in ("path", "root"))
             self._file.write(self._segment, "rows", number, pack_row(row, path, root))
-            self._file.write(self._segment, "status", number, np.array([row.status], np.uint8))
+        self._file.write_statuses([(self._segment, number, int(row.status)) for number, row in rows])
 
     def _find_room(self, num_frames: int, num_bytes: int) -> _Tail:
         for tail in self._tails:

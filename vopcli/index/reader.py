@@ -28,6 +28,7 @@ from vopcli.video.video_file import VideoFile
 PENDING: Final = 0  # a single flipped bit never turns another status into this one
 DONE: Final = ord("D")
 REPLACED: Final = ord("R")  # by a newer row of the video
+STATUSES: Final = (PENDING, DONE, REPLACED)
 BANK: Final = "querybank."  # prefix of the query bank's tensor names
 
 INDEX_ROW: Final = np.dtype(
@@ -48,7 +49,7 @@ INDEX_ROW: Final = np.dtype(
 )
 INDEX_FORMAT: Final = FileFormat(
     "vop-index",
-    2,
+    3,
     {
         "status": np.dtype("u1"),  # (N,)
         "rows": INDEX_ROW,  # (N,)
@@ -57,6 +58,7 @@ INDEX_FORMAT: Final = FileFormat(
         "frame_embeddings": np.dtype("<f2"),  # (T, E), L2-normalised before the rounding
         "seconds": np.dtype("<f8"),  # (T,) presentation times
     },
+    "vop encode SRC... INDEX.h5 --overwrite",
 )
 
 
@@ -91,7 +93,6 @@ class VideoIndex:
 
         Raises:
             DataError: ``path`` is missing, not an index, of another version, or damaged.
-            BusyError: another process writes ``path``.
         """
         self._adopt(SegmentFile.read(path, INDEX_FORMAT))
 
@@ -108,8 +109,7 @@ class VideoIndex:
 
     def _adopt(self, file: SegmentFile) -> None:
         self.path = file.path
-        status = file.path.stat()
-        self._state = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+        self._state = f"{file.stat.st_size} {file.stat.st_mtime_ns} {file.stat.st_ino}"
         self.meta = IndexMeta.parse(file.path, file.attributes)
         self.segments = list(file.segments)  # a copy: a writer extends the other list
         for segment in file.segments:
@@ -120,7 +120,9 @@ class VideoIndex:
         }
         self.text_tensors = tensors
         self.embeddings = [segment.map("video_embeddings") for segment in file.segments]
-        self.done = [np.array(segment.map("status")) == DONE for segment in file.segments]
+        self.done = [segment.status == DONE for segment in file.segments]
+        if not all(np.isin(segment.status, STATUSES).all() for segment in file.segments):
+            raise self._damaged("a row has an unknown status")
         self._rows = [segment.map("rows") for segment in file.segments]
         self._paths = [segment.map("paths") for segment in file.segments]
         self._frames = [segment.map("frame_embeddings") for segment in file.segments]

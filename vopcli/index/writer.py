@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from vopcli.errors import FileError
 from vopcli.files.arrays import checksum, pack_strings
-from vopcli.files.hdf5 import Segment, SegmentWriter, create_segment_file
+from vopcli.files.hdf5 import Segment
+from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import (
     DONE,
@@ -125,14 +126,12 @@ class IndexWriter:
             raise ValueError("lay_out comes first")
         for video in encoded:
             self._write(self._segment, video)
-        self._file.sync()
+        statuses = [(self._segment, video.slot, DONE) for video in encoded]
         for video in encoded:
             older = self._current.get(self._new[video.slot].path)
-            if older is not None:  # before DONE: a kill in between loses the video, but never duplicates it
-                segment, place = self.index.position_of(older)
-                self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
-            self._file.write(self._segment, "status", video.slot, np.array([DONE], np.uint8))
-        self._file.sync()
+            if older is not None:
+                statuses.append((*self.index.position_of(older), REPLACED))
+        self._file.write_statuses(statuses)
 
     def remove(self, rows: Sequence[int]) -> None:
         """Mark rows as replaced, such as the old row of a renamed video.
@@ -140,10 +139,7 @@ class IndexWriter:
         Raises:
             FileError: the disk failed.
         """
-        for row in rows:
-            segment, place = self.index.position_of(row)
-            self._file.write(segment, "status", place, np.array([REPLACED], np.uint8))
-        self._file.sync()
+        self._file.write_statuses([(*self.index.position_of(row), REPLACED) for row in rows])
 
     def current(self) -> VideoIndex:
         """Return the index with the videos added so far; `index` shows it as it was opened."""

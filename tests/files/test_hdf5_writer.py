@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.support.segments import FORMAT, NUM_ROWS, ROW, add, check, make, rows_of, values_of
+from vopcli.errors import BusyError, FileError
+from vopcli.files.hdf5 import SegmentFile, read_format_name
+from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
+
+
+def test_what_is_written_is_read_back_segment_by_segment(tmp_path: Path) -> None:
+    check(make(tmp_path / "file.h5", 40), 40)  # enough for the tables of HDF5 to split twice
+
+
+def test_several_segments_of_one_writer(tmp_path: Path) -> None:
+    create_segment_file(tmp_path / "file.h5", FORMAT, {"made": "for a test"})
+    with SegmentWriter(tmp_path / "file.h5", FORMAT) as writer:
+        for number in range(12):
+            add(writer, number)
+    check(tmp_path / "file.h5", 12)
+
+
+def test_empty_columns(tmp_path: Path) -> None:
+    create_segment_file(tmp_path / "file.h5", FORMAT, {})
+    with SegmentWriter(tmp_path / "file.h5", FORMAT) as writer:
+        filled = {"rows": np.zeros(0, ROW), "names": np.frombuffer(b"abc", np.uint8)}
+        writer.add_segment({}, filled, {"values": (0, 3, 7)})
+    segment = SegmentFile.read(tmp_path / "file.h5", FORMAT).segments[0]
+    assert segment.map("values").shape == (0, 3, 7)
+    assert segment.map("rows").shape == (0,)
+    assert segment.map("names").tobytes() == b"abc"
+
+
+def test_write_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with SegmentWriter(make(tmp_path / "file.h5", 1), FORMAT) as writer:
+        segment = writer.contents.segments[0]
+        for values, row in [
+            (np.zeros((1, 3, 7), np.float64), 0),
+            (np.zeros((1, 7, 3), np.float32), 0),
+            (np.zeros((2, 3, 7), np.float32), NUM_ROWS - 1),
+        ]:
+            with pytest.raises(ValueError, match="does not fit values"):
+                writer.write(segment, "values", row, values)
+    check(tmp_path / "file.h5", 1)
+
+
+# Kill -9
+
+
+class Killer:
+    """Kills this very process at a chosen one of the calls that change a file, done not at all or by half."""
+
+    def __init__(self, at: int, *, by_half: bool) -> None:
+        self.left, self.by_half = at, by_half
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("pwrite", "ftruncate", "posix_fallocate", "fdatasync"):
+            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
+
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            if self.left == 0:
+                if self.by_half and name == "pwrite":
+                    descriptor, data, place = arguments
+                    call(descriptor, bytes(data)[: len(data) // 2], place)
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            return call(*arguments)
+
+        return counted
+
+
+@pytest.mark.parametrize(  # HDF5 rearranges its tables after eight entries
+    ("num_segments", "by_half"),
+    [(0, True), (8, True)]
+    + [
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in [(0, False), (8, False), (1, True), (16, True)]
+    ],
+)
+def test_a_kill_at_any_write_leaves_the_old_file_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_segments: int, *, by_half: bool
+) -> None:
+    monkeypatch.setattr(os, "fdatasync", lambda _: None)  # slow, and a kill knows no difference
+    base = make(tmp_path / "base.h5", num_segments).read_bytes()
+    path = tmp_path / "file.h5"
+    outcomes = set()
+    for at in range(100):
+        path.write_bytes(base)
+        child = os.fork()
+        if child == 0:
+            Killer(at, by_half=by_half).install(monkeypatch)
+            with SegmentWriter(path, FORMAT) as writer:
+                add(writer, num_segments)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+            break
+        count = len(SegmentFile.read(path, FORMAT).segments)
+        outcomes.add(count - num_segments)
+        check_all_but_last_values(path, count, num_segments)
+        if count == num_segments:  # it goes on as if nothing had happened
+            with SegmentWriter(path, FORMAT) as writer:
+                add(writer, num_segments)
+            check(path, num_segments + 1)
+    assert at > 10
+    assert outcomes == {0, 1}
+    check(path, num_segments + 1)
+
+
+def check_all_but_last_values(path: Path, count: int, num_whole: int) -> None:
+    for number, segment in enumerate(SegmentFile.read(path, FORMAT).segments[:count]):
+        np.testing.assert_array_equal(segment.map("rows"), rows_of(number))
+        if number < num_whole:
+            np.testing.assert_array_equal(segment.map("values"), values_of(number))
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+from tests.support.segments import FORMAT, SegmentWriter, add
+path = Path(sys.argv[1])
+for number in range(int(sys.argv[2]), 10_000):
+    with SegmentWriter(path, FORMAT) as writer:
+        add(writer, number)
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 0)
+    random = np.random.default_rng(int(time.time()))
+    done = 0
+    for _ in range(15):
+        command = [sys.executable, "-c", WRITE_FOREVER, os.fspath(path), str(done)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(random.random() * 0.3)
+            process.kill()
+        found = len(SegmentFile.read(path, FORMAT).segments)
+        assert found > done
+        check_all_but_last_values(path, found, found - 1)
+        with SegmentWriter(path, FORMAT) as writer:
+            last = writer.contents.segments[-1]
+            writer.write(last, "values", 0, values_of(found - 1))
+        done = found
+        check(path, done)
+
+
+def test_what_a_killed_writer_appended_in_vain_is_cut_off(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 2)
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"x" * 5_000_000)
+    with SegmentWriter(path, FORMAT) as writer:
+        assert writer.num_bytes == size
+        add(writer, 2)
+    check(path, 3)
+    assert path.stat().st_size < size + 10_000
+
+
+# Two processes
+
+
+def test_a_writer_waits_for_a_reader_that_is_just_opening(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    reader = h5py.File(path, "r")
+    threading.Timer(0.1, reader.close).start()
+    with SegmentWriter(path, FORMAT) as writer:
+        add(writer, 1)
+    check(path, 2)
+
+
+def test_a_second_writer_is_told_that_the_file_is_in_use(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with SegmentWriter(path, FORMAT) as writer:
+        with pytest.raises(BusyError, match=r"file\.h5 is in use by another process"):
+            SegmentWriter(path, FORMAT)
+        assert len(SegmentFile.read(path, FORMAT).segments) == 1
+        assert read_format_name(path) == "test-format"
+        add(writer, 1)
+    check(path, 2)
+
+
+def test_a_writer_does_not_disturb_a_reader_of_another_program(tmp_path: Path) -> None:
+    path = make(tmp_path / "file.h5", 1)
+    with h5py.File(path, "r"), pytest.raises(BusyError, match="in use"):
+        SegmentWriter(path, FORMAT)
+    check(path, 1)
+
+
+def test_a_file_is_made_by_one_process_only(tmp_path: Path) -> None:
+    make(tmp_path / "file.h5", 1)
+    with pytest.raises(FileError, match="exists already"):
+        create_segment_file(tmp_path / "file.h5", FORMAT, {})
+    check(tmp_path / "file.h5", 1)
+    assert [item.name for item in tmp_path.iterdir()] == ["file.h5"]
+
+
+# No room
+
+
+@pytest.mark.parametrize("failing", ["pwrite", "ftruncate", "posix_fallocate", "fdatasync"])
+def test_a_full_disk_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = make(tmp_path / "file.h5", 3)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with SegmentWriter(path, FORMAT) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, failing, full)
+            with pytest.raises(FileError, match=r"file\.h5 cannot be written: the disk is full"):
+                add(writer, 3)
+        if failing != "ftruncate":
+            assert path.read_bytes() == before
+        add(writer, 3)  # the same writer goes on when there is room again
+    check(path, 4)
