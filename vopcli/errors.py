@@ -19,6 +19,8 @@ import errno
 import os
 import re
 import reprlib
+from collections.abc import Iterable
+from itertools import islice
 from typing import ClassVar, Final
 
 EXIT_SOME_FAILED: Final = 4
@@ -37,6 +39,7 @@ class VopError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    usage: str = ""  # of the command, if its arguments are wrong
 
     def __init__(self, problem: str, *, hint: str = "") -> None:
         super().__init__(format_name(problem, _MAX_MESSAGE))
@@ -89,8 +92,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` means out of memory; torch has no error type for the memory of the host."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # CUDA's, without torch
         return True
+    if isinstance(error, OSError):  # such as that of a memory map
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
+
+_MAX_NEIGHBOURS: Final = 2000  # files of a folder that a missing one is compared with
 
 _REASONS = {
     errno.ENOENT: ("does not exist", "check the path"),
@@ -120,7 +127,22 @@ class FileError(DataError):
         problem, hint = _REASONS.get(
             error.errno or 0, (f"cannot be used: {error.strerror or error}", "check the file and its disk")
         )
+        if error.errno == errno.ENOENT:
+            hint = _find_alternative(os.fspath(path)) or hint
         super().__init__(f"{os.fspath(path)} {problem}", hint=hint)
+
+
+def _find_alternative(path: str) -> str:
+    """Return a hint for the name of a file that does not exist; "" if there is none."""
+    folder, name = os.path.split(path)
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in islice(entries, _MAX_NEIGHBOURS)]
+    except FileNotFoundError:
+        return f"the folder {folder} does not exist"
+    except OSError:
+        return ""
+    return nearest(name, names)
 
 
 def format_value(value: object, most: int = 80) -> str:
@@ -147,3 +169,12 @@ def _shorten(text: str, most: int) -> str:
     """Replace the middle of a text of more than ``most`` characters by an ellipsis."""
     end = most // 3
     return text if len(text) <= most else f"{text[: most - end - 3]}...{text[len(text) - end :]}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a question such as "did you mean train?"; "" if no known name is similar, in any case."""
+    import difflib  # most commands end without an error
+
+    by_lower = {one.lower(): one for one in known}
+    near = [by_lower[one] for one in difflib.get_close_matches(name[:80].lower(), by_lower, 2)]
+    return f"did you mean {' or '.join(near)}?" if near else ""

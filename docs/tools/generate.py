@@ -61,9 +61,9 @@ def commands() -> str:
         lines += [f"## vop {name}", "", _markdown(command.help or ""), "", "```text", usage, "```", ""]
         for kind, title in (("argument", "Argument"), ("option", "Option")):
             records = [
-                parameter.get_help_record(context)
+                record
                 for parameter in command.get_params(context)
-                if parameter.param_type_name == kind
+                if parameter.param_type_name == kind and (record := parameter.get_help_record(context))
             ]
             if records:
                 lines += table((title, "Meaning"), [(_code(text), help_text) for text, help_text in records])

@@ -26,6 +26,32 @@ def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
 def test_the_version_is_printed() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout.strip()) == (0, vopcli.__version__)
+    assert RUNNER.invoke(border.app, ["-V"]).stdout.strip() == vopcli.__version__
+
+
+@pytest.mark.parametrize("words", [["-v", "methods"], ["methods", "--verbose"]])
+def test_a_debug_log_names_the_settings_file(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    (tmp_path / "vop.yaml").write_text("backbone: {weights: demo-tiny}")
+    done = RUNNER.invoke(border.app, [*words, "--log-file", "a.log"])
+    assert (done.exit_code, "settings file: ../vop.yaml" in done.stderr) == (0, True)
+    assert "settings file: ../vop.yaml" in Path("a.log").read_text()
+    assert RUNNER.invoke(border.app, ["methods"]).stderr == ""
+    RUNNER.invoke(border.app, ["info", "gone.h5", "--log-file", "a.log"])
+    assert "Error: gone.h5 does not exist" in Path("a.log").read_text()
+    done = RUNNER.invoke(border.app, ["methods", "--log-file", "none/a.log"])
+    assert (done.exit_code, "does not exist" in done.stderr) == (3, True)
+
+
+def test_shells_get_a_completion() -> None:
+    """The script of bash asks this program for the words that can follow."""
+    assert "_VOP_COMPLETE" in run("--show-completion", "bash").stdout
+    asked = {"_VOP_COMPLETE": "complete_bash", "COMP_WORDS": "vop ext", "COMP_CWORD": "1"}
+    done = RUNNER.invoke(border.app, [], env=asked, prog_name="vop")
+    assert done.stdout.split() == ["extract-frames"]
 
 
 @pytest.mark.parametrize(("words", "command"), [((), "extract-frames"), (("weights",), "convert")])
@@ -54,13 +80,14 @@ def test_help_works_everywhere(flag: str) -> None:
         (["search", "x", "--top", "many"], "Invalid value for '--top'"),
     ],
 )
-def test_wrong_words_give_one_line_and_a_hint(words: list[str], problem: str) -> None:
+def test_wrong_words_give_the_usage_line_and_a_hint(words: list[str], problem: str) -> None:
     done = RUNNER.invoke(border.app, words)
     assert done.exit_code == 2
-    error, hint = done.stderr.splitlines()
+    error, usage, hint = done.stderr.splitlines()
     assert error.startswith("Error: ")
     assert problem in error
-    assert "--help`" in hint
+    assert usage.startswith("Usage: vop")
+    assert hint.startswith("Hint: ")
 
 
 def test_an_error_that_a_user_can_cause_ends_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:

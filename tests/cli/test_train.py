@@ -203,7 +203,7 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
         (("train", "--frames", "gone.h5"), 3, ("gone.h5 does not exist",)),
         (("train", "--captions", "gone.jsonl"), 3, ("gone.jsonl does not exist",)),
         (("train", "--split-layer", "7", "--variant", "F"), 2, ("split_layer 7 is more than",)),
-        (("eval",), 2, ("runs does not hold a finished run",)),
+        (("eval",), 3, ("runs does not hold a finished run",)),
         (("eval", "zero-shot", "--set", "data.frames="), 2, ("no frame store is given", "--frames")),
         (("train", "--set", "data.captions="), 2, ("neither captions nor a benchmark is given",)),
         (("eval", "zero-shot", "--split", "nothing"), 2, ("has no split 'nothing'", "train (7 videos)")),

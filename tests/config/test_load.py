@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vopcli.config.load import load_config
+from vopcli.config.load import explain_config, load_config
 from vopcli.config.schema import Config
 from vopcli.errors import ConfigError, FileError
 
@@ -29,6 +29,45 @@ def test_the_current_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.Mon
     assert load_config() == Config()
     write(tmp_path, "data: {size: 64}")
     assert load_config().data.size == 64
+
+
+def test_the_nearest_parent_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File names are relative to the settings file; names of models, and absolute names, stay."""
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    data = "{frames: out.h5, captions: /c.jsonl, skip: dgl}"
+    write(tmp_path, f"backbone: {{weights: ViT-B/32}}\ndata: {data}\ntraining: {{output: runs, epochs: 3}}")
+    found = load_config()
+    assert found.backbone.weights == "ViT-B/32"
+    assert Path(found.data.frames or "").resolve() == tmp_path / "out.h5"
+    assert (found.data.captions, found.data.skip) == ("/c.jsonl", "dgl")
+    assert Path(found.training.output).resolve() == tmp_path / "runs"
+    assert load_config(Path("../../vop.yaml")).data.frames == "out.h5"  # named: relative to this folder
+    write(tmp_path / "a", "training: {epochs: 4}")
+    assert load_config().training.epochs == 4
+    assert load_config().data.frames is None
+
+
+def test_each_setting_is_explained_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "training: {epochs: 2, seed: 1}")
+    config, origins = explain_config(preset="msvd", assignments=["training.seed=4"])
+    assert config == load_config(preset="msvd", assignments=["training.seed=4"])
+    assert origins["training.epochs"] == "vop.yaml"
+    assert origins["training.seed"] == "--set training.seed"
+    assert origins["data.dataset"] == "preset msvd"
+    assert "training.lr" not in origins
+
+
+def test_an_option_replaces_the_setting_that_it_excludes(tmp_path: Path) -> None:
+    captions = write(tmp_path, "data: {captions: a.jsonl}")
+    assert load_config(captions, options={"data.dataset": "msvd"}).data.captions is None
+    assert load_config(captions, assignments=["data.dataset=msvd"]).data.captions is None
+    benchmark = write(tmp_path, "data: {dataset: msvd}")
+    assert load_config(benchmark, options={"data.captions": "b"}).data.dataset is None
+    with pytest.raises(ConfigError, match="are both given"):
+        load_config(benchmark, options={"data.captions": "b", "data.dataset": "msvd"})
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "search:\n"])

@@ -115,7 +115,7 @@ def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_
     with pytest.raises(UsageError, match="not an index"):
         run(replace(request, index=store, overwrite=True))
     assert read_format_name(store) == "vop-frames"
-    with pytest.raises(DataError, match="vop-frames"):
+    with pytest.raises(DataError, match="is a frame store, not an index"):
         run(replace(request, index=store))
     with pytest.raises(UsageError, match="both source and index"):
         run(change(request, sources=[store], index=store, sampling=None))

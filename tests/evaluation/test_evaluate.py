@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vopcli.config.load import load_config
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError
 from vopcli.evaluation.evaluate import EvaluateRequest, evaluate, newest_run
 from vopcli.evaluation.results import EvalResult
 from vopcli.progress import SilentProgress
@@ -23,10 +23,10 @@ def make_run(folder: Path, seconds: int) -> None:
 
 
 def test_the_newest_run_is_that_of_the_last_adapter(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not hold a finished run"):
+    with pytest.raises(DataError, match="does not hold a finished run"):
         newest_run(tmp_path)
     make_run(tmp_path / "preset/VoP-seed0", 5)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(DataError) as caught:
         newest_run(tmp_path)
     assert f"{tmp_path}/preset/VoP-seed0" in caught.value.hint
     make_run(tmp_path / "P-seed0", 9)

@@ -64,7 +64,7 @@ def test_a_changed_byte_is_found_and_a_file_of_another_kind_is_refused(
     write_similarities(folder / "nan.h5", nan, is_new=True)
     with pytest.raises(DataError, match=r"nan\.h5 is damaged: NaN or infinity"):
         rescore(folder / "nan.h5")
-    with pytest.raises(DataError, match="vop-frames file, not a vop-similarities file"):
+    with pytest.raises(DataError, match="is a frame store, not saved scores"):
         rescore(folder / "out.h5")
     (folder / "cut.h5").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"cut\.h5"):

@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert out == ""
-    assert err == "Interrupted. Finished work is kept; run the same command to continue.\n"
+    assert err == "Interrupted. Finished videos are kept; run the same command to continue.\n"
     assert_no_decoder_is_left(process.pid)
     kept = contents(store)
     assert kept

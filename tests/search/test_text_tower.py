@@ -43,7 +43,7 @@ def test_damaged_cache_is_replaced_and_missing_weights_are_listed(weights: Weigh
     keep_text_tower(weights, weights.fingerprint(), tmp_path, SilentProgress())
     whole = kept.read_bytes()
     kept.write_bytes(whole[:100])
-    with pytest.raises(WeightsError, match=r"model are missing: 'gone\.pt' is neither a file") as caught:
+    with pytest.raises(WeightsError, match=r"model are missing: gone\.pt does not exist") as caught:
         tower(weights, tmp_path, fallbacks=("gone.pt",))
     assert "--weights" in caught.value.hint
     tower(weights, tmp_path, fallbacks=("gone.pt", str(weights.path)))

@@ -23,7 +23,7 @@ from tests.support.weights_files import (
     write_torchscript,
 )
 from vopcli.config.choices import Activation
-from vopcli.errors import UsageError, WeightsError
+from vopcli.errors import FileError, UsageError, WeightsError
 from vopcli.progress import SilentProgress
 from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
 
@@ -358,10 +358,15 @@ def test_names_and_paths_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         resolve("ViT-B-32")
     with pytest.raises(WeightsError, match="RN50 is a CLIP model with a ResNet"):
         resolve("RN50")
-    with pytest.raises(WeightsError, match="'ViT-H/14' is neither a file nor a known model") as caught:
+    with pytest.raises(UsageError, match="no model is called 'ViT-H/14'") as caught:
         resolve("ViT-H/14")
-    assert "ViT-B/32" in caught.value.hint
+    assert caught.value.hint == "did you mean ViT-L/14 or ViT-B/16?"
+    with pytest.raises(UsageError) as caught:
+        resolve("resnet")
     assert "demo-tiny" in caught.value.hint
+    for name in ("n.pt", "./ViT-B", f"{tmp_path}/ViT-B"):
+        with pytest.raises(FileError, match="does not exist"):
+            resolve(name)
 
 
 def test_catalogue_name_is_kept_for_its_file(tmp_path: Path) -> None:

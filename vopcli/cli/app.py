@@ -1,18 +1,20 @@
 """The command line: commands by name, and the conversion of errors to exit codes."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
-from typer.main import get_group
+from typer.main import get_command, get_group
 
 from vopcli.cli import console
-from vopcli.errors import EXIT_INTERRUPTED, OutOfMemoryError, VopError, is_out_of_memory
+from vopcli.errors import EXIT_INTERRUPTED, OutOfMemoryError, VopError, is_out_of_memory, nearest
 
 _COMMANDS: Final = {  # name -> module of this package, and the function or group in it
     "extract-frames": ("extract_frames", "extract_frames"),
@@ -28,7 +30,37 @@ _COMMANDS: Final = {  # name -> module of this package, and the function or grou
     "demo": ("demo", "demo"),
     "data": ("data", "app"),
     "weights": ("weights", "app"),
+    "config": ("config", "app"),
 }
+# What the same command finds again after Ctrl-C; the others start anew.
+_KEPT: Final = {
+    "extract-frames": "Finished videos are kept",
+    "encode": "Finished videos are kept",
+    "demo": "Finished videos are kept",
+    "get": "What was downloaded is kept",
+}
+
+
+def _show_log(value: bool) -> None:  # noqa: FBT001
+    if value:
+        console.show_log()
+
+
+def _write_log(path: Path | None) -> None:
+    if path:
+        console.write_log(path)
+
+
+_Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", callback=_show_log, help="Print a debug log to stderr; any command."),
+]
+_LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_write_log, metavar="FILE", help="Append messages and the debug log to FILE; any command."
+    ),
+]
 
 
 class _LazyCommands(Mapping[str, Any]):
@@ -42,13 +74,30 @@ class _LazyCommands(Mapping[str, Any]):
             holder.add_typer(found, name=name)
         else:
             holder.command(name)(found)
-        return get_group(holder).commands[name]
+        command: Any = get_group(holder).commands[name]
+        for one in getattr(command, "commands", {"": command}).values():
+            one.params += _log_options()
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(_COMMANDS)
 
     def __len__(self) -> int:
         return len(_COMMANDS)
+
+
+def _log_options() -> list[Any]:
+    """Return the options for logs, which every command takes; the help of `vop` alone shows them."""
+    holder = typer.Typer(add_completion=False)
+
+    @holder.command()
+    def _(*, verbose: _Verbose = False, log_file: _LogFile = None) -> None: ...
+
+    parser: Any = get_command(holder)
+    added: list[Any] = [one for one in parser.params if one.name in {"verbose", "log_file"}]
+    for one in added:
+        one.hidden, one.expose_value = True, False
+    return added
 
 
 class Commands(TyperGroup):
@@ -65,18 +114,20 @@ class Commands(TyperGroup):
             code = super().main(*args, **extra)
             sys.stdout.flush()
         except VopError as error:
-            console.say_error(str(error), error.hint)
+            console.say_error(str(error), error.hint, usage=error.usage)
             code = error.exit_code
         except TyperException as error:
             _say_usage_error(error)
             code = error.exit_code
         except typer.Exit as error:
             code = error.exit_code
-        except (RuntimeError, MemoryError) as error:  # such as a model that does not fit the device
+        except (RuntimeError, MemoryError, OSError) as error:  # such as a model that does not fit the device
             if not is_out_of_memory(error):
                 raise
             console.say_error(f"out of memory: {error}", "use --device cpu, or close other programs")
             code = OutOfMemoryError.exit_code
+        finally:
+            console.close_log()
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -84,25 +135,43 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            console.say("Interrupted. Finished work is kept; run the same command to continue.")
+            words = (ctx.invoked_subcommand, *ctx.args)
+            kept = next((_KEPT[word] for word in words[:2] if word in _KEPT), "")
+            console.say(f"Interrupted. {kept}; run the same command to continue." if kept else "Interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _say_usage_error(error: TyperException) -> None:
-    problem = error.format_message()
+def _say_usage_error(error: Any) -> None:
+    problem = error.format_message().replace("Value error, ", "")
     if problem.startswith("Usage:"):  # no command given: print the list of commands
         sys.stderr.write(problem + "\n")
         return
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "vop"
-    console.say_error(problem, f"see `{command} --help`")
+    hint = f"see `{context.command_path if context else 'vop'} --help`"
+    if found := _EXTRA.search(problem):
+        problem, hint = f"too many arguments: {found[1]}", _explain_extra(context, found[1])
+    elif (found := _CHOICE.search(problem)) and (near := nearest(found[1], found[2].split("', '"))):
+        hint = near
+    console.say_error(problem, hint, usage=context.get_usage() if context else "")
+
+
+_EXTRA: Final = re.compile(r"^Got unexpected extra argument\(?s?\)? \((.*)\)$", re.DOTALL)
+_CHOICE: Final = re.compile(r"'([^']*)' is not one of '(.*)'")
+
+
+def _explain_extra(context: Any, extra: str) -> str:
+    names = [one.name for one in context.command.params if one.param_type_name == "argument"]
+    given = [str(context.params[name]) for name in names if context.params.get(name) is not None]
+    if context.command.name == "search":
+        return f'quote a query of several words: vop search "{" ".join([*given, extra])}"'
+    return f"quote names with spaces; see `{context.command_path} --help`"
 
 
 app = typer.Typer(
+    name="vop",
     cls=Commands,
     help="Search videos by text with CLIP.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help loads nothing and is the same on a terminal and in the README
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -110,9 +179,11 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def _version(
+def _root(
     *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
+    verbose: _Verbose = False,
+    log_file: _LogFile = None,
 ) -> None:
     if version:
         from vopcli.resources import __version__

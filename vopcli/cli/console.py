@@ -3,11 +3,14 @@
 import errno
 import io
 import json
+import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, Final, TextIO
 
 import typer
 
@@ -16,6 +19,8 @@ from vopcli.progress import Progress, SilentProgress, Task
 
 _PLAIN_SECONDS = 10.0  # between progress lines without a terminal
 _STDOUT, _STDERR = 1, 2  # descriptors
+_LOG: Final = logging.getLogger(__name__)  # of the messages to stderr
+_PACKAGE_LOG: Final = logging.getLogger("vopcli")
 
 
 class _Stream(io.FileIO):
@@ -112,15 +117,65 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_ke
 
 def say(message: str) -> None:
     """Print one line to stderr."""
+    _LOG.info("%s", message)
     sys.stderr.write(printable(message) + "\n")
     sys.stderr.flush()
 
 
-def say_error(problem: str, hint: str) -> None:
-    """Print a problem on one line and a hint on the next."""
+def _documented(found: re.Match[str]) -> str:
+    return found[1] if "..." in found[1] else found[1] + (found[2] or "")
+
+
+def say_error(problem: str, hint: str, *, usage: str = "") -> None:
+    """Print a problem, the usage line of the command if it was called wrongly, and a hint, on a line each."""
     say(f"Error: {problem}")
+    if usage:  # with the names as they are documented: Typer puts braces around them
+        say(" ".join(re.sub(r"\{(.*?)\}(\.{3})?", _documented, usage).split()))
     if hint:
         say(f"Hint: {hint}")
+
+
+class _Formatter(logging.Formatter):
+    """Write a record on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape control characters: names of files are logged."""
+        return printable(super().format(record))
+
+
+def show_log() -> None:
+    """Print the debug log to stderr, without the messages that are printed there anyway."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: record.name != __name__)
+    _add_handler(handler, "%(name)s: %(message)s")
+
+
+def write_log(path: Path) -> None:
+    """Append the debug log and all messages to a file.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise FileError(path, error) from error
+    _add_handler(handler, "%(asctime)s %(name)s: %(message)s")
+    _LOG.info("%s", " ".join(sys.argv))
+
+
+def _add_handler(handler: logging.Handler, form: str) -> None:
+    handler.setFormatter(_Formatter(form))
+    _PACKAGE_LOG.addHandler(handler)
+    _PACKAGE_LOG.setLevel(logging.DEBUG)
+
+
+def close_log() -> None:
+    """End the logs of `show_log` and `write_log`."""
+    for handler in list(_PACKAGE_LOG.handlers):
+        if isinstance(handler.formatter, _Formatter):
+            _PACKAGE_LOG.removeHandler(handler)
+            handler.close()
 
 
 def progress(*, quiet: bool) -> Progress:

@@ -13,11 +13,14 @@ from vopcli.errors import EXIT_SOME_FAILED
 
 @options.settings("backbone", "encoding", "data.sampling", "data.num_frames", "data.workers", preset=True)
 def encode(
-    sources: Annotated[
+    context: typer.Context,
+    paths: Annotated[
         list[Path],
-        typer.Argument(metavar="SRC...", help="A frame store; or videos, folders, and lists of videos."),
+        typer.Argument(
+            metavar="SRC... INDEX.h5",
+            help="A frame store; or videos, folders, and lists of videos; last the index.",
+        ),
     ],
-    index: Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index to create or extend.")],
     *,
     adapter: Annotated[
         Path | None, typer.Option(metavar="FILE|RUN", help="Adapter file or run folder of `vop train`.")
@@ -43,6 +46,7 @@ def encode(
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest
 
+    sources, index = options.split_paths(context, paths, kind="index")
     request = EncodeRequest(
         sources, index, config, adapter=adapter, prune=prune, overwrite=overwrite, bank=querybank
     )

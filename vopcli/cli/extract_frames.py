@@ -17,6 +17,7 @@ from vopcli.video.find_videos import VIDEO_SUFFIXES
     preset=True,
 )
 def extract_frames(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -47,12 +48,8 @@ def extract_frames(
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
 
-    *sources, store = paths
-    if not sources and config.data.dataset is None:
-        raise UsageError(
-            "no videos are named",
-            hint="name them before the store: SRC... OUT.h5; or choose a benchmark with --dataset",
-        )
+    needs_sources = config.data.dataset is None
+    sources, store = options.split_paths(context, paths, kind="frame store", needs_sources=needs_sources)
     if splits and config.data.dataset is None:
         raise UsageError("--split needs a benchmark", hint="choose one with --dataset, or omit --split")
     request = ExtractRequest(

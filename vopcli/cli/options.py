@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from vopcli.config.schema import SETTINGS, Config
+from vopcli.errors import UsageError
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings and failures.")]
@@ -29,15 +30,19 @@ NUM_QUERIES = 8
 NumQueries = Annotated[
     int, typer.Option(min=0, metavar="N", help="Captions to show with their top results on the page.")
 ]
-_ConfigFile = Annotated[
+ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file. [default: vop.yaml if it exists]"),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings file. [default: vop.yaml here or in the nearest parent folder]",
+    ),
 ]
-_Preset = Annotated[
+Preset = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Preset with a benchmark's published settings; vop.yaml overrides it."),
 ]
-_Assignments = Annotated[
+Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a setting of vop.yaml, such as data.size=64."),
 ]
@@ -55,9 +60,9 @@ def settings(*names: str, preset: bool = False) -> Callable[[_Command], _Command
         preset: add --preset.
     """
     chosen = [name for wanted in names for name in SETTINGS if wanted in (name, name.partition(".")[0])]
-    annotations = {"preset": _Preset} if preset else {}
+    annotations = {"preset": Preset} if preset else {}
     annotations |= {SETTINGS[name].name: _annotation(name) for name in chosen}
-    annotations |= {"config_file": _ConfigFile, "assignments": _Assignments}
+    annotations |= {"config_file": ConfigFile, "assignments": Assignments}
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in annotations.items()
@@ -142,3 +147,46 @@ def _format_default(item: Field[Any]) -> str:
 def split_names(listed: str | None) -> list[str] | None:
     """Return the names between commas; None if not given."""
     return [name.strip() for name in listed.split(",") if name.strip()] if listed else None
+
+
+def split_paths(
+    context: typer.Context, paths: list[Path], *, kind: str, needs_sources: bool = True
+) -> tuple[list[Path], Path]:
+    """Return the videos that were named, and the file to write, the last of the paths.
+
+    Args:
+        context: of the command.
+        paths: one or more paths.
+        kind: what the file is, for messages: "index" or "frame store".
+        needs_sources: whether a file without videos is an error.
+
+    Raises:
+        UsageError: the last path cannot be the file, or no videos are named.
+        FileError: the last path cannot be read.
+    """
+    *sources, target = paths
+    problem = f"no videos are named, only the {kind} {target}" if needs_sources and not sources else ""
+    hint = f"name them before the {kind}: {context.command_path} SRC... {target}"
+    if what := _other_kind(target, is_alone=needs_sources and not sources):
+        problem = f"no {kind} is named: {target}, the last name, is {what}"
+        example = "idx.h5" if kind == "index" else "out.h5"
+        hint = f"name the {kind} last: {context.command_path} {' '.join(map(str, paths[:2]))} {example}"
+    if problem:
+        error = UsageError(problem, hint=hint)
+        error.usage = context.get_usage()
+        raise error
+    return sources, target
+
+
+def _other_kind(path: Path, *, is_alone: bool) -> str:
+    """Return the kind of a path that cannot be a file to write, such as "a folder"; "" if it can."""
+    from vopcli.files.hdf5 import is_hdf5
+    from vopcli.video.find_videos import VIDEO_SUFFIXES
+
+    if path.is_dir():
+        return "a folder"
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return "a video"
+    if path.exists():
+        return "" if is_hdf5(path) else "another file"
+    return "not the name of an HDF5 file" if is_alone and path.suffix.lower() not in {".h5", ".hdf5"} else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import logging
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from vopcli.config.schema import Config, DataConfig
-from vopcli.errors import ConfigError, format_name, format_value
+from vopcli.config.schema import SETTINGS, Config, DataConfig
+from vopcli.errors import ConfigError, format_name, format_value, nearest
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
@@ -22,6 +23,10 @@ SettingProblems = list[tuple[str, str]]  # name of a setting, and its problem in
 _PRESETS: Final = Path(__file__).parent / "presets"
 _TYPE_NAMES: Final = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _MOST_PROBLEMS: Final = 20  # shown in a message
+# An option for one of them replaces the other of the file: the two exclude each other.
+_EXCLUDED: Final = {"data.dataset": "captions", "data.captions": "dataset"}
+_PATH_ENDINGS: Final = ("FILE", "PATH", "DIR", ".h5")  # of the placeholders of settings that name a file
+_LOG: Final = logging.getLogger(__name__)
 _NO_OPTIONS: Final[Mapping[str, Any]] = types.MappingProxyType({})
 
 
@@ -34,11 +39,11 @@ def load_config(
 ) -> Config:
     """Resolve the settings of a command.
 
-    File names in the settings are relative to the current folder, like those on the command line.
+    File names in a settings file that was found are relative to its folder, all others to the current one.
 
     Args:
-        path: the settings file; None: ``vop.yaml`` of the current folder if it exists.
-        preset: name of a preset; ``path`` overrides it.
+        path: the settings file; None: ``vop.yaml`` of the current folder or the nearest parent that has one.
+        preset: name of a preset; the settings file overrides it.
         assignments: texts such as ``training.warmup=0.2``; they override the file.
         options: values by setting, such as ``training.epochs``; they override all else. None: not given.
 
@@ -47,14 +52,32 @@ def load_config(
         ConfigError: `path` is not valid YAML, a setting is unknown or has a wrong type or value, the preset
             is unknown, or the file is for another benchmark than the preset.
     """
-    file = path or Path(DEFAULT_FILE)
-    document: Any = {}
-    if path or file.is_file():
-        from vopcli.config.yaml_file import read_yaml
+    return _resolve(path, preset, assignments, options)[0]
 
-        document = read_yaml(file)
-    if preset:
-        document = _on_preset(preset, document, file)
+
+def explain_config(
+    path: Path | None = None, *, preset: str | None = None, assignments: Sequence[str] = ()
+) -> tuple[Config, dict[str, str]]:
+    """Resolve settings like `load_config`; return them, and where each that is not a default comes from."""
+    return _resolve(path, preset, assignments, _NO_OPTIONS)
+
+
+def _resolve(
+    path: Path | None, preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]
+) -> tuple[Config, dict[str, str]]:
+    layers = [(f"preset {preset}", _read_preset(preset))] if preset else []
+    if file := path or find_settings():
+        _LOG.debug("settings file: %s", file)
+        layers.append((str(file), _read_settings(file, is_found=path is None)))
+    else:
+        _LOG.debug("no settings file: %s is neither here nor in a parent folder", DEFAULT_FILE)
+    if preset and file:
+        _check_dataset(file, layers[1][1], layers[0][1])
+    document: Any = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        document = _stack(document, layer)
+        origins |= dict.fromkeys(_setting_names(layer), origin)
     values = {}
     labels = {}
     if assignments:
@@ -64,8 +87,44 @@ def load_config(
         labels = {name: f"--set {name}" for name in values}
     given = {name: value for name, value in options.items() if value is not None}
     labels |= {name: "--" + name.partition(".")[2].replace("_", "-") for name in given}
-    source = f"{file}, preset {preset}" if preset else str(file)
-    return build_config(Config, _merge(document, values | given), source=source, labels=labels)
+    source = ", ".join(origin for origin, _ in reversed(layers))
+    config = build_config(Config, _merge(document, values | given), source=source, labels=labels)
+    _LOG.debug("settings from options: %s", ", ".join(labels.values()) or "none")
+    return config, origins | labels
+
+
+def find_settings() -> Path | None:
+    """Return ``vop.yaml`` of the current folder or the nearest parent; None if none of them has one."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if os.path.isfile(folder / DEFAULT_FILE):  # noqa: PTH113  False where a folder may not be read
+            return Path(os.path.relpath(folder / DEFAULT_FILE, here))
+    return None
+
+
+def _read_settings(file: Path, *, is_found: bool) -> Any:
+    from vopcli.config.yaml_file import read_yaml
+
+    document = read_yaml(file)
+    folder = file.parent
+    if not is_found or folder == Path() or not isinstance(document, dict):
+        return document
+    for name in _setting_names(document):
+        section, _, key = name.partition(".")
+        value = document[section][key]
+        shown = (SETTINGS[name].metadata["metavar"] if name in SETTINGS else None) or ""
+        if not (shown.endswith(_PATH_ENDINGS) and isinstance(value, str)):
+            continue
+        place = folder / Path(value).expanduser()
+        if not shown.startswith("NAME|") or place.exists():
+            document[section][key] = str(place)
+    return document
+
+
+def _setting_names(document: Any) -> list[str]:
+    """Return the settings of a document, such as ``training.epochs``."""
+    sections = document.items() if isinstance(document, dict) else ()
+    return [f"{section}.{key}" for section, values in sections if isinstance(values, dict) for key in values]
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
@@ -83,11 +142,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _PRESETS.glob("*.yaml"))
 
 
-def _on_preset(preset: str, document: Any, file: Path) -> Any:
-    """Return the preset, overridden by the document of ``file``.
+def _read_preset(preset: str) -> dict[str, Any]:
+    """Read a preset.
 
     Raises:
-        ConfigError: the preset is unknown, or the document is for another benchmark.
+        ConfigError: the preset is unknown.
     """
     if preset not in preset_names():
         near = _nearest(preset, preset_names())
@@ -96,21 +155,36 @@ def _on_preset(preset: str, document: Any, file: Path) -> Any:
         )
     from vopcli.config.yaml_file import read_yaml
 
-    merged = read_yaml(_PRESETS / f"{preset}.yaml")
-    dataset = merged["data"]["dataset"]
-    if not isinstance(document, dict):
-        return document
-    for section, values in document.items():
-        if isinstance(values, dict):
-            merged[section] = {**merged.get(section, {}), **values}
-        elif values is not None:
-            merged[section] = values
-    data = merged["data"] if isinstance(merged["data"], dict) else {}
-    if (other := data.get("dataset", dataset)) != dataset:
+    document: dict[str, Any] = read_yaml(_PRESETS / f"{preset}.yaml")
+    return document
+
+
+def _check_dataset(file: Path, document: Any, of_preset: dict[str, Any]) -> None:
+    """Refuse a settings file for another benchmark than the preset.
+
+    Raises:
+        ConfigError: it is.
+    """
+    data = document.get("data") if isinstance(document, dict) else None
+    dataset = of_preset["data"]["dataset"]
+    other = data.get("dataset", dataset) if isinstance(data, dict) else dataset
+    if other != dataset:
         raise ConfigError(
             f"{file} is for {_format_key(other)}, the preset for {dataset}",
             hint="remove data.dataset from the file",
         )
+
+
+def _stack(below: Any, above: Any) -> Any:
+    """Return a document overridden by another; one that is not a mapping as it is."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above if isinstance(below, dict) else below
+    merged = dict(below)
+    for section, values in above.items():
+        if isinstance(values, dict):
+            merged[section] = {**(merged.get(section) or {}), **values}
+        elif values is not None or section not in merged:
+            merged[section] = values
     return merged
 
 
@@ -123,6 +197,9 @@ def _merge(document: Any, values: Mapping[str, Any]) -> Any:
         section, _, key = name.partition(".")
         if isinstance(merged.get(section) or {}, dict):
             merged[section] = {**(merged.get(section) or {}), key: value}
+            other = _EXCLUDED.get(name)
+            if value is not None and other and f"{section}.{other}" not in values:
+                merged[section].pop(other, None)
     return merged
 
 
@@ -181,8 +258,8 @@ def _format_key(value: Any) -> str:
 
 
 def _nearest(key: Any, known: list[str]) -> str:
-    near = difflib.get_close_matches(_format_key(key), known, 2)
-    return f" (did you mean {' or '.join(near)}?)" if near else f" (known: {', '.join(known)})"
+    near = nearest(_format_key(key), known)
+    return f" ({near})" if near else f" (known: {', '.join(known)})"
 
 
 def _checked(item: Field[Any], hint: Any, value: Any, name: str, problems: SettingProblems) -> Any:

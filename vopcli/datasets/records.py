@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vopcli.errors import DataError, UsageError, format_name, format_value
+from vopcli.errors import DataError, UsageError, format_name, format_value, nearest
 from vopcli.video.sampling import TimeWindow
 
 TRAIN: Final = "train"
@@ -168,7 +168,8 @@ class Annotations:
         if name not in self.splits:
             held = ", ".join(f"{split} ({len(one.videos)} videos)" for split, one in self.splits.items())
             raise UsageError(
-                f"{self.name} has no split {format_value(name)}", hint=f"use one of its splits: {held}"
+                f"{self.name} has no split {format_value(name)}",
+                hint=nearest(name, self.splits) or f"use one of its splits: {held}",
             )
         return self.splits[name]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
@@ -26,7 +27,7 @@ from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.video.sampling import DEFAULT_SAMPLING, requested_sampling
-from vopcli.weights.reader import Weights, read_weights, resolve_weights
+from vopcli.weights.reader import CheckedT, Weights, read_checked
 
 if TYPE_CHECKING:
     import torch
@@ -52,21 +53,26 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         stored = earlier.index.meta if earlier else None
         check_beta(request, earlier.index if earlier else None)
         captions = read_bank_captions(request.bank) if request.bank else []
-        backbone = _read_backbone(request, stored, progress)
-        weights, fingerprint, adapter = backbone
-        recipe = stored.recipe if stored else adapter.recipe if adapter else None
-        source = _open_source(request, recipe, weights.shape.image_resolution)
-        _check_recipe(request, source, stored)
+        adapter = read_any_adapter(request.adapter) if request.adapter else None
+
+        def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
+            recipe = stored.recipe if stored else adapter.recipe if adapter else None
+            source = _open_source(request, recipe, shape.image_resolution)
+            _check_recipe(request, source, stored)
+            # Choose the device before an index is replaced: a missing one must not cost the old index.
+            return source, None if earlier else _choose_device(request)
+
+        weights, fingerprint, (source, place) = _read_backbone(request, stored, check, progress)
         name, tuning = _absolute_name(request.config.backbone.weights), adapter_meta(adapter)
         meta = IndexMeta(name, fingerprint, source.recipe, weights.shape.embed_dim, tuning)
         check_adapter(request, adapter, meta, stored, progress)
-        place = None if earlier else _choose_device(request)  # a missing one is told before a file is made
         writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
         keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
         plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         model = None
         if plan.to_encode:
+            backbone = weights, fingerprint, adapter
             model = _load_model(request, backbone, place or _choose_device(request), progress)
         _add_videos(model, writer, source, plan, summary, progress)
         _finish(request, writer, plan, captions, summary, progress)
@@ -74,23 +80,25 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
 
 
 def _read_backbone(
-    request: EncodeRequest, stored: IndexMeta | None, progress: Progress
-) -> tuple[Weights, str, Adapter | None]:
-    """Read weights, their fingerprint, and the adapter.
+    request: EncodeRequest,
+    stored: IndexMeta | None,
+    check: Callable[[ClipShape], CheckedT],
+    progress: Progress,
+) -> tuple[Weights, str, CheckedT]:
+    """Read weights and their fingerprint; call ``check`` with their sizes, before a download.
 
     Raises:
         DataError: the index was made with other weights.
     """
-    cache = request.cache or cache_folder()
-    name = request.config.backbone.weights
-    weights = read_weights(resolve_weights(name, cache=cache, progress=progress))
+    cache, name = request.cache or cache_folder(), request.config.backbone.weights
+    weights, checked = read_checked(name, check, cache=cache, progress=progress)
     fingerprint = weights.fingerprint()
     if stored and stored.fingerprint != fingerprint:
         raise DataError(
             f"{request.index} was made with another model ({format_name(stored.weights)})",
             hint=f"use --weights {format_name(stored.weights)}, another index, or --overwrite",
         )
-    return weights, fingerprint, read_any_adapter(request.adapter) if request.adapter else None
+    return weights, fingerprint, checked
 
 
 def _finish(

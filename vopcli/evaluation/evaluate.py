@@ -10,11 +10,12 @@ from typing import Final
 import torch
 
 from vopcli.clip.device import DTYPES, choose_device, choose_precision
+from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import MEAN, Pooling, Variant, parse_pooling
 from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError
 from vopcli.evaluation.embed import Embedded, embed, measure, rank_first
 from vopcli.evaluation.published import published_metrics
 from vopcli.evaluation.results import Answer, EvalResult
@@ -27,7 +28,7 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
-from vopcli.weights.reader import Weights, read_weights, resolve_weights
+from vopcli.weights.reader import Weights, read_checked
 
 ZERO_SHOT: Final = Variant.ZERO_SHOT.value
 
@@ -67,24 +68,21 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
     _check_there(targets)
     if request.save:
         request.save.check(len(targets), request.split)
-    weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
-    fingerprint = weights.fingerprint()
     device = choose_device(config.backbone.device)
     dtype = DTYPES[choose_precision(config.training.precision, device)]
-    data = open_captioned_store(
-        config, progress, resolution=weights.shape.image_resolution, split=request.split
-    )
+
+    def check(shape: ClipShape) -> tuple[CaptionedStore, list[Adapter]]:
+        return _check_inputs(request, targets, shape, progress)
+
+    name = config.backbone.weights
+    weights, (data, adapters) = read_checked(name, check, cache=cache_folder(), progress=progress)
+    fingerprint = weights.fingerprint()
+    for adapter in adapters:
+        check_backbone(adapter, fingerprint, weights.name)
     has_bank = request.save is not None and request.save.num_bank > 0
     bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
-    for target in targets:
-        # All are checked before the first is evaluated, which takes long. They are read again for evaluation,
-        # because several adapters of `full` would not fit into memory.
-        if target != ZERO_SHOT:
-            adapter = read_any_adapter(Path(target))
-            check_backbone(adapter, fingerprint, weights.name)
-            _check_frames(target, adapter, data, progress)
     results = []
-    with progress.task("measuring", total=len(targets), unit="models") as task:
+    with progress.task("eval", total=len(targets), unit="models") as task:
         for target in targets:
             loaded = _load(target, weights, fingerprint, data, (device, dtype), progress)
             results.append(_measure(loaded, bank, request, dtype, progress))
@@ -92,18 +90,37 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
     return results
 
 
+def _check_inputs(
+    request: EvaluateRequest, targets: Sequence[str], shape: ClipShape, progress: Progress
+) -> tuple[CaptionedStore, list[Adapter]]:
+    """Open the data, and read all adapters, without tensors, before the first is evaluated.
+
+    They are read again for evaluation, because several adapters of `full` would not fit into memory.
+    """
+    data = open_captioned_store(
+        request.config, progress, resolution=shape.image_resolution, split=request.split
+    )
+    adapters = []
+    for target in targets:
+        if target != ZERO_SHOT:
+            adapter = read_any_adapter(Path(target))
+            _check_frames(target, adapter, data, progress)
+            adapters.append(replace(adapter, tensors={}))
+    return data, adapters
+
+
 def newest_run(output: Path) -> str:
     """Return the run folder whose adapter was written last.
 
     Raises:
-        UsageError: `output` does not hold a finished run.
+        DataError: `output` does not hold a finished run.
     """
     found, deeper = (
         sorted(output.glob(f"{below}/{ADAPTER_NAME}"), key=lambda path: path.stat().st_mtime_ns)
         for below in ("*", "*/*")
     )
     if not found:
-        raise UsageError(
+        raise DataError(
             f"{output} does not hold a finished run",
             hint=f"name one, such as {deeper[-1].parent}, or the --preset that it was trained with"
             if deeper

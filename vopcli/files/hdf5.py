@@ -51,6 +51,7 @@ _PARSE_ERRORS: Final = (
     MemoryError,
 )
 _Parsed = TypeVar("_Parsed")
+_KINDS: Final = {"vop-frames": "a frame store", "vop-index": "an index", "vop-similarities": "saved scores"}
 
 
 @dataclass(frozen=True)
@@ -277,10 +278,11 @@ def _check_format(path: Path, file: h5py.File, file_format: FileFormat) -> None:
     except _PARSE_ERRORS as error:
         raise DataError(f"{path} is damaged: {error}", hint=file_format.hint) from error
     if found != file_format.name:
-        kind = f"a {found} file" if found else "an HDF5 file of another program"
-        raise DataError(
-            f"{path} is {kind}, not a {file_format.name} file", hint="check the order of the file names"
-        )
+        other = f"a {found} file" if found else "an HDF5 file of another program"
+        kind = _KINDS.get(file_format.name, f"a {file_format.name} file")
+        command = file_format.command.removesuffix(" --overwrite")
+        hint = f"check the order of the file names; make {kind} with `{command}`"
+        raise DataError(f"{path} is {_KINDS.get(found, other)}, not {kind}", hint=hint)
     if not isinstance(version, (int, np.integer)) or int(version) != file_format.version:
         raise DataError(
             f"{path} has {file_format.name} version {version}; this program reads {file_format.version}",

@@ -18,7 +18,7 @@ from vopcli.clip.shape import ClipShape
 from vopcli.clip.text_numpy import NumpyTextTower, text_tensors
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Activation
-from vopcli.errors import ConfigError, DataError, WeightsError
+from vopcli.errors import ConfigError, DataError, UsageError, WeightsError
 from vopcli.files.safetensors import read_safetensors, write_safetensors_file
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress, SilentProgress
@@ -142,6 +142,8 @@ def load_text_tower(
         progress: receives warnings and the progress of downloads.
 
     Raises:
+        UsageError: `weights` is not the name of a model.
+        FileError: `weights` does not exist.
         WeightsError: the weights are missing, damaged, or of another model.
     """
     if weights is not None:
@@ -153,7 +155,7 @@ def load_text_tower(
     for fallback in fallbacks:
         try:
             return _load(fallback, fingerprint, cache, progress)
-        except WeightsError as error:
+        except (DataError, UsageError) as error:
             problems.append(str(error))
     raise WeightsError(
         f"the weights of the index's model are missing: {'; '.join(problems)}",

@@ -102,7 +102,7 @@ def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
     total = job.config.epochs * job.steps_per_epoch
     with (
         RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes) as log,
-        progress.task("training", total=total - state.step, unit="steps") as task,
+        progress.task("train", total=total - state.step, unit="steps") as task,
     ):
         try:
             for epoch in range(state.epochs, job.config.epochs):

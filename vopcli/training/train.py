@@ -45,7 +45,7 @@ from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import CHECKPOINT_NAME, TrainingJob, train
 from vopcli.training.run_log import open_log
 from vopcli.training.summary import TrainPlan, TrainSummary
-from vopcli.weights.reader import Weights, read_weights, resolve_weights
+from vopcli.weights.reader import Weights, read_checked
 
 SELECTION_RULE: Final = "the epoch with the highest t2v R@1 on the validation set, the first of equals"
 
@@ -114,12 +114,15 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
         _check_folder(request)
     if len(requests) == 1:
         return  # `prepare` checks the rest just as early, and reading weights twice takes time
-    shapes: dict[str, ClipShape] = {}
-    for config in (request.config for request in requests):
-        name = config.backbone.weights
-        if name not in shapes:
-            shapes[name] = read_weights(resolve_weights(name, cache=cache_folder(), progress=progress)).shape
-        check_sizes(config.tuning, shapes[name])
+    names = {request.config.backbone.weights for request in requests}
+    for name in names:
+
+        def check(shape: ClipShape, name: str = name) -> None:
+            for request in requests:
+                if request.config.backbone.weights == name:
+                    check_sizes(request.config.tuning, shape)
+
+        read_checked(name, check, cache=cache_folder(), progress=progress)
 
 
 def prepare(request: TrainRequest, progress: Progress) -> Prepared:
@@ -130,10 +133,15 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
         DataError: a file is missing or damaged, or does not fit the others.
     """
     config = request.config
-    weights = read_weights(resolve_weights(config.backbone.weights, cache=cache_folder(), progress=progress))
-    data = open_captioned_store(config, progress, resolution=weights.shape.image_resolution)
-    train_split, val_split, val_source = split_for_training(data, val_share=config.training.val_share)
     device = choose_device(config.backbone.device)
+
+    def open_data(shape: ClipShape) -> CaptionedStore:
+        check_sizes(config.tuning, shape)
+        return open_captioned_store(config, progress, resolution=shape.image_resolution)
+
+    name = config.backbone.weights
+    weights, data = read_checked(name, open_data, cache=cache_folder(), progress=progress)
+    train_split, val_split, val_source = split_for_training(data, val_share=config.training.val_share)
     precision = choose_precision(config.training.precision, device)
     torch.manual_seed(config.training.seed)  # initial prompts and adapters are drawn while the model is built
     model = build_tuned(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.choices import Activation
-from vopcli.errors import UsageError, WeightsError, format_value
+from vopcli.errors import UsageError, WeightsError, format_value, nearest
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.weights.catalog import BASE_URL, ENTRIES, find_model, is_verified, model_names, sha256
@@ -52,9 +52,10 @@ def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BAS
         WeightsError: the model is not supported, or its download failed.
     """
     if name.lower() != DEMO_NAME and find_model(name) is None:
+        known = [*model_names(), DEMO_NAME]
         raise UsageError(
             f"no model is called {format_value(name)}",
-            hint=f"known are {', '.join([*model_names(), DEMO_NAME])}",
+            hint=nearest(name, known) or f"known are {', '.join(known)}",
         )
     return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
 

@@ -6,19 +6,22 @@ format or by a configuration beside the file, and is never guessed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
-from vopcli.errors import UsageError, WeightsError, format_name, format_value
+from vopcli.errors import FileError, UsageError, WeightsError, format_name, format_value, nearest
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
 from vopcli.resources import packaged_file
@@ -29,6 +32,10 @@ from vopcli.weights.model_config import Declared, read_hugging_face_config, read
 
 DEMO_NAME: Final = "demo-tiny"
 CHUNK_ITEMS: Final = 1 << 20
+_SUFFIXES: Final = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
+_LOG: Final = logging.getLogger(__name__)
+
+CheckedT = TypeVar("CheckedT")
 
 # OpenAI stores these as fp16 and all others as fp32; a state dict with exactly this mix is OpenAI's.
 _OPENAI_HALF = re.compile(r"visual\.conv1\.weight|.*\.attn\..*|.*\.mlp\..*|visual\.proj|text_projection")
@@ -116,7 +123,9 @@ def resolve_weights(
         base_url: server to download from.
 
     Raises:
-        WeightsError: the name or path is unknown, the model is not supported, or the download failed.
+        UsageError: no model has this name.
+        FileError: the file does not exist.
+        WeightsError: the model is not supported, or the download failed.
     """
     if name_or_path.lower() == DEMO_NAME:
         path = packaged_file(f"demo/{DEMO_NAME}.safetensors")
@@ -130,11 +139,47 @@ def resolve_weights(
         return fetch(entry, cache, progress, base_url=base_url, download=download)
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        raise WeightsError(
-            f"{format_value(name_or_path)} is neither a file nor a known model",
-            hint=f"known are {', '.join([*catalog.model_names(), DEMO_NAME])}; see `vop weights list`",
+        if _is_path(name_or_path):
+            raise FileError(path, FileNotFoundError(errno.ENOENT, ""))
+        known = [*catalog.model_names(), DEMO_NAME]
+        raise UsageError(
+            f"no model is called {format_value(name_or_path)}",
+            hint=nearest(name_or_path, known) or f"known are {', '.join(known)}; or name a file",
         )
     return path
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text is meant as a file or folder rather than as the name of a model."""
+    path = Path(text)
+    if path.suffix in _SUFFIXES or text.startswith(("/", ".", "~")):
+        return True
+    return path.parent != Path() and path.parent.is_dir()
+
+
+def read_checked(
+    name_or_path: str, check: Callable[[ClipShape], CheckedT], *, cache: Path, progress: Progress
+) -> tuple[Weights, CheckedT]:
+    """Read weights by name or path, and check all else that is given; a download follows the check.
+
+    Args:
+        name_or_path: name or path of the weights.
+        check: called with the sizes of the model, which of a known model need no file.
+        cache: the folder of downloaded weights.
+        progress: receives the progress of a download.
+
+    Returns:
+        The weights, and what `check` returned.
+
+    Raises:
+        VopError: as `resolve_weights`, `read_weights` and `check`.
+    """
+    entry = None if name_or_path.lower() == DEMO_NAME else catalog.find_model(name_or_path)
+    if entry is not None:
+        checked = check(catalog.openai_shape(entry))
+    weights = read_weights(resolve_weights(name_or_path, cache=cache, progress=progress))
+    _LOG.debug("weights: %s, %s, from %s", weights.name, weights.kind, weights.path)
+    return weights, checked if entry is not None else check(weights.shape)
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:

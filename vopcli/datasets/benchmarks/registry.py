@@ -5,7 +5,6 @@ A new benchmark takes a member of `DatasetName`, a record here, and a module wit
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from vopcli.datasets.filter import find_files, keep_last_caption, note_overlaps,
 from vopcli.datasets.reading import find_annotation_file
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, Annotations
 from vopcli.datasets.video_files import VideoFiles, find_video_files
-from vopcli.errors import UsageError, format_value
+from vopcli.errors import UsageError, format_value, nearest
 
 
 def _by_stem(files: VideoFiles, video: str) -> tuple[str, ...]:
@@ -136,7 +135,7 @@ def read_dataset(
         if split not in benchmark.splits:
             raise UsageError(
                 f"{dataset.value} has no split {format_value(split)}",
-                hint=f"use one of {', '.join(benchmark.splits)}",
+                hint=nearest(split, benchmark.splits) or f"use one of {', '.join(benchmark.splits)}",
             )
     held = find_splits(dataset, root) if splits is None else splits
     wanted = [split for split in benchmark.splits if split in held]
@@ -180,8 +179,7 @@ def get_skip_list(dataset: DatasetName, project: str) -> tuple[str, ...]:
     """
     lists = BENCHMARKS[dataset].skip_lists
     if project not in lists:
-        near = difflib.get_close_matches(project, lists, 1)
-        known = f"did you mean '{near[0]}'?" if near else f"its lists: {', '.join(lists) or 'none'}"
+        known = nearest(project, lists) or f"its lists: {', '.join(lists) or 'none'}"
         raise UsageError(f"{dataset.value} has no list of skipped videos {format_value(project)}", hint=known)
     return lists[project]
 

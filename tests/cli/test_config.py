@@ -1,0 +1,33 @@
+"""`vop config show`: a settings file that gives the same settings again, with the place of each."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vopcli.cli.app import app
+from vopcli.config.load import load_config
+from vopcli.config.schema import SETTINGS
+
+
+def show(*words: str) -> str:
+    done = CliRunner().invoke(app, ["config", "show", *words])
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def test_the_output_is_a_settings_file_with_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("vop.yaml").write_text("data: {frames: 'ü # b.h5'}\ntraining: {lr: 1e-3, augment: true}")
+    words = ("--preset", "msvd", "--set", "training.seed=4")
+    text = show(*words)
+    lines = {line.partition(":")[0].strip(): line.partition("  # ")[2] for line in text.splitlines()}
+    assert (lines["lr"], lines["seed"], lines["ties"]) == ("vop.yaml", "--set training.seed", "default")
+    assert lines["dataset"] == "preset msvd"
+    Path("again.yaml").write_text(text, encoding="utf-8")
+    expected = load_config(preset="msvd", assignments=["training.seed=4"])
+    assert load_config(Path("again.yaml")) == expected
+    document = json.loads(show(*words, "--json"))
+    assert list(document) == list(SETTINGS)
+    assert document["training.lr"] == {"value": 1e-3, "from": "vop.yaml"}
