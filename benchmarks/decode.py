@@ -29,6 +29,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.video.colour import RgbConverter
 from vopcli.video.decoder import OpenVideo, decode_timed
 from vopcli.video.packets import open_video, scan
@@ -95,10 +96,12 @@ def make_videos(folder: Path) -> dict[str, Path]:
 
 def vop(path: str, indices: list[int]) -> Sequence[Frames]:
     """Decode as `vop extract-frames` does, up to the resizing."""
-    container, stream = open_video(path)
+    container, stream = open_video(path, DEFAULT_MAX_PIXELS)
     converter, frames = RgbConverter(), {}
     with container:
-        video = OpenVideo(path, container, stream, scan(container, stream, tick=idle, hold=True), idle)
+        video = OpenVideo(
+            path, container, stream, scan(container, stream, tick=idle, hold=True), idle, DEFAULT_MAX_PIXELS
+        )
         wanted = [video.table.order[index] for index in uniform_indices(NUM_FRAMES, len(video.table.order))]
         decode_timed(video, wanted, lambda slot, frame: frames.update({slot: converter.convert(frame)}))
     return [frames[slot] for slot in range(NUM_FRAMES)]

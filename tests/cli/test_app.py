@@ -100,6 +100,14 @@ def test_an_error_that_a_user_can_cause_ends_with_its_code(monkeypatch: pytest.M
     assert done.stderr.splitlines() == ["Error: a\\x1b[2J\\nb.h5 is in use by another process", "Hint: wait"]
 
 
+@pytest.mark.parametrize("words", [("info",), ("report",), ("search", "a", "--index")])
+def test_a_name_that_is_too_long_is_one_line(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(border.app, [*words, "x" * 300])
+    assert done.exit_code == 3
+    assert done.stderr.splitlines()[1:] == ["Hint: use a shorter name"]
+    assert " has too long a name" in done.stderr
+
+
 def test_ctrl_c_says_that_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

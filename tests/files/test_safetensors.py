@@ -4,6 +4,7 @@ import json
 import resource
 import signal
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_nothing_is_loaded_or_changed(tmp_path: Path) -> None:
     assert type(base).__name__ == "mmap"
     array[:] = 0  # torch asks for arrays that may be written
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("number", "width"), [(300_000, 1), (30_000, 1), (2, 3 << 20)])
+def test_too_many_tensors_are_refused_unread(tmp_path: Path, number: int, width: int) -> None:
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"{n:0{width}}": entry for n in range(number)}).encode()
+    path = tmp_path / "f.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    began = time.process_time()
+    with pytest.raises(WeightsError, match=r"header of more than 4 MiB|has 30000 tensors, more than 20000"):
+        read_safetensors(path)
+    assert time.process_time() - began < 1
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

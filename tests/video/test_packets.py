@@ -16,6 +16,8 @@ from tests.support.videos import (
 )
 from vopcli.errors import VideoError
 from vopcli.video import packets
+from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
+from vopcli.video.sampling import Sampling, parse_sampling
 from vopcli.video.video import read_frames
 
 
@@ -58,3 +60,32 @@ def test_a_video_too_large_to_hold_gives_the_same(
 
     np.testing.assert_array_equal(searched.frames, held.frames)
     assert searched.info == held.info
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_frames_beyond_the_limit_of_pixels_are_refused_before_decoding(tmp_path: Path, workers: int) -> None:
+    path = make_video(tmp_path / "a.mov", num_frames=4, codec=("-c:v", "qtrle", "-pix_fmt", "argb"))
+    job, sampling = DecodeJob(0, str(path)), Sampling("uniform", 2)
+    for most, is_refused in ((128 * 96 - 1, True), (128 * 96, False)):
+        for results in (
+            decode_videos([job], sampling, size=32, workers=workers, max_pixels=most),
+            scan_videos([job], parse_sampling("fps:5"), workers=workers, max_pixels=most),
+        ):
+            [(_, result)] = results
+            assert isinstance(result, VideoError) is is_refused
+            if isinstance(result, VideoError):
+                assert (
+                    str(result) == f"{path}: its frames of 128 x 96 pixels exceed the limit of {most} pixels"
+                )
+                assert result.hint == "if there is enough memory, use --max-pixels 12288"
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".ts"])
+def test_frames_that_grow_beyond_the_limit_are_refused(tmp_path: Path, suffix: str) -> None:
+    small = make_video(tmp_path / f"small{suffix}", num_frames=12)
+    large = make_video(tmp_path / f"large{suffix}", num_frames=12, width=512, height=384)
+    path = tmp_path / f"both{suffix}"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    with pytest.raises(VideoError, match="its frames of 512 x 384 pixels exceed the limit of 20000"):
+        read_frames(str(path), Sampling("uniform", 12), size=32, max_pixels=20_000)
+    assert len(read_frames(str(path), Sampling("uniform", 12), size=32).frames) == 12

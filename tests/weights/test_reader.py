@@ -23,7 +23,7 @@ from tests.support.weights_files import (
     write_torchscript,
 )
 from vopcli.config.choices import Activation
-from vopcli.errors import FileError, UsageError, WeightsError
+from vopcli.errors import FileError, UsageError, VopError, WeightsError
 from vopcli.progress import SilentProgress
 from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
 
@@ -443,3 +443,10 @@ def test_damage_anywhere_is_an_error_or_harmless(tmp_path: Path, name: str) -> N
     assert refused > 100
     target.write_bytes(content)
     assert read_weights(path).shape == SMALL
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 100_000, "a/" * 50_000, "\0", "~nobody-of-that-name/x"])
+def test_names_that_no_file_can_have_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(VopError, match=r"has too long a name|no model is called|does not exist") as caught:
+        resolve_weights(name, cache=tmp_path, progress=SilentProgress())
+    assert len(str(caught.value)) < 200

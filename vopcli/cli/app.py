@@ -14,7 +14,14 @@ from typer.exceptions import TyperException
 from typer.main import get_command, get_group
 
 from vopcli.cli import console
-from vopcli.errors import EXIT_INTERRUPTED, OutOfMemoryError, VopError, is_out_of_memory, nearest
+from vopcli.errors import (
+    EXIT_INTERRUPTED,
+    FileError,
+    OutOfMemoryError,
+    VopError,
+    is_out_of_memory,
+    nearest,
+)
 
 _COMMANDS: Final = {  # name -> module of this package, and the function or group in it
     "extract-frames": ("extract_frames", "extract_frames"),
@@ -122,10 +129,11 @@ class Commands(TyperGroup):
         except typer.Exit as error:
             code = error.exit_code
         except (RuntimeError, MemoryError, OSError) as error:  # such as a model that does not fit the device
-            if not is_out_of_memory(error):
+            failure = _failure(error)
+            if failure is None:
                 raise
-            console.say_error(f"out of memory: {error}", "use --device cpu, or close other programs")
-            code = OutOfMemoryError.exit_code
+            console.say_error(str(failure), failure.hint)
+            code = failure.exit_code
         finally:
             console.close_log()
         sys.exit(code if isinstance(code, int) else 0)
@@ -139,6 +147,15 @@ class Commands(TyperGroup):
             kept = next((_KEPT[word] for word in words[:2] if word in _KEPT), "")
             console.say(f"Interrupted. {kept}; run the same command to continue." if kept else "Interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _failure(error: Exception) -> VopError | None:
+    """Return the error to report for an exception that no command translates; None for a bug."""
+    if is_out_of_memory(error):
+        return OutOfMemoryError(f"out of memory: {error}", hint="use --device cpu, or close other programs")
+    if isinstance(error, OSError) and isinstance(error.filename, str):  # a path that was only looked up
+        return FileError(error.filename, error)
+    return None
 
 
 def _say_usage_error(error: Any) -> None:

@@ -11,7 +11,10 @@ from vopcli.config.schema import Config
 from vopcli.errors import EXIT_SOME_FAILED
 
 
-@options.settings("backbone", "encoding", "data.sampling", "data.num_frames", "data.workers", preset=True)
+@options.settings(
+    *("backbone", "encoding", "data.sampling", "data.num_frames", "data.max_pixels", "data.workers"),
+    preset=True,
+)
 def encode(
     context: typer.Context,
     paths: Annotated[

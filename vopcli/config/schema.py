@@ -22,6 +22,7 @@ DEFAULT_WEIGHTS: Final = "ViT-B/32"
 DEFAULT_SAMPLING_RULE: Final = "uniform"
 DEFAULT_NUM_FRAMES: Final = 12
 DEFAULT_SIZE_PX: Final = 224
+DEFAULT_MAX_PIXELS: Final = 8192 * 8192
 DEFAULT_BANK_BETA: Final = 20.0  # the value of QB-Norm's authors
 _MAX_DIGITS: Final = 9  # of a layer number
 
@@ -126,6 +127,9 @@ class DataConfig:
         None,
         text="Frame format: raw reads fastest, jpeg (quality 95) takes a seventh of the space.",
         unset=Codec.RAW.value,
+    )
+    max_pixels: int = setting(
+        DEFAULT_MAX_PIXELS, text="Refuse videos with more pixels per frame than this.", between=(1, 1 << 30)
     )
     workers: int | None = setting(
         None, text="Number of decoding processes.", between=(1, 1024), unset="one per usable core"

@@ -236,7 +236,9 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     if not stores:
         sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
         workers = data.workers or usable_cores()
-        return VideoSource(request.sources, sampling=sampling, size=size, workers=workers)
+        return VideoSource(
+            request.sources, sampling=sampling, size=size, workers=workers, max_pixels=data.max_pixels
+        )
     if len(request.sources) > 1:
         raise UsageError(
             f"{stores[0]} is a frame store and must be the only source",

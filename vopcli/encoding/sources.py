@@ -138,7 +138,9 @@ class StoreSource:
 class VideoSource:
     """Video files, decoded while encoding."""
 
-    def __init__(self, sources: Sequence[Path], *, sampling: Sampling, size: int, workers: int) -> None:
+    def __init__(
+        self, sources: Sequence[Path], *, sampling: Sampling, size: int, workers: int, max_pixels: int
+    ) -> None:
         """Find the videos.
 
         Raises:
@@ -153,7 +155,7 @@ class VideoSource:
                 f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
                 hint="`vop extract-frames --help` lists the suffixes of videos",
             )
-        self._size, self._workers = size, workers
+        self._size, self._workers, self._max_pixels = size, workers, max_pixels
         self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC)
 
     def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
@@ -171,7 +173,13 @@ class VideoSource:
             new = _new(video, noted.sha256, noted.num_frames)
             plan.to_copy.append((new, noted.row))
         wanted = changes.new + changes.changed + [video for video, _ in changes.duplicates]
-        counted, failed = count_frames(wanted, self.sampling, workers=self._workers, progress=progress)
+        counted, failed = count_frames(
+            wanted,
+            self.sampling,
+            workers=self._workers,
+            progress=progress,
+            max_pixels=self._max_pixels,
+        )
         plan.failed += [(video.path, reason) for video, reason in failed]
         changed = {video.path for video in changes.changed}
         for video, count in counted:
@@ -183,7 +191,9 @@ class VideoSource:
         """Decode in worker processes, in arbitrary order; hash files that have no hash yet."""
         jobs = (DecodeJob(slot, video.file) for slot, video in enumerate(plan.to_encode))
         with ThreadPoolExecutor(1) as hashing:
-            for job, sampled in decode_videos(jobs, self.sampling, size=self._size, workers=self._workers):
+            for job, sampled in decode_videos(
+                jobs, self.sampling, size=self._size, workers=self._workers, max_pixels=self._max_pixels
+            ):
                 if isinstance(sampled, VideoError):
                     yield job.key, sampled.reason(job.path)
                     continue

@@ -31,6 +31,12 @@ _DTYPES: Final = {
 }
 
 
+# The largest CLIP models have less than 2,000 tensors and a header of 0.3 MB.
+_MAX_HEADER_BYTES: Final = 4 << 20
+_MAX_TENSORS: Final = 20_000
+_TOO_MANY: Final = "give a file with one model's weights"
+
+
 @dataclass(frozen=True)
 class SafetensorsFile:
     """The tensors of a safetensors file, mapped copy-on-write with bfloat16 as float32, and its metadata."""
@@ -43,9 +49,13 @@ def read_safetensors(path: Path) -> SafetensorsFile:
     """Map every tensor of ``path`` into memory.
 
     Raises:
-        WeightsError: the file is damaged, or holds a dtype that is not supported.
+        WeightsError: the file is damaged, has too many tensors, or holds a dtype that is not supported.
         OSError: the file cannot be read.
     """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if _MAX_HEADER_BYTES < length < path.stat().st_size:  # a length beyond the file is damage
+        raise WeightsError(f"{path} has a header of more than 4 MiB", hint=_TOO_MANY)
     try:
         with safe_open(path, framework="numpy"):  # refuses wrong sizes, and byte ranges with gaps or overlaps
             pass
@@ -55,8 +65,9 @@ def read_safetensors(path: Path) -> SafetensorsFile:
             hint="download or convert it again; the download may be incomplete",
         ) from error
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
+        header = json.loads(file.read(8 + length)[8:])
+    if len(header) > _MAX_TENSORS:
+        raise WeightsError(f"{path} has {len(header)} tensors, more than {_MAX_TENSORS}", hint=_TOO_MANY)
     metadata = header.pop("__metadata__", None) or {}
     data = np.asarray(np.memmap(path, np.uint8, mode="c"))[8 + length :]
     return SafetensorsFile({name: _view(path, name, entry, data) for name, entry in header.items()}, metadata)

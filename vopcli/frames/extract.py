@@ -185,6 +185,7 @@ class _Run:
             self.duplicates[path].append(video.path)
         self.changed = {video.path for video in plan.changes.changed}
         self.workers = num_workers(request)
+        self.max_pixels = request.data.max_pixels
         self.task: Task = SilentProgress()
         if self.rows:
             writer.lay_out(self.rows, num_frames)
@@ -223,6 +224,7 @@ class _Run:
             resize=self.plan.recipe.resize,
             workers=self.workers,
             jpeg_quality=jpeg_quality,
+            max_pixels=self.max_pixels,
         )
         waiting: deque[tuple[int, SampledFrames | VideoError, Future[bytes | VideoError]]] = deque()
         with ThreadPoolExecutor(min(self.workers, 3) + 1) as hashers, contextlib.closing(results):

@@ -172,5 +172,6 @@ def make_plan(
         workers=num_workers(request),
         progress=progress,
         window_of=request.window_of,
+        max_pixels=request.data.max_pixels,
     )
     return plan

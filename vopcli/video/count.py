@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
 from vopcli.progress import Progress
 from vopcli.video.pool import DecodeJob, scan_videos
@@ -18,6 +19,7 @@ def count_frames(
     workers: int,
     progress: Progress,
     window_of: Callable[[str], TimeWindow] = lambda _: WHOLE,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> tuple[list[tuple[VideoFile, int]], list[tuple[VideoFile, str]]]:
     """Count the frames that a sampling takes of each video; packets are read only if the number varies.
 
@@ -27,6 +29,7 @@ def count_frames(
         workers: processes that read packets; 0 reads in this process.
         progress: gets a task while packets are read.
         window_of: maps the path of a video to the part of it that is sampled.
+        max_pixels: videos with larger frames fail.
 
     Returns:
         The videos with their numbers of frames, in the given order, and those that failed, with the reasons.
@@ -37,7 +40,7 @@ def count_frames(
     failed: list[tuple[VideoFile, str]] = []
     jobs = (DecodeJob(key, video.file, window_of(video.path)) for key, video in enumerate(videos))
     with progress.task("count frames", total=len(videos), unit="videos") as task:
-        for job, count in scan_videos(jobs, sampling, workers=workers):
+        for job, count in scan_videos(jobs, sampling, workers=workers, max_pixels=max_pixels):
             if isinstance(count, VideoError):
                 video = videos[job.key]
                 failed.append((video, count.reason(job.path)))

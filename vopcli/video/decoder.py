@@ -22,6 +22,7 @@ from vopcli.video.packets import (
     SKIPPING_CODECS,
     PacketTable,
     VideoPacket,
+    check_pixels,
     packets_from,
     reason,
 )
@@ -39,18 +40,32 @@ class OpenVideo:
     stream: VideoStream
     table: PacketTable
     tick: Callable[[], None]
+    max_pixels: int
     num_bad: int = 0
     last_problem: str = ""
 
     def send(self, packet: VideoPacket | None) -> list[VideoFrame]:
-        """Decode a packet, or drain the decoder with None; failed packets are counted and yield no frames."""
+        """Decode a packet, or drain the decoder with None; failed packets are counted and yield no frames.
+
+        Raises:
+            VideoError: a frame has too many pixels.
+        """
         self.tick()
+        codec = self.stream.codec_context
         try:
-            return self.stream.codec_context.decode(packet)
+            frames = codec.decode(packet)
         except (av.FFmpegError, ValueError) as error:
             self.num_bad += packet is not None
             self.last_problem = reason(error)
-            return []
+            frames = []
+            check_pixels(self.path, codec.width, codec.height, self.max_pixels)  # it may have grown
+        for frame in frames:
+            check_pixels(self.path, frame.width, frame.height, self.max_pixels)
+        return frames
+
+    def packets_from(self, start: int) -> Iterator[VideoPacket]:
+        """Yield the packets from position ``start`` on, in decoding order."""
+        return packets_from(self.container, self.stream, self.table, start, self.max_pixels)
 
     def restart(self) -> None:
         """Reset the decoder."""
@@ -94,7 +109,7 @@ class _TimedPass:
         for index, target in enumerate(self.wanted):
             if here < 0 or starts[index] >= here:
                 here = starts[index]
-                packets = packets_from(self.video.container, self.video.stream, self.video.table, here)
+                packets = self.video.packets_from(here)
                 self.start_pts = self.pts[here] if here > self.keys[0] else None
             while here <= target:
                 codec.skip_frame = "DEFAULT" if here in self.targets else self.skip
@@ -160,7 +175,7 @@ def decode_all(video: OpenVideo) -> Iterator[VideoFrame]:
     codec = video.stream.codec_context
     video.restart()
     codec.skip_frame = "DEFAULT"
-    for packet in packets_from(video.container, video.stream, video.table, 0):
+    for packet in video.packets_from(0):
         yield from video.send(packet)
     with suppress(EOFError):
         yield from video.send(None)

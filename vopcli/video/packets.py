@@ -96,11 +96,16 @@ class PacketTable:
         return None not in times and len(set(times)) == len(times)
 
 
-def open_video(path: str) -> tuple[InputContainer, VideoStream]:
+def open_video(path: str, max_pixels: int) -> tuple[InputContainer, VideoStream]:
     """Open a file and its best video stream, for decoding on one thread.
 
+    Args:
+        path: a file.
+        max_pixels: the decoder refuses larger frames before it allocates them.
+
     Raises:
-        VideoError: ``path`` is not a regular file, not readable, not a video, or has no video stream.
+        VideoError: ``path`` is not a regular file, not readable, not a video, has no video stream, or its
+            frames have more than ``max_pixels`` pixels.
     """
     _check_file(path)
     try:
@@ -113,6 +118,7 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
         raise VideoError(f"{path}: {problem} ({reason(error)})", hint=_hint(error)) from error
     try:
         stream = _best_stream(container, path)
+        check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
     except VideoError:
         container.close()
         raise
@@ -121,7 +127,21 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
             if other.index != stream.index:
                 other.discard = _DISCARD.all
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(max_pixels)}
     return container, stream
+
+
+def check_pixels(path: str, width: int, height: int, max_pixels: int) -> None:
+    """Check the size of a frame: a small file can contain frames that fill the memory.
+
+    Raises:
+        VideoError: the frame has more than ``max_pixels`` pixels.
+    """
+    if width * height > max_pixels:
+        raise VideoError(
+            f"{path}: its frames of {width} x {height} pixels exceed the limit of {max_pixels} pixels",
+            hint=f"if there is enough memory, use --max-pixels {width * height}",
+        )
 
 
 def scan(
@@ -170,14 +190,14 @@ def scan(
 
 
 def packets_from(
-    container: InputContainer, stream: VideoStream, table: PacketTable, start: int
+    container: InputContainer, stream: VideoStream, table: PacketTable, start: int, max_pixels: int
 ) -> Iterator[VideoPacket]:
     """Yield the packets from position ``start`` on, in decoding order."""
     if table.held is not None:
         yield from table.held[start:]
     elif start == 0 or not (yield from _packets_after_seek(container, stream, table, start)):
         # Some containers cannot seek by time, or not exactly: read from the start instead.
-        again, same_stream = open_video(container.name)
+        again, same_stream = open_video(container.name, max_pixels)
         with again:
             yield from itertools.islice(_demux(again, same_stream), start, None)
 

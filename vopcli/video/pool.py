@@ -20,9 +20,15 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from vopcli.config.choices import Resize
+from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
 from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
 from vopcli.video.video import SampledFrames, count_sampled, encode_jpegs, read_frames
+
+# The memory of a worker is bounded by `data.max_pixels`, not by a limit of the process: RLIMIT_AS counts the
+# address space of libraries and mapped files, and where it is hit, FFmpeg may fail in other ways than with
+# an error. Measured peak for RGBA frames of 8192 x 8192 pixels: 0.75 GB, which is 11 bytes per pixel; each
+# reference frame that a codec keeps adds 1.5 bytes per pixel.
 
 # A decoder that takes no packet for this long is stalled.
 STALLED_SECONDS: Final = 120.0
@@ -57,6 +63,7 @@ def decode_videos(
     workers: int,
     resize: Resize = Resize.BICUBIC,
     jpeg_quality: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
     """Decode the sampled frames of many videos, in arbitrary order.
 
@@ -69,15 +76,16 @@ def decode_videos(
         resize: resize rule.
         workers: number of processes, with one decoding thread each; 0 decodes in this process.
         jpeg_quality: return JPEG files of this quality (1 to 100) in ``jpegs``, and no ``frames``.
+        max_pixels: videos with larger frames fail.
 
     Yields:
         Each job with its frames, or with the error if it failed.
     """
-    return run_jobs(jobs, _Decode(sampling, size, resize, jpeg_quality), workers=workers)
+    return run_jobs(jobs, _Decode(sampling, size, resize, jpeg_quality, max_pixels), workers=workers)
 
 
 def scan_videos(
-    jobs: Iterable[DecodeJob], sampling: Sampling, *, workers: int
+    jobs: Iterable[DecodeJob], sampling: Sampling, *, workers: int, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> Iterator[tuple[DecodeJob, int | VideoError]]:
     """Count the frames that a sampling selects of many videos, in arbitrary order.
 
@@ -85,11 +93,12 @@ def scan_videos(
         jobs: as in `decode_videos`.
         sampling: frames to select.
         workers: number of processes; 0 scans in this process.
+        max_pixels: videos with larger frames fail.
 
     Yields:
         Each job with its number of frames, or with the error if it failed.
     """
-    return run_jobs(jobs, _Count(sampling), workers=workers)
+    return run_jobs(jobs, _Count(sampling, max_pixels), workers=workers)
 
 
 @dataclass(frozen=True)
@@ -100,10 +109,17 @@ class _Decode:
     size: int
     resize: Resize
     jpeg_quality: int | None
+    max_pixels: int
 
     def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> SampledFrames:
         sampled = read_frames(
-            job.path, self.sampling, size=self.size, resize=self.resize, window=job.window, tick=tick
+            job.path,
+            self.sampling,
+            size=self.size,
+            resize=self.resize,
+            window=job.window,
+            max_pixels=self.max_pixels,
+            tick=tick,
         )
         return sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
 
@@ -113,9 +129,12 @@ class _Count:
     """The work of `scan_videos`."""
 
     sampling: Sampling
+    max_pixels: int
 
     def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> int:
-        return count_sampled(job.path, self.sampling, window=job.window, tick=tick)
+        return count_sampled(
+            job.path, self.sampling, window=job.window, max_pixels=self.max_pixels, tick=tick
+        )
 
 
 def run_jobs(

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from vopcli.config.choices import Resize
+from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
 from vopcli.video.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.video.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
@@ -65,7 +66,12 @@ def _no_tick() -> None:
 
 
 def count_sampled(
-    path: str, sampling: Sampling, *, window: TimeWindow = WHOLE, tick: Callable[[], None] = _no_tick
+    path: str,
+    sampling: Sampling,
+    *,
+    window: TimeWindow = WHOLE,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tick: Callable[[], None] = _no_tick,
 ) -> int:
     """Count the frames that `read_frames` returns, from the packets alone.
 
@@ -74,7 +80,7 @@ def count_sampled(
     """
     if sampling.num_stored is not None:
         return sampling.num_stored
-    with _open(path, tick, hold=False) as video:
+    with _open(path, max_pixels, tick, hold=False) as video:
         return len(_choose(video, _timeline(video), sampling, window))
 
 
@@ -85,6 +91,7 @@ def read_frames(
     size: int,
     resize: Resize = Resize.BICUBIC,
     window: TimeWindow = WHOLE,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     tick: Callable[[], None] = _no_tick,
 ) -> SampledFrames:
     """Decode the sampled frames of a video, resize them and crop the central square.
@@ -99,12 +106,13 @@ def read_frames(
         size: side of the square in pixels.
         resize: resize rule.
         window: part of the video that frames are sampled from.
+        max_pixels: a video with larger frames is rejected before they are decoded.
         tick: called regularly, to report that the work is not stalled.
 
     Raises:
-        VideoError: ``path`` is not a video, is too damaged, or has no frames in the window.
+        VideoError: ``path`` is not a video, is too large or damaged, or has no frames in the window.
     """
-    with _open(path, tick, hold=True) as video:
+    with _open(path, max_pixels, tick, hold=True) as video:
         timeline = _timeline(video)
         chosen = _choose(video, timeline, sampling, window)
         distinct = sorted(set(chosen))
@@ -171,16 +179,16 @@ class _FrameBuffer:
 
 
 @contextmanager
-def _open(path: str, tick: Callable[[], None], *, hold: bool) -> Iterator[OpenVideo]:
+def _open(path: str, max_pixels: int, tick: Callable[[], None], *, hold: bool) -> Iterator[OpenVideo]:
     """Open a video and scan its packets.
 
     Raises:
         VideoError: ``path`` cannot be opened, or has no frames.
     """
-    container, stream = open_video(path)
+    container, stream = open_video(path, max_pixels)
     with container:
         table = scan(container, stream, tick=tick, hold=hold)
-        video = OpenVideo(path, container, stream, table, tick, num_bad=table.num_bad)
+        video = OpenVideo(path, container, stream, table, tick, max_pixels, num_bad=table.num_bad)
         drop_lost_beginning(video)
         if not table.order:
             raise VideoError(f"{path}: its video stream has no frames", hint="copy or download it again")

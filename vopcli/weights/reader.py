@@ -124,7 +124,7 @@ def resolve_weights(
 
     Raises:
         UsageError: no model has this name.
-        FileError: the file does not exist.
+        FileError: the file does not exist, its path is too long, or it may not be looked up.
         WeightsError: the model is not supported, or the download failed.
     """
     if name_or_path.lower() == DEMO_NAME:
@@ -137,10 +137,16 @@ def resolve_weights(
         from vopcli.weights.download import fetch  # network modules are slow to import
 
         return fetch(entry, cache, progress, base_url=base_url, download=download)
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
+    try:
+        path = Path(name_or_path).expanduser()
+        exists = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise FileError(format_name(name_or_path), error) from error
+    except RuntimeError:  # no user has the name after ~
+        exists = False
+    if not exists:
         if _is_path(name_or_path):
-            raise FileError(path, FileNotFoundError(errno.ENOENT, ""))
+            raise FileError(format_name(name_or_path, 300), FileNotFoundError(errno.ENOENT, ""))
         known = [*catalog.model_names(), DEMO_NAME]
         raise UsageError(
             f"no model is called {format_value(name_or_path)}",
