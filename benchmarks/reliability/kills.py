@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,8 @@ def run(arguments: Sequence[str]) -> tuple[int, str]:
             app([*arguments], prog_name="vop")
         except SystemExit as end:
             return int(end.code or 0), said.getvalue()
+        except Exception:  # noqa: BLE001  what would end the process with a traceback
+            return 1, said.getvalue() + traceback.format_exc()
     return 0, said.getvalue()
 
 
@@ -240,7 +243,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     is_sound = True
-    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+    with tempfile.TemporaryDirectory() as name:
+        os.chdir(name)
         os.environ["VOP_CACHE"] = str(Path(name) / "cache")
         print("| command | runs | killed | old kept | new complete | lost | refused | resumed |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,28 @@ def test_a_resumed_run_drops_the_lines_after_its_checkpoint(tmp_path: Path) -> N
         kept = log.num_bytes
         log.write(2, "train", {"loss": 2.0})
     with RunLog(tmp_path, step=1, keep_bytes=kept) as log:
+        log.write(2, "train", {"loss": 3.0})
+    assert [line["loss"] for line in lines_of(tmp_path)] == [1.0, 3.0]
+
+
+def test_a_full_disk_is_told_once_and_hides_no_other_error(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write_too_much() -> None:
+        with RunLog(tmp_path, step=0, keep_bytes=0) as log:
+            log.write(1, "train", {"loss": 1.0})
+            resource.setrlimit(resource.RLIMIT_FSIZE, (log.num_bytes + 10, before[1]))
+            log.write(2, "train", {"loss": 2.0})
+
+    try:
+        with pytest.raises(FileError, match=r"metrics\.jsonl cannot be used: File too large"):
+            write_too_much()
+        with pytest.raises(FileError, match="cannot be used"):
+            RunLog(tmp_path / "..", step=0, keep_bytes=1 << 20)
+        (tmp_path.parent / "metrics.jsonl").unlink()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with RunLog(tmp_path, step=1, keep_bytes=len(b'{"step": 1, "kind": "train", "loss": 1.0}\n')) as log:
         log.write(2, "train", {"loss": 3.0})
     assert [line["loss"] for line in lines_of(tmp_path)] == [1.0, 3.0]
 
