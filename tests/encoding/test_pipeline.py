@@ -60,7 +60,9 @@ def encode(path: Path, source: Source, add: Any = None) -> EncodeSummary:
     model: Any = Model()
     with IndexWriter(path) as writer:
         writer.lay_out(plan.to_encode)
-        target: Any = writer if add is None else SimpleNamespace(index=writer.index, add=add)
+        target: Any = (
+            writer if add is None else SimpleNamespace(index=writer.index, older=writer.older, add=add)
+        )
         any_source: Any = source
         encode_videos(model, target, any_source, plan, summary, SilentProgress())
     return summary

@@ -26,6 +26,7 @@ from vopcli.index.check import describe_index, verify_index
 from vopcli.index.reader import INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
+from vopcli.video.video_file import VideoFile
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
@@ -141,3 +142,23 @@ def flip(path: Path, offset: int) -> None:
         (value,) = file.read(1)
         file.seek(offset)
         file.write(bytes([value ^ 1]))
+
+
+def test_videos_are_found_by_path_and_by_size(tmp_path: Path) -> None:
+    path = tmp_path / "i.h5"
+    names = [*NAMES, "b", "", *(f"folder/of videos/number {i:05d}.mp4" for i in range(50))]
+    make_index(path, names[:30])
+    make_index(path, names[20:])
+    index = VideoIndex(path)
+    every = {video.path: video for video in index.videos()}
+    for name in [*names, "c", "none/of videos/number 00001.mp4"]:
+        found = index.find([VideoFile("/elsewhere", name, -1, 0)])
+        assert {video for video in found.values() if video.path == name} == (
+            {every[name]} if name in every else set()
+        )
+    sizes = {101, 7, 106}
+    found = index.find([VideoFile("/videos", "none", size, 0) for size in sizes])
+    by_size = {name: video for name, video in every.items() if video.size in sizes}
+    assert {name: video for name, video in found.items() if video.size in sizes} == by_size
+    assert len(by_size) > 2
+    assert index.find([]) == {}

@@ -68,7 +68,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         check_adapter(request, adapter, meta, stored, progress)
         writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
         keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
-        plan = source.plan({video.path: video for video in writer.index.videos()}, progress)
+        plan = source.plan(writer.index, progress)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         model = None
         if plan.to_encode:

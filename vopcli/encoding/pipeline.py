@@ -37,7 +37,6 @@ def encode_videos(
     """Encode the videos of a plan; completed videos are written even if encoding is interrupted."""
     began = time.monotonic()
     batches = _batches(source.jobs(plan), model.batch_size, model.num_frames)
-    known = {video.path for video in writer.index.videos()}
     waiting: deque[EncodedVideo] = deque()
 
     def write() -> None:
@@ -57,7 +56,7 @@ def encode_videos(
                 writes.append(executor.submit(write))
                 while writes and (writes[0].done() or len(writes) > _WRITES_AHEAD):
                     writes.popleft().result()
-                _count(encoded, plan, known, summary, task)
+                _count(encoded, plan, writer.older, summary, task)
             for written in writes:
                 written.result()
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vopcli.config.choices import Resize
 from vopcli.errors import DataError, VideoError, format_name
 from vopcli.frames.store import FrameStore, StoredVideo
-from vopcli.index.reader import IndexedVideo
+from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
 from vopcli.video.count import count_frames
@@ -76,7 +76,7 @@ class EncodeSource(Protocol):
     sampling: Sampling
     recipe: dict[str, Any]
 
-    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
+    def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
         """Compare the source with the videos of an index."""
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
@@ -103,9 +103,10 @@ class StoreSource:
         self.recipe = _recipe_json(self.sampling, size, recipe.resize)
         self._to_encode: list[StoredVideo] = []
 
-    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
+    def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
         """Compare by name, modification time and content hash, which the store has of each video."""
         videos = self.store.videos
+        known = index.find(videos)
         plan = EncodePlan(paths={video.path for video in videos})
         by_hash = {video.sha256: video for video in known.values() if video.sha256}
         self._to_encode = []
@@ -158,12 +159,13 @@ class VideoSource:
         self._size, self._workers, self._max_pixels = size, workers, max_pixels
         self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC)
 
-    def plan(self, known: Mapping[str, IndexedVideo], progress: Progress) -> EncodePlan:
+    def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
         """Compare by size and time, then by content; count the frames to encode.
 
         Raises:
             DataError: two folders have different videos of the same name.
         """
+        known = index.find(self._found)
         with progress.task("compare", total=len(self._found), unit="videos") as task:
             changes: Changes[IndexedVideo] = find_changes(self._found, known, task.advance)
         plan = EncodePlan(paths={video.path for video in self._found}, failed=list(self._unreadable))

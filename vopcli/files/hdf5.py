@@ -120,6 +120,11 @@ class Segment:
         """Memory-map a dataset read-only; pages are read on access."""
         return _array(self.data, self.columns[name])
 
+    def release(self) -> None:
+        """Release the memory of pages that were read; they are read again on access."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.data.madvise(mmap.MADV_DONTNEED)
+
 
 class SegmentFile:
     """Metadata of a segmented file: its attributes and segments, oldest first.

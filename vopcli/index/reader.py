@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.files.arrays import checksum, row_checksums, unpack_string
+from vopcli.files.arrays import checksum, pack_strings, row_checksums, unpack_string
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
 from vopcli.video.video_file import VideoFile
@@ -29,6 +29,9 @@ PENDING: Final = 0  # a single flipped bit never turns another status into this 
 DONE: Final = ord("D")
 REPLACED: Final = ord("R")  # by a newer row of the video
 STATUSES: Final = (PENDING, DONE, REPLACED)
+_WORD_BYTES: Final = 8
+_HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
+_ROWS_AT_ONCE: Final = 1 << 16
 BANK: Final = "querybank."  # prefix of the query bank's tensor names
 
 INDEX_ROW: Final = np.dtype(
@@ -172,6 +175,29 @@ class VideoIndex:
             num_real=int(record["num_real"]),
         )
 
+    def find(self, files: Iterable[VideoFile]) -> dict[str, IndexedVideo]:
+        """Return the videos that have the path or the size of one of ``files``, by path.
+
+        Reads all rows in blocks, and makes objects of the matching ones only.
+
+        Raises:
+            DataError: a matching row is damaged.
+        """
+        files = list(files)
+        sizes = np.unique(np.array([file.size for file in files], np.int64))
+        packed, ranges = pack_strings([file.path for file in files])
+        keys = np.unique(_path_keys(ranges, packed))
+        found = []
+        for start, segment, done in zip(self._starts, self.segments, self.done, strict=False):
+            for begin in range(0, len(done), _ROWS_AT_ONCE):
+                rows = segment.map("rows")[begin : begin + _ROWS_AT_ONCE]
+                is_found = np.isin(rows["size"], sizes)
+                is_found |= np.isin(_path_keys(rows["path"], segment.map("paths")), keys)
+                is_found &= done[begin : begin + _ROWS_AT_ONCE]
+                found += (np.flatnonzero(is_found) + start + begin).tolist()
+                segment.release()
+        return {video.path: video for video in map(self.video, found)}
+
     def path_of(self, row: int) -> str:
         """Return the path of a row's video, relative to its root.
 
@@ -290,6 +316,22 @@ class VideoIndex:
         for name, shape in shapes.items():
             if columns[name].shape != shape:
                 raise self._damaged(f"{name} has shape {columns[name].shape} instead of {shape}")
+
+
+def _path_keys(ranges: NDArray[np.int64], paths: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a hash of the length and of 24 bytes of each path, (N,); of a short path's length alone."""
+    ranges = np.clip(ranges, 0, len(paths))
+    starts, ends = ranges[:, 0], ranges[:, 1]
+    lengths = (ends - starts).astype(np.uint64)
+    if len(paths) < _WORD_BYTES:
+        return lengths
+    words = np.ndarray(len(paths) - _WORD_BYTES + 1, "<u8", paths.data, strides=1)
+    keys = lengths.copy()
+    middles = (starts + ends - _WORD_BYTES) // 2
+    for places in (middles, np.maximum(starts, ends - 2 * _WORD_BYTES), ends - _WORD_BYTES):
+        keys ^= words[np.clip(places, 0, len(words) - 1)]  # np.take would copy all of them
+        keys *= _HASH_FACTOR
+    return np.where(lengths < _WORD_BYTES, lengths, keys)
 
 
 def row_checksum(record: Any, path: bytes, root: bytes) -> int:

@@ -61,7 +61,12 @@ class EncodedVideo:
 
 
 class IndexWriter:
-    """An index opened for writing and locked; a context manager."""
+    """An index opened for writing and locked; a context manager.
+
+    Attributes:
+        index: the index as it was opened.
+        older: the row of each video that `lay_out` was called with and that is in the index already, by path.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open an existing index.
@@ -76,7 +81,7 @@ class IndexWriter:
         except BaseException:
             self._file.__exit__()
             raise
-        self._current = {video.path: video.row for video in self.index.videos()}
+        self.older: dict[str, int] = {}
         self._segment: Segment | None = None
         self._new: Sequence[NewVideo] = ()
         self._rows = np.empty(0, INDEX_ROW)
@@ -114,6 +119,7 @@ class IndexWriter:
             },
         )
         self._new, self._rows = list(videos), rows
+        self.older = {path: video.row for path, video in self.index.find(videos).items()}
 
     def add(self, encoded: Sequence[EncodedVideo]) -> None:
         """Write videos, wait until their data are on disk, and then mark them as done.
@@ -128,7 +134,7 @@ class IndexWriter:
             self._write(self._segment, video)
         statuses = [(self._segment, video.slot, DONE) for video in encoded]
         for video in encoded:
-            older = self._current.get(self._new[video.slot].path)
+            older = self.older.get(self._new[video.slot].path)
             if older is not None:
                 statuses.append((*self.index.position_of(older), REPLACED))
         self._file.write_statuses(statuses)
