@@ -20,6 +20,20 @@ hypothesis.settings.load_profile("vop")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in its own folder and with its own cache; drop the settings and proxies of the shell."""
+    for name in os.environ:
+        if name.startswith("VOP_") or name.lower() in {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)  # of child processes
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def training_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A frame store of ten small films."""
@@ -37,13 +51,10 @@ def candidates_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(training_store: Path, tmp_path: Path) -> Path:
     """The current folder: settings, captions with a split test, a store, and a model."""
     from tests.support.training import make_captioned_folder
 
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
     return make_captioned_folder(tmp_path, training_store)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import os
 import pydoc
 from pathlib import Path
 
@@ -55,10 +56,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_examples_work(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_work(demo: Path) -> None:
     """In the order of use: each goes on with the files of the one before."""
-    monkeypatch.chdir(demo)
-    monkeypatch.setenv("VOP_CACHE", str(demo / "cache"))
+    os.chdir(demo)
     names = {"vopcli": vopcli, "np": np}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     order = ["extract_frames", "load_model", "train", "evaluate", "encode", "open_index"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 
-from vopcli.resources import cache_folder, packaged_file, usable_cores
+from vopcli.resources import packaged_file, usable_cores
 
 
 def test_packaged_files_are_found() -> None:
@@ -15,15 +16,19 @@ def test_packaged_files_are_found() -> None:
     assert not packaged_file("none").exists()
 
 
-def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    for name in ("VOP_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    assert cache_folder() == Path("/home/me/.cache/vop")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/data/cache")
-    assert cache_folder() == Path("/data/cache/vop")
-    monkeypatch.setenv("VOP_CACHE", "~/models")
-    assert cache_folder() == Path("/home/me/models")
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "/home/me/.cache/vop"),
+        ({"XDG_CACHE_HOME": "/data/cache"}, "/data/cache/vop"),
+        ({"XDG_CACHE_HOME": "/data/cache", "VOP_CACHE": "~/models"}, "/home/me/models"),
+    ],
+)
+def test_cache_folder_follows_the_environment(environment: dict[str, str], expected: str) -> None:
+    code = "from vopcli.resources import cache_folder; print(cache_folder())"
+    environment = {"HOME": "/home/me", "PYTHONPATH": os.environ["PYTHONPATH"], **environment}
+    found = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert found == f"{expected}\n"
 
 
 def test_cores_are_those_of_the_process() -> None:

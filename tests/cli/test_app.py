@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+import typer
+from typer.testing import CliRunner, Result
 
 import vopcli
 from tests.support.indexes import make_index
@@ -90,12 +91,19 @@ def test_wrong_words_give_the_usage_line_and_a_hint(words: list[str], problem: s
     assert hint.startswith("Hint: ")
 
 
-def test_an_error_that_a_user_can_cause_ends_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def busy(*_: object, **__: object) -> None:
-        raise BusyError("a\x1b[2J\nb.h5 is in use by another process", hint="wait")
+def run_failing(error: BaseException) -> Result:
+    """Run a command that raises an error."""
+    app = typer.Typer(cls=border.Commands)
 
-    monkeypatch.setattr("vopcli.cli.info.describe_file", busy)
-    done = RUNNER.invoke(border.app, ["info", "x"])
+    @app.callback(invoke_without_command=True)
+    def fail() -> None:
+        raise error
+
+    return RUNNER.invoke(app, [])
+
+
+def test_an_error_that_a_user_can_cause_ends_with_its_code() -> None:
+    done = run_failing(BusyError("a\x1b[2J\nb.h5 is in use by another process", hint="wait"))
     assert done.exit_code == 3
     assert done.stderr.splitlines() == ["Error: a\\x1b[2J\\nb.h5 is in use by another process", "Hint: wait"]
 
@@ -108,22 +116,14 @@ def test_a_name_that_is_too_long_is_one_line(words: tuple[str, ...]) -> None:
     assert " has too long a name" in done.stderr
 
 
-def test_ctrl_c_says_that_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("vopcli.cli.info.describe_file", interrupted)
-    done = RUNNER.invoke(border.app, ["info", "x"])
+def test_ctrl_c_says_that_nothing_is_lost() -> None:
+    done = run_failing(KeyboardInterrupt())
     assert done.exit_code == 130
     assert "Interrupted." in done.stderr
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("vopcli.cli.info.describe_file", broken)
-    done = RUNNER.invoke(border.app, ["info", "x"])
+def test_a_bug_keeps_its_traceback() -> None:
+    done = run_failing(ZeroDivisionError("a bug"))
     assert done.exit_code == 1
     assert isinstance(done.exception, ZeroDivisionError)
 

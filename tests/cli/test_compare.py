@@ -8,18 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.training import make_captioned_folder
 from vopcli.cli.app import app
 
 
-def test_what_eval_prints_can_be_compared(
-    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(make_captioned_folder(tmp_path, training_store))
+def test_what_eval_prints_can_be_compared(folder: Path) -> None:
     runner = CliRunner()
     done = runner.invoke(app, ["eval", "zero-shot", "--json"])
     assert done.exit_code == 0, done.stderr
-    (tmp_path / "a.json").write_text(done.stdout)
+    (folder / "a.json").write_text(done.stdout)
     compared = runner.invoke(app, ["compare", "a.json", "a.json"])
     assert compared.exit_code == 0, compared.stderr
     lines = [line.split("\t") for line in compared.stdout.splitlines()]

@@ -1,8 +1,9 @@
 """What is drawn on a terminal."""
 
+import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +21,36 @@ class Terminal(io.StringIO):
         return True
 
 
-def shown(terminal: Terminal) -> list[str]:
-    """Return the lines without what makes letters bold."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+Draw = Callable[..., list[str]]
 
 
-def test_a_table_on_a_narrow_terminal_breaks_headers_and_keeps_short_cells(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "100")
+@pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> Draw:
+    """Draw a table on a terminal of a width; return its lines without what makes letters bold."""
+
+    def drawn(*table: Any, width: int, **options: Any) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        with contextlib.redirect_stdout(Terminal()) as terminal:
+            console.print_table(*table, **options)
+        return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+
+    return drawn
+
+
+def test_a_table_on_a_narrow_terminal_breaks_headers_and_keeps_short_cells(draw: Draw) -> None:
     figures = [f"{way} {figure}" for way in ("t2v", "v2t") for figure in ("R@1", "R@5", "R@10", "MdR", "MnR")]
     rows = [[name, "401920", *["100.0"] * 10] for name in ("zero-shot", "runs/P+F-seed0")]
-    console.print_table(["model", "trained", *figures], rows)
-    lines = shown(terminal)
+    lines = draw(["model", "trained", *figures], rows, width=100)
     assert len(lines) == 4
     assert all(len(line) <= 100 for line in lines)
     assert [line.split() for line in lines[2:]] == rows
     assert lines[1].split()[:5] == ["model", "trained", "R@1", "R@5", "R@10"]
 
 
-def test_a_long_path_is_broken_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "40")
+def test_a_long_path_is_broken_and_not_cut(draw: Draw) -> None:
     path = "a" * 60 + "/film.mp4"
-    console.print_table(["score", "video"], [["0.567", path]])
-    assert "".join(line.split()[-1] for line in shown(terminal)[1:]) == path
+    lines = draw(["score", "video"], [["0.567", path]], width=40)
+    assert "".join(line.split()[-1] for line in lines[1:]) == path
 
 
 def parts_of(lines: Sequence[str]) -> list[list[str]]:
@@ -55,12 +58,10 @@ def parts_of(lines: Sequence[str]) -> list[list[str]]:
     return [part.splitlines() for part in "\n".join(line.rstrip() for line in lines).split("\n\n")]
 
 
-def test_columns_that_do_not_fit_form_another_table_below(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "20")
-    console.print_table(["way", "model", "trained", "R@1"], [["t2v", "P+F", "401,920", "31.5"]], num_keys=2)
-    assert [[line.split() for line in part] for part in parts_of(shown(terminal))] == [
+def test_columns_that_do_not_fit_form_another_table_below(draw: Draw) -> None:
+    row = ["t2v", "P+F", "401,920", "31.5"]
+    lines = draw(["way", "model", "trained", "R@1"], [row], num_keys=2, width=20)
+    assert [[line.split() for line in part] for part in parts_of(lines)] == [
         [["way", "model", "trained"], ["t2v", "P+F", "401,920"]],
         [["way", "model", "R@1"], ["t2v", "P+F", "31.5"]],
     ]
@@ -94,15 +95,11 @@ WIDTHS = (40, 80, 120)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_number_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setenv("COLUMNS", str(width))
+def test_no_number_is_cut(width: int, draw: Draw) -> None:
     columns = ["way", "method", "trained", "publ.", *["t2v R@1", "publ."] * 5, "a note"]
     note = f"{'a long note, ' * 3} of 151,277,313 and 31.25 %"
     row = ["t2v", "adapter-attn, published", "401,920", "0.40 M", *["43.1 ± 0.8", "100.0"] * 5, note]
-    console.print_table(columns, [row], num_keys=2)
-    text = "\n".join(shown(terminal))
+    text = "\n".join(draw(columns, [row], num_keys=2, width=width))
     assert all(len(line) <= width for line in text.splitlines())
     for cell in row:
         assert set(numbers(cell)) <= set(numbers(text))
@@ -110,7 +107,7 @@ def test_no_number_is_cut(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_every_table_shows_each_number_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_table_shows_each_number_whole(folder: Path, draw: Draw) -> None:
     """Each command's tables on terminals of three widths, against the numbers that the command passed."""
     run = CliRunner()
     for name, pooling in (("a", "mean"), ("b", "max")):
@@ -119,7 +116,7 @@ def test_every_table_shows_each_number_whole(folder: Path, monkeypatch: pytest.M
     assert run.invoke(app, ["eval", "zero-shot", "--save-sims", "s.h5"]).exit_code == 0
     tables: list[tuple[str, Any, dict[str, Any]]] = []
     for command in COMMANDS.strip().splitlines():
-        with monkeypatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
                 console, "print_table", lambda *given, _of=command, **more: tables.append((_of, given, more))
             )
@@ -128,11 +125,7 @@ def test_every_table_shows_each_number_whole(folder: Path, monkeypatch: pytest.M
     assert {of for of, _, _ in tables} == {*COMMANDS.strip().splitlines()} - {"encode out.h5 i.h5"}
     for command, given, more in tables:
         for width in WIDTHS:
-            terminal = Terminal()
-            monkeypatch.setattr("sys.stdout", terminal)
-            monkeypatch.setenv("COLUMNS", str(width))
-            console.print_table(*given, **more)
-            text = "\n".join(shown(terminal))
+            text = "\n".join(draw(*given, **more, width=width))
             for row in given[1]:
                 for cell in row:
                     missing = [number for number in numbers(cell) if number not in numbers(text)]

@@ -26,10 +26,7 @@ def refused(done: Result, code: int) -> str:
     return done.stderr.splitlines()[0]
 
 
-def test_captions_are_checked_against_a_store(
-    training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_captions_are_checked_against_a_store(training_store: Path, tmp_path: Path) -> None:
     paths = [video.path for video in FrameStore.open(training_store).videos]
     lines = [{"video": path, "caption": "a thing", "split": "train"} for path in (*paths[:3], "gone.mp4")]
     (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -46,8 +43,7 @@ def test_captions_are_checked_against_a_store(
     assert "the folder of lsmdc is not given" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)
 
 
-def test_a_store_of_the_settings_need_not_exist_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_store_of_the_settings_need_not_exist_yet(tmp_path: Path) -> None:
     write_benchmark(DatasetName.MSRVTT_9K, tmp_path / "release")
     (tmp_path / "vop.yaml").write_text("data: {dataset: msrvtt-9k, root: release, frames: out.h5}\n")
     done = vop("data", "check")
@@ -57,10 +53,7 @@ def test_a_store_of_the_settings_need_not_exist_yet(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(("count", "code"), [(1000, 0), (999, 4), (1001, 4)])
-def test_a_split_of_another_size_than_published_is_no_success(
-    count: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_split_of_another_size_than_published_is_no_success(count: int, code: int, tmp_path: Path) -> None:
     names = [lsmdc_id("1000_Some_Movie", number) for number in range(count)]
     write_lsmdc(tmp_path, "test", [(name, f"number {at}") for at, name in enumerate(names)])
     write_videos(tmp_path, [f"{name}.avi" for name in names])

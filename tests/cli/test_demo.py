@@ -95,10 +95,7 @@ def test_the_commands_it_names_work_word_for_word_and_find_the_right_video(tmp_p
 
 
 @pytest.mark.slow
-def test_running_it_runs_its_commands_again_and_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+def test_running_it_runs_its_commands_again_and_again(tmp_path: Path) -> None:
     document = json.loads(vop(str(tmp_path / "demo"), "--run", "--json").stdout)
     steps = document["run"]
     assert [step["command"] for step in steps] == document["commands"]

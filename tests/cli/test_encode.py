@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -23,34 +25,30 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """The current folder, with two videos below it."""
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
     here = tmp_path / "here"
     (here / "videos").mkdir(parents=True)
-    monkeypatch.chdir(here)
+    os.chdir(here)
     make_video(here / "videos" / "a.mp4", num_frames=8)
     make_video(here / "videos" / "b.mp4", "-vf", "negate", num_frames=8)
     return here
 
 
-def vop(*arguments: str) -> Result:
-    return RUNNER.invoke(app, list(arguments))
+def vop(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    return RUNNER.invoke(app, list(arguments), env=env)
 
 
-def test_the_three_commands(folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOP_WEIGHTS", str(weights))
+def test_the_three_commands(folder: Path, weights: Path) -> None:
     assert vop("extract-frames", "videos", "out.h5", "--size", "35", "--num-frames", "3").exit_code == 0
-    result = vop("encode", "out.h5", "idx.h5")
+    result = vop("encode", "out.h5", "idx.h5", env={"VOP_WEIGHTS": str(weights)})
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "idx.h5: 2 videos (2 new)" in result.stderr
-    found = vop("search", "a dog playing with its tail", "--index", "idx.h5").stdout.splitlines()
+    query = ("search", "a dog playing with its tail", "--index", "idx.h5")
+    found = vop(*query, env={"VOP_WEIGHTS": str(weights)}).stdout.splitlines()
+    assert vop(*query).stdout.splitlines() == found  # the index names its model
     assert sorted(line.split("\t")[2] for line in found) == ["videos/a.mp4", "videos/b.mp4"]
-    monkeypatch.delenv("VOP_WEIGHTS")  # the index names its model
-    assert vop("search", "a dog playing with its tail", "--index", "idx.h5").stdout.splitlines() == found
     assert describe_index(folder / "idx.h5")["backbone"]["weights"] == str(weights)
 
 
@@ -80,16 +78,14 @@ def test_json_and_failures(folder: Path, weights: Path) -> None:
     assert "2 unchanged" in vop(*command).stderr
 
 
-def test_weights_relative_to_another_folder(
-    folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_relative_to_another_folder(folder: Path, weights: Path) -> None:
     (folder / "model.safetensors").symlink_to(weights)
     (folder / "vop.yaml").write_text("backbone: {weights: model.safetensors}\n")
     assert vop("encode", "videos", "idx.h5", "--num-frames", "2").exit_code == 0
     for kept in (folder.parent / "cache" / "text").iterdir():
         kept.unlink()
     (folder / "videos").rename(folder / "moved")
-    monkeypatch.chdir(folder.parent)
+    os.chdir(folder.parent)
     result = vop("search", "a dog", "--index", "here/idx.h5", "--paths")
     assert result.exit_code == 0, result.stderr
     assert sorted(result.stdout.splitlines()) == ["here/videos/a.mp4", "here/videos/b.mp4"]

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -97,7 +98,7 @@ def test_help_texts_are_at_most_80_characters() -> None:
     assert [text for text in texts if len(re.sub(r" \[.*\]$", "", text)) > 80] == []
 
 
-def run(section: str, *arguments: str, preset: bool = False) -> Config:
+def run(section: str, *arguments: str, preset: bool = False, env: Mapping[str, str] | None = None) -> Config:
     """Return the settings of a command with the options of a section."""
     app = typer.Typer()
     seen: list[Config] = []
@@ -107,7 +108,7 @@ def run(section: str, *arguments: str, preset: bool = False) -> Config:
     def command(*, config: Config) -> None:
         seen.append(config)
 
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, arguments, env=env)
     if isinstance(result.exception, ConfigError):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -127,13 +128,6 @@ def sample(name: str) -> tuple[list[str], Any]:
         value = kind((item.metadata["between"] or (0, 1))[1])
         return [flag, str(value)], value
     return [flag, list(kind)[-1].value], list(kind)[-1]
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("VOP_INDEX", "VOP_WEIGHTS", "VOP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -171,15 +165,13 @@ def test_a_switch_of_the_file_can_be_turned_off() -> None:
     ("variable", "name"),
     [("VOP_INDEX", "search.index"), ("VOP_WEIGHTS", "backbone.weights"), ("VOP_DEVICE", "backbone.device")],
 )
-def test_environment_variables_override_the_file(
-    monkeypatch: pytest.MonkeyPatch, variable: str, name: str
-) -> None:
+def test_environment_variables_override_the_file(variable: str, name: str) -> None:
     section, _, key = name.partition(".")
     Path("vop.yaml").write_text(f"{section}: {{{key}: file}}", encoding="utf-8")
     assert getattr(getattr(run(section), section), key) == "file"
-    monkeypatch.setenv(variable, "environment")
-    assert getattr(getattr(run(section), section), key) == "environment"
-    assert getattr(getattr(run(section, f"--{key}", "option"), section), key) == "option"
+    environment = {variable: "environment"}
+    assert getattr(getattr(run(section, env=environment), section), key) == "environment"
+    assert getattr(getattr(run(section, f"--{key}", "option", env=environment), section), key) == "option"
 
 
 def test_all_problems_are_reported_by_their_source() -> None:

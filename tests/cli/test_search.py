@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +36,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, model: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, model: tuple[Path, str]) -> Path:
     """The current folder, with an index ``idx.h5`` of five videos below it and one elsewhere."""
     weights, fingerprint = model
-    for name in ("VOP_INDEX", "VOP_WEIGHTS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     here = tmp_path / "here"
     here.mkdir()
-    monkeypatch.chdir(here)
+    os.chdir(here)
     create_index(here / "idx.h5", IndexMeta(str(weights), fingerprint, {"sampling": "uniform:2"}, WIDTH))
     videos = [NewVideo(str(here / "videos"), name, 1, 2, num_frames=2) for name in NAMES]
     videos.append(NewVideo("/elsewhere", "far.mp4", 1, 2, num_frames=2))
@@ -58,8 +55,8 @@ def folder(tmp_path: Path, model: tuple[Path, str], monkeypatch: pytest.MonkeyPa
     return here
 
 
-def vop(*arguments: str, stdin: str = "") -> Result:
-    return RUNNER.invoke(app, ["search", *arguments], input=stdin)
+def vop(*arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Result:
+    return RUNNER.invoke(app, ["search", *arguments], input=stdin, env=env)
 
 
 def in_process(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -191,7 +188,7 @@ def test_nothing_good_enough(folder: Path) -> None:
     assert json.loads(result.stdout)["hits"] == []
 
 
-def test_where_the_index_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_index_is_named(folder: Path) -> None:
     expected = vop("a dog", "--index", "idx.h5").stdout
     result = vop("a dog")
     assert result.exit_code == 2
@@ -199,9 +196,9 @@ def test_where_the_index_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert "VOP_INDEX" in result.stderr
     (folder / "vop.yaml").write_text("search: {index: idx.h5}\n")
     assert vop("a dog").stdout == expected
-    monkeypatch.setenv("VOP_INDEX", "none.h5")
-    assert vop("a dog").exit_code == 3
-    assert vop("a dog", "--index", "idx.h5").stdout == expected
+    environment = {"VOP_INDEX": "none.h5"}
+    assert vop("a dog", env=environment).exit_code == 3
+    assert vop("a dog", "--index", "idx.h5", env=environment).stdout == expected
 
 
 @pytest.mark.parametrize(

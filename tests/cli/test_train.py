@@ -237,10 +237,7 @@ def test_an_adapter_of_another_backbone_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", ["P+F", "C", "bias", "adapter-ffn"])
-def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(
-    folder: Path, variant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VOP_CACHE", str(folder / "cache"))
+def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(folder: Path, variant: str) -> None:
     assert vop("train", "--variant", variant, "--epochs", "3", "--lr", "0.02").exit_code == 0
     run = f"runs/{variant}-seed0"
     done = vop("encode", "out.h5", "idx.h5", "--adapter", run, "--precision", "fp32")

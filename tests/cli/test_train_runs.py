@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from typer.testing import CliRunner, Result
 
 from vopcli.cli.app import app
-from vopcli.clip import transformer
-from vopcli.evaluation import evaluate as evaluation
+from vopcli.clip.transformer import Block
 from vopcli.frames.store import FrameStore
 from vopcli.methods.adapter_file import read_adapter, write_adapter
-from vopcli.methods.model import VideoTextModel
-from vopcli.training import train as workflow
 from vopcli.training.run_log import open_log
 
 RUNNER = CliRunner()
@@ -35,18 +38,28 @@ def refused(done: Result, code: int, problem: str, hint: str) -> None:
     assert hint in done.stderr.splitlines()[-1]
 
 
-def test_checkpointing_recomputes_and_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert vop("train", *SHORT).exit_code == 0
-    recomputed = []
-    original = transformer.checkpoint
+@contextmanager
+def before_layers(function: Callable[[Block, Any], None]) -> Iterator[None]:
+    """Call a function before each pass through a layer of a tower, with the layer and its arguments."""
+    hook = register_module_forward_pre_hook(
+        lambda module, given: function(module, given) if isinstance(module, Block) else None
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
 
-    def count(*given: object, **options: object) -> object:
-        recomputed.append(given[0])
-        return original(*given, **options)
 
-    monkeypatch.setattr(transformer, "checkpoint", count)
-    assert vop("train", *SHORT, "--checkpointing", "--output", "less").exit_code == 0
-    assert len(set(recomputed)) == 3 + 2  # layers of the two towers
+def test_checkpointing_recomputes_and_changes_nothing(folder: Path) -> None:
+    passes = {}
+    for output, options in (("runs", ()), ("less", ("--checkpointing",))):
+        trained: list[nn.Module] = []
+        with before_layers(
+            lambda layer, _, trained=trained: trained.append(layer) if layer.training else None
+        ):
+            assert vop("train", *SHORT, "--output", output, *options).exit_code == 0
+        passes[output] = len(trained)
+    assert passes["less"] == 2 * passes["runs"] > 0
     found, expected = (read_adapter(Path(name) / "VoP-seed0").sha256 for name in ("less", "runs"))
     assert found == expected
 
@@ -84,17 +97,12 @@ def test_resume_and_overwrite_contradict_each_other(folder: Path) -> None:
     assert (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns == before
 
 
-def test_an_interrupted_run_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(workflow, "train", interrupt)
-    done = vop("train", *SHORT)
+def test_an_interrupted_run_says_how_to_go_on(folder: Path) -> None:
+    with before_layers(lambda *_: signal.raise_signal(signal.SIGINT)):
+        done = vop("train", *SHORT)
     assert done.exit_code == 130
     (line,) = [line for line in done.stderr.splitlines() if "nterrupted" in line]
     assert "run the same command with --resume to continue" in line
-    monkeypatch.undo()
-    monkeypatch.chdir(folder)
     assert vop("train", *SHORT, "--resume").exit_code == 0
 
 
@@ -138,21 +146,12 @@ def test_videos_in_two_splits_are_told(folder: Path) -> None:
         assert done.stderr.count(told) == 1
 
 
-def test_eval_takes_a_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    original = VideoTextModel.encode_video
-    monkeypatch.setattr(
-        VideoTextModel,
-        "encode_frames",
-        lambda model, pixels, plain=VideoTextModel.encode_frames: (
-            seen.append(pixels.dtype),
-            plain(model, pixels),
-        )[1],
-    )
-    for name in ("fp32", "bf16"):
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_eval_takes_a_precision(folder: Path, name: str, dtype: torch.dtype) -> None:
+    seen = set()
+    with before_layers(lambda _, given: seen.add(given[0].dtype)):
         assert vop("eval", "zero-shot", "--precision", name).exit_code == 0
-    assert seen == [torch.float32, torch.bfloat16]
-    assert original is VideoTextModel.encode_video
+    assert seen == {dtype}
 
 
 def test_an_adapter_that_gives_no_numbers_is_refused(folder: Path) -> None:
@@ -188,18 +187,16 @@ def test_another_number_of_frames_than_the_adapters_is_refused_at_once(folder: P
 
 @pytest.mark.parametrize("arguments", [("train", *SHORT), ("eval", "zero-shot")])
 def test_memory_that_gives_out_while_measuring_costs_time_alone(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+    folder: Path, arguments: tuple[str, ...]
 ) -> None:
-    original = VideoTextModel.encode_frames
-
-    def scarce(model: VideoTextModel, pixels: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled() and len(pixels) > 1:
+    def run_out(layer: Block, given: tuple[torch.Tensor]) -> None:
+        is_vision = not layer.attn.is_causal
+        if is_vision and not torch.is_grad_enabled() and len(given[0]) > 3:  # frames of one video
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(model, pixels)
 
     expected = vop(*arguments)
-    monkeypatch.setattr(VideoTextModel, "encode_frames", scarce)
-    done = vop(*arguments, *(("--overwrite",) if arguments[0] == "train" else ()))
+    with before_layers(run_out):
+        done = vop(*arguments, *(("--overwrite",) if arguments[0] == "train" else ()))
     assert done.exit_code == 0, done.stderr
     assert "Warning: out of memory: continuing with batches of 1 videos" in done.stderr
     assert done.stdout == expected.stdout
@@ -247,14 +244,12 @@ def test_a_folder_in_which_a_run_is_going_on_is_refused(folder: Path) -> None:
     assert (folder / "runs/VoP-seed0/summary.json").exists()
 
 
-def test_what_eval_cannot_use_is_said_before_it_measures(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_eval_cannot_use_is_said_before_it_measures(folder: Path) -> None:
     assert vop("train", *SHORT).exit_code == 0
     Path("bad.safetensors").write_bytes(b"no adapter")
-    monkeypatch.setattr(evaluation, "embed", lambda *_, **__: pytest.fail("it measures"))
-    assert vop("eval", "zero-shot", "bad.safetensors").exit_code == 3
-    done = vop("eval", "--html", "captions.jsonl/page.html")
+    with before_layers(lambda *_: pytest.fail("it measures")):
+        assert vop("eval", "zero-shot", "bad.safetensors").exit_code == 3
+        done = vop("eval", "--html", "captions.jsonl/page.html")
     refused(done, 3, "captions.jsonl/page.html lies below something that is not a folder", "check the path")
 
 

@@ -34,9 +34,6 @@ class Vop:
 
 @pytest.fixture
 def vop(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Vop:
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     return Vop(capsys, monkeypatch)
 
 

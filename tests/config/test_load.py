@@ -24,8 +24,7 @@ def test_every_kind_of_value_is_read(tmp_path: Path) -> None:
     assert config.search.index == "idx.h5"
 
 
-def test_the_current_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_current_folder_is_looked_at(tmp_path: Path) -> None:
     assert load_config() == Config()
     write(tmp_path, "data: {size: 64}")
     assert load_config().data.size == 64

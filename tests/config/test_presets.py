@@ -76,10 +76,7 @@ def test_each_source_goes_before_the_one_below_it(tmp_path: Path) -> None:
         ("training.epochs=many", "^--set training.epochs must be a whole number, not 'many'"),
     ],
 )
-def test_assignments_are_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assignment: str, match: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_assignments_are_checked(assignment: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         load_config(assignments=[assignment])
 

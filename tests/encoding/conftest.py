@@ -37,8 +37,3 @@ def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         SilentProgress(),
     )
     return path
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))

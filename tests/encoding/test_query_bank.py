@@ -37,11 +37,7 @@ def run(*command: str) -> Result:
 
 
 @pytest.fixture
-def folder(training_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("VOP_WEIGHTS", "VOP_DEVICE", "VOP_INDEX"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+def folder(training_store: Path, tmp_path: Path) -> Path:
     make_captioned_folder(tmp_path, training_store)
     (tmp_path / "bank.txt").write_text("\n\n".join(BANK) + "\n", encoding="utf-8")
     done = run("encode", "out.h5", "i.h5", "--querybank", "bank.txt", "--beta", str(BETA))

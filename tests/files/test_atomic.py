@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.system_calls import replaced
 from vopcli.errors import BusyError, FileError
 from vopcli.files.atomic import atomic_path, beside, note_unfinished, replace_file, replace_folder, restore
 from vopcli.progress import SilentProgress
@@ -87,21 +89,20 @@ def test_system_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "full.bin").exists()
 
 
-def test_the_content_is_on_the_disk_before_the_rename(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_content_is_on_the_disk_before_the_rename(tmp_path: Path) -> None:
     """After a power cut, the name must not stand for a file whose content never reached the disk."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     synced: dict[int, tuple[bytes, bytes]] = {}
-    sync = os.fsync
 
-    def noted_sync(descriptor: int) -> None:
-        synced[os.fstat(descriptor).st_ino] = (os.pread(descriptor, 9, 0), path.read_bytes())
-        sync(descriptor)
+    def noted(_: str, sync: Callable[[int], None]) -> Callable[[int], None]:
+        def noted_sync(descriptor: int) -> None:
+            synced[os.fstat(descriptor).st_ino] = (os.pread(descriptor, 9, 0), path.read_bytes())
+            sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", noted_sync)
-    with atomic_path(path) as temporary:
+        return noted_sync
+
+    with replaced(noted, ["fsync"]), atomic_path(path) as temporary:
         temporary.write_bytes(b"new")
     assert synced == {path.stat().st_ino: (b"new", b"old")}
 

@@ -2,20 +2,18 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 from tests.support.segments import FORMAT, NUM_ROWS, ROW, add, check, make, rows_of, values_of
+from tests.support.system_calls import Killer, replaced, without_sync
 from vopcli.errors import BusyError, FileError
 from vopcli.files.hdf5 import SegmentFile, read_format_name
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
@@ -60,29 +58,6 @@ def test_write_refuses_what_does_not_fit(tmp_path: Path) -> None:
 # Kill -9
 
 
-class Killer:
-    """Kills this very process at a chosen one of the calls that change a file, done not at all or by half."""
-
-    def __init__(self, at: int, *, by_half: bool) -> None:
-        self.left, self.by_half = at, by_half
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("pwrite", "ftruncate", "posix_fallocate", "fdatasync"):
-            monkeypatch.setattr(os, name, self.wrap(name, getattr(os, name)))
-
-    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            if self.left == 0:
-                if self.by_half and name == "pwrite":
-                    descriptor, data, place = arguments
-                    call(descriptor, bytes(data)[: len(data) // 2], place)
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.left -= 1
-            return call(*arguments)
-
-        return counted
-
-
 @pytest.mark.parametrize(  # HDF5 rearranges its tables after eight entries
     ("num_segments", "by_half"),
     [(0, True), (8, True)]
@@ -91,10 +66,10 @@ class Killer:
         for case in [(0, False), (8, False), (1, True), (16, True)]
     ],
 )
+@replaced(without_sync, ["fdatasync"])
 def test_a_kill_at_any_write_leaves_the_old_file_or_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_segments: int, *, by_half: bool
+    tmp_path: Path, num_segments: int, *, by_half: bool
 ) -> None:
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)  # slow, and a kill knows no difference
     base = make(tmp_path / "base.h5", num_segments).read_bytes()
     path = tmp_path / "file.h5"
     outcomes = set()
@@ -102,8 +77,7 @@ def test_a_kill_at_any_write_leaves_the_old_file_or_the_new(
         path.write_bytes(base)
         child = os.fork()
         if child == 0:
-            Killer(at, by_half=by_half).install(monkeypatch)
-            with SegmentWriter(path, FORMAT) as writer:
+            with replaced(Killer(at, by_half=by_half)), SegmentWriter(path, FORMAT) as writer:
                 add(writer, num_segments)
             os._exit(0)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
@@ -215,9 +189,7 @@ def test_a_file_is_made_by_one_process_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["pwrite", "ftruncate", "posix_fallocate", "fdatasync"])
-def test_a_full_disk_leaves_the_file_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
-) -> None:
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, failing: str) -> None:
     path = make(tmp_path / "file.h5", 3)
     before = path.read_bytes()
 
@@ -225,10 +197,11 @@ def test_a_full_disk_leaves_the_file_as_it_was(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with SegmentWriter(path, FORMAT) as writer:
-        with monkeypatch.context() as patch:
-            patch.setattr(os, failing, full)
-            with pytest.raises(FileError, match=r"file\.h5 cannot be written: the disk is full"):
-                add(writer, 3)
+        with (
+            replaced(lambda *_: full, [failing]),
+            pytest.raises(FileError, match=r"file\.h5 cannot be written: the disk is full"),
+        ):
+            add(writer, 3)
         if failing != "ftruncate":
             assert path.read_bytes() == before
         add(writer, 3)  # the same writer goes on when there is room again

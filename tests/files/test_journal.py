@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.system_calls import replaced
 from vopcli.errors import BusyError, FileError
 from vopcli.files.journal import (
     HEAD_BYTES,
@@ -74,9 +76,7 @@ def test_reverted_changes_leave_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["after a write", "within a write"])
-def test_a_crash_at_any_write_leaves_the_old_content_or_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, torn: bool
-) -> None:
+def test_a_crash_at_any_write_leaves_the_old_content_or_the_new(tmp_path: Path, *, torn: bool) -> None:
     write_at: Callable[..., int] = os.pwrite
     outcomes = []
     for at in range(100):
@@ -92,15 +92,11 @@ def test_a_crash_at_any_write_leaves_the_old_content_or_the_new(
 
         with path.open("rb+") as file:
             overlay = Overlay(file.fileno())
-            monkeypatch.setattr(os, "pwrite", crash)
             is_whole = False
-            try:
+            with suppress(CrashError), replaced(lambda *_, crash=crash: crash, ["pwrite"]):
                 change(overlay)
                 overlay.commit()
                 is_whole = True
-            except CrashError:
-                pass
-            monkeypatch.setattr(os, "pwrite", write_at)
             recover(file.fileno())
             recover(file.fileno())  # a crash may follow a crash
             assert not read_state(file.fileno()).changes

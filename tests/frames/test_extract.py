@@ -173,9 +173,7 @@ def test_strict_stops_at_the_first_and_keeps_what_is_done(folder: Path, store: P
         run(folder, store, strict=True)
 
 
-def test_a_video_that_changes_while_it_is_read_is_not_stored(
-    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_video_that_changes_while_it_is_read_is_not_stored(folder: Path, store: Path) -> None:
     from vopcli.video import pool as decode_pool
 
     def rewriting(path: str, *rest: object, **more: object) -> object:
@@ -186,11 +184,11 @@ def test_a_video_that_changes_while_it_is_read_is_not_stored(
             Path(path).unlink()
         return sampled
 
-    monkeypatch.setattr(decode_pool, "read_frames", rewriting)
-    summary = run(folder, store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_pool, "read_frames", rewriting)
+        summary = run(folder, store)
     assert dict(summary.failed) == {
         "0.avi": "deleted while it was read (No such file or directory)",
         "2.avi": "changed while it was read",
     }
-    monkeypatch.undo()
     assert "not a video" in dict(run(folder, store).failed)["2.avi"]

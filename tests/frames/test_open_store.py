@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_store_in_use_is_not_overwritten(folder: Path, store: Path) -> None:
 
 
 def test_no_room_is_said_before_it_starts(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 5_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))
     with pytest.raises(DataError, match=r"out\.h5 needs 13 MB, and its disk has 5 MB left") as caught:
         run(folder, store, size=256, num_frames=16)
     assert "--codec jpeg" in caught.value.hint

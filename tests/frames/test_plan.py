@@ -43,43 +43,49 @@ def test_changed_content_of_the_same_size(folder: Path, store: Path) -> None:
     assert counts(run(folder, store)) == {"num_unchanged": 4}
 
 
-def test_touched_videos_are_not_decoded_and_not_hashed_again(
-    folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def frames_at(store: Path) -> dict[str, tuple[int, int]]:
+    """Where the frames of each video are stored: newly decoded ones would be stored elsewhere."""
+    return {video.path: (video.segment, video.first_frame) for video in FrameStore.open(store).videos}
+
+
+def test_touched_videos_are_not_decoded_and_not_hashed_again(folder: Path, store: Path) -> None:
     run(folder, store)
-    before = contents(store)
+    before = frames_at(store)
     os.utime(folder / "0.avi", ns=(10**18, 10**18))
-    monkeypatch.setattr("vopcli.frames.extract.decode_videos", None)
     assert counts(run(folder, store)) == {"num_unchanged": 4}
-    assert contents(store) == before
-    monkeypatch.setattr("vopcli.video.diff.hash_file", None)
+    assert frames_at(store) == before
+    content = (folder / "0.avi").read_bytes()
+    (folder / "0.avi").write_bytes(bytes(len(content)))  # a hash would tell it from the former
+    os.utime(folder / "0.avi", ns=(10**18, 10**18))
     assert counts(run(folder, store)) == {"num_unchanged": 4}
+    assert frames_at(store) == before
 
 
-def test_renamed_videos_keep_their_frames(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renamed_videos_keep_their_frames(folder: Path, store: Path) -> None:
     run(folder, store)
-    before = contents(store)
+    before, places = contents(store), frames_at(store)
     (folder / "0.avi").rename(folder / "sub" / "zero.avi")
-    monkeypatch.setattr("vopcli.frames.extract.decode_videos", None)
     assert counts(run(folder, store)) == {"num_unchanged": 3, "num_renamed": 1}
     after = contents(store)
     assert after.pop("sub/zero.avi") == before.pop("0.avi")
     assert after == before
+    assert frames_at(store)["sub/zero.avi"] == places["0.avi"]
     folder.rename(folder.parent / "moved")
     assert counts(run(folder.parent / "moved", store)) == {"num_unchanged": 4}
     assert {video.root for video in FrameStore.open(store).videos} == {os.fspath(folder.parent / "moved")}
 
 
-def test_two_videos_that_swap_names(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_videos_that_swap_names(folder: Path, store: Path) -> None:
     run(folder, store)
-    before = contents(store)
+    before, places = contents(store), frames_at(store)
     (folder / "0.avi").rename(folder / "x")
     (folder / "2.avi").rename(folder / "0.avi")
     (folder / "x").rename(folder / "2.avi")
-    monkeypatch.setattr("vopcli.frames.extract.decode_videos", None)
     assert "num_changed" not in counts(run(folder, store))
     after = contents(store)
     assert (after["0.avi"], after["2.avi"]) == (before["2.avi"], before["0.avi"])
+    after_places = frames_at(store)
+    assert (after_places["0.avi"], after_places["2.avi"]) == (places["2.avi"], places["0.avi"])
     assert counts(run(folder, store)) == {"num_unchanged": 4}
 
 

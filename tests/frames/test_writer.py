@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.support.stores import (
     slots,
     write,
 )
+from tests.support.system_calls import Killer, replaced, without_sync
 from vopcli.errors import BusyError, FileError
 from vopcli.files.hdf5 import SegmentFile
 from vopcli.frames.recipe import Recipe
@@ -84,11 +84,9 @@ def test_jpeg_files_that_need_more_room_than_was_guessed(tmp_path: Path) -> None
     check(path, list(range(12)))
 
 
-def test_a_kill_at_any_write_loses_at_most_the_video_in_flight(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@replaced(without_sync, ["fdatasync"])
+def test_a_kill_at_any_write_loses_at_most_the_video_in_flight(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)  # slow, and a kill knows no difference
     write(path, [1])
     base = path.read_bytes()
     counts = set()
@@ -96,8 +94,8 @@ def test_a_kill_at_any_write_loses_at_most_the_video_in_flight(
         path.write_bytes(base)
         child = os.fork()
         if child == 0:
-            _die_at_call(monkeypatch, at)
-            write(path, [2, 3])
+            with replaced(Killer(at)):
+                write(path, [2, 3])
             os._exit(0)
         if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
             break
@@ -113,42 +111,32 @@ def test_a_kill_at_any_write_loses_at_most_the_video_in_flight(
     assert counts == {1, 2, 3}
 
 
-def _die_at_call(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    left = [at]
+def test_frames_are_on_the_disk_before_the_row_says_so(tmp_path: Path) -> None:
+    """Ordering that a power cut would show, and no kill can."""
+    path = tmp_path / "store.h5"
+    offsets: list[int | None] = []  # of each write; None: a sync
 
-    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*arguments: Any) -> Any:
-            if left[0] == 0:
-                if name == "pwrite":  # half of it
-                    call(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2], arguments[2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
+            offsets.append(arguments[2] if name == "pwrite" else None)
             return call(*arguments)
 
         return wrapped
 
-    for name in ("pwrite", "ftruncate", "posix_fallocate", "fdatasync"):
-        monkeypatch.setattr(os, name, counted(name, getattr(os, name)))
-
-
-def test_frames_are_on_the_disk_before_the_row_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ordering that a power cut would show, and no kill can."""
-    path = tmp_path / "store.h5"
-    calls: list[str] = []
-    with create(path, RAW) as writer:
+    with replaced(noted, ["pwrite", "fdatasync"]), create(path, RAW) as writer:
         writer.lay_out([row_of(1)], [FRAMES])
-        real_write = writer._file.write
-        real_sync = writer._file.sync
-        monkeypatch.setattr(writer._file, "write", lambda *a: (calls.append(a[1]), real_write(*a)))
-        monkeypatch.setattr(writer._file, "sync", lambda: (calls.append("sync"), real_sync()))
-        real_statuses = writer._file.write_statuses
-        monkeypatch.setattr(
-            writer._file, "write_statuses", lambda *a: (calls.append("status"), real_statuses(*a))
-        )
+        offsets.clear()
         put(writer, 0, 1)
-    assert calls == ["frames", "seconds", "checksums", "sync", "rows", "status"]
+    columns = SegmentFile.read(path, FRAME_FORMAT).segments[0].columns
+
+    def column_at(offset: int) -> str:
+        found = (name for name, one in columns.items() if one.offset_bytes <= offset < one.end_bytes)
+        return next(found, "journal")
+
+    calls = ["sync" if offset is None else column_at(offset) for offset in offsets]
+    written = ["frames", "seconds", "checksums", "sync", "rows", "sync"]
+    marked = ["journal", "sync", "status", "journal", "sync"]
+    assert calls == [*written, *marked, "journal", "sync"]
 
 
 def test_a_store_in_use_is_said_to_be(tmp_path: Path) -> None:

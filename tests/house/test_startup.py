@@ -77,9 +77,8 @@ SEARCH = {
 }
 
 
-def test_a_search_loads_these_modules_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_loads_these_modules_only(tmp_path: Path) -> None:
     """A real search with its text tower in the cache; packages without code are not listed."""
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
     weights, index = write_model(tmp_path / "tiny.safetensors"), tmp_path / "i.h5"
     create_index(index, IndexMeta(str(weights), read_weights(weights).fingerprint(), {}, 40))
     with IndexWriter(index) as writer:

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.support.indexes import (
     new_videos,
     rewrite_index,
 )
+from tests.support.system_calls import replaced
 from vopcli.errors import BusyError
 from vopcli.files.journal import HEAD_BYTES
 from vopcli.index.check import describe_index, verify_index
@@ -125,31 +128,30 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert len(VideoIndex(path)) == len(found) + 1
 
 
-def test_data_is_on_the_disk_before_a_video_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_on_the_disk_before_a_video_counts(tmp_path: Path) -> None:
     """After a power cut, a row that counts has its data: the disk must be waited for in between."""
     path = tmp_path / "i.h5"
     make_index(path, [NAMES[1]])
     events: list[str] = []
-    write_at, sync = os.pwrite, os.fdatasync
     with IndexWriter(path) as writer:
         writer.lay_out(new_videos(NAMES[:2]))
         statuses = [segment.columns["status"] for segment in writer.current().segments]
 
-        def noted_pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        def event(data: bytes, offset: int) -> str:
             is_status = any(column.offset_bytes <= offset < column.end_bytes for column in statuses)
-            kind = (
+            return (
                 "head" if offset < HEAD_BYTES else f"status {bytes(data).decode()}" if is_status else "data"
             )
-            events.append(kind)
-            return write_at(descriptor, data, offset)
 
-        def noted_sync(descriptor: int) -> None:
-            events.append("sync")
-            sync(descriptor)
+        def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any) -> Any:
+                events.append(event(*arguments[1:]) if name == "pwrite" else "sync")
+                return call(*arguments)
 
-        monkeypatch.setattr(os, "pwrite", noted_pwrite)
-        monkeypatch.setattr(os, "fdatasync", noted_sync)
-        writer.add([encoded_video(0), encoded_video(1)])
+            return wrapped
+
+        with replaced(noted, ["pwrite", "fdatasync"]):
+            writer.add([encoded_video(0), encoded_video(1)])
     in_order = [event for event, _ in itertools.groupby(events)]
     # D: done, R: replaced; both are in the journal, at the head, before the first of them is written.
     journal, applied = ["head", "sync"], ["status D", "status R", "head", "sync"]

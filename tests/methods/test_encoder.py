@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import vopcli
 from tests.support.extracting import make_videos
 from tests.support.models import open_clip_frames, open_clip_texts, write_model
+from vopcli.config.choices import Precision
 from vopcli.config.load import override
 from vopcli.config.schema import Config
 from vopcli.encoding.encode import encode
@@ -21,6 +22,7 @@ from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import UsageError, VideoError, VopError, WeightsError
 from vopcli.methods.encoder import Model, load_model
 from vopcli.progress import SilentProgress
+from vopcli.weights.reader import read_weights
 
 TEXTS = ["a dog playing with its tail", "", "Zwölf Boxkämpfer 🥊 &amp; ein Deich", "word " * 500, "a"]
 
@@ -147,14 +149,14 @@ class ScarceMemory:
     """Stands for a device whose memory holds so many frames: no such device is here."""
 
     def __init__(self, model: Model, most: int, error: Exception) -> None:
-        self.encode, self.most, self.error = model.module.encode_frames, most, error
+        self.most, self.error = most, error
         self.sizes: list[int] = []
+        model.module.clip.visual.register_forward_pre_hook(self)
 
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        self.sizes.append(pixels.shape[1])
-        if pixels.shape[1] > self.most:
+    def __call__(self, _: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        self.sizes.append(len(given[0]))
+        if len(given[0]) > self.most:
             raise self.error
-        return self.encode(pixels)
 
 
 class Notes(SilentProgress):
@@ -176,14 +178,12 @@ class Notes(SilentProgress):
         MemoryError(),
     ],
 )
-def test_memory_that_runs_out_halves_the_batch(
-    weights: Path, model: Model, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scarce = load_model(weights, precision="fp32", device="cpu")
-    device = ScarceMemory(scarce, 3, error)
-    monkeypatch.setattr(scarce.module, "encode_frames", device)
+def test_memory_that_runs_out_halves_the_batch(weights: Path, model: Model, error: Exception) -> None:
     notes = Notes()
-    scarce._progress = notes
+    scarce = Model(
+        read_weights(weights), device=torch.device("cpu"), precision=Precision.FP32, progress=notes
+    )
+    device = ScarceMemory(scarce, 3, error)
     frames = random_frames(4, 5, 35, 35, 3)
     np.testing.assert_allclose(scarce.encode_frames(frames), model.encode_frames(frames), atol=1e-6)
     assert device.sizes == [20, 10, 5, 3, 3, 3, 3, 3, 3, 2]
@@ -195,13 +195,9 @@ def test_memory_that_runs_out_halves_the_batch(
     assert raised.value.hint
 
 
-def test_other_errors_of_the_model_are_not_taken_for_that(
-    weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_errors_of_the_model_are_not_taken_for_that(weights: Path) -> None:
     broken = load_model(weights, precision="fp32", device="cpu")
-    monkeypatch.setattr(
-        broken.module, "encode_frames", ScarceMemory(broken, 0, RuntimeError("shape mismatch"))
-    )
+    ScarceMemory(broken, 0, RuntimeError("shape mismatch"))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         broken.encode_frames(random_frames(1, 1, 35, 35, 3))
 

@@ -52,9 +52,8 @@ def index(tmp_path: Path, weights: Path, fingerprint: str, embeddings: NDArray[n
     return path
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "text"
 
 

@@ -18,7 +18,6 @@ from vopcli.errors import DataError, FileError
 from vopcli.evaluation.runs import LOG_NAME
 from vopcli.methods.model import trained_tensors
 from vopcli.progress import SilentProgress
-from vopcli.training import loop
 from vopcli.training.checkpoint import RunState, load_checkpoint
 from vopcli.training.loop import TrainingJob, train
 
@@ -73,7 +72,6 @@ def test_parts_of_a_batch_learn_what_the_whole_does(training_store: Path, tmp_pa
 def test_a_killed_run_ends_with_the_same_bits(
     training_store: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, object],
     stop_after: int,
 ) -> None:
@@ -81,8 +79,8 @@ def test_a_killed_run_ends_with_the_same_bits(
     straight = job_of(training_store, tmp_path / "straight", **changes)
     done = train(straight, RunState(settings), SilentProgress())
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)  # a checkpoint after each step
     killed = job_of(training_store, tmp_path / "killed", **changes)
+    killed = dataclasses.replace(killed, checkpoint_seconds=0.0)  # a checkpoint after each step
 
     with pytest.raises(Killed):
         train(killed, RunState(settings), Killer(stop_after))
@@ -135,13 +133,11 @@ def test_a_killed_run_draws_the_same_candidates(
     candidates_store: Path,
     training_store: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     stop_after: int,
 ) -> None:
     straight = job_of(candidates_store, tmp_path / "straight")
     train(straight, RunState({}), SilentProgress())
-    killed = job_of(candidates_store, tmp_path / "killed")
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    killed = dataclasses.replace(job_of(candidates_store, tmp_path / "killed"), checkpoint_seconds=0.0)
     with pytest.raises(Killed):
         train(killed, RunState({}), Killer(stop_after))
     resumed = job_of(candidates_store, tmp_path / "killed")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.support.training import job_of, model_of
 from vopcli.config.choices import Variant
@@ -48,23 +49,11 @@ def test_the_loop_steps_through_the_schedule(training_store: object, tmp_path: o
     job = job_of(training_store, tmp_path, Variant.VOP, epochs=2, warmup=0.25, lr=1.0e-2)  # type: ignore[arg-type]
     rates = []
 
-    class Watcher(SilentProgress):
-        def task(self, title: str, *, total: int | None, unit: str) -> "Watcher":
-            return self
+    def note_rate(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
 
-        def advance(self, amount: int = 1) -> None:
-            rates.append(optimizers[0].param_groups[0]["lr"])
-
-    optimizers: list[torch.optim.Optimizer] = []
-    plain = torch.optim.AdamW
-
-    class Kept(plain):  # type: ignore[misc, valid-type]
-        def __init__(self, *arguments: object, **named: object) -> None:
-            super().__init__(*arguments, **named)
-            optimizers.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim, "AdamW", Kept)
-        train(job, RunState({}), Watcher())
+    hook = register_optimizer_step_pre_hook(note_rate)
+    train(job, RunState({}), SilentProgress())
+    hook.remove()
     steps = 2 * job.steps_per_epoch
     assert rates == pytest.approx([1e-2 * rate(i, num_steps=steps, warmup=0.25) for i in range(steps)])

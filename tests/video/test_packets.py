@@ -33,8 +33,7 @@ def test_what_is_no_video_says_why(tmp_path: Path, name: str) -> None:
     assert error.value.hint
 
 
-def test_odd_names_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_odd_names_are_only_names(tmp_path: Path) -> None:
     plain = make_video(tmp_path / "plain.mp4", num_frames=3).read_bytes()
     for name in [
         "-i.mp4",

@@ -25,12 +25,6 @@ ENTRY = CatalogEntry("ViT-B/32", "ViT-B-32.pt", hashlib.sha256(CONTENT).hexdiges
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     with serve(CONTENT) as running:
@@ -249,7 +243,6 @@ def test_proxy_of_the_environment_is_used(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.url)
-    monkeypatch.delenv("no_proxy", raising=False)
     fetch(ENTRY, tmp_path, Recorder(), base_url="http://models.invalid/clip")
     assert server.paths == [f"http://models.invalid/clip/{ENTRY.sha256}/ViT-B-32.pt"]
 

@@ -347,7 +347,6 @@ def test_names_and_paths_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def resolve(name: str) -> Path:
         return resolve_weights(name, cache=tmp_path / "cache", progress=SilentProgress(), download=False)
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "ViT-B-32").write_bytes(b"")
     (tmp_path / "m.pt").write_bytes(b"")

@@ -31,7 +31,6 @@ from vopcli.training.optim import build_optimizer, build_schedule
 from vopcli.training.run_log import RunLog
 
 CHECKPOINT_NAME = "last.ckpt"
-CHECKPOINT_SECONDS = 300.0
 LOG_SECONDS = 5.0
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP, section 2.5: a trained scale is kept below 100
 
@@ -47,6 +46,7 @@ class TrainingJob:
         dtype: of the matrix products in the towers.
         folder: the run folder.
         validate: returns metrics on the validation set; "t2v R@1" selects the best epoch.
+        checkpoint_seconds: time between checkpoints within an epoch.
     """
 
     model: VideoTextModel
@@ -55,6 +55,7 @@ class TrainingJob:
     dtype: torch.dtype
     folder: Path
     validate: Callable[[], dict[str, float]]
+    checkpoint_seconds: float = 300.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -265,7 +266,7 @@ class _Loop:
             self.save(log)
 
     def _save_periodically(self, log: RunLog) -> None:
-        if time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
+        if time.perf_counter() - self.saved >= self.job.checkpoint_seconds:
             self.save(log)
 
     def save(self, log: RunLog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -49,9 +50,7 @@ def num_frames(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_the_folder_holds_videos_captions_and_settings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_holds_videos_captions_and_settings(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "demo"
     summary = make(folder)
     files = {path.relative_to(folder / "videos").as_posix() for path in folder.rglob("*.mp4")}
@@ -62,7 +61,7 @@ def test_the_folder_holds_videos_captions_and_settings(
     assert {line["video"] for line in lines} == files
     assert all(line["video"].startswith(line["split"] + "/") for line in lines)
     assert {line["split"] for line in lines} == {"train", "test"}
-    monkeypatch.chdir(folder)
+    os.chdir(folder)
     config = load_config()
     assert (config.backbone.weights, config.data.frames, config.data.size) == ("demo-tiny", "out.h5", 48)
     assert (config.data.captions, config.search.index) == ("captions.jsonl", "idx.h5")

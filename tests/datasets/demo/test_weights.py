@@ -85,8 +85,7 @@ def test_the_text_tower_tells_the_deciding_words_apart() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_first_hits_have_colour_and_shape(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOP_CACHE", str(tmp_path / "cache"))
+def test_first_hits_have_colour_and_shape(tmp_path: Path, seed: int) -> None:
     test_pairs = [pair for pair in plan_demo(seed=seed) if pair[0].split == "test"]
     one_each = [
         next(pair for pair in test_pairs[number % 3 :: 3] if pair[0].start.look == f"{colour} {shape}")
