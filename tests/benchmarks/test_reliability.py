@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from reliability.full_disk import fill_runs, make_all_cases
@@ -16,12 +16,21 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Case]]:
     folder = tmp_path_factory.mktemp("reliability")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("VOP_CACHE", str(folder / "cache"))
-        yield {case.name: case for case in make_all_cases(folder)}
+        return folder, {case.name: case for case in make_all_cases(folder)}
+
+
+@pytest.fixture
+def cases(made: tuple[Path, dict[str, Case]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Case]:
+    """The commands, in their folder."""
+    folder, cases = made
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("VOP_CACHE", str(folder / "cache"))
+    return cases
 
 
 def test_every_command_is_named(cases: dict[str, Case]) -> None:

@@ -113,6 +113,7 @@ def test_a_wrong_call_is_explained(folder: Path, call: str, code: int, words: st
     (folder / "src").mkdir()
     (folder / "src" / "a.mp4").touch()
     make_index(folder / "i.h5", ["a.mp4"])
+    (folder / "cache").mkdir()  # a search may keep its text tower there
     before = sorted(folder.iterdir())
     done = CliRunner().invoke(app, shlex.split(call))
     assert (done.exit_code, done.stdout) == (code, ""), done.stderr
