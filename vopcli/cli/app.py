@@ -74,13 +74,14 @@ class _LazyCommands(Mapping[str, Any]):
     """Commands by name; a module is imported with its first use, all of them for `vop --help`."""
 
     def __getitem__(self, name: str) -> Any:
-        module, attribute = _COMMANDS[name]
-        found = getattr(import_module(f"vopcli.cli.{module}"), attribute)
+        file, attribute = _COMMANDS[name]
+        module = import_module(f"vopcli.cli.{file}")
+        found = getattr(module, attribute)
         holder = typer.Typer(rich_markup_mode=None)
         if isinstance(found, typer.Typer):
             holder.add_typer(found, name=name)
         else:
-            holder.command(name)(found)
+            holder.command(name, cls=getattr(module, "SearchCommand", None))(found)
         command: Any = get_group(holder).commands[name]
         for one in getattr(command, "commands", {"": command}).values():
             one.params += _log_options()

@@ -100,16 +100,23 @@ def print_path(path: str, *, end: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, num_keys: int = 1) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    num_keys: int = 1,
+    links: Sequence[str] = (),
+) -> None:
     """Print a table on a terminal, tab-separated values without a header otherwise.
 
     The first ``num_keys`` columns name the row: a table that is too wide repeats them in each of its parts.
+    On a terminal the last column links to the URLs ``links``, one per row, if there are any.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from vopcli.cli.tables import draw_table
 
-        draw_table(columns, cells, num_keys=num_keys)
+        draw_table(columns, cells, num_keys=num_keys, links=links)
         return
     for row in cells:
         print_line("\t".join(row))

@@ -5,15 +5,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vopcli.cli import console, options
 from vopcli.config.schema import Config, SearchConfig
-from vopcli.errors import EXIT_NOTHING_FOUND, UsageError
+from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
+    from vopcli.cli.show import Outputs
+    from vopcli.search.moment import Moment
     from vopcli.search.search import Hit, Index
 
 
@@ -36,6 +39,36 @@ def search(
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print one JSON document per query and line.")
     ] = False,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="TEMPLATE", help="Print a line per hit, such as '{file}#t={start},{end}'."
+        ),
+    ] = None,
+    clips: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Cut a clip of each hit into a folder.")
+    ] = None,
+    pad: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Make clips longer at both ends.")
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Cut clips without re-encoding, from a key frame.")
+    ] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw frames of each hit: .jpg or .png.")
+    ] = None,
+    markers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write hits for video editors: .csv, .edl, .otio or .fcpxml."),
+    ] = None,
+    open_rank: Annotated[
+        int | None,
+        typer.Option("--open", min=1, metavar="[N]", help="Open hit N in a player at its start. [N: 1]"),
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Print frames on terminals that show pictures.")
+    ] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Rank the videos of an index by a text query.
 
@@ -43,14 +76,26 @@ def search(
     otherwise. With -, each query is answered at once, with the query as the first column; empty lines are
     skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated. With a
     pooling other than mean, scores are means of cosines with frames, and each search reads all frames.
+
+    The fields of --format are rank, score, file (absolute), path, start, end and best, in seconds; with -0
+    each line ends in NUL. Players, clips and the like take a single query.
     """
-    show = _printer(is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
+    show = _printer(template, is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
+    outputs = None
+    if clips or pad is not None or copy or sheet or markers or open_rank or thumbnails:
+        from vopcli.cli.show import Outputs
+
+        outputs = Outputs(
+            clips, pad, copy, sheet, markers, open_rank, config.search.player, thumbnails, overwrite
+        )
+        outputs.check(is_many=query == "-")
     if query != "-" and not query.strip():
         raise UsageError("the query is empty", hint='describe the video, such as "a dog on a beach"')
     settings = config.search
     opened = _open(settings, weights)
     found_any = False
     documents = []
+    hits: list[Hit] = []
     for text in _lines() if query == "-" else [query]:
         hits = opened.search(text, top=settings.top, min_score=settings.min_score)
         found_any = found_any or bool(hits)
@@ -60,29 +105,65 @@ def search(
             show(opened, text, hits)
     if as_json:
         console.print_json(documents if query == "-" else documents[0])
+    if outputs and hits:
+        _show_more(outputs, query, hits)
     if settings.min_score is not None and not found_any:
         if query != "-":
             console.say(f"no video has a score of {settings.min_score:g} or more")
         raise typer.Exit(EXIT_NOTHING_FOUND)
 
 
+class SearchCommand(TyperCommand):
+    """A command whose --open may stand without its number, which Typer's options cannot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give --open the number 1 unless a number follows."""
+        followers = [*args[1:], ""]
+        return super().parse_args(
+            ctx,
+            [
+                "--open=1" if word == "--open" and not follower.isdecimal() else word
+                for word, follower in zip(args, followers, strict=True)
+            ],
+        )
+
+
+def _show_more(outputs: "Outputs", query: str, hits: "list[Hit]") -> None:
+    from vopcli.search.moment import moments_of
+
+    if outputs.show(query, moments_of(hits)):
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
 def _printer(
-    *, is_many: bool, paths: bool, print0: bool, as_json: bool, jsonl: bool
+    template: str | None, *, is_many: bool, paths: bool, print0: bool, as_json: bool, jsonl: bool
 ) -> "Callable[[Index, str, list[Hit]], None]":
     """Return a function that prints the hits of one query.
 
     Raises:
-        UsageError: several output formats are given.
+        UsageError: several output formats are given, or ``template`` has a wrong field.
     """
-    if sum((paths or print0, as_json, jsonl)) > 1:
-        raise UsageError("--paths, --json and --jsonl exclude each other", hint="use one of them")
+    if sum((paths or (print0 and template is None), as_json, jsonl, template is not None)) > 1:
+        raise UsageError("--paths, --format, --json and --jsonl exclude each other", hint="use one of them")
+    end = b"\0" if print0 else b"\n"
+    if template is not None:
+        from vopcli.search.moment import check_template, fill_template, moments_of
+
+        check_template(template, "--format")
+
+        def show_formatted(index: "Index", query: str, hits: "list[Hit]") -> None:
+            del index, query
+            for moment in moments_of(hits):
+                console.print_path(fill_template(template, moment), end=end)
+
+        return show_formatted
 
     def show(index: "Index", query: str, hits: "list[Hit]") -> None:
         if jsonl:
             console.print_line(json.dumps(_document(index, query, hits), allow_nan=False))
         elif paths or print0:
             for hit in hits:
-                console.print_path(format_path(hit), end=b"\0" if print0 else b"\n")
+                console.print_path(format_path(hit), end=end)
         else:
             _print_table(hits, query if is_many else None)
 
@@ -143,10 +224,12 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
 
 def _print_table(hits: "list[Hit]", query: str | None) -> None:
     rows = [[format_score(hit.score), format_time(hit.seconds), format_path(hit)] for hit in hits]
+    links = [hit.file.as_uri() for hit in hits] if sys.stdout.isatty() else []
     if query is None:
-        console.print_table(["score", "time", "video"], rows)
+        console.print_table(["score", "time", "video"], rows, links=links)
     else:
-        console.print_table(["query", "score", "time", "video"], [[query, *row] for row in rows])
+        rows = [[query, *row] for row in rows]
+        console.print_table(["query", "score", "time", "video"], rows, links=links)
 
 
 def format_score(score: float) -> str:
@@ -161,6 +244,11 @@ def format_time(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     rest = f"{minutes:02}:{tenths // 10:02}.{tenths % 10}"
     return f"{hours}:{rest}" if hours else rest
+
+
+def format_range(moment: "Moment") -> str:
+    """Write a range like 00:12.4-00:16.4."""
+    return f"{format_time(moment.start)}-{format_time(moment.end)}"
 
 
 def format_path(hit: "Hit") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -14,13 +15,16 @@ _WHOLE_CELL = 24  # characters; longer cells may be wrapped, but not within thei
 _NUMBER = re.compile(r"(?<!\S)[^\sA-Za-z/]*\d[^\sA-Za-z/]*(?!\S)")
 
 
-def draw_table(columns: Sequence[str], cells: Sequence[Sequence[str]], *, num_keys: int) -> None:
+def draw_table(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], *, num_keys: int, links: Sequence[str] = ()
+) -> None:
     """Draw a table on the terminal.
 
     Args:
         columns: headers; those of several words may be wrapped.
         cells: printable text, by row.
         num_keys: columns that name the row, and are repeated in each part of a table that is too wide.
+        links: URLs to which the last column links, by row; empty for none.
     """
     most = Console(file=sys.stdout).width
     texts = [[row[at] for row in cells] for at in range(len(columns))]
@@ -37,8 +41,11 @@ def draw_table(columns: Sequence[str], cells: Sequence[Sequence[str]], *, num_ke
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, gap, 0, 0))
         for at, width in zip(part, widths, strict=True):
             table.add_column(columns[at], overflow="fold", width=width)
-        for row in cells:
-            table.add_row(*(Text(row[at]) for at in part))  # Text: "[red]" in a file name is not markup
+        for row, link in zip(cells, links or [""] * len(cells), strict=True):
+            texts_of_row = [Text(row[at]) for at in part]  # Text: "[red]" in a file name is not markup
+            if link and part[-1] == len(columns) - 1:
+                texts_of_row[-1].stylize(Style(link=link))
+            table.add_row(*texts_of_row)
         Console(file=sys.stdout, width=max(most, _total(widths, gap))).print(table)
 
 

@@ -274,6 +274,12 @@ class SearchConfig:
         text="How frame scores are pooled: mean, mean-raw, max, top-K or attention[:T].",
         metavar="RULE",
     )
+    player: str | None = setting(
+        None,
+        text="Player of --open: a command with {file}, {start} and {end} (seconds).",
+        metavar="COMMAND",
+        unset="mpv, vlc or the system's",
+    )
     norm: NormRule = setting(
         NormRule.NONE, text="Hubness correction: qb uses the index's query bank (scores are not cosines)."
     )

@@ -37,12 +37,14 @@ class Hit:
         seconds: presentation time of the frame most similar to the query.
         path: path of the video, relative to the folder that was encoded.
         file: absolute path of the video when it was encoded.
+        duration_seconds: duration of the video.
     """
 
     score: float
     seconds: float
     path: str
     file: Path
+    duration_seconds: float
 
 
 @dataclass(frozen=True)
@@ -319,7 +321,7 @@ class Index:
         video = self._videos.video(row)
         frames, seconds = self._videos.frames_of(row)
         best = int((frames[: video.num_real].astype(np.float32) @ query).argmax())
-        return Hit(score=score, seconds=float(seconds[best]), path=video.path, file=Path(video.file))
+        return Hit(score, float(seconds[best]), video.path, Path(video.file), video.duration_seconds)
 
 
 def _parse_norm(name: str) -> NormRule:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Final, cast
 
 import numpy as np
@@ -16,15 +17,24 @@ from numpy.typing import NDArray
 _STRAIGHT: Final = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
 
-class RgbConverter:
-    """Converts the frames of one video; the filter graph is rebuilt only if the frame format changes."""
+class UprightConverter:
+    """Rotates the frames of one video upright and converts them with FFmpeg's filters.
 
-    def __init__(self) -> None:
+    The filter graph is rebuilt only if the frame format changes.
+    """
+
+    def __init__(self, filters: Sequence[tuple[str, str]]) -> None:
+        """Prepare a converter.
+
+        Args:
+            filters: names and arguments of the filters that follow the rotation.
+        """
+        self.filters = filters
         self.format: tuple[object, ...] | None = None
         self.graph: Graph | None = None
 
-    def convert(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Convert a frame to (height, width, 3) uint8 RGB, rotated upright.
+    def apply(self, frame: VideoFrame) -> VideoFrame:
+        """Convert a frame.
 
         Uses the frame's colour matrix (BT.601, BT.709, ...) and range; BT.601 and limited range if it has
         none, like FFmpeg.
@@ -35,9 +45,24 @@ class RgbConverter:
         matrix = display_matrix(frame)
         current = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, matrix)
         if self.graph is None or current != self.format:
-            self.graph, self.format = _build_graph(frame, matrix), current
+            self.graph, self.format = _build_graph(frame, [*_upright(matrix), *self.filters]), current
         self.graph.push(frame)
-        return self.graph.vpull().to_ndarray().astype(np.uint8, copy=False)
+        return self.graph.vpull()
+
+
+class RgbConverter(UprightConverter):
+    """Converts the frames of one video to RGB."""
+
+    def __init__(self) -> None:
+        super().__init__([("scale", "flags=bicubic:threads=1"), ("format", "pix_fmts=rgb24")])
+
+    def convert(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Convert a frame to (height, width, 3) uint8 RGB, rotated upright.
+
+        Raises:
+            av.FFmpegError: FFmpeg cannot convert this pixel format.
+        """
+        return self.apply(frame).to_ndarray().astype(np.uint8, copy=False)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...]:
@@ -67,22 +92,16 @@ def _upright(matrix: tuple[int, ...]) -> list[tuple[str, str]]:
     return [*flips, ("vflip", "")] if matrix[4] < 0 else flips
 
 
-def _build_graph(frame: VideoFrame, matrix: tuple[int, ...]) -> Graph:
+def _build_graph(frame: VideoFrame, filters: Sequence[tuple[str, str]]) -> Graph:
     source = (
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000:pixel_aspect=1/1"
         f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
     )
-    filters = [
-        ("buffer", source),
-        *_upright(matrix),
-        ("scale", "flags=bicubic:threads=1"),
-        ("format", "pix_fmts=rgb24"),
-    ]
     graph = Graph()
     if hasattr(graph, "threads"):  # PyAV 18
         graph.threads = 1
     previous: FilterContext | None = None
-    for name, arguments in [*filters, ("buffersink", "")]:
+    for name, arguments in [("buffer", source), *filters, ("buffersink", "")]:
         current = graph.add(name, arguments or None)
         if previous is not None:
             previous.link_to(current)

@@ -12,9 +12,10 @@ from fractions import Fraction
 from typing import Final, TypeAlias
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vopcli.errors import VideoError
@@ -107,28 +108,57 @@ def open_video(path: str, max_pixels: int) -> tuple[InputContainer, VideoStream]
         VideoError: ``path`` is not a regular file, not readable, not a video, has no video stream, or its
             frames have more than ``max_pixels`` pixels.
     """
-    _check_file(path)
-    try:
-        # An absolute path cannot be mistaken for a protocol ("concat:...").
-        container = av.open(os.path.abspath(path), container_options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
-    except (av.FFmpegError, ValueError) as error:
-        problem = (
-            "ends before its first frame" if isinstance(error, EOFError) else "not a video that can be read"
-        )
-        raise VideoError(f"{path}: {problem} ({reason(error)})", hint=_hint(error)) from error
+    container = _open(path)
     try:
         stream = _best_stream(container, path)
         check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
     except VideoError:
         container.close()
         raise
-    if _DISCARD is not None:  # do not read the audio
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = _DISCARD.all
+    _read_only(container, stream)
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     return container, stream
+
+
+def open_sound(path: str) -> tuple[InputContainer, AudioStream | None]:
+    """Open a file and its best audio stream; None if it has none that can be decoded.
+
+    Raises:
+        VideoError: ``path`` is not a regular file, not readable, or not a video.
+    """
+    container = _open(path)
+    known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not known:
+        return container, None
+    stream = max(known, key=lambda s: bool(s.disposition & Disposition.default))
+    _read_only(container, stream)
+    return container, stream
+
+
+def _open(path: str) -> InputContainer:
+    """Open a file.
+
+    Raises:
+        VideoError: ``path`` is not a regular file, not readable, or not a video.
+    """
+    _check_file(path)
+    try:
+        # An absolute path cannot be mistaken for a protocol ("concat:...").
+        return av.open(os.path.abspath(path), container_options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
+    except (av.FFmpegError, ValueError) as error:
+        problem = (
+            "ends before its first frame" if isinstance(error, EOFError) else "not a video that can be read"
+        )
+        raise VideoError(f"{path}: {problem} ({reason(error)})", hint=_hint(error)) from error
+
+
+def _read_only(container: InputContainer, stream: Stream) -> None:
+    """Skip the packets of all other streams."""
+    if _DISCARD is not None:
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = _DISCARD.all
 
 
 def check_pixels(path: str, width: int, height: int, max_pixels: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,6 +47,11 @@ class Timeline:
             for time in (window.start_seconds, window.end_seconds)
         )
         return places[start:end]
+
+    def shown_at(self, seconds: float) -> int:
+        """Return the index of the frame on the screen at a time; the last one after the end."""
+        places = range(len(self.ticks))
+        return max(bisect_right(places, seconds, key=lambda place: float(self.seconds(place))) - 1, 0)
 
     def choose(self, sampling: Sampling, window: TimeWindow) -> list[int]:
         """Return the indices of the frames that a sampling selects within a window.

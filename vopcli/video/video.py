@@ -80,8 +80,8 @@ def count_sampled(
     """
     if sampling.num_stored is not None:
         return sampling.num_stored
-    with _open(path, max_pixels, tick, hold=False) as video:
-        return len(_choose(video, _timeline(video), sampling, window))
+    with open_scanned(path, max_pixels, tick, hold=False) as video:
+        return len(_choose(video, timeline_of(video), sampling, window))
 
 
 def read_frames(
@@ -112,8 +112,8 @@ def read_frames(
     Raises:
         VideoError: ``path`` is not a video, is too large or damaged, or has no frames in the window.
     """
-    with _open(path, max_pixels, tick, hold=True) as video:
-        timeline = _timeline(video)
+    with open_scanned(path, max_pixels, tick, hold=True) as video:
+        timeline = timeline_of(video)
         chosen = _choose(video, timeline, sampling, window)
         distinct = sorted(set(chosen))
         buffer = _FrameBuffer(size, resize, len(distinct))
@@ -131,16 +131,8 @@ def _read_damaged(
     Raises:
         VideoError: too few frames can be decoded, or none in the window.
     """
-    num_expected = len(video.table.order)
-    video.num_bad = 0
-    outcome = [(frame.pts, frame.is_corrupt) for frame in decode_all(video)]
-    clean = [place for place, (_, is_corrupt) in enumerate(outcome) if not is_corrupt]
-    usable = clean or list(range(len(outcome)))
-    if not usable or len(usable) < MIN_DECODABLE_RATIO * num_expected:
-        error = _undecodable(video, len(usable))
-        raise error
+    usable, timeline = decodable_frames(video)
     num_bad = video.num_bad
-    timeline = _timeline(video, [outcome[place][0] for place in usable])
     chosen = _choose(video, timeline, sampling, window)
     places = {usable[index]: slot for slot, index in enumerate(sorted(set(chosen)))}
     buffer = _FrameBuffer(*fit, len(places))
@@ -152,8 +144,26 @@ def _read_damaged(
     video.num_bad = max(num_bad, video.table.num_bad)
     num_promised = len(chosen)
     if sampling.num_stored is None:
-        num_promised = len(_choose(video, _timeline(video), sampling, window))
+        num_promised = len(_choose(video, timeline_of(video), sampling, window))
     return _sampled(video, sampling, buffer, timeline, chosen, num_promised)
+
+
+def decodable_frames(video: OpenVideo) -> tuple[list[int], Timeline]:
+    """Decode the whole video; return the numbers of the undamaged frames among all decoded, and their times.
+
+    If all frames are damaged, all are returned.
+
+    Raises:
+        VideoError: too few frames can be decoded.
+    """
+    video.num_bad = 0
+    outcome = [(frame.pts, frame.is_corrupt) for frame in decode_all(video)]
+    clean = [place for place, (_, is_corrupt) in enumerate(outcome) if not is_corrupt]
+    usable = clean or list(range(len(outcome)))
+    if not usable or len(usable) < MIN_DECODABLE_RATIO * len(video.table.order):
+        error = _undecodable(video, len(usable))
+        raise error
+    return usable, timeline_of(video, [outcome[place][0] for place in usable])
 
 
 def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
@@ -179,8 +189,20 @@ class _FrameBuffer:
 
 
 @contextmanager
-def _open(path: str, max_pixels: int, tick: Callable[[], None], *, hold: bool) -> Iterator[OpenVideo]:
+def open_scanned(
+    path: str,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tick: Callable[[], None] = _no_tick,
+    *,
+    hold: bool,
+) -> Iterator[OpenVideo]:
     """Open a video and scan its packets.
+
+    Args:
+        path: a video file.
+        max_pixels: a video with larger frames is rejected before they are decoded.
+        tick: called regularly, to report that the work is not stalled.
+        hold: keep the packets of a small file in memory, for decoding.
 
     Raises:
         VideoError: ``path`` cannot be opened, or has no frames.
@@ -216,7 +238,7 @@ def _choose(video: OpenVideo, timeline: Timeline, sampling: Sampling, window: Ti
     return chosen
 
 
-def _timeline(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Timeline:
+def timeline_of(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Timeline:
     """Return the times of the presentable frames, or of those with the given ``pts``.
 
     Without times in the container, frames are assumed to follow each other at its rate.
@@ -255,15 +277,19 @@ def _info(video: OpenVideo, frame: VideoFrame | None, timeline: Timeline) -> Vid
         raise error
     clockwise = clockwise_degrees(display_matrix(frame))
     width, height = (frame.height, frame.width) if clockwise % 180 else (frame.width, frame.height)
-    table, last = video.table, video.table.pts[video.table.order[-1]]
-    tail = (table.end - last) * table.time_base if last is not None else Fraction(0)
-    num_frames = len(timeline.ticks)
-    if tail <= 0 and num_frames > 1:
-        tail = timeline.seconds(-1) / (num_frames - 1)
-    duration = timeline.seconds(-1) + tail
+    num_frames, duration = len(timeline.ticks), duration_of(video, timeline)
     rate = num_frames / duration if duration else video.stream.average_rate or Fraction(0)
     codec = video.stream.codec_context.codec.canonical_name
     return VideoInfo(float(duration), float(rate), width, height, clockwise, num_frames, codec)
+
+
+def duration_of(video: OpenVideo, timeline: Timeline) -> Fraction:
+    """Return the seconds from the first frame to the end of the last one."""
+    table, last = video.table, video.table.pts[video.table.order[-1]]
+    tail = (table.end - last) * table.time_base if last is not None else Fraction(0)
+    if tail <= 0 and len(timeline.ticks) > 1:
+        tail = timeline.seconds(-1) / (len(timeline.ticks) - 1)
+    return timeline.seconds(-1) + tail
 
 
 def _undecodable(video: OpenVideo, num_decodable: int) -> VideoError:

@@ -1,0 +1,209 @@
+"""Outputs of ``vop search`` besides its list: clips, a contact sheet, markers, a player, thumbnails."""
+
+import errno
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vopcli.cli import console
+from vopcli.errors import FileError, UsageError, VideoError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from PIL import Image
+
+    from vopcli.search.moment import Moment
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs that were asked for.
+
+    Attributes:
+        clips: folder of clips.
+        pad: seconds to add before and after each moment.
+        copy: copy the packets of clips.
+        sheet: contact sheet.
+        markers: file of markers.
+        open_rank: rank of the hit to open in a player.
+        player: command of the player.
+        thumbnails: print frames on the terminal.
+        overwrite: replace existing files.
+    """
+
+    clips: Path | None
+    pad: float | None
+    copy: bool
+    sheet: Path | None
+    markers: Path | None
+    open_rank: int | None
+    player: str | None
+    thumbnails: bool
+    overwrite: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.clips or self.sheet or self.markers or self.open_rank or self.thumbnails)
+
+    def check(self, *, is_many: bool) -> None:
+        """Check options, files and programs before the search.
+
+        Raises:
+            UsageError: options contradict each other, a suffix is unknown, or a package or player is missing.
+            FileError: a file exists.
+        """
+        if (self.copy or self.pad is not None) and self.clips is None:
+            raise UsageError("--copy and --pad need --clips", hint="name a folder with --clips DIR")
+        if is_many and self:
+            raise UsageError(
+                "clips, sheets, markers, players and thumbnails take one query", hint="give the query itself"
+            )
+        if self.sheet:
+            from vopcli.search.sheet import check_sheet
+
+            check_sheet(self.sheet)
+        if self.markers:
+            from vopcli.search.markers import check_markers
+
+            check_markers(self.markers)
+        if self.open_rank:
+            from vopcli.search.player import player_command
+
+            player_command(self.player)
+        for target in (self.sheet, self.markers):
+            if target is not None:
+                self._check_new(target)
+
+    def show(self, query: str, moments: "Sequence[Moment]") -> int:
+        """Write or show the moments of a query; return how many could not be.
+
+        Raises:
+            UsageError: there is no hit of the rank to open.
+            DataError: a file exists or cannot be written, or the player fails.
+        """
+        failures: set[int] = set()
+        if self.thumbnails:
+            _print_thumbnails(moments, failures)
+        if self.clips:
+            self._cut(self.clips, moments, failures)
+        if self.sheet:
+            self._draw(self.sheet, query, moments, failures)
+        if self.markers:
+            self._mark(self.markers, query, moments, failures)
+        if self.open_rank:
+            self._open(self.open_rank, moments)
+        return len(failures)
+
+    def _check_new(self, target: Path) -> None:
+        if not self.overwrite and target.exists():
+            raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
+
+    def _cut(self, folder: Path, moments: "Sequence[Moment]", failures: set[int]) -> None:
+        from vopcli.cli.search import format_time
+        from vopcli.video.clip import clip_suffix, cut_clip
+
+        digits, pad = len(str(len(moments))), self.pad or 0.0
+        targets = {
+            moment: folder / f"{moment.rank:0{digits}}-{moment.file.stem[:50]}-{moment.start:.1f}s"
+            f"{clip_suffix(moment.file, copy=self.copy)}"
+            for moment in moments
+        }
+        for target in targets.values():
+            self._check_new(target)
+        for moment, target in targets.items():
+            try:
+                start, end = cut_clip(
+                    str(moment.file),
+                    target,
+                    moment.start - pad,
+                    moment.end + pad,
+                    copy=self.copy,
+                    overwrite=self.overwrite,
+                )
+                console.say(f"{target}: {format_time(start)} to {format_time(end)}")
+            except VideoError as error:
+                _fail(moment, error, failures)
+
+    def _draw(self, target: Path, query: str, moments: "Sequence[Moment]", failures: set[int]) -> None:
+        from vopcli.cli.search import format_range
+        from vopcli.search.sheet import write_sheet
+
+        rows = [(moment, format_range(moment), _strip(moment, failures)) for moment in moments]
+        write_sheet(target, query, rows, overwrite=self.overwrite)
+
+    def _mark(self, target: Path, query: str, moments: "Sequence[Moment]", failures: set[int]) -> None:
+        from vopcli.search.markers import editing_rate, write_markers
+
+        rates: dict[Moment, Fraction] = {}
+        if target.suffix.lower() == ".csv":
+            write_markers(target, query, moments, [], overwrite=self.overwrite)
+            return
+        for moment in moments:
+            try:
+                rates[moment] = editing_rate(str(moment.file))
+            except VideoError as error:
+                _fail(moment, error, failures)
+        if rates:
+            write_markers(target, query, list(rates), list(rates.values()), overwrite=self.overwrite)
+
+    def _open(self, rank: int, moments: "Sequence[Moment]") -> None:
+        from vopcli.search.player import play, player_command
+
+        if rank > len(moments):
+            raise UsageError(f"there is no hit {rank}: the search found {len(moments)}", hint="see --top")
+        play(player_command(self.player), moments[rank - 1])
+
+
+def _strip(moment: "Moment", failures: set[int]) -> "Image.Image | str":
+    from vopcli.search.sheet import draw_strip
+
+    try:
+        return draw_strip(moment)
+    except VideoError as error:
+        _fail(moment, error, failures)
+        return error.reason(str(moment.file))
+
+
+def _fail(moment: "Moment", error: VideoError, failures: set[int]) -> None:
+    """Report a moment that cannot be shown, once."""
+    if moment.rank not in failures:
+        console.say(f"Failed: {moment.file}: {error.reason(str(moment.file))}")
+    failures.add(moment.rank)
+
+
+def _print_thumbnails(moments: "Sequence[Moment]", failures: set[int]) -> None:
+    picture = _picture_class()
+    if picture is None:
+        return
+    from rich.console import Console
+
+    terminal = Console(file=sys.stdout)
+    for moment in moments:
+        strip = _strip(moment, failures)
+        if not isinstance(strip, str):
+            terminal.print(f"{moment.rank}", highlight=False)
+            terminal.print(picture(strip, width=min(terminal.width, 100), height="auto"))
+
+
+def _picture_class() -> Any:
+    """Return the class that prints pictures on this terminal; say why if there is none.
+
+    Raises:
+        UsageError: the package for it is not installed.
+    """
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):  # the terminal is asked, and answers on the input
+        console.say("no thumbnails: input and output are not a terminal")
+        return None
+    try:
+        from textual_image.renderable import Image, SixelImage, TGPImage
+    except ImportError:
+        raise UsageError(
+            "--thumbnails needs textual-image, which is not installed",
+            hint='run `pip install "vopcli[thumbnails]"`',
+        ) from None
+    if Image not in {SixelImage, TGPImage}:
+        console.say("no thumbnails: this terminal shows no pictures (kitty, iTerm2 and others with sixel do)")
+        return None
+    return Image

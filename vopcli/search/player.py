@@ -1,0 +1,67 @@
+"""Open a video at a time in a player."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Final
+
+from vopcli.errors import DataError, UsageError
+from vopcli.search.moment import Moment, check_template, fill_template
+
+PLAYER_FIELDS: Final = ("file", "start", "end")
+_SYSTEM: Final = "open" if sys.platform == "darwin" else "xdg-open"
+_PLAYERS: Final = {  # in order of preference; the system's own starts at the beginning
+    "mpv": "mpv --start={start} {file}",
+    "vlc": "vlc --start-time={start} {file}",
+    _SYSTEM: f"{_SYSTEM} {{file}}",
+}
+
+
+def player_command(player: str | None) -> list[str]:
+    """Return the words of the command that opens a video, with fields.
+
+    Args:
+        player: a command with ``{file}``, and ``{start}`` and ``{end}`` in seconds; None: the first
+            installed one of mpv, vlc and the system's player.
+
+    Raises:
+        UsageError: the command is malformed, or no player is installed.
+    """
+    template = player
+    if template is None:
+        template = next((command for name, command in _PLAYERS.items() if shutil.which(name)), None)
+    if template is None:
+        raise UsageError(
+            f"no player is installed: none of {', '.join(_PLAYERS)}",
+            hint="install one, or name a command in search.player, such as 'ffplay -ss {start} {file}'",
+        )
+    check_template(template, "search.player", allowed=PLAYER_FIELDS)
+    try:
+        words = shlex.split(template)
+    except ValueError as error:
+        raise UsageError(
+            f"search.player {template!r} is malformed: {error}", hint="close the quotes"
+        ) from None
+    if "{file}" not in template or not words:
+        raise UsageError(f"search.player {template!r} lacks {{file}}", hint="write it like 'mpv {file}'")
+    return words
+
+
+def play(words: list[str], moment: Moment) -> None:
+    """Run a command of `player_command`, without a shell, and wait for its end.
+
+    Raises:
+        DataError: the command cannot be run, or failed, or the video is missing.
+    """
+    if not moment.file.exists():
+        raise DataError(f"{moment.file} does not exist", hint="has it been moved since it was encoded?")
+    command = [fill_template(word, moment) for word in words]
+    try:
+        code = subprocess.run(command, check=False).returncode  # noqa: S603  (the user's own command)
+    except OSError as error:
+        raise DataError(f"{command[0]} cannot be run: {error.strerror}", hint="see search.player") from error
+    if code:
+        raise DataError(f"{command[0]} failed with exit code {code}", hint="see search.player")
