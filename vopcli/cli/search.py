@@ -118,7 +118,7 @@ class SearchCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give --open the number 1 unless a number follows."""
-        followers = [*args[1:], ""]
+        followers = [*args, ""][1:]
         return super().parse_args(
             ctx,
             [
