@@ -31,11 +31,9 @@ def test_the_version_is_printed() -> None:
 
 
 @pytest.mark.parametrize("words", [["-v", "methods"], ["methods", "--verbose"]])
-def test_a_debug_log_names_the_settings_file(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_debug_log_names_the_settings_file(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    monkeypatch.chdir(tmp_path / "below")
+    os.chdir(tmp_path / "below")
     (tmp_path / "vop.yaml").write_text("backbone: {weights: demo-tiny}")
     done = RUNNER.invoke(border.app, [*words, "--log-file", "a.log"])
     assert (done.exit_code, "settings file: ../vop.yaml" in done.stderr) == (0, True)

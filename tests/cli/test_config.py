@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from vopcli.cli.app import app
@@ -17,8 +16,7 @@ def show(*words: str) -> str:
     return done.stdout
 
 
-def test_the_output_is_a_settings_file_with_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_output_is_a_settings_file_with_sources() -> None:
     Path("vop.yaml").write_text("data: {frames: 'ü # b.h5'}\ntraining: {lr: 1e-3, augment: true}")
     words = ("--preset", "msvd", "--set", "training.seed=4")
     text = show(*words)

@@ -53,11 +53,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("VOP_WEIGHTS", raising=False)
     monkeypatch.setenv("VOP_INDEX", str(shared / "idx.h5"))
     monkeypatch.setenv("VOP_CACHE", str(shared / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

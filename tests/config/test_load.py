@@ -1,6 +1,7 @@
 """Settings files: what they may say, and that all their problems are told at once."""
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,11 @@ def test_the_current_folder_is_looked_at(tmp_path: Path) -> None:
     assert load_config().data.size == 64
 
 
-def test_the_nearest_parent_folder_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nearest_parent_folder_is_looked_at(tmp_path: Path) -> None:
     """File names are relative to the settings file; names of models, and absolute names, stay."""
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
-    monkeypatch.chdir(below)
+    os.chdir(below)
     data = "{frames: out.h5, captions: /c.jsonl, skip: dgl}"
     write(tmp_path, f"backbone: {{weights: ViT-B/32}}\ndata: {data}\ntraining: {{output: runs, epochs: 3}}")
     found = load_config()
@@ -48,8 +49,7 @@ def test_the_nearest_parent_folder_is_looked_at(tmp_path: Path, monkeypatch: pyt
     assert load_config().data.frames is None
 
 
-def test_each_setting_is_explained_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_each_setting_is_explained_by_its_source(tmp_path: Path) -> None:
     write(tmp_path, "training: {epochs: 2, seed: 1}")
     config, origins = explain_config(preset="msvd", assignments=["training.seed=4"])
     assert config == load_config(preset="msvd", assignments=["training.seed=4"])
