@@ -191,15 +191,23 @@ def disturb(case: Case, number: int, delay: float) -> int:
 
 def run(arguments: Sequence[str]) -> tuple[int, str]:
     """Run ``vop`` in this process; return its exit code and what it printed to standard error."""
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    code, _, said = run_apart(arguments)
+    return code, said
+
+
+def run_apart(arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Run ``vop`` in this process; return its exit code, standard output and standard error."""
+    said, printed = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
         try:
             app([*arguments], prog_name="vop")
         except SystemExit as end:
-            return int(end.code or 0), said.getvalue()
+            code = int(end.code or 0)
         except Exception:  # noqa: BLE001  what would end the process with a traceback
-            return 1, said.getvalue() + traceback.format_exc()
-    return 0, said.getvalue()
+            code = 1
+            said.write(traceback.format_exc())
+    return code, printed.getvalue(), said.getvalue()
 
 
 def is_like(case: Case, expected: Contents) -> bool:

@@ -1,17 +1,28 @@
-"""Killed commands and full disks, in a small version of the campaigns of benchmarks/reliability."""
+"""Killed commands, full disks, flipped bits and hostile files: a few runs of benchmarks/reliability."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
+from reliability.flips import Kind, flip_bits, make_kinds
 from reliability.full_disk import fill_runs, make_all_cases
+from reliability.hostile import EXECUTED, Campaign, RunsCode, attack, make_campaigns
 from reliability.kills import Case, kill_runs
 
 NAMES = (
     *("encode --overwrite", "extract-frames --overwrite", "train --overwrite"),
     *("encode, new", "extract-frames, new", "train, new", "weights convert --overwrite"),
     *("eval --save-sims --overwrite", "eval --html --overwrite", "report --html --overwrite"),
+)
+FILES = (
+    *("index with adapter and query bank", "frame store, raw", "frame store, jpeg", "saved scores"),
+    *("adapter", "checkpoint"),
+)
+HOSTILE = (
+    *("settings", "weights and adapters", "weights as .pt", "captions", "HDF5, index.h5", "HDF5, raw.h5"),
+    *("HDF5, scores.h5", "videos"),
 )
 
 
@@ -58,3 +69,65 @@ def test_full_disks_cost_nothing(cases: dict[str, Case], name: str) -> None:
 @pytest.mark.parametrize("name", NAMES[:3])
 def test_killed_overwrites_cost_nothing(cases: dict[str, Case], name: str) -> None:
     assert kill_runs(cases[name], 10, seed=0).is_sound
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Kind], dict[str, Campaign]]:
+    folder = tmp_path_factory.mktemp("files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("VOP_CACHE", str(folder / "cache"))
+        kinds = make_kinds(folder)
+        campaigns = {campaign.name: campaign for campaign in make_campaigns(kinds)}
+        return folder, {kind.name: kind for kind in kinds}, campaigns
+
+
+@pytest.fixture
+def kinds(whole: tuple[Path, dict[str, Kind], object], monkeypatch: pytest.MonkeyPatch) -> dict[str, Kind]:
+    """The files, in their folder."""
+    monkeypatch.chdir(whole[0])
+    return whole[1]
+
+
+@pytest.fixture
+def campaigns(
+    whole: tuple[Path, object, dict[str, Campaign]], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Campaign]:
+    """The campaigns, in their folder."""
+    monkeypatch.chdir(whole[0])
+    return whole[2]
+
+
+def test_a_flip_of_a_file_without_checksums_is_silent() -> None:
+    Path("plain").write_bytes(bytes(range(200)))
+    counts = flip_bits(Kind("plain", Path("plain"), (Path("plain").read_bytes,)), 5, seed=0)
+    assert (counts.flips, counts.silent, counts.is_sound) == (5, 5, False)
+
+
+@pytest.mark.parametrize("name", [FILES[0], *FILES[3:]])
+def test_flipped_bits_are_found(kinds: dict[str, Kind], name: str) -> None:
+    assert tuple(kinds) == FILES
+    assert flip_bits(kinds[name], 6, seed=1).is_sound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [FILES[0], *FILES[3:]])
+def test_many_flipped_bits_are_found(kinds: dict[str, Kind], name: str) -> None:
+    assert flip_bits(kinds[name], 60, seed=2).is_sound
+
+
+def test_the_hostile_pickle_runs_code() -> None:
+    pickle.loads(pickle.dumps(RunsCode()))  # noqa: S301
+    assert EXECUTED.exists()
+
+
+@pytest.mark.parametrize("name", ["settings", "weights as .pt", "HDF5, raw.h5"])
+def test_hostile_files_are_refused(campaigns: dict[str, Campaign], name: str) -> None:
+    assert attack(campaigns[name], 2, seed=0).is_sound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTILE)
+def test_many_hostile_files_are_refused(campaigns: dict[str, Campaign], name: str) -> None:
+    assert tuple(campaigns) == HOSTILE
+    assert attack(campaigns[name], 12, seed=0).is_sound

@@ -57,12 +57,15 @@ def test_the_hash_is_of_what_the_adapter_does() -> None:
         ({"num_frames": "many"}, "is damaged"),
         ({"recipe": "3"}, "is damaged"),
         ({"sha256": "0" * 64}, "is damaged: its content does not match its checksum"),
+        ({"max_tokens": "21"}, "is damaged: its metadata do not match their checksum"),
     ],
 )
 def test_other_and_damaged_files_are_refused(tmp_path: Path, changes: dict[str, str], problem: str) -> None:
     path = tmp_path / "a.safetensors"
     write_adapter(path, ADAPTER)
     metadata = read_safetensors(path).metadata | changes
+    if "max_tokens" not in changes:
+        del metadata["metadata_sha256"]  # files of earlier versions have none
     write_safetensors_file(path, ADAPTER.tensors, metadata)
     with pytest.raises(WeightsError, match=rf"a\.safetensors {problem}"):
         read_adapter(path)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from vopcli.config.choices import TieRule
 from vopcli.errors import DataError
 from vopcli.evaluation.metrics import DirectionMetrics, measure_similarity
 from vopcli.evaluation.rescoring import choose_beta, measure_dual_softmax, measure_qb_norm
-from vopcli.evaluation.score_file import Similarities, read_similarities, verify_scores
+from vopcli.evaluation.score_file import Similarities, read_similarities
 from vopcli.search.qb_norm import QB_NORM, build_query_bank
 from vopcli.search.similarity import NotFiniteError
-
-_HINT: Final = "write it again with `vop eval --save-sims`"
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,6 @@ def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> Res
     Raises:
         DataError: `path` is missing or damaged, or a score is not finite.
     """
-    if problems := verify_scores(path):
-        raise DataError(f"{path} is damaged: {'; '.join(problems)}", hint=_HINT)
     saved = read_similarities(path)
     try:
         plain = measure_similarity(saved.similarity, saved.owner, ties=ties)
@@ -102,7 +98,9 @@ def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> Res
         if saved.has_bank:
             scorings.append(_qb_norm(saved, ties, top))
     except NotFiniteError as error:
-        raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
+        raise DataError(
+            f"{path} is damaged: {error}", hint="write it again with `vop eval --save-sims`"
+        ) from error
     left_out = ("t2v", "v2t", "ties", "answers", "logit_scale")
     about = {name: value for name, value in saved.document.items() if name not in left_out}
     return RescoreResult(path, about, saved.bank.shape[0], ties, scorings)

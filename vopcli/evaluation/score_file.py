@@ -6,16 +6,17 @@ Axes: Q captions, G videos of the test; V captions, W videos of the validation; 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
+from vopcli.files.arrays import checksum
 from vopcli.files.atomic import atomic_path
 from vopcli.files.hdf5 import FileFormat, SegmentFile
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
@@ -24,7 +25,7 @@ from vopcli.search.similarity import Ints, Rows, iter_blocks
 MATRICES: Final = ("similarity", "bank", "val_similarity", "val_bank")
 SCORE_FORMAT: Final = FileFormat(
     "vop-similarities",
-    2,
+    3,
     {
         "document": np.dtype("u1"),  # JSON in UTF-8, of any length
         "owner": np.dtype("<i8"),  # (Q,) the video of each caption
@@ -33,10 +34,11 @@ SCORE_FORMAT: Final = FileFormat(
         "bank": np.dtype("<f4"),  # (B, G), training captions with the test videos
         "val_similarity": np.dtype("<f4"),  # (V, W)
         "val_bank": np.dtype("<f4"),  # (B, W), the same training captions with the validation videos
-        "crc32": np.dtype("<u4"),  # (4,) of the matrices
+        "checksums": np.dtype("<u8"),  # (7,) of the columns before this one
     },
     "vop eval --save-sims SIMS.h5",
 )
+_SUMMED: Final = tuple(SCORE_FORMAT.columns)[:-1]
 _HINT: Final = "write it again with `vop eval --save-sims`"
 
 
@@ -86,23 +88,24 @@ def write_similarities(path: Path, content: Similarities, *, is_new: bool) -> No
         "val_owner": content.val_owner,
     }
     empty: dict[str, tuple[int, ...]] = {name: getattr(content, name).shape for name in MATRICES}
+    sums = {name: checksum(array) for name, array in filled.items()}
     with atomic_path(path, is_new=is_new) as temporary:
         temporary.unlink()
         create_segment_file(temporary, SCORE_FORMAT, {})
         with SegmentWriter(temporary, SCORE_FORMAT) as writer:
-            segment = writer.add_segment({}, filled, {**empty, "crc32": (len(MATRICES),)})
-            sums = np.zeros(len(MATRICES), np.uint32)
-            for number, name in enumerate(MATRICES):
-                matrix = getattr(content, name)
+            segment = writer.add_segment({}, filled, {**empty, "checksums": (len(_SUMMED),)})
+            for name in MATRICES:
+                matrix, digest = getattr(content, name), xxhash.xxh3_64()
                 for rows in iter_blocks(matrix.shape, None) if 0 not in matrix.shape else ():
                     block = np.ascontiguousarray(matrix[rows], np.float32)
                     writer.write(segment, name, rows.start, block)
-                    sums[number] = zlib.crc32(block.data, int(sums[number]))
-            writer.write(segment, "crc32", 0, sums)
+                    digest.update(block.data)
+                sums[name] = digest.intdigest()
+            writer.write(segment, "checksums", 0, np.array([sums[name] for name in _SUMMED], "u8"))
 
 
 def read_similarities(path: Path) -> Similarities:
-    """Open a score file; the matrices are memory-mapped.
+    """Open a score file and compare it with its checksums; the matrices are memory-mapped.
 
     Raises:
         DataError: `path` is missing, damaged, of another version or of another kind.
@@ -145,36 +148,23 @@ def describe_scores(path: Path) -> dict[str, Any]:
     }
 
 
-def verify_scores(path: Path) -> list[str]:
-    """Compare the matrices with their checksums; return one line for each problem.
-
-    Raises:
-        DataError: `path` cannot be read.
-    """
-    columns, _ = _open(path)
-    problems = []
-    for name, expected in zip(MATRICES, columns["crc32"].tolist(), strict=True):
-        matrix, value = columns[name], 0
-        for rows in iter_blocks(matrix.shape, None) if matrix.size else ():
-            value = zlib.crc32(np.ascontiguousarray(matrix[rows]).data, value)
-        if value != expected:
-            problems.append(f"the checksum of {name} does not match")
-    return problems
-
-
 def _open(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     file = SegmentFile.read(path, SCORE_FORMAT)
     if len(file.segments) != 1:
         raise DataError(f"{path} is damaged: it has {len(file.segments)} segments", hint=_HINT)
     columns = {name: file.segments[0].map(name) for name in SCORE_FORMAT.columns}
+    expected = columns["checksums"].tolist()
+    if len(expected) != len(_SUMMED):
+        raise DataError(f"{path} is damaged: checksums are missing", hint=_HINT)
+    for name, value in zip(_SUMMED, expected, strict=True):
+        if checksum(columns[name]) != value:
+            raise DataError(f"{path} is damaged: {name} does not match its checksum", hint=_HINT)
     try:
         document = json.loads(columns["document"].tobytes())
         if not isinstance(document, dict):
             raise TypeError("its document is not a JSON object")
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}", hint=_HINT) from error
-    if columns["crc32"].shape != (len(MATRICES),):
-        raise DataError(f"{path} is damaged: checksums are missing", hint=_HINT)
     return columns, document
 
 

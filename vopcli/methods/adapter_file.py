@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -79,7 +80,13 @@ def write_adapter(path: Path, adapter: Adapter) -> None:
         "max_tokens": json.dumps(adapter.max_tokens),
         "sha256": adapter.sha256,
     }
-    write_safetensors_file(path, adapter.tensors, metadata)
+    write_safetensors_file(path, adapter.tensors, {**metadata, "metadata_sha256": _hash_metadata(metadata)})
+
+
+def _hash_metadata(metadata: Mapping[str, str]) -> str:
+    """Return a hash of all metadata but the hash itself."""
+    rest = sorted((name, value) for name, value in metadata.items() if name != "metadata_sha256")
+    return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
 def is_adapter(path: Path) -> bool:
@@ -113,6 +120,8 @@ def read_adapter(path: Path) -> Adapter:
         version = metadata.get("version")
         problem = f"{file} has version {format_name(str(version))}, this program reads {ADAPTER_VERSION}"
         raise WeightsError(problem, hint="update vop")
+    if metadata.get("metadata_sha256", expected := _hash_metadata(metadata)) != expected:
+        raise WeightsError(f"{file} is damaged: its metadata do not match their checksum", hint=_HINT)
     try:
         tuning = build_config(TuningConfig, json.loads(metadata["tuning"]), source=str(file))
         recipe = dict(json.loads(metadata["recipe"]))
