@@ -118,3 +118,17 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert loaded == {f"vopcli.cli.{name}" for name in ("app", "console", "options", "methods")}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from vopcli.methods.counts import list_methods; list_methods('ViT-B/32', num_frames=12)",
+        "import vopcli; vopcli.load_model('tiny.safetensors', device='cpu').encode_text(['a dog'])",
+    ],
+)
+def test_a_model_runs_without_the_compiler_of_torch(use: str) -> None:
+    write_model(Path("tiny.safetensors"))
+    loaded = loaded_by(use)
+    assert "torch" in loaded
+    assert "sympy" not in loaded  # which the compiler needs

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.clip import random_state, tiny_clip
 from vopcli.config.choices import Variant
-from vopcli.errors import UsageError, WeightsError
+from vopcli.errors import FileError, UsageError
 from vopcli.methods.counts import list_methods
 from vopcli.weights.reader import Weights, write_safetensors
 
@@ -42,5 +42,5 @@ def test_backbones_that_cannot_be_counted(tmp_path: Path) -> None:
     weights = write_backbone(tmp_path / "one.safetensors", vision_layers=1)
     with pytest.raises(UsageError, match=r"one\.safetensors has a single layer"):
         list_methods(weights, num_frames=5)
-    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+    with pytest.raises(FileError, match=r"none\.safetensors"):
         list_methods(str(tmp_path / "none.safetensors"), num_frames=5)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.schema import TuningConfig
@@ -14,6 +12,7 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.registry import METHODS
 from vopcli.progress import SilentProgress
 from vopcli.resources import cache_folder
+from vopcli.weights.build import shapes_only
 from vopcli.weights.catalog import find_model, openai_shape
 from vopcli.weights.reader import read_weights, resolve_weights
 
@@ -40,7 +39,8 @@ def list_methods(weights: str, *, num_frames: int) -> list[MethodCount]:
 
     Raises:
         UsageError: the model has a single layer, too few for F.
-        WeightsError: the weights are missing or damaged.
+        FileError: the weights do not exist.
+        WeightsError: the weights are damaged.
     """
     shape = _shape(weights)
     split = min(TuningConfig.split_layer, max(shape.vision_layers - 1, 0))
@@ -48,7 +48,7 @@ def list_methods(weights: str, *, num_frames: int) -> list[MethodCount]:
         raise UsageError(f"{weights} has a single layer: F needs two", hint="pass another model")
     found = []
     for variant, method in METHODS.items():
-        with torch.device("meta"):  # shapes only
+        with shapes_only():
             tuning = TuningConfig(variant=variant, split_layer=split)
             model = VideoTextModel(Clip(shape), tuning, num_frames=num_frames)
         published = _format_millions(method.published_millions)

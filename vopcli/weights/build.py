@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from vopcli.clip.model import Clip
 from vopcli.clip.transformer import LayerNorm
@@ -14,6 +17,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vopcli.weights.reader import Weights
+
+
+class _WithoutInit(TorchFunctionMode):
+    """Skip the functions of `torch.nn.init`."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Create the tensors of new modules without memory and values.
+
+    Initialising them would load torch's compiler, which takes seconds.
+    """
+    with torch.device("meta"), _WithoutInit():
+        yield
 
 
 def build_clip(weights: Weights, *, device: torch.device | str, dtype: torch.dtype) -> Clip:
@@ -29,7 +52,7 @@ def build_clip(weights: Weights, *, device: torch.device | str, dtype: torch.dty
     Raises:
         RuntimeError: the tensors are not exactly those of ``weights.shape``.
     """
-    with torch.device("meta"):  # shapes only: the weights replace every tensor
+    with shapes_only():  # the weights replace every tensor
         clip = Clip(weights.shape)
     wide = {"logit_scale"}
     if dtype == torch.float16:
