@@ -51,23 +51,28 @@ def fill(page: str) -> str:
 
 
 def commands() -> str:
-    """Describe every command by the help of the parser."""
-    lines = []
+    """Describe `vop` and every command by the help of the parser."""
     group: Any = get_command(app)
     parent = typer.Context(group, info_name="vop", **group.context_settings)
+    lines = _describe("vop", parent)
     for name, command in walk_commands():
-        context = typer.Context(command, info_name=name, parent=parent)
-        usage = command.get_usage(context).removeprefix("Usage: ")
-        lines += [f"## vop {name}", "", _markdown(command.help or ""), "", "```text", usage, "```", ""]
-        for kind, title in (("argument", "Argument"), ("option", "Option")):
-            records = [
-                record
-                for parameter in command.get_params(context)
-                if parameter.param_type_name == kind and (record := parameter.get_help_record(context))
-            ]
-            if records:
-                lines += table((title, "Meaning"), [(_code(text), help_text) for text, help_text in records])
+        lines += _describe(f"vop {name}", typer.Context(command, info_name=name, parent=parent))
     return "\n".join(lines)
+
+
+def _describe(name: str, context: typer.Context) -> list[str]:
+    command: Any = context.command
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    lines = [f"## {name}", "", _markdown(command.help or ""), "", "```text", usage, "```", ""]
+    for kind, title in (("argument", "Argument"), ("option", "Option")):
+        records = [
+            record
+            for parameter in command.get_params(context)
+            if parameter.param_type_name == kind and (record := parameter.get_help_record(context))
+        ]
+        if records:
+            lines += table((title, "Meaning"), [(_code(text), help_text) for text, help_text in records])
+    return lines
 
 
 def walk_commands() -> Iterator[tuple[str, Any]]:

@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 import markdown
 import pytest
+from typer.main import get_command
 
 from docs.tools import generate
 from docs.tools.rooms import BASE, Room, direct_imports, draw, read_layers, read_rooms
+from vopcli.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,8 +69,10 @@ def visible(page: str) -> str:
 
 def test_help_texts_come_through_markdown_unchanged() -> None:
     page = visible(generate.commands())
-    for name, command in generate.walk_commands():
-        help_texts = [command.help, *(parameter.help for parameter in command.params)]
+    commands = {"": get_command(app), **dict(generate.walk_commands())}
+    for name, command in commands.items():
+        shown_options = [one for one in command.params if not getattr(one, "hidden", False)]
+        help_texts = [command.help, *(parameter.help for parameter in shown_options)]
         for text in help_texts:
             shown = " ".join(text.replace("`", "").split())
             assert shown in page, name
