@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests.support makes the videos and the model
 
-from tests.support.training import SIDE, make_captioned_folder, make_store
 from vopcli.cli.app import app
 from vopcli.frames.store import FrameStore
 from vopcli.index.check import verify_index
@@ -103,6 +102,9 @@ class Counts:
 
 def make_cases(folder: Path) -> list[Case]:
     """Make videos, a frame store, captions and a model in ``folder``, the current one."""
+    # loads torch: the decoding processes of the commands import this module as well
+    from tests.support.training import SIDE, make_captioned_folder, make_store
+
     (folder / "data").mkdir()
     make_captioned_folder(folder, make_store(folder / "data"))
     encode = ("encode", "out.h5", "index.h5", "--weights", "tiny.safetensors", "--device", "cpu")

@@ -71,7 +71,9 @@ def test_what_stops_a_later_run_stops_the_first(folder: Path) -> None:
     assert not (folder / "runs/P-seed0").exists()
     wrong = ("--variant", "F,P+F", "--set", "tuning.specific_length=3", "--epochs", "1")
     refused(vop("train", *wrong), 2, "tuning.specific_length 3 leaves none of 3 prompts", "vop.yaml")
-    refused(vop("train", "--variant", "F,P", "--layers", "4"), 2, "tuning.layers '4' does not", "--sides")
+    refused(
+        vop("train", "--variant", "F,P", "--layers", "4"), 2, "tuning.layers '4' is not within", "--sides"
+    )
     assert not (folder / "runs/F-seed0").exists()
     done = vop("train", *both, "--resume")
     assert done.exit_code == 0, done.stderr

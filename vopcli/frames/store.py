@@ -103,7 +103,7 @@ class FrameStore:
 
         Raises:
             DataError: ``path`` is missing, not a frame store, of another version, or damaged.
-            BusyError: another process writes ``path``.
+            BusyError: another process changes ``path`` all the time.
         """
         return cls(path)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, format_value
 
 if TYPE_CHECKING:
     from vopcli.search.search import Hit
@@ -75,7 +75,7 @@ def check_template(template: str, name: str, *, allowed: Collection[str] = FIELD
                 raise UsageError(f"{name} has the unknown field {{{field}}}", hint=hint)
         fill_template(template, Moment(1, 0.0, Path(), "", 0.0, 0.0, 0.0))
     except ValueError as error:
-        raise UsageError(f"{name} {template!r} is malformed: {error}", hint=hint) from None
+        raise UsageError(f"{name} {format_value(template)} is malformed: {error}", hint=hint) from None
 
 
 def fill_template(template: str, moment: Moment) -> str:

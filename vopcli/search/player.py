@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Final
 
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError, UsageError, format_value
 from vopcli.search.moment import Moment, check_template, fill_template
 
 PLAYER_FIELDS: Final = ("file", "start", "end")
@@ -43,10 +43,12 @@ def player_command(player: str | None) -> list[str]:
         words = shlex.split(template)
     except ValueError as error:
         raise UsageError(
-            f"search.player {template!r} is malformed: {error}", hint="close the quotes"
+            f"search.player {format_value(template)} is malformed: {error}", hint="close the quotes"
         ) from None
     if "{file}" not in template or not words:
-        raise UsageError(f"search.player {template!r} lacks {{file}}", hint="write it like 'mpv {file}'")
+        raise UsageError(
+            f"search.player {format_value(template)} lacks {{file}}", hint="write it like 'mpv {file}'"
+        )
     return words
 
 

@@ -102,7 +102,7 @@ class Index:
         Raises:
             UsageError: `norm` is set and `pooling` is not the mean.
             DataError: `path` is missing, not an index, of another version or damaged, or lacks a query bank.
-            BusyError: another process writes `path`.
+            BusyError: another process changes `path` all the time.
         """
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
@@ -360,7 +360,7 @@ def open_index(path: str | Path) -> Index:
 
     Raises:
         DataError: `path` is missing, not an index, of another version, or damaged.
-        BusyError: another process writes `path`.
+        BusyError: another process changes `path` all the time.
 
     Examples:
         >>> index = vopcli.open_index("idx.h5")

@@ -97,7 +97,7 @@ def test_unknown_splits_and_skip_lists(tmp_path: Path) -> None:
     assert caught.value.hint == "use one of train, test"
     with pytest.raises(UsageError, match="lsmdc has no list of skipped videos 'xpool'") as caught:
         get_skip_list(DatasetName.LSMDC, "xpool")
-    assert caught.value.hint == "did you mean 'x-pool'?"
+    assert caught.value.hint == "did you mean x-pool?"
     with pytest.raises(UsageError, match="msvd has no list") as caught:
         get_skip_list(DatasetName.MSVD, "dgl")
     assert caught.value.hint == "its lists: none"
