@@ -36,7 +36,7 @@ from vopcli.video.packets import open_video, scan
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.preprocess import resize_and_crop
 from vopcli.video.sampling import Sampling, uniform_indices
-from vopcli.video.video import read_frames
+from vopcli.video.video import FrameSpec, read_frames
 
 NUM_FRAMES, SIZE = 12, 224
 RESULTS = Path(__file__).parent / "results" / "decode.md"
@@ -229,7 +229,7 @@ def pool_speedup(path: Path, repeats: int) -> float:
     rates = {}
     for workers in (1, 2, 1, 2):
         jobs = [DecodeJob(key, str(path)) for key in range(repeats)]
-        results = decode_videos(jobs, Sampling("uniform", NUM_FRAMES), size=SIZE, workers=workers)
+        results = decode_videos(jobs, FrameSpec(Sampling("uniform", NUM_FRAMES), SIZE), workers=workers)
         for _ in range(2 * workers):
             next(results)
         start = time.perf_counter()

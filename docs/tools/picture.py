@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import vopcli
 from vopcli.frames.store import FrameStore
-from vopcli.search.search import Hit
+from vopcli.search.hits import Hit
 
 TARGET = Path(__file__).parents[1] / "assets/search.png"
 QUERY = "a red circle goes to the right"

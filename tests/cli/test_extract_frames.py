@@ -31,7 +31,7 @@ def test_a_folder_into_a_store(folder: Path, tmp_path: Path) -> None:
     code, out, err = vop("extract-frames", folder, tmp_path / "out.h5", "--size", "32")
     assert code == 0
     assert out.startswith(f"{tmp_path / 'out.h5'} got 24 frames, 0.1 MB in ")
-    assert out.endswith("(sampling uniform:12, 32 x 32 pixels, raw): 2 new\n")
+    assert out.endswith("(sampling uniform:12, windows auto, 32 x 32 pixels, raw): 2 new\n")
     assert "decode: 2/2 videos" in err
     assert list(contents(tmp_path / "out.h5")) == ["0.avi", "sub/1.avi"]
 
@@ -57,8 +57,14 @@ def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path
     options = ("--workers", "1", "--quiet")
     assert vop("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
     assert vop("extract-frames", folder, "b.h5", *options, "--size", "32", cwd=tmp_path)[0] == 0
-    assert str(FrameStore.open(tmp_path / "a.h5").recipe) == "sampling uniform:3, 48 x 48 pixels, raw"
-    assert str(FrameStore.open(tmp_path / "b.h5").recipe) == "sampling uniform:3, 32 x 32 pixels, raw"
+    assert (
+        str(FrameStore.open(tmp_path / "a.h5").recipe)
+        == "sampling uniform:3, windows auto, 48 x 48 pixels, raw"
+    )
+    assert (
+        str(FrameStore.open(tmp_path / "b.h5").recipe)
+        == "sampling uniform:3, windows auto, 32 x 32 pixels, raw"
+    )
     code, _, err = vop("extract-frames", folder, "b.h5", *options, cwd=tmp_path)
     assert code == 3
     assert err == (
@@ -70,7 +76,7 @@ def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path
 def test_dry_run_prints_the_plan(folder: Path, tmp_path: Path) -> None:
     code, out, err = vop("extract-frames", folder, tmp_path / "out.h5", *SMALL, "--dry-run")
     assert (code, err) == (0, "")
-    recipe = "sampling uniform:12, 32 x 32 pixels, raw"
+    recipe = "sampling uniform:12, windows auto, 32 x 32 pixels, raw"
     assert out == f"{tmp_path / 'out.h5'} would get 24 frames, 0.1 MB ({recipe}): 2 new\n"
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import write_model
 from vopcli.cli.app import app
-from vopcli.cli.search import format_time
+from vopcli.cli.search import format_range, format_time
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.search.search import open_index
@@ -76,7 +76,8 @@ def test_tab_separated_values(folder: Path) -> None:
     rows = [line.split("\t") for line in result.stdout.splitlines()]
     hits = open_index(folder / "idx.h5").search("a dog")
     assert [row[0] for row in rows] == [f"{hit.score:.6f}" for hit in hits]
-    assert {row[1] for row in rows} == {"01:02.4"}
+    assert [row[1] for row in rows] == [format_range(hit) for hit in hits]
+    assert {format_time(hit.best) for hit in hits} == {"01:02.4"}
     escaped = {
         "videos/plain.mp4",
         "videos/tab\\there.mp4",
@@ -104,7 +105,8 @@ def test_json(folder: Path) -> None:
     assert document["query"] == "a dog"
     assert [hit["rank"] for hit in document["hits"]] == [1, 2, 3, 4]
     for found, hit in zip(document["hits"], hits, strict=True):
-        assert (found["score"], found["seconds"]) == (hit.score, 62.44)
+        assert (found["score"], found["best"]) == (hit.score, 62.44)
+        assert (found["start"], found["end"]) == (hit.start, hit.end)
         assert (found["path"], found["file"]) == (hit.path, os.fspath(hit.file))
 
 
@@ -261,9 +263,11 @@ def test_table_on_a_terminal(folder: Path) -> None:
     text = os.read(reader, 1 << 16).decode()
     os.close(reader)
     lines = [line.split() for line in text.splitlines()]
-    assert lines[0] == ["score", "time", "video"]
+    assert lines[0] == ["score", "range", "video"]
     assert len(lines) == 7
-    assert ["01:02.4", "videos/[red]ü[/red].mp4"] in [line[1:] for line in lines]
+    ranges = {format_range(hit) for hit in open_index(folder / "idx.h5").search("a dog")}
+    assert {line[1] for line in lines[1:]} == ranges
+    assert "videos/[red]ü[/red].mp4" in [line[2] for line in lines]
     assert "videos/new\\nline.mp4" in text
 
 

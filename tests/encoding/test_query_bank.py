@@ -17,7 +17,7 @@ from vopcli.cli.app import app
 from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError
 from vopcli.files.hdf5_writer import SegmentWriter
-from vopcli.index.reader import INDEX_FORMAT, VideoIndex
+from vopcli.index.reader import INDEX_FORMAT, REPLACED, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo
 from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised
 from vopcli.search.search import open_index
@@ -108,7 +108,7 @@ def test_the_bank_stays_that_of_the_videos_there_are(folder: Path) -> None:
     assert before is not None
     segment = VideoIndex(folder / "i.h5").segments[0]
     with SegmentWriter(folder / "i.h5", INDEX_FORMAT) as writer:  # as a run that was killed leaves it
-        writer.write(segment, "status", 1, np.array([2], np.uint8))
+        writer.write(segment, "status", 1, np.array([REPLACED], np.uint8))
     refused = run("search", "blue", "--index", "i.h5", "--norm", "qb")
     assert refused.exit_code == 3
     assert "is outdated: videos were added or removed" in refused.stderr

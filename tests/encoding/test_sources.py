@@ -15,7 +15,7 @@ from vopcli.errors import DataError
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import SilentProgress
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.video_file import TimeWindow
 
 
 def test_encoding_takes_the_middle_candidates(videos: Path, weights: Path, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_another_window_of_the_same_file_is_encoded_again(
     plain = ExtractRequest([videos / "a.mp4"], path, DataConfig(num_frames=4, size=SIZE, workers=0))
     embeddings = []
     for windows in ({"a.mp4": TimeWindow(0.0, 0.4)}, {"a.mp4": TimeWindow(0.8, 1.2)}, {}):
-        extract(replace(plain, windows=windows), SilentProgress())
+        extract(replace(plain, annotated=windows), SilentProgress())
         assert run(request_for(path, index, weights)).num_frames == 4
         assert run(request_for(path, index, weights)).num_unchanged == 1
         embeddings.append(contents(index)["a.mp4"][0])
@@ -73,7 +73,7 @@ def test_rates_give_videos_numbers_of_frames_of_their_own(
     assert index.meta.recipe["sampling"] == "fps:5"
     # the index remembers its rule, and refuses another
     assert run(change(request, sampling=None)).num_unchanged == 3
-    with pytest.raises(DataError, match="fps:5, not by uniform:4") as raised:
+    with pytest.raises(DataError, match="sampling fps:5, not uniform:4") as raised:
         run(change(request, sampling="uniform:4"))
     assert "--overwrite" in raised.value.hint
     assert run(change(request, sampling="uniform:4", overwrite=True)).num_new == 3

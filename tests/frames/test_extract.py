@@ -13,7 +13,7 @@ from vopcli.config.choices import Resize
 from vopcli.errors import DataError, VideoError
 from vopcli.frames.store import FrameStore
 from vopcli.video.sampling import parse_sampling
-from vopcli.video.video import read_frames
+from vopcli.video.video import read_frames, read_windows
 
 
 def test_a_folder_of_videos(folder: Path, store: Path) -> None:
@@ -163,29 +163,29 @@ def test_nothing_but_bad_videos(tmp_path: Path, store: Path, sampling: str) -> N
 def test_strict_stops_at_the_first_and_keeps_what_is_done(folder: Path, store: Path) -> None:
     make_bad_video(folder, "text.mp4").rename(folder / "1-bad.mp4")
     with pytest.raises(VideoError, match=r"1-bad\.mp4: .*not a video") as caught:
-        run(folder, store, strict=True)
+        run(folder, store, strict=True, windows="whole")
     assert caught.value.exit_code == 3
     assert list(contents(store)) == ["0.avi"]
     with pytest.raises(VideoError, match=r"1-bad\.mp4"):
-        run(folder, store, strict=True)
+        run(folder, store, strict=True, windows="whole")
     (folder / "gone.mp4").symlink_to("nowhere")
     with pytest.raises(VideoError, match=r"gone\.mp4 does not exist"):
-        run(folder, store, strict=True)
+        run(folder, store, strict=True, windows="whole")
 
 
 def test_a_video_that_changes_while_it_is_read_is_not_stored(folder: Path, store: Path) -> None:
     from vopcli.video import pool as decode_pool
 
     def rewriting(path: str, *rest: object, **more: object) -> object:
-        sampled = read_frames(path, *rest, **more)  # type: ignore[arg-type]
+        sampled = list(read_windows(path, *rest, **more))  # type: ignore[arg-type]
         if path.endswith("2.avi"):
             Path(path).write_bytes(b"other content")
         if path.endswith("0.avi"):
             Path(path).unlink()
-        return sampled
+        yield from sampled
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode_pool, "read_frames", rewriting)
+        patch.setattr(decode_pool, "read_windows", rewriting)
         summary = run(folder, store)
     assert dict(summary.failed) == {
         "0.avi": "deleted while it was read (No such file or directory)",

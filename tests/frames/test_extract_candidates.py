@@ -14,7 +14,8 @@ from vopcli.cli.info import describe_file
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.store import FrameStore
 from vopcli.progress import SilentProgress
-from vopcli.video.sampling import TimeWindow, uniform_indices
+from vopcli.video.sampling import uniform_indices
+from vopcli.video.video_file import TimeWindow
 
 LENGTHS = {"long.mp4": 70, "middling.mp4": 17, "short.mp4": 3, "still.mp4": 1}
 WINDOWS = {"middling.mp4": TimeWindow(0.2, 0.5)}
@@ -43,8 +44,8 @@ def numbers(frames: np.ndarray) -> list[int]:
 def test_who_reads_as_ever_reads_what_a_store_without_candidates_holds(
     folder: Path, store: Path, tmp_path: Path, rule: str, codec: str, candidates: int
 ) -> None:
-    run(folder, store, sampling=rule, candidates=candidates, windows=WINDOWS, codec=codec)
-    run(folder, tmp_path / "plain.h5", sampling=rule, windows=WINDOWS, codec=codec)
+    run(folder, store, sampling=rule, candidates=candidates, annotated=WINDOWS, codec=codec)
+    run(folder, tmp_path / "plain.h5", sampling=rule, annotated=WINDOWS, codec=codec)
     many, plain = FrameStore.open(store), FrameStore.open(tmp_path / "plain.h5")
     assert (str(many.recipe.sampling), many.recipe.candidates) == (f"{rule}x{candidates}", candidates)
     assert many.recipe.middle == plain.recipe
@@ -123,9 +124,9 @@ def test_the_frames_of_clip4clip(folder: Path, store: Path, tmp_path: Path) -> N
         (video,) = opened.videos
         assert (numbers(opened.read(video)), video.num_real) == (expected, num_real)
     run(tmp_path / "ntsc.mp4", store, sampling="clip4clip:5", size=64, overwrite=True,
-        windows={"ntsc.mp4": TimeWindow(1.0, 2.0)})  # fmt: skip
+        annotated={"ntsc.mp4": TimeWindow(1.0, 2.0)})  # fmt: skip
     (video,) = FrameStore.open(store).videos
     assert numbers(FrameStore.open(store).read(video)) == [29, 58, 58, 58, 58]  # the end second is taken too
     summary = run(folder / "short.mp4", store, sampling="clip4clip:5", size=64, overwrite=True,
-                  windows={"short.mp4": TimeWindow(5.0, 6.0)})  # fmt: skip
+                  annotated={"short.mp4": TimeWindow(5.0, 6.0)})  # fmt: skip
     assert "it has no frames in the window from 5 to 6 s" in summary.failed[0][1]

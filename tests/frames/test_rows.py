@@ -36,7 +36,7 @@ def test_failures_and_names_that_are_gone(tmp_path: Path) -> None:
     assert store.failures == [(row_of(2).path, "is a poem: ü" + "ä" * 93)]
     assert store.num_unfinished == 1
     with FrameStoreWriter(path) as writer:
-        done = writer.known[row_of(1).path]
+        done = writer.known.videos[row_of(1).path]
         moved = relocate(done, VideoFile("/elsewhere", "new.mp4", 7, 8))
         gone = replace(row_of(1), status=Status.GONE)
         writer.lay_out([moved, gone], [0, 0])

@@ -71,6 +71,8 @@ SEARCH = {
     "vopcli.resources",
     "vopcli.search.engine",
     "vopcli.search.exact",
+    "vopcli.search.hits",
+    "vopcli.search.ranges",
     "vopcli.search.search",
     "vopcli.search.text_tower",
     "vopcli.video.video_file",

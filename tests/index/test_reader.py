@@ -23,7 +23,7 @@ from tests.support.indexes import (
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentFile
 from vopcli.index.check import describe_index, verify_index
-from vopcli.index.reader import INDEX_FORMAT, VideoIndex
+from vopcli.index.reader import INDEX_FORMAT, KnownVideos, VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
 from vopcli.video.video_file import VideoFile
@@ -152,13 +152,13 @@ def test_videos_are_found_by_path_and_by_size(tmp_path: Path) -> None:
     index = VideoIndex(path)
     every = {video.path: video for video in index.videos()}
     for name in [*names, "c", "none/of videos/number 00001.mp4"]:
-        found = index.find([VideoFile("/elsewhere", name, -1, 0)])
+        found = index.find([VideoFile("/elsewhere", name, -1, 0)]).videos
         assert {video for video in found.values() if video.path == name} == (
             {every[name]} if name in every else set()
         )
     sizes = {101, 7, 106}
-    found = index.find([VideoFile("/videos", "none", size, 0) for size in sizes])
+    found = index.find([VideoFile("/videos", "none", size, 0) for size in sizes]).videos
     by_size = {name: video for name, video in every.items() if video.size in sizes}
     assert {name: video for name, video in found.items() if video.size in sizes} == by_size
     assert len(by_size) > 2
-    assert index.find([]) == {}
+    assert index.find([]) == KnownVideos()

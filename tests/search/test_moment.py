@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import UsageError
+from vopcli.search.hits import Hit
 from vopcli.search.moment import Moment, check_template, fill_template, moments_of
-from vopcli.search.search import Hit
 
 MOMENT = Moment(3, 0.123456789, Path("/videos/a b.mp4"), "a b.mp4", 10.48000001, 14.4, 12.48)
 
 
-def test_a_moment_lies_around_the_best_frame_and_within_the_video() -> None:
-    hits = [Hit(0.5, seconds, "a.mp4", Path("/v/a.mp4"), 20.0) for seconds in (12.5, 0.5, 19.5)]
+def test_a_moment_is_the_range_of_its_hit() -> None:
+    hits = [Hit(0.5, start, start + 4, start + 1, "a.mp4", Path("/v/a.mp4"), 20.0) for start in (10.5, 0.0)]
     moments = moments_of(hits)
-    assert [(moment.start, moment.end) for moment in moments] == [(10.5, 14.5), (0.0, 2.5), (17.5, 20.0)]
-    assert [(moment.rank, moment.best) for moment in moments] == [(1, 12.5), (2, 0.5), (3, 19.5)]
+    assert [(moment.start, moment.end) for moment in moments] == [(10.5, 14.5), (0.0, 4.0)]
+    assert [(moment.rank, moment.best) for moment in moments] == [(1, 11.5), (2, 1.0)]
 
 
 @pytest.mark.parametrize(

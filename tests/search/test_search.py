@@ -20,7 +20,8 @@ from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.methods.encoder import load_model
 from vopcli.progress import SilentProgress
-from vopcli.search.search import Hit, Index, open_index
+from vopcli.search.hits import Hit
+from vopcli.search.search import Index, open_index
 from vopcli.weights.reader import read_weights
 
 WIDTH = tiny_clip().embed_dim
@@ -133,9 +134,10 @@ def test_best_moment_is_that_of_the_real_frame_that_fits_best(index: Path) -> No
     moments = set()
     for hit in opened.search("a cat", top=50):
         frames = frames_of(numbers[hit.path]).astype(np.float32)
-        assert hit.seconds == [0.5, 10.25, 3605.0][int(np.argmax(frames[:3] @ query))]
+        assert hit.best == [0.5, 10.25, 3605.0][int(np.argmax(frames[:3] @ query))]
         assert hit.file == Path("/videos") / hit.path
-        moments.add(hit.seconds)
+        assert hit.start <= hit.best <= hit.end
+        moments.add(hit.best)
     assert moments == {0.5, 10.25, 3605.0}
 
 
@@ -250,7 +252,7 @@ def test_a_vector_is_searched_as_a_text_of_that_embedding(index: Path) -> None:
     vector = opened.encode(["a dog"])[0]
     expected = opened.search("a dog", top=NUM_VIDEOS)
     found = opened.search(3.0 * vector, top=NUM_VIDEOS)  # L2-normalised before the search
-    assert [hit.seconds for hit in found] == [hit.seconds for hit in expected]
+    assert [hit.best for hit in found] == [hit.best for hit in expected]
     np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], atol=1e-6)
     mixed = opened.search(["a cat", 3.0 * vector, "a dog"], top=5)
     alone = [opened.search("a cat", top=5), found[:5], expected[:5]]

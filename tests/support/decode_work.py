@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vopcli.video.pool import DecodeJob
 
 
-def misbehave(job: DecodeJob, tick: Callable[[], None]) -> str:
+def misbehave(job: DecodeJob, tick: Callable[[], None]) -> Iterator[str]:
     """Do what the path says."""
     what = job.path.split("-", maxsplit=1)[0]
     if what == "segfault":
@@ -30,13 +30,13 @@ def misbehave(job: DecodeJob, tick: Callable[[], None]) -> str:
             tick()
     elif what == "interrupt":
         os.kill(os.getpid(), signal.SIGINT)
-    return f"did {job.path}"
+    yield f"did {job.path}"
 
 
-def loaded_modules(job: DecodeJob, tick: Callable[[], None]) -> list[str]:
+def loaded_modules(job: DecodeJob, tick: Callable[[], None]) -> Iterator[list[str]]:
     """Decode one video and tell which of the heavy modules this process has loaded."""
     from vopcli.video.sampling import Sampling
     from vopcli.video.video import read_frames
 
     read_frames(job.path, Sampling("uniform", 2), size=32, tick=tick)
-    return sorted({"torch", "cv2", "h5py", "typer", "av", "PIL"} & set(sys.modules))
+    yield sorted({"torch", "cv2", "h5py", "typer", "av", "PIL"} & set(sys.modules))

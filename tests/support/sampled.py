@@ -11,8 +11,8 @@ from PIL import Image
 from tests.support.videos import (
     drawn_number,
 )
+from vopcli.video.collect import SampledFrames
 from vopcli.video.sampling import Sampling
-from vopcli.video.video import SampledFrames
 
 SIZE = 64
 # What two FFmpeg versions may differ by: rounding in the inverse transforms of old codecs.

@@ -18,7 +18,8 @@ from vopcli.errors import VideoError
 from vopcli.video import packets
 from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
 from vopcli.video.sampling import Sampling, parse_sampling
-from vopcli.video.video import read_frames
+from vopcli.video.video import FrameSpec, read_frames
+from vopcli.video.windows import WHOLE_ONLY
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -67,8 +68,8 @@ def test_frames_beyond_the_limit_of_pixels_are_refused_before_decoding(tmp_path:
     job, sampling = DecodeJob(0, str(path)), Sampling("uniform", 2)
     for most, is_refused in ((128 * 96 - 1, True), (128 * 96, False)):
         for results in (
-            decode_videos([job], sampling, size=32, workers=workers, max_pixels=most),
-            scan_videos([job], parse_sampling("fps:5"), workers=workers, max_pixels=most),
+            decode_videos([job], FrameSpec(sampling, 32, max_pixels=most), workers=workers),
+            scan_videos([job], parse_sampling("fps:5"), WHOLE_ONLY, workers=workers, max_pixels=most),
         ):
             [(_, result)] = results
             assert isinstance(result, VideoError) is is_refused

@@ -16,9 +16,12 @@ import pytest
 from tests.support.decode_work import misbehave
 from tests.support.videos import drawn_number, make_video
 from vopcli.errors import VideoError
+from vopcli.video.collect import SampledFrames
 from vopcli.video.pool import DecodeJob, decode_videos, run_jobs, scan_videos
 from vopcli.video.sampling import Sampling, parse_sampling
-from vopcli.video.video import SampledFrames, read_frames
+from vopcli.video.video import FrameSpec, read_frames
+from vopcli.video.video_file import WHOLE
+from vopcli.video.windows import WHOLE_ONLY
 
 UNIFORM = Sampling("uniform", 4)
 
@@ -41,7 +44,7 @@ def jobs_of(*paths: object) -> list[DecodeJob]:
 def test_every_video_comes_back_once(folder: Path, workers: int) -> None:
     jobs = jobs_of(*sorted(folder.iterdir())) * 2
 
-    results = list(decode_videos(iter(jobs), UNIFORM, size=64, workers=workers))
+    results = list(decode_videos(iter(jobs), FrameSpec(UNIFORM, 64), workers=workers))
 
     assert sorted(job.key for job, _ in results) == sorted(job.key for job in jobs)
     for job, result in results:
@@ -58,12 +61,12 @@ def test_every_video_comes_back_once(folder: Path, workers: int) -> None:
 
 
 def test_no_jobs_need_no_workers() -> None:
-    assert list(decode_videos([], UNIFORM, size=64, workers=2)) == []
+    assert list(decode_videos([], FrameSpec(UNIFORM, 64), workers=2)) == []
 
 
 def test_jpegs_take_the_place_of_frames(folder: Path) -> None:
     jobs = jobs_of(folder / "20.mp4")
-    [(_, result)] = decode_videos(jobs, UNIFORM, size=64, workers=1, jpeg_quality=90)
+    [(_, result)] = decode_videos(jobs, FrameSpec(UNIFORM, 64), workers=1, jpeg_quality=90)
 
     assert isinstance(result, SampledFrames)
     assert result.frames.shape == (0, 64, 64, 3)
@@ -74,9 +77,11 @@ def test_jpegs_take_the_place_of_frames(folder: Path) -> None:
 
 def test_scan_counts_the_frames_to_come(folder: Path) -> None:
     jobs = jobs_of(folder / "20.mp4", folder / "40.mp4", folder / "text.mp4")
-    counts = {job.key: result for job, result in scan_videos(jobs, parse_sampling("fps:5"), workers=2)}
+    counts = {
+        job.key: result for job, result in scan_videos(jobs, parse_sampling("fps:5"), WHOLE_ONLY, workers=2)
+    }
 
-    assert (counts[0], counts[1]) == (4, 8)  # at 25 frames a second: every fifth
+    assert (counts[0], counts[1]) == ([(WHOLE, 4)], [(WHOLE, 8)])  # at 25 frames a second: every fifth
     assert isinstance(counts[2], VideoError)
 
 
@@ -189,6 +194,6 @@ def test_workers_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> N
 
 
 def test_frames_survive_the_way_back(folder: Path) -> None:
-    [(_, result)] = decode_videos(jobs_of(folder / "40.mp4"), UNIFORM, size=64, workers=1)
+    [(_, result)] = decode_videos(jobs_of(folder / "40.mp4"), FrameSpec(UNIFORM, 64), workers=1)
     assert isinstance(result, SampledFrames)
     assert [drawn_number(frame) for frame in result.frames] == [4, 14, 24, 34]

@@ -12,13 +12,13 @@ from vopcli.errors import UsageError
 from vopcli.video.sampling import (
     Kept,
     Sampling,
-    TimeWindow,
     clip4clip_indices,
     fps_indices,
     parse_sampling,
     uniform_indices,
     xpool_indices,
 )
+from vopcli.video.video_file import TimeWindow
 
 # The lists of benchmarks.md, section 2.1: X-Pool's own, for 12 frames.
 XPOOL_GOLDENS = pytest.mark.parametrize(

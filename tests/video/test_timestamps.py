@@ -16,8 +16,10 @@ from tests.support.videos import (
     make_video,
 )
 from vopcli.errors import VideoError
-from vopcli.video.sampling import Sampling, TimeWindow, parse_sampling
+from vopcli.video.sampling import Sampling, parse_sampling
 from vopcli.video.video import count_sampled, read_frames
+from vopcli.video.video_file import WHOLE, TimeWindow
+from vopcli.video.windows import WHOLE_ONLY
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,8 @@ def test_frames_by_rate_are_those_on_the_screen(videos: GoodVideos, name: str) -
     sampled = read_frames(str(videos[name]), sampling, size=SIZE)
 
     assert numbers(sampled) == [drawn_number(whole[index]) for index in sorted(set(shown))]
-    assert count_sampled(str(videos[name]), sampling) == len(sampled.frames) == sampled.num_real
+    assert count_sampled(str(videos[name]), sampling, WHOLE_ONLY) == [(WHOLE, sampled.num_real)]
+    assert len(sampled.frames) == sampled.num_real
 
 
 @pytest.mark.parametrize("name", ["short-gop.mp4", "edit-list.mp4", "variable-rate.mp4", "mpeg-ts.ts"])
@@ -62,7 +65,7 @@ def test_a_window_hides_the_other_frames(videos: GoodVideos, name: str, start: f
     by_rate = parse_sampling("fps:1000")
     every = read_frames(str(videos[name]), by_rate, size=SIZE, window=window)
     assert numbers(every) == [drawn_number(whole[k]) for k in seen]
-    assert count_sampled(str(videos[name]), by_rate, window=window) == len(seen)
+    assert count_sampled(str(videos[name]), by_rate, [window]) == [(window, len(seen))]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_a_window_without_a_frame(tmp_path: Path) -> None:
         with pytest.raises(VideoError, match=said):
             read_frames(path, UNIFORM, size=SIZE, window=window)
     with pytest.raises(VideoError, match="it has no frames in the window"):
-        count_sampled(path, parse_sampling("fps:1"), window=TimeWindow(1.0, 31.0))
+        count_sampled(path, parse_sampling("fps:1"), [TimeWindow(1.0, 31.0)])
 
 
 def test_a_window_of_a_damaged_video(videos: GoodVideos) -> None:

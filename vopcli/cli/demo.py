@@ -17,6 +17,9 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create the demo set in.")],
     *,
     run: Annotated[bool, typer.Option("--run", help="Run the commands.")] = False,
+    films: Annotated[
+        bool, typer.Option("--films", help="Write films of five minutes too, with queries and their times.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the videos.")] = 0,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
@@ -26,14 +29,21 @@ def demo(
 
     The set has 576 videos of coloured shapes that move, grow or shrink, with captions in a train and a test
     split, and a vop.yaml that names demo-tiny, a tiny CLIP model: nothing is downloaded. An interrupted run
-    is resumed by the same command.
+    is resumed by the same command. With --films, 12 films of 100 clips each follow, in each of which one clip
+    shows a shape in a colour that no other film has; films.jsonl has the query and the times of each.
     """
     from vopcli.datasets.demo.folder import DemoRequest, make_demo
 
     summary = make_demo(
         DemoRequest(folder, seed=seed, overwrite=overwrite), progress=console.progress(quiet=quiet)
     )
-    document: dict[str, Any] = {**asdict(summary), "folder": str(summary.folder)}
+    commands = list(summary.commands)
+    if films:
+        from vopcli.datasets.demo.films import FILM_COMMANDS, plan_films, write_films
+
+        write_films(folder, plan_films(seed=seed), console.progress(quiet=quiet))
+        commands += FILM_COMMANDS
+    document: dict[str, Any] = {**asdict(summary), "folder": str(summary.folder), "commands": commands}
     if not as_json:
         name = console.printable(str(folder))
         console.print_line(f"{name} holds {summary.num_videos} videos with {summary.num_captions} captions.")
@@ -42,10 +52,10 @@ def demo(
     if run:
         document["run"] = [
             {"command": command, "output": _run(command, folder, quiet=quiet, as_json=as_json)}
-            for command in map(_resumed(folder), summary.commands)
+            for command in map(_resumed(folder), commands)
         ]
     elif not as_json:
-        for command in summary.commands:
+        for command in commands:
             console.print_line(f"  {command}")
     if as_json:
         console.print_json(document)

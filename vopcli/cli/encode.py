@@ -12,7 +12,8 @@ from vopcli.errors import EXIT_SOME_FAILED
 
 
 @options.settings(
-    *("backbone", "encoding", "data.sampling", "data.num_frames", "data.max_pixels", "data.workers"),
+    *("backbone", "encoding", "data.sampling", "data.num_frames", "data.windows", "data.decode"),
+    *("data.max_pixels", "data.workers"),
     preset=True,
 )
 def encode(

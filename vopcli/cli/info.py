@@ -96,7 +96,7 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
 
 def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
     from vopcli.frames.store import FrameStore
-    from vopcli.video.sampling import WHOLE
+    from vopcli.video.video_file import WHOLE
 
     store = FrameStore.open(path)
     num_slots, each = sum(store.num_slots), store.recipe.candidates

@@ -16,8 +16,9 @@ from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
     from vopcli.cli.show import Outputs
+    from vopcli.search.hits import Hit
     from vopcli.search.moment import Moment
-    from vopcli.search.search import Hit, Index
+    from vopcli.search.search import Index
 
 
 @options.settings("search")
@@ -35,6 +36,13 @@ def search(
     print0: Annotated[
         bool, typer.Option("--print0", "-0", help="Print file names only, each ended by NUL (for xargs -0).")
     ] = False,
+    moments: Annotated[
+        bool, typer.Option("--moments", help="Rank moments instead of videos, several per video.")
+    ] = False,
+    per_video: Annotated[
+        int | None,
+        typer.Option("--per-video", min=1, metavar="N", help="Maximum moments per video. [default: 3]"),
+    ] = None,
     as_json: options.Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Print one JSON document per query and line.")
@@ -72,7 +80,7 @@ def search(
 ) -> None:
     """Rank the videos of an index by a text query.
 
-    Prints score (cosine), time of the best frame, and file: a table on a terminal, tab-separated values
+    Prints score (cosine), the range that matches best, and file: a table on a terminal, tab-separated values
     otherwise. With -, each query is answered at once, with the query as the first column; empty lines are
     skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated. With a
     pooling other than mean, scores are means of cosines with frames, and each search reads all frames.
@@ -91,13 +99,17 @@ def search(
         outputs.check(is_many=query == "-")
     if query != "-" and not query.strip():
         raise UsageError("the query is empty", hint='describe the video, such as "a dog on a beach"')
+    if per_video is not None and not moments:
+        raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
     settings = config.search
     opened = _open(settings, weights)
     found_any = False
     documents = []
     hits: list[Hit] = []
     for text in _lines() if query == "-" else [query]:
-        hits = opened.search(text, top=settings.top, min_score=settings.min_score)
+        hits = opened.search(
+            text, top=settings.top, min_score=settings.min_score, moments=moments, per_video=per_video
+        )
         found_any = found_any or bool(hits)
         if as_json:
             documents.append(_document(opened, text, hits))
@@ -188,7 +200,7 @@ def _open(settings: SearchConfig, weights: str | None) -> "Index":
         weights=weights,
         fallbacks=elsewhere,
         progress=console.progress(quiet=False),
-        pooling=parse_pooling(settings.pooling),
+        pooling=parse_pooling(settings.pooling) if settings.pooling else None,
         norm=settings.norm,
     )
     if not len(opened):
@@ -207,13 +219,15 @@ def _lines() -> Iterator[str]:
 def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object]:
     return {
         "query": query,
-        "pooling": str(index.pooling),
+        "pooling": str(index.pooling or index.default_pooling),
         "norm": index.norm.value,
         "hits": [
             {
                 "rank": rank,
                 "score": hit.score,
-                "seconds": hit.seconds,
+                "start": hit.start,
+                "end": hit.end,
+                "best": hit.best,
                 "path": hit.path,
                 "file": os.fspath(hit.file),
             }
@@ -223,18 +237,23 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
 
 
 def _print_table(hits: "list[Hit]", query: str | None) -> None:
-    rows = [[format_score(hit.score), format_time(hit.seconds), format_path(hit)] for hit in hits]
+    rows = [[format_score(hit.score), format_range(hit), format_path(hit)] for hit in hits]
     links = [hit.file.as_uri() for hit in hits] if sys.stdout.isatty() else []
     if query is None:
-        console.print_table(["score", "time", "video"], rows, links=links)
+        console.print_table(["score", "range", "video"], rows, links=links)
     else:
         rows = [[query, *row] for row in rows]
-        console.print_table(["query", "score", "time", "video"], rows, links=links)
+        console.print_table(["query", "score", "range", "video"], rows, links=links)
 
 
 def format_score(score: float) -> str:
     """Write 3 decimals on a terminal, 6 for other programs."""
     return f"{score:.6f}" if not sys.stdout.isatty() else f"{score:.3f}"
+
+
+def format_range(hit: "Hit | Moment") -> str:
+    """Write a range like 00:12.4-00:16.4."""
+    return f"{format_time(hit.start)}-{format_time(hit.end)}"
 
 
 def format_time(seconds: float) -> str:
@@ -244,11 +263,6 @@ def format_time(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     rest = f"{minutes:02}:{tenths // 10:02}.{tenths % 10}"
     return f"{hours}:{rest}" if hours else rest
-
-
-def format_range(moment: "Moment") -> str:
-    """Write a range like 00:12.4-00:16.4."""
-    return f"{format_time(moment.start)}-{format_time(moment.end)}"
 
 
 def format_path(hit: "Hit") -> str:

@@ -81,6 +81,13 @@ class Resize(str, Enum):
     LEGACY_TENSOR = "legacy-tensor"
 
 
+class DecodeRule(str, Enum):
+    """Frames that are decoded."""
+
+    EXACT = "exact"
+    KEYFRAMES = "keyframes"
+
+
 class DatasetName(str, Enum):
     """The public benchmarks; each has a record in `vopcli.datasets.benchmarks.registry`."""
 

@@ -9,6 +9,7 @@ from vopcli.config.choices import (
     Codec,
     ContextModule,
     DatasetName,
+    DecodeRule,
     NormRule,
     Precision,
     Resize,
@@ -111,6 +112,17 @@ class DataConfig:
     )
     num_frames: int | None = setting(
         None, text="Frames per video; with fps:N the maximum.", between=(1, 4096), unset=DEFAULT_NUM_FRAMES
+    )
+    windows: str | None = setting(
+        None,
+        text="Parts of long videos with frames of their own: auto (10 s), whole, or seconds.",
+        metavar="auto|whole|SECONDS",
+        unset="auto, whole for a benchmark",
+    )
+    decode: DecodeRule | None = setting(
+        None,
+        text="Decode exact frames, or the nearest key frames: faster, and less precise.",
+        unset=DecodeRule.EXACT.value,
     )
     candidates: int | None = setting(
         None, text="Frames to keep per segment, odd; training draws one at random.", between=(1, 99), unset=1
@@ -269,10 +281,11 @@ class SearchConfig:
     )
     top: int = setting(10, text="Maximum number of videos to print.", between=(1, 10**9), short="-k")
     min_score: float | None = setting(None, text="Minimum score; exit with 5 if no video reaches it.")
-    pooling: str = setting(
-        "mean",
+    pooling: str | None = setting(
+        None,
         text="How frame scores are pooled: mean, mean-raw, max, top-K or attention[:T].",
         metavar="RULE",
+        unset="mean; best match in an index with windows",
     )
     player: str | None = setting(
         None,

@@ -146,4 +146,4 @@ def complete_request(
         if missing := report.without_file:
             progress.warn(f"{report.split}: {len(missing)} videos have no file: {format_names(missing)}")
     windows = {key: window for key, window in found.windows().items() if window is not None}
-    return replace(request, windows=windows)
+    return replace(request, annotated=windows)

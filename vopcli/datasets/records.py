@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vopcli.errors import DataError, UsageError, format_name, format_value, nearest
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.video_file import TimeWindow
 
 TRAIN: Final = "train"
 VAL: Final = "val"

@@ -27,7 +27,8 @@ from vopcli.errors import DataError, UsageError, format_value
 from vopcli.frames.recipe import other_frames
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
-from vopcli.video.sampling import WHOLE, requested_sampling
+from vopcli.video.sampling import requested_sampling
+from vopcli.video.video_file import WHOLE
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import Precision
+from vopcli.config.choices import DecodeRule, Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
@@ -27,6 +27,7 @@ from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.video.sampling import DEFAULT_SAMPLING, requested_sampling
+from vopcli.video.windows import parse_windows
 from vopcli.weights.reader import CheckedT, Weights, read_checked
 
 if TYPE_CHECKING:
@@ -115,8 +116,10 @@ def _finish(
     """
     index = writer.current()
     rows = list(index.rows())
-    kept = _kept_rows(index, plan) if request.prune or request.overwrite else rows
-    summary.num_videos, summary.num_pruned = len(kept), len(rows) - len(kept)
+    is_pruned = request.prune or request.overwrite
+    kept = _kept_rows(index, plan) if is_pruned else rows
+    summary.num_videos = sum(not index.video(row).is_part for row in kept) if is_pruned else len(index)
+    summary.num_pruned = len(index) - summary.num_videos
     num_stored = sum(len(done) for done in index.done)
     has_gaps = request.prune and (len(kept) < num_stored or len(index.segments) > 1)
     bank = updated_bank(request, index, kept, captions, progress)
@@ -201,7 +204,7 @@ def _kept_rows(index: VideoIndex, plan: EncodePlan) -> list[int]:
     hidden = tuple(f"{name}/" for name, _ in plan.failed)
     return [
         video.row
-        for video in index.videos()
+        for video in map(index.video, index.rows())
         if video.path in plan.paths or (hidden and video.file.startswith(hidden))
     ]
 
@@ -235,9 +238,15 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     asked = requested_sampling(data)
     if not stores:
         sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
-        workers = data.workers or usable_cores()
+        recipe = recipe or {}
         return VideoSource(
-            request.sources, sampling=sampling, size=size, workers=workers, max_pixels=data.max_pixels
+            request.sources,
+            sampling=sampling,
+            size=size,
+            workers=data.workers or usable_cores(),
+            windows=parse_windows(data.windows or str(recipe.get("windows", "auto"))),
+            decode=data.decode or DecodeRule(recipe.get("decode", DecodeRule.EXACT)),
+            max_pixels=data.max_pixels,
         )
     if len(request.sources) > 1:
         raise UsageError(
@@ -255,10 +264,14 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
 
 def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMeta | None) -> None:
     if earlier and earlier.recipe != source.recipe:
+        different = [
+            f"{name} {earlier.recipe.get(name)}, not {value}"
+            for name, value in source.recipe.items()
+            if earlier.recipe.get(name) != value
+        ]
         raise DataError(
-            f"{request.index} holds frames sampled by {earlier.recipe.get('sampling')}, "
-            f"not by {source.recipe['sampling']}",
-            hint="use the same sampling, another index, or --overwrite",
+            f"{request.index} holds frames of {'; '.join(different)}",
+            hint="use the same settings, another index, or --overwrite",
         )
 
 

@@ -44,8 +44,9 @@ def encode_videos(
             writer.add(encoded)
 
     try:
+        unit = "windows" if any(video.is_part for video in plan.to_encode) else "videos"
         with (
-            progress.task("encode", total=len(plan.to_encode), unit="videos") as task,
+            progress.task("encode", total=len(plan.to_encode), unit=unit) as task,
             ThreadPoolExecutor(1, "index writer") as executor,
             Prefetched(batches) as ready,
         ):
@@ -56,7 +57,7 @@ def encode_videos(
                 writes.append(executor.submit(write))
                 while writes and (writes[0].done() or len(writes) > _WRITES_AHEAD):
                     writes.popleft().result()
-                _count(encoded, plan, writer.older, summary, task)
+                _count(encoded, plan, writer.older.videos, summary, task)
             for written in writes:
                 written.result()
     finally:
@@ -67,9 +68,10 @@ def encode_videos(
 def _count(
     encoded: list[EncodedVideo], plan: EncodePlan, known: Collection[str], summary: EncodeSummary, task: Task
 ) -> None:
-    num_changed = sum(plan.to_encode[video.slot].path in known for video in encoded)
+    videos = [plan.to_encode[video.slot] for video in encoded]
+    num_changed = sum(video.path in known for video in videos if not video.is_part)
     summary.num_changed += num_changed
-    summary.num_new += len(encoded) - num_changed
+    summary.num_new += sum(not video.is_part for video in videos) - num_changed
     task.advance(len(encoded))
 
 

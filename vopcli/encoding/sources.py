@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import Resize
+from vopcli.config.choices import DecodeRule, Resize
 from vopcli.errors import DataError, VideoError, format_name
 from vopcli.frames.store import FrameStore, StoredVideo
-from vopcli.index.reader import IndexedVideo, VideoIndex
+from vopcli.index.reader import IndexedVideo, KnownVideos, VideoIndex
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
 from vopcli.video.count import count_frames
@@ -23,7 +23,9 @@ from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import find_videos
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.sampling import Sampling
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video import FrameSpec
+from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
+from vopcli.video.windows import WindowRule
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ class EncodePlan:
     failed: list[tuple[str, str]] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
 
+    def copy(self, video: VideoFile, known: KnownVideos, same: IndexedVideo) -> None:
+        """Copy the rows of a video of the same content: its windows, then the video itself."""
+        for row in (*known.parts_of(same), same):
+            self.to_copy.append(
+                (_new(video, row.sha256, row.num_frames, row.window, is_part=row.is_part), row.row)
+            )
+
 
 class EncodeSource(Protocol):
     """A source of frames."""
@@ -100,7 +109,7 @@ class StoreSource:
                 hint=f"extract them with `vop extract-frames --size {size}`, or use other --weights",
             )
         self.sampling = recipe.sampling
-        self.recipe = _recipe_json(self.sampling, size, recipe.resize)
+        self.recipe = _recipe_json(self.sampling, size, recipe.resize, recipe.windows, recipe.decode)
         self._to_encode: list[StoredVideo] = []
 
     def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
@@ -108,21 +117,26 @@ class StoreSource:
         videos = self.store.videos
         known = index.find(videos)
         plan = EncodePlan(paths={video.path for video in videos})
-        by_hash = {video.sha256: video for video in known.values() if video.sha256}
+        by_hash = {video.sha256: video for video in known.videos.values() if video.sha256}
         self._to_encode = []
         for video in videos:
-            noted, same = known.get(video.path), by_hash.get(video.content_sha256)
-            new = _new(video, video.content_sha256, video.num_frames)
-            if noted and _stamp(noted) == _stamp(new):
+            noted, same = known.videos.get(video.path), by_hash.get(video.content_sha256)
+            if noted and is_same_file(noted, video) and noted.sha256 == video.content_sha256:
                 plan.num_unchanged += 1
             elif same is not None:
-                plan.to_copy.append((new, same.row))
+                plan.copy(video, known, same)
                 if same.path not in plan.paths:
-                    plan.renamed.append(same.row)
+                    plan.renamed += [row.row for row in (*known.parts_of(same), same)]
             else:
                 plan.num_changed += noted is not None
-                plan.to_encode.append(new)
-                self._to_encode.append(video)
+                done = {part.window for part in known.parts_of(video)}
+                for row in (*self.store.parts_of(video), video):
+                    if not (row.is_part and row.window in done):
+                        sha256 = b"" if row.is_part else row.content_sha256
+                        plan.to_encode.append(
+                            _new(row, sha256, row.num_frames, row.window, is_part=row.is_part)
+                        )
+                        self._to_encode.append(row)
         return plan
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
@@ -140,7 +154,15 @@ class VideoSource:
     """Video files, decoded while encoding."""
 
     def __init__(
-        self, sources: Sequence[Path], *, sampling: Sampling, size: int, workers: int, max_pixels: int
+        self,
+        sources: Sequence[Path],
+        *,
+        sampling: Sampling,
+        size: int,
+        workers: int,
+        windows: WindowRule,
+        decode: DecodeRule,
+        max_pixels: int,
     ) -> None:
         """Find the videos.
 
@@ -156,8 +178,9 @@ class VideoSource:
                 f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
                 hint="`vop extract-frames --help` lists the suffixes of videos",
             )
-        self._size, self._workers, self._max_pixels = size, workers, max_pixels
-        self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC)
+        self._size, self._workers, self._windows, self._decode = size, workers, windows, decode
+        self._max_pixels = max_pixels
+        self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC, windows, decode)
 
     def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
         """Compare by size and time, then by content; count the frames to encode.
@@ -167,60 +190,92 @@ class VideoSource:
         """
         known = index.find(self._found)
         with progress.task("compare", total=len(self._found), unit="videos") as task:
-            changes: Changes[IndexedVideo] = find_changes(self._found, known, task.advance)
+            changes: Changes[IndexedVideo] = find_changes(self._found, known.videos, task.advance)
         plan = EncodePlan(paths={video.path for video in self._found}, failed=list(self._unreadable))
         plan.num_unchanged = len(changes.unchanged)
-        plan.renamed = [noted.row for _, noted in changes.renamed]
+        plan.renamed = [row.row for _, noted in changes.renamed for row in (*known.parts_of(noted), noted)]
         for video, noted in changes.same_content + changes.renamed + changes.copies:
-            new = _new(video, noted.sha256, noted.num_frames)
-            plan.to_copy.append((new, noted.row))
+            plan.copy(video, known, noted)
         wanted = changes.new + changes.changed + [video for video, _ in changes.duplicates]
         counted, failed = count_frames(
             wanted,
             self.sampling,
+            self._windows,
             workers=self._workers,
             progress=progress,
             max_pixels=self._max_pixels,
         )
         plan.failed += [(video.path, reason) for video, reason in failed]
         changed = {video.path for video in changes.changed}
-        for video, count in counted:
+        for video, windows in counted:
             plan.num_changed += video.path in changed
-            plan.to_encode.append(_new(video, changes.hashes.get(video.path, b""), count))
+            done = {part.window for part in known.parts_of(video)}
+            for number, (window, count) in enumerate(windows, 1):
+                is_part = number < len(windows)
+                if not (is_part and window in done):
+                    sha256 = b"" if is_part else changes.hashes.get(video.path, b"")
+                    plan.to_encode.append(_new(video, sha256, count, window, is_part=is_part))
         return plan
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Decode in worker processes, in arbitrary order; hash files that have no hash yet."""
-        jobs = (DecodeJob(slot, video.file) for slot, video in enumerate(plan.to_encode))
+        slots = {(video.path, video.window): slot for slot, video in enumerate(plan.to_encode)}
+        jobs = (
+            DecodeJob(slot, video.file, tuple(row.window for row in rows))
+            for slot, video, rows in _by_video(plan.to_encode)
+        )
+        results = decode_videos(
+            jobs,
+            FrameSpec(self.sampling, self._size, decode=self._decode, max_pixels=self._max_pixels),
+            workers=self._workers,
+        )
         with ThreadPoolExecutor(1) as hashing:
-            for job, sampled in decode_videos(
-                jobs, self.sampling, size=self._size, workers=self._workers, max_pixels=self._max_pixels
-            ):
+            for job, sampled in results:
+                video = plan.to_encode[job.key]
                 if isinstance(sampled, VideoError):
                     yield job.key, sampled.reason(job.path)
                     continue
-                sha256 = plan.to_encode[job.key].sha256 or hashing.submit(_hash, job.path).result()
+                if not len(sampled.frames):  # the video is shorter than its container states
+                    continue
+                is_part = sampled.window != video.window
+                sha256 = video.sha256
+                if not (sha256 or is_part):
+                    sha256 = hashing.submit(_hash, job.path).result()
                 yield Job(
-                    job.key,
+                    slots[video.path, sampled.window],
                     sampled.frames,
                     sampled.seconds,
                     sampled.num_real,
                     sampled.info.duration_seconds,
-                    sha256,
+                    b"" if is_part else sha256,
                 )
 
 
-def _recipe_json(sampling: Sampling, size: int, resize: Resize) -> dict[str, Any]:
-    return {"sampling": str(sampling), "size": size, "resize": resize.value}
+def _by_video(rows: Sequence[NewVideo]) -> Iterator[tuple[int, NewVideo, list[NewVideo]]]:
+    """Yield each video with its slot, and all rows to encode of it: its windows, then itself."""
+    waiting: list[NewVideo] = []
+    for slot, row in enumerate(rows):
+        waiting.append(row)
+        if not row.is_part:
+            yield slot, row, waiting
+            waiting = []
 
 
-def _stamp(video: VideoFile) -> tuple[str, int, int, bytes]:
-    return video.root, video.size, video.mtime_ns, video.sha256
+def _recipe_json(
+    sampling: Sampling, size: int, resize: Resize, windows: WindowRule, decode: DecodeRule
+) -> dict[str, Any]:
+    return {
+        "sampling": str(sampling),
+        "size": size,
+        "resize": resize.value,
+        "windows": str(windows),
+        "decode": decode.value,
+    }
 
 
-def _new(video: VideoFile, sha256: bytes, num_frames: int) -> NewVideo:
+def _new(video: VideoFile, sha256: bytes, num_frames: int, window: TimeWindow, *, is_part: bool) -> NewVideo:
     file = VideoFile(video.root, video.path, video.size, video.mtime_ns, sha256)
-    return NewVideo(**vars(file), num_frames=num_frames)
+    return NewVideo(**vars(file), num_frames=num_frames, window=window, is_part=is_part)
 
 
 def _hash(file: str) -> bytes:

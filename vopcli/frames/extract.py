@@ -19,9 +19,10 @@ from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, num
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
+from vopcli.video.collect import SampledFrames
 from vopcli.video.diff import hash_file
 from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.video import SampledFrames
+from vopcli.video.video import FrameSpec
 from vopcli.video.video_file import relocate
 
 _JPEG_QUALITY: Final = 95
@@ -178,7 +179,9 @@ class _Run:
         self.summary = summary
         self.rows, num_frames = plan.rows()
         self.numbers = {
-            row.path: number for number, row in enumerate(self.rows) if row.status is Status.PENDING
+            (row.path, row.window): number
+            for number, row in enumerate(self.rows)
+            if row.status is Status.PENDING
         }
         self.duplicates: dict[str, list[str]] = defaultdict(list)
         for video, path in plan.changes.duplicates:
@@ -194,44 +197,51 @@ class _Run:
         """Decode and write; raise VideoError at the first failure of a strict run."""
         for path, error in self.plan.failed_before:
             self._stop_if_strict(path, error)
-        total = len(self.plan.to_decode) + len(self.plan.changes.duplicates)
+        num_videos, num_copies = len(self.plan.to_decode), len(self.plan.changes.duplicates)
+        total = sum(len(windows) for _, windows in self.plan.to_decode) + num_copies
         if not total and not self.plan.failed:
             return
+        unit = "videos" if total == num_videos + num_copies else "windows"
         with contextlib.ExitStack() as stack:
-            self.task = stack.enter_context(progress.task("decode", total=total, unit="videos"))
+            self.task = stack.enter_context(progress.task("decode", total=total, unit=unit))
             for video, error in self.plan.failed:
                 self._fail_duplicates(video.path, error)
                 self._stop_if_strict(video.path, error)
-            for number, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
-                row = self.rows[number]
+            for key, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
+                video, windows = self.plan.to_decode[key]
                 if isinstance(sampled, VideoError):
-                    error = sampled.reason(row.file)
-                    self._fail(number, error)
-                    self._fail_duplicates(row.path, error)
-                    self._stop_if_strict(row.path, error)
-                else:
-                    self._put(number, sampled, sha256)
+                    error = sampled.reason(video.file)
+                    self._fail(self.numbers[video.path, windows[-1][0]], error)
+                    self._fail_duplicates(video.path, error)
+                    self._stop_if_strict(video.path, error)
+                elif len(sampled.seconds):
+                    self._put(self.numbers[video.path, sampled.window], sampled, sha256)
+                else:  # the video is shorter than its container states
+                    self.task.advance()
 
     def _decoded(self) -> Generator[Decoded, None, None]:
-        """Decode the videos; hash each file right after, while it is in the page cache."""
-        jpeg_quality = _JPEG_QUALITY if self.plan.recipe.codec == "jpeg" else None
-        rows = self.rows[: len(self.plan.to_decode)]
-        jobs = (DecodeJob(number, row.file, row.window) for number, row in enumerate(rows))
+        """Decode the videos; hash each file right after, while it is in the page cache.
+
+        Yields:
+            The position of the video in the plan, the frames of a window, and the hash if it is the last.
+        """
+        recipe = self.plan.recipe
+        jobs = (
+            DecodeJob(key, video.file, tuple(window for window, _ in windows))
+            for key, (video, windows) in enumerate(self.plan.to_decode)
+        )
         results: Any = decode_videos(
             jobs,
-            self.plan.recipe.sampling,
-            size=self.plan.recipe.size,
-            resize=self.plan.recipe.resize,
+            FrameSpec(recipe.sampling, recipe.size, recipe.resize, recipe.decode, self.max_pixels),
             workers=self.workers,
-            jpeg_quality=jpeg_quality,
-            max_pixels=self.max_pixels,
+            jpeg_quality=_JPEG_QUALITY if recipe.codec == "jpeg" else None,
         )
         waiting: deque[tuple[int, SampledFrames | VideoError, Future[bytes | VideoError]]] = deque()
         with ThreadPoolExecutor(min(self.workers, 3) + 1) as hashers, contextlib.closing(results):
             for job, sampled in results:
-                waiting.append(
-                    (job.key, sampled, hashers.submit(_hash_unchanged, self.rows[job.key], sampled))
-                )
+                video, windows = self.plan.to_decode[job.key]
+                row = self.rows[self.numbers[video.path, windows[-1][0]]]
+                waiting.append((job.key, sampled, hashers.submit(_hash_unchanged, row, sampled)))
                 while waiting and (len(waiting) > self.workers or waiting[0][2].done()):
                     yield _hashed(*waiting.popleft())
             while waiting:
@@ -256,12 +266,14 @@ class _Run:
         row = self.writer.put_frames(number, row, frames, sampled.seconds)
         self.task.advance()
         self.summary.num_frames += row.num_frames
+        if row.is_part:
+            return
         if row.path in self.changed:
             self.summary.num_changed += 1
         else:
             self.summary.num_new += 1
         for path in self.duplicates.get(row.path, []):
-            number = self.numbers[path]
+            number = self.numbers[path, row.window]
             self.writer.put_row(number, relocate(row, self.rows[number]))
             self.summary.num_copies += 1
             self.task.advance()
@@ -274,7 +286,7 @@ class _Run:
 
     def _fail_duplicates(self, path: str, error: str) -> None:
         for duplicate in self.duplicates.get(path, []):
-            self._fail(self.numbers[duplicate], error)
+            self._fail(self.numbers[duplicate, self.plan.window_of(duplicate)], error)
 
     def _stop_if_strict(self, path: str, error: str) -> None:
         if self.request.strict:
@@ -288,7 +300,8 @@ def _hash_unchanged(row: Row, sampled: SampledFrames | VideoError) -> bytes | Vi
     if isinstance(sampled, VideoError):
         return sampled
     try:
-        sha256 = row.sha256 or hash_file(row.file)
+        is_last = sampled.window == row.window
+        sha256 = row.sha256 or (hash_file(row.file) if is_last else b"")
         status = os.stat(row.file)  # noqa: PTH116  (a name of any bytes)
     except OSError as error:
         return VideoError(f"{row.file}: deleted while it was read ({error.strerror})")

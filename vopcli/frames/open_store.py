@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vopcli.config.choices import Codec, Resize
+from vopcli.config.choices import Codec, DecodeRule, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
@@ -16,12 +16,13 @@ from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.recipe import Recipe
-from vopcli.frames.rows import FRAME_FORMAT, Row
+from vopcli.frames.rows import FRAME_FORMAT, KnownRows
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import Progress
 from vopcli.video.sampling import DEFAULT_SAMPLING
 from vopcli.video.video_file import VideoFile
+from vopcli.video.windows import parse_windows
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 
@@ -107,21 +108,21 @@ def _try_create(path: Path, recipe: Recipe) -> bool:
     return True
 
 
-def read_known(request: ExtractRequest) -> tuple[Recipe, dict[str, Row], list[int]]:
+def read_known(request: ExtractRequest) -> tuple[Recipe, KnownRows, list[int]]:
     """Read the store for a dry run, without locking it.
 
     Returns:
-        The recipe, the videos by path, and the free frame slots of each segment.
+        The recipe, the rows, and the free frame slots of each segment.
 
     Raises:
         DataError: the store cannot be read, or was made with another recipe.
     """
     if request.overwrite or not request.store.exists():
-        return requested_recipe(request), {}, []
+        return requested_recipe(request), KnownRows(), []
     store = FrameStore.open(request.store)
     check_recipe(request, store.recipe)
     num_free = [slots - used for slots, used in zip(store.num_slots, store.used_frames, strict=True)]
-    return store.recipe, {row.path: row for row in store.rows}, num_free
+    return store.recipe, store.known, num_free
 
 
 def check_recipe(request: ExtractRequest, found: Recipe) -> None:
@@ -138,6 +139,10 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
         differences.append(f"frames of {found.size} x {found.size} pixels, not {asked.size} x {asked.size}")
     if data.codec and asked.codec != found.codec:
         differences.append(f"codec {found.codec}, not {asked.codec}")
+    if data.windows and found.windows != asked.windows:
+        differences.append(f"windows {found.windows}, not {asked.windows}")
+    if data.decode and found.decode is not asked.decode:
+        differences.append(f"{found.decode.value} frames, not {asked.decode.value}")
     if data.resize and found.resize != asked.resize:
         differences.append(f"frames resized by {found.resize.value}, not {asked.resize.value}")
     if differences:
@@ -156,7 +161,9 @@ def requested_recipe(request: ExtractRequest) -> Recipe:
     data = request.data
     codec, resize = data.codec or Codec.RAW, data.resize or Resize.BICUBIC
     size = data.size or DEFAULT_SIZE_PX
-    return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize=resize, codec=codec.value)
+    windows = parse_windows(data.windows or ("whole" if data.dataset else "auto"))
+    decode = data.decode or DecodeRule.EXACT
+    return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize, codec.value, windows, decode)
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError, UsageError, format_name
 from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
-from vopcli.frames.rows import Row, Status
+from vopcli.frames.rows import KnownRows, Row, Status
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
 from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
-from vopcli.video.sampling import WHOLE, Sampling, TimeWindow, requested_sampling
-from vopcli.video.video_file import VideoFile, relocate
+from vopcli.video.sampling import Sampling, requested_sampling
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, relocate
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ExtractRequest:
         retry_failed: retry videos that failed in an earlier run.
         strict: stop at the first video that fails.
         dry_run: only report the plan.
-        windows: sampled part of each video that is not sampled as a whole, by path in the store.
+        annotated: sampled part of each video of which only a part is annotated, by path in the store.
     """
 
     sources: Sequence[Path]
@@ -46,7 +46,7 @@ class ExtractRequest:
     retry_failed: bool = False
     strict: bool = False
     dry_run: bool = False
-    windows: Mapping[str, TimeWindow] = field(default_factory=dict)
+    annotated: Mapping[str, TimeWindow] = field(default_factory=dict)
 
     @property
     def sampling(self) -> Sampling | None:
@@ -54,8 +54,8 @@ class ExtractRequest:
         return requested_sampling(self.data)
 
     def window_of(self, path: str) -> TimeWindow:
-        """Return the sampled part of a video."""
-        return self.windows.get(path, WHOLE)
+        """Return the sampled part of a video, apart from its windows."""
+        return self.annotated.get(path, WHOLE)
 
 
 @dataclass
@@ -66,7 +66,9 @@ class ExtractPlan:
         recipe: how frames are made.
         window_of: returns the sampled part of a video.
         changes: differences between found and stored videos.
-        to_decode: new and changed videos with their numbers of frames.
+        known: the rows of the store.
+        to_decode: new and changed videos, each with its windows and their numbers of frames; the last
+            window is the video itself.
         failed: videos whose frames cannot be counted, with the reasons.
         failed_before: path and reason of videos that failed in an earlier run and are not retried.
     """
@@ -74,30 +76,39 @@ class ExtractPlan:
     recipe: Recipe
     window_of: Callable[[str], TimeWindow]
     changes: Changes[Row]
-    to_decode: list[tuple[VideoFile, int]] = field(default_factory=list)
+    known: KnownRows
+    to_decode: list[tuple[VideoFile, list[tuple[TimeWindow, int]]]] = field(default_factory=list)
     failed: list[tuple[VideoFile, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def num_frames(self) -> int:
         """Number of frames to decode."""
-        return sum(count for _, count in self.to_decode)
+        return sum(self._counts())
+
+    def _counts(self) -> list[int]:
+        return [count for _, windows in self.to_decode for _, count in windows]
 
     def num_bytes(self, num_free: Sequence[int]) -> int:
         """Return the growth of the store in bytes, given the free slots of each segment."""
-        return frames_bytes(missing_frames(num_free, [count for _, count in self.to_decode]), self.recipe)
+        return frames_bytes(missing_frames(num_free, self._counts()), self.recipe)
 
     def rows(self) -> tuple[list[Row], list[int]]:
         """Return the rows to add, and for each the number of frames to come."""
         changes = self.changes
-        pending = [(self._row(video, Status.PENDING), count) for video, count in self.to_decode]
+        pending = []
+        for video, windows in self.to_decode:
+            row = self._row(video, Status.PENDING)
+            pending += [
+                (replace(row, window=window, is_part=number < len(windows)), count)
+                for number, (window, count) in enumerate(windows, 1)
+            ]
         settled = [self._row(video, Status.FAILED, error) for video, error in self.failed]
         settled += [self._row(video, Status.PENDING) for video, _ in changes.duplicates]
-        settled += [
-            relocate(known, video) for video, known in changes.same_content + changes.renamed + changes.copies
-        ]
+        for video, known in changes.same_content + changes.renamed + changes.copies:
+            settled += [relocate(row, video) for row in (*self.known.parts_of(known), known)]
         settled += [replace(known, status=Status.GONE) for _, known in changes.renamed]
-        return [row for row, _ in pending] + settled, [count for _, count in pending] + [0] * len(settled)
+        return [row for row, _ in pending] + settled, self._counts() + [0] * len(settled)
 
     def _row(self, video: VideoFile, status: Status, error: str = "") -> Row:
         sha256, window = self.changes.hashes.get(video.path, b""), self.window_of(video.path)
@@ -143,7 +154,7 @@ def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]
 def make_plan(
     request: ExtractRequest,
     recipe: Recipe,
-    known: Mapping[str, Row],
+    known: KnownRows,
     found: Sequence[VideoFile],
     progress: Progress,
 ) -> ExtractPlan:
@@ -152,26 +163,50 @@ def make_plan(
     Raises:
         DataError: two folders have different videos of the same relative path.
     """
+    videos = known.videos
     if request.retry_failed:
-        known = {path: row for path, row in known.items() if row.status is Status.DONE}
+        videos = {path: row for path, row in videos.items() if row.status is Status.DONE}
     with progress.task("compare", total=len(found), unit="videos") as task:
         changes = find_changes(
             found,
-            known,
+            videos,
             task.advance,
             lambda video: video.window if isinstance(video, Row) else request.window_of(video.path),
         )
-    plan = ExtractPlan(recipe, request.window_of, changes)
+    plan = ExtractPlan(recipe, request.window_of, changes, known)
     plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
     changes.deleted = [row for row in changes.deleted if row.status is Status.DONE]
     wanted = sorted(changes.new + changes.changed, key=lambda video: os.fsencode(video.path))
-    plan.to_decode, plan.failed = count_frames(
+    counted, plan.failed = count_frames(
         wanted,
         recipe.sampling,
+        recipe.windows,
         workers=num_workers(request),
         progress=progress,
-        window_of=request.window_of,
+        windows_of=lambda path: (request.annotated[path],) if path in request.annotated else None,
         max_pixels=request.data.max_pixels,
     )
+    plan.to_decode = [(video, _without_stored(windows, known.parts_of(video))) for video, windows in counted]
+    _separate_long_duplicates(plan)
     return plan
+
+
+def _without_stored(
+    windows: Sequence[tuple[TimeWindow, int]], stored: Sequence[Row]
+) -> list[tuple[TimeWindow, int]]:
+    """Return the windows that an interrupted run has not stored; the video itself is the last."""
+    known = {row.window for row in stored}
+    return [(window, count) for window, count in windows[:-1] if window not in known] + [windows[-1]]
+
+
+def _separate_long_duplicates(plan: ExtractPlan) -> None:
+    """Decode duplicates of long videos too: only whole videos are copied within a run."""
+    windows_of = {video.path: windows for video, windows in plan.to_decode}
+    duplicates, plan.changes.duplicates = plan.changes.duplicates, []
+    for video, path in duplicates:
+        windows = windows_of.get(path, [])
+        if len(windows) > 1:
+            plan.to_decode.append((video, windows))
+        else:
+            plan.changes.duplicates.append((video, path))

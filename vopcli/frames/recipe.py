@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from vopcli.config.choices import Codec, Resize
+from vopcli.config.choices import Codec, DecodeRule, Resize
 from vopcli.errors import DataError, UsageError
 from vopcli.video.sampling import Sampling, parse_sampling
+from vopcli.video.windows import WHOLE_ONLY, WindowRule, parse_windows
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,16 @@ class Recipe:
         size: side of the square frames in pixels.
         resize: rule that resized the short side, before the centre crop.
         codec: "raw" pixels, or "jpeg" files of quality 95.
+        windows: which parts of long videos have frames of their own.
+        decode: whether the exact frames were taken, or the nearest key frames.
     """
 
     sampling: Sampling
     size: int
     resize: Resize = Resize.BICUBIC
     codec: str = Codec.RAW.value
+    windows: WindowRule = WHOLE_ONLY
+    decode: DecodeRule = DecodeRule.EXACT
 
     @classmethod
     def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
@@ -39,7 +44,12 @@ class Recipe:
         recorded = attributes.get("recipe")
         if isinstance(recorded, dict) and set(recorded) == {item.name for item in fields(cls)}:
             with contextlib.suppress(UsageError, ValueError):
-                parts = {"sampling": recorded_sampling(recorded), "resize": Resize(recorded["resize"])}
+                parts = {
+                    "sampling": recorded_sampling(recorded),
+                    "resize": Resize(recorded["resize"]),
+                    "windows": parse_windows(str(recorded["windows"])),
+                    "decode": DecodeRule(recorded["decode"]),
+                }
                 recipe = cls(**recorded | parts)
                 if recipe.codec in list(Codec) and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
                     return recipe
@@ -57,7 +67,12 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
-        return asdict(self) | {"sampling": str(self.sampling), "resize": self.resize.value}
+        return asdict(self) | {
+            "sampling": str(self.sampling),
+            "resize": self.resize.value,
+            "windows": str(self.windows),
+            "decode": self.decode.value,
+        }
 
     def to_attributes(self) -> dict[str, Any]:
         """Return the attributes of a store with this recipe."""
@@ -66,7 +81,9 @@ class Recipe:
     def __str__(self) -> str:
         size = f"{self.size} x {self.size} pixels"
         how = "" if self.resize is Resize.BICUBIC else f" ({self.resize.value})"
-        return f"sampling {self.sampling}, {size}{how}, {self.codec}"
+        windows = "" if self.windows == WHOLE_ONLY else f", windows {self.windows}"
+        keys = "" if self.decode is DecodeRule.EXACT else ", nearest key frames"
+        return f"sampling {self.sampling}{windows}, {size}{how}, {self.codec}{keys}"
 
 
 def recorded_sampling(recipe: Mapping[str, Any]) -> Sampling:

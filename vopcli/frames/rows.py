@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.files.hdf5 import FileFormat, Segment
-from vopcli.video.sampling import WHOLE, TimeWindow
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
 
 FRAME_ROW: Final = np.dtype(
     [
@@ -33,6 +32,7 @@ FRAME_ROW: Final = np.dtype(
         ("num_frames", "<i4"),
         ("num_bad_packets", "<i4"),
         ("window", "<f8", (2,)),  # start and end in seconds; (0, inf): the whole video
+        ("is_part", "u1"),  # a window of a long video, besides the row of the video itself
         ("frames_segment", "<i4"),  # segment of the frames, not necessarily that of the row
         ("first_frame", "<i8"),
         ("path", "<i8", (2,)),  # half-open byte ranges in "paths"
@@ -76,6 +76,7 @@ class Row(VideoFile):
     Attributes:
         status: status of the video.
         window: part of the video that is sampled.
+        is_part: a window of a long video, besides the row of the video itself.
         duration_seconds: duration.
         fps: average frames per second.
         width: displayed width in pixels.
@@ -91,6 +92,7 @@ class Row(VideoFile):
 
     status: Status
     window: TimeWindow = WHOLE
+    is_part: bool = False
     duration_seconds: float = 0.0
     fps: float = 0.0
     width: int = 0
@@ -174,6 +176,7 @@ def _unpack_row(status: int, values: tuple[Any, ...], content: bytes, names: byt
         root=os.fsdecode(root),
         sha256=b"" if sha256 == _NO_HASH else sha256,
         window=TimeWindow(*fields.pop("window")),
+        is_part=bool(fields.pop("is_part")),
         error=fields.pop("error").decode("utf-8", "replace"),
         **fields,
     )
@@ -183,14 +186,40 @@ def _row_crc32(status: int, content: bytes, path: bytes, root: bytes) -> int:
     return zlib.crc32(b"\0".join([bytes([status]), content[:-4], path, root]))
 
 
-def latest(rows: Iterable[Row | None]) -> dict[str, Row]:
-    """Return the last row of each path, without pending rows and renamed files."""
-    state: dict[str, Row] = {}
+@dataclass
+class KnownRows:
+    """The current rows of a store.
+
+    Attributes:
+        videos: the row of each video, by path; finished or failed.
+        parts: the finished windows of long videos, by path, in order of time. Those of a video are written
+            before its own row; windows without it are of an interrupted run, and windows of another state of
+            the file (`is_same_file`) are outdated.
+    """
+
+    videos: dict[str, Row] = field(default_factory=dict)
+    parts: dict[str, list[Row]] = field(default_factory=dict)
+
+    def parts_of(self, file: VideoFile) -> list[Row]:
+        """Return the windows of a video, if the file is still the same."""
+        return [part for part in self.parts.get(file.path, []) if is_same_file(part, file)]
+
+
+def latest(rows: Iterable[Row | None]) -> KnownRows:
+    """Return the last row of each video and window, without pending rows and renamed files."""
+    videos: dict[str, Row] = {}
+    parts: dict[str, dict[TimeWindow, Row]] = {}
     for row in rows:
         if row is None or row.status is Status.PENDING:
             continue
-        if row.status is Status.GONE:
-            state.pop(row.path, None)
+        if row.is_part:
+            parts.setdefault(row.path, {})[row.window] = row
+        elif row.status is Status.GONE:
+            videos.pop(row.path, None)
         else:
-            state[row.path] = row
-    return state
+            videos[row.path] = row
+    ordered = {
+        path: sorted(found.values(), key=lambda row: row.window.start_seconds)
+        for path, found in parts.items()
+    }
+    return KnownRows(videos, ordered)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from vopcli.frames.layout import check_shapes, frame_slots, row_fits, used_frame
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
 from vopcli.progress import Progress, SilentProgress
-from vopcli.video.sampling import WHOLE, TimeWindow
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class StoredVideo(VideoFile):
 
     Attributes:
         window: part of the video that was sampled.
+        is_part: a window of a long video, besides the video itself.
         duration_seconds: duration.
         fps: average frames per second.
         width: displayed width in pixels.
@@ -43,6 +44,7 @@ class StoredVideo(VideoFile):
     """
 
     window: TimeWindow
+    is_part: bool
     duration_seconds: float
     fps: float
     width: int
@@ -84,18 +86,22 @@ class FrameStore:
         self.segments = self._contents.segments
         check_shapes(path, self.segments, self.recipe)
         rows = [row for segment in self.segments for row in unpack_rows(segment)]
-        state = latest(rows)
         self.used_frames = used_frames(rows, self.segments, self.recipe)
-        good = {path: row for path, row in state.items() if row_fits(row, self.segments, self.recipe)}
+        good = [row for row in rows if row and row_fits(row, self.segments, self.recipe)]
+        self.known = latest(good)
         self.num_unfinished = sum(row is not None and row.status is Status.PENDING for row in rows)
-        self.num_damaged_rows = rows.count(None) + len(state) - len(good)
-        self.rows = sorted(good.values(), key=lambda row: row.path.encode("utf-8", "surrogateescape"))
+        self.num_damaged_rows = len(rows) - len(good)
+        self.rows = sorted(self.known.videos.values(), key=lambda row: os.fsencode(row.path))
         self._seconds = [segment.map("seconds") for segment in self.segments]
         self._checksums = [segment.map("checksums") for segment in self.segments]
         self._ranges = [segment.map("frame_ranges") for segment in self.segments]
         self._data = [segment.map(self._data_column) for segment in self.segments]
         self.videos = [self._stored(row) for row in self.rows if row.status is Status.DONE]
         self.failures = [(row.path, row.error) for row in self.rows if row.status is Status.FAILED]
+
+    def parts_of(self, video: StoredVideo) -> list[StoredVideo]:
+        """Return the windows of a long video, in order of time; none for a short one."""
+        return [self._stored(replace(part, sha256=video.sha256)) for part in self.known.parts_of(video)]
 
     @classmethod
     def open(cls, path: Path) -> FrameStore:

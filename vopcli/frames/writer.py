@@ -194,7 +194,8 @@ class FrameStoreWriter:
         """
         if self._segment is None:
             raise ValueError("lay_out comes first")
-        self.known[row.path] = row
+        if not row.is_part:
+            self.known.videos[row.path] = row
         with self._lock:
             self._waiting.append((number, row))
         self._confirmations.append(self._syncer.submit(self._confirm))

@@ -12,7 +12,7 @@ import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,7 +23,7 @@ from vopcli.errors import DataError
 from vopcli.files.arrays import checksum, pack_strings, row_checksums, unpack_string
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
 
 PENDING: Final = 0  # a single flipped bit never turns another status into this one
 DONE: Final = ord("D")
@@ -32,6 +32,7 @@ STATUSES: Final = (PENDING, DONE, REPLACED)
 _WORD_BYTES: Final = 8
 _HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 _ROWS_AT_ONCE: Final = 1 << 16
+HAS_WINDOWS: Final = "has_windows"  # attribute of segments
 BANK: Final = "querybank."  # prefix of the query bank's tensor names
 
 INDEX_ROW: Final = np.dtype(
@@ -41,6 +42,9 @@ INDEX_ROW: Final = np.dtype(
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
         ("sha256", "u1", (32,)),  # zeros: unknown
+        ("name_hash", "<u8"),  # of path and root: `name_hash`
+        ("window", "<f8", (2,)),  # start and end in seconds; (0, inf): the whole video
+        ("is_part", "u1"),  # a window of a long video, besides the row of the video itself
         ("duration_seconds", "<f8"),
         ("first_frame", "<i8"),
         ("num_frames", "<i8"),
@@ -67,12 +71,26 @@ INDEX_FORMAT: Final = FileFormat(
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedVideo(VideoFile):
-    """A video of an index; ``row`` counts through all segments."""
+    """A video of an index, or a window of a long one (``is_part``); ``row`` counts through all segments."""
 
     row: int
+    window: TimeWindow
+    is_part: bool
     duration_seconds: float
     num_frames: int
     num_real: int
+
+
+@dataclass(frozen=True)
+class KnownVideos:
+    """Videos of an index by path, and the windows of long ones by path."""
+
+    videos: dict[str, IndexedVideo] = field(default_factory=dict)
+    parts: dict[str, list[IndexedVideo]] = field(default_factory=dict)
+
+    def parts_of(self, file: VideoFile) -> list[IndexedVideo]:
+        """Return the windows of a video, if the file is still the same."""
+        return [part for part in self.parts.get(file.path, ()) if is_same_file(part, file)]
 
 
 @dataclass(frozen=True)
@@ -127,27 +145,51 @@ class VideoIndex:
         if not all(np.isin(segment.status, STATUSES).all() for segment in file.segments):
             raise self._damaged("a row has an unknown status")
         self._rows = [segment.map("rows") for segment in file.segments]
+        # rows are read only of segments with windows: those of a large index take hundreds of megabytes
+        self._is_video = [
+            done & (rows["is_part"] == 0) if segment.attributes.get(HAS_WINDOWS) else done
+            for segment, done, rows in zip(file.segments, self.done, self._rows, strict=True)
+        ]
         self._paths = [segment.map("paths") for segment in file.segments]
         self._frames = [segment.map("frame_embeddings") for segment in file.segments]
         self._seconds = [segment.map("seconds") for segment in file.segments]
         self._starts = [0, *np.cumsum([len(done) for done in self.done]).tolist()]
 
     def __len__(self) -> int:
-        return int(sum(np.count_nonzero(done) for done in self.done))
+        """Return the number of videos; windows of long ones do not count."""
+        return int(sum(np.count_nonzero(is_video) for is_video in self._is_video))
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether windows of long videos have rows of their own."""
+        return any(segment.attributes.get(HAS_WINDOWS) for segment in self.segments)
 
     def rows(self) -> Iterator[int]:
-        """Yield the row of every video."""
+        """Yield the row of every video and window."""
         for start, done in zip(self._starts, self.done, strict=False):
             for place in np.flatnonzero(done).tolist():
                 yield start + place
 
     def videos(self) -> Iterator[IndexedVideo]:
-        """Yield every video.
+        """Yield every video, without the windows of long ones.
 
         Raises:
             DataError: a row is damaged.
         """
-        return map(self.video, self.rows())
+        # `is_part` is tested after the row is compared with its checksum
+        return (video for video in map(self.video, self.rows()) if not video.is_part)
+
+    def rows_of(self, row: int) -> list[int]:
+        """Return all rows of a row's video: of its windows in order of time, then of the video itself."""
+        if not self.has_windows:
+            return [row]
+        name = self._numbered(row)[1]["name_hash"]
+        found = [
+            (bool(rows["is_part"][place]), rows["window"][place, 0], start + place)
+            for start, rows, done in zip(self._starts, self._rows, self.done, strict=False)
+            for place in np.flatnonzero((rows["name_hash"] == name) & done).tolist()
+        ]
+        return [number for *_, number in sorted(found, key=lambda item: (not item[0], item[1]))]
 
     def video(self, row: int) -> IndexedVideo:
         """Return the video of a row.
@@ -165,6 +207,8 @@ class VideoIndex:
             raise self._damaged(f"row {row} does not match its checksum")
         return IndexedVideo(
             row=row,
+            window=TimeWindow(*record["window"].tolist()),
+            is_part=bool(record["is_part"]),
             path=path,
             root=root,
             size=int(record["size"]),
@@ -175,8 +219,8 @@ class VideoIndex:
             num_real=int(record["num_real"]),
         )
 
-    def find(self, files: Iterable[VideoFile]) -> dict[str, IndexedVideo]:
-        """Return the videos that have the path or the size of one of ``files``, by path.
+    def find(self, files: Iterable[VideoFile]) -> KnownVideos:
+        """Return the videos that have the path or the size of one of ``files``.
 
         Reads all rows in blocks, and makes objects of the matching ones only.
 
@@ -196,7 +240,13 @@ class VideoIndex:
                 is_found &= done[begin : begin + _ROWS_AT_ONCE]
                 found += (np.flatnonzero(is_found) + start + begin).tolist()
                 segment.release()
-        return {video.path: video for video in map(self.video, found)}
+        known = KnownVideos()
+        for video in map(self.video, found):
+            if video.is_part:
+                known.parts.setdefault(video.path, []).append(video)
+            else:
+                known.videos[video.path] = video
+        return known
 
     def path_of(self, row: int) -> str:
         """Return the path of a row's video, relative to its root.
@@ -332,6 +382,11 @@ def _path_keys(ranges: NDArray[np.int64], paths: NDArray[np.uint8]) -> NDArray[n
         keys ^= words[np.clip(places, 0, len(words) - 1)]  # np.take would copy all of them
         keys *= _HASH_FACTOR
     return np.where(lengths < _WORD_BYTES, lengths, keys)
+
+
+def name_hash(path: str, root: str) -> int:
+    """Return a hash of a video's name, equal for all its rows."""
+    return checksum(np.frombuffer(os.fsencode(path) + b"\0" + os.fsencode(root), np.uint8))
 
 
 def row_checksum(record: Any, path: bytes, root: bytes) -> int:

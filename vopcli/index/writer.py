@@ -18,23 +18,28 @@ from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import (
     DONE,
+    HAS_WINDOWS,
     INDEX_FORMAT,
     INDEX_ROW,
     REPLACED,
+    KnownVideos,
     VideoIndex,
     frames_checksum,
+    name_hash,
     row_checksum,
 )
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
 
 _COPIED_ROWS: Final = 4096  # copied at a time, to bound memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewVideo(VideoFile):
-    """A video to encode, with space for ``num_frames`` frames."""
+    """A video to encode, or a window of a long one, with space for ``num_frames`` frames."""
 
     num_frames: int
+    window: TimeWindow = WHOLE
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class IndexWriter:
         except BaseException:
             self._file.__exit__()
             raise
-        self.older: dict[str, int] = {}
+        self.older = KnownVideos()
         self._segment: Segment | None = None
         self._new: Sequence[NewVideo] = ()
         self._rows = np.empty(0, INDEX_ROW)
@@ -105,12 +110,15 @@ class IndexWriter:
         rows["mtime_ns"] = [video.mtime_ns for video in videos]
         for row, video in zip(rows, videos, strict=True):
             row["sha256"] = np.frombuffer(video.sha256 or bytes(32), np.uint8)
+            row["name_hash"] = name_hash(video.path, video.root)
+            row["window"] = video.window.start_seconds, video.window.end_seconds
+            row["is_part"] = video.is_part
         counts = np.array([video.num_frames for video in videos], np.int64)
         rows["num_frames"] = counts
         rows["first_frame"] = np.cumsum(counts) - counts
         width, frames = self.index.meta.embed_dim, int(counts.sum())
         self._segment = self._file.add_segment(
-            {},
+            {HAS_WINDOWS: any(video.is_part for video in videos)},
             {"status": np.zeros(len(videos), np.uint8), "rows": rows, "paths": packed},
             {
                 "video_embeddings": (len(videos), width),
@@ -119,7 +127,7 @@ class IndexWriter:
             },
         )
         self._new, self._rows = list(videos), rows
-        self.older = {path: video.row for path, video in self.index.find(videos).items()}
+        self.older = self.index.find(videos)
 
     def add(self, encoded: Sequence[EncodedVideo]) -> None:
         """Write videos, wait until their data are on disk, and then mark them as done.
@@ -134,10 +142,18 @@ class IndexWriter:
             self._write(self._segment, video)
         statuses = [(self._segment, video.slot, DONE) for video in encoded]
         for video in encoded:
-            older = self.older.get(self._new[video.slot].path)
-            if older is not None:
-                statuses.append((*self.index.position_of(older), REPLACED))
+            statuses += [
+                (*self.index.position_of(row), REPLACED) for row in self._older(self._new[video.slot])
+            ]
         self._file.write_statuses(statuses)
+
+    def _older(self, new: NewVideo) -> list[int]:
+        """Return the rows that a video replaces: its own, and windows of another state of the file."""
+        if new.is_part:
+            return []
+        rows = [part.row for part in self.older.parts.get(new.path, []) if not is_same_file(part, new)]
+        video = self.older.videos.get(new.path)
+        return rows if video is None else [*rows, video.row]
 
     def remove(self, rows: Sequence[int]) -> None:
         """Mark rows as replaced, such as the old row of a renamed video.
@@ -220,7 +236,7 @@ def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
         record["row_checksum"] = row_checksum(record, os.fsencode(video.path), os.fsencode(video.root))
     width, frames = index.meta.embed_dim, int(records["num_frames"].sum())
     segment = new.add_segment(
-        {},
+        {HAS_WINDOWS: any(video.is_part for video in videos)},
         {"status": np.full(len(rows), DONE, np.uint8), "rows": records, "paths": packed},
         {"video_embeddings": (len(rows), width), "frame_embeddings": (frames, width), "seconds": (frames,)},
     )

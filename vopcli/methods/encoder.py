@@ -33,6 +33,7 @@ from vopcli.resources import cache_folder, usable_cores
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.preprocess import resize_and_crop
 from vopcli.video.sampling import parse_sampling
+from vopcli.video.video import FrameSpec
 from vopcli.weights.build import build_clip
 from vopcli.weights.reader import Weights, read_weights, resolve_weights
 
@@ -134,9 +135,7 @@ class Model:
         out = np.empty((len(paths), self.shape.embed_dim), np.float32)
         decoded = decode_videos(
             (DecodeJob(number, os.fspath(path)) for number, path in enumerate(paths)),
-            rule,
-            size=self.shape.image_resolution,
-            resize=resize,
+            FrameSpec(rule, self.shape.image_resolution, resize),
             workers=usable_cores() if workers is None else workers,
         )
         for job, sampled in decoded:

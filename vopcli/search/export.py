@@ -62,7 +62,7 @@ def _write_parquet(index: VideoIndex, path: Path) -> None:
             ("embedding", pyarrow.list_(pyarrow.float32(), width)),
         ]
     )
-    rows = list(index.rows())
+    rows = [video.row for video in index.videos()]
     with parquet.ParquetWriter(path, schema) as writer:
         for begin in range(0, len(rows), _ROWS):
             writer.write_table(_table(index, rows[begin : begin + _ROWS], schema))

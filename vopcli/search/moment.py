@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 from vopcli.errors import UsageError, format_value
 
 if TYPE_CHECKING:
-    from vopcli.search.search import Hit
+    from vopcli.search.hits import Hit
 
-_REACH_SECONDS: Final = 2.0  # before and after the best frame
 FIELDS: Final = ("rank", "score", "file", "path", "start", "end", "best")
 
 
@@ -41,16 +40,16 @@ class Moment:
 
 
 def moments_of(hits: Iterable[Hit]) -> list[Moment]:
-    """Return the moments of hits: a few seconds around the best frame, within the video."""
+    """Return the moments of hits."""
     return [
         Moment(
             rank=rank,
             score=hit.score,
             file=hit.file,
             path=hit.path,
-            start=max(hit.seconds - _REACH_SECONDS, 0.0),
-            end=min(hit.seconds + _REACH_SECONDS, hit.duration_seconds),
-            best=hit.seconds,
+            start=hit.start,
+            end=hit.end,
+            best=hit.best,
         )
         for rank, hit in enumerate(hits, 1)
     ]

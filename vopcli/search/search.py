@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,35 +16,18 @@ from vopcli.errors import DataError, UsageError, format_name, format_value
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
-from vopcli.search.engine import Engine, Found
+from vopcli.search.engine import Engine
 from vopcli.search.exact import Part, search_exact
+from vopcli.search.hits import Hit, find_hits
 from vopcli.search.text_tower import TextEncoder
 
 if TYPE_CHECKING:
     from vopcli.methods.encoder import Model
 
+MOMENTS_PER_VIDEO: Final = 3
+
 Vectors = NDArray[np.float32]
 Images = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A video that matches a query.
-
-    Attributes:
-        score: cosine of query and video; with a pooling other than the mean, a mean of cosines of query and
-            frames; with QB-Norm, a corrected cosine.
-        seconds: presentation time of the frame most similar to the query.
-        path: path of the video, relative to the folder that was encoded.
-        file: absolute path of the video when it was encoded.
-        duration_seconds: duration of the video.
-    """
-
-    score: float
-    seconds: float
-    path: str
-    file: Path
-    duration_seconds: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,8 @@ class Index:
 
     Attributes:
         path: the file.
-        pooling: how frame scores are pooled, unless a search chooses otherwise.
+        pooling: how frame scores are pooled, unless a search chooses otherwise; None: by the best match in
+            an index with windows, else the mean.
         norm: hubness correction, unless a search chooses otherwise.
     """
 
@@ -85,7 +69,7 @@ class Index:
         fallbacks: Sequence[str] = (),
         cache: Path | None = None,
         progress: Progress | None = None,
-        pooling: Pooling = MEAN,
+        pooling: Pooling | None = None,
         norm: NormRule = NormRule.NONE,
     ) -> None:
         """Open an index.
@@ -97,6 +81,7 @@ class Index:
             cache: folder of derived weights; None: the user's.
             progress: receives warnings and the progress of downloads.
             pooling: how frame scores are pooled; a rule other than the mean reads all frames per search.
+                None: the best match of three successive frames in an index with windows, else the mean.
             norm: ``qb`` ranks by QB-Norm with the query bank of the index; its scores are not cosines.
 
         Raises:
@@ -107,7 +92,7 @@ class Index:
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
         self._cache = cache or cache_folder()
-        self._engines: dict[tuple[Pooling, NormRule], Engine] = {}
+        self._engines: dict[tuple[Pooling | None, NormRule], Engine] = {}
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
         self._model: Model | None = None
         self._encoder = TextEncoder(
@@ -131,8 +116,13 @@ class Index:
         self._engines.clear()
         del self._videos, self._encoder, self._model
 
+    @property
+    def default_pooling(self) -> str:
+        """Rule that ranks videos unless one is chosen: "best match" with windows, else "mean"."""
+        return "best match" if self._videos.has_windows else "mean"
+
     def __len__(self) -> int:
-        """Return the number of videos."""
+        """Return the number of videos; windows of long videos do not count."""
         return len(self._videos)
 
     def __iter__(self) -> Iterator[IndexRow]:
@@ -152,6 +142,8 @@ class Index:
         min_score: float | None = None,
         pooling: Pooling | str | None = None,
         norm: NormRule | str | None = None,
+        moments: bool = False,
+        per_video: int | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -162,6 +154,8 @@ class Index:
         min_score: float | None = None,
         pooling: Pooling | str | None = None,
         norm: NormRule | str | None = None,
+        moments: bool = False,
+        per_video: int | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -172,22 +166,28 @@ class Index:
         min_score: float | None = None,
         pooling: Pooling | str | None = None,
         norm: NormRule | str | None = None,
+        moments: bool = False,
+        per_video: int | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """Rank the videos for a text, a vector or a frame.
 
         Args:
             query: a text; an embedding (E,), which is L2-normalised; an RGB frame (H, W, 3) uint8, which
                 loads the index's model; or a list of these.
-            top: maximum number of videos per query.
-            min_score: leave out videos that score less.
+            top: maximum number of hits per query.
+            min_score: leave out hits that score less.
             pooling: how frame scores are pooled, such as "max"; None: as the index was opened.
             norm: hubness correction, "none" or "qb"; None: as the index was opened.
+            moments: rank the moments of the ``top`` best videos instead of the videos.
+            per_video: maximum number of moments per video; None: 3.
 
         Returns:
-            Hits in order of falling score, then path; for a list of queries, one list of hits per query.
+            Hits in order of falling score, then path, then time; for a list of queries, one list of hits per
+            query.
 
         Raises:
-            UsageError: a query is empty or has a wrong shape, ``top`` is less than 1, or a rule is unknown.
+            UsageError: a query is empty or has a wrong shape, ``top`` or ``per_video`` is less than 1, or a
+                rule is unknown.
             WeightsError: the index's model is missing.
             DataError: the index is damaged, or has no query bank for "qb".
 
@@ -198,8 +198,9 @@ class Index:
             >>> index.search(next(iter(index)).embedding, top=1)[0].path == next(iter(index)).path
             True
         """
-        if top < 1:
-            raise UsageError(f"cannot return {top} videos", hint="use 1 or more")
+        if top < 1 or (per_video is not None and per_video < 1):
+            raise UsageError(f"cannot return {min(top, per_video or top)} videos", hint="use 1 or more")
+        most = (per_video or MOMENTS_PER_VIDEO) if moments else 0
         queries = list(query) if isinstance(query, (list, tuple)) else [query]
         engine = self._engine(
             self.pooling if pooling is None else parse_pooling(str(pooling)),
@@ -208,16 +209,16 @@ class Index:
         vectors = self._vectors(queries)
         answers: list[list[Hit]] = [[] for _ in queries]
         if queries and len(self):
-            answers = [
-                self._hits(found, vector, min_score)
-                for found, vector in zip(engine(vectors, top=top), vectors, strict=True)
-            ]
+            for number, found in enumerate(engine(vectors, top=top)):
+                hits = find_hits(self._videos, engine, vectors[number], found, top=top, num_moments=most)
+                answers[number] = [hit for hit in hits if min_score is None or hit.score >= min_score]
         return answers if isinstance(query, (list, tuple)) else answers[0]
 
-    def _engine(self, pooling: Pooling, norm: NormRule) -> Engine:
+    def _engine(self, pooling: Pooling | None, norm: NormRule) -> Engine:
         if (pooling, norm) not in self._engines:
             self._engines[pooling, norm] = choose_engine(self._videos, pooling, norm)
-            self._videos.verify_once("embeddings" if pooling == MEAN else "frames", self._cache)
+            # the best match reads few frames, and compares them with their checksums
+            self._videos.verify_once("embeddings" if pooling in {None, MEAN} else "frames", self._cache)
         return self._engines[pooling, norm]
 
     def _vectors(self, queries: Sequence[Any]) -> Vectors:
@@ -277,13 +278,6 @@ class Index:
             self._model = model
         return self._model
 
-    def _hits(self, found: Found, vector: Vectors, min_score: float | None) -> list[Hit]:
-        return [
-            self._hit(row, score, vector)
-            for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-            if min_score is None or score >= min_score
-        ]
-
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to (Q, E) float32, L2-normalised; long texts are truncated, with one warning.
 
@@ -317,12 +311,6 @@ class Index:
 
         export_embeddings(self._videos, Path(target))
 
-    def _hit(self, row: int, score: float, query: NDArray[np.float32]) -> Hit:
-        video = self._videos.video(row)
-        frames, seconds = self._videos.frames_of(row)
-        best = int((frames[: video.num_real].astype(np.float32) @ query).argmax())
-        return Hit(score, float(seconds[best]), video.path, Path(video.file), video.duration_seconds)
-
 
 def _parse_norm(name: str) -> NormRule:
     try:
@@ -334,24 +322,28 @@ def _parse_norm(name: str) -> NormRule:
         ) from None
 
 
-def choose_engine(videos: VideoIndex, pooling: Pooling, norm: NormRule) -> Engine:
-    """Return the engine that ranks the videos of an index by a rule.
+def choose_engine(videos: VideoIndex, pooling: Pooling | None, norm: NormRule) -> Engine:
+    """Return the engine that ranks the videos of an index by a rule; None: the default of the index.
 
     Raises:
         UsageError: QB-Norm with a pooling other than the mean.
         DataError: the query bank for QB-Norm is missing, outdated or damaged.
     """
-    if norm is NormRule.QB and pooling != MEAN:
+    if norm is NormRule.QB and pooling not in {None, MEAN}:
         raise UsageError(f"QB-Norm requires mean pooling, not {pooling}", hint="omit --norm or --pooling")
     if norm is NormRule.QB:
         from vopcli.search.query_bank import current_bank, search_normalised
 
         return partial(search_normalised, videos, current_bank(videos))
-    if pooling != MEAN:
+    if pooling not in {None, MEAN}:
         from vopcli.search.pooled import search_pooled
 
         return partial(search_pooled, videos, pooling=pooling)
     parts = [Part(*part) for part in zip(videos.embeddings, videos.done, strict=True)]
+    if pooling is None and videos.has_windows:
+        from vopcli.search.matches import search_matches
+
+        return partial(search_matches, videos, parts)
     return partial(search_exact, parts, path_of=videos.path_of)
 
 

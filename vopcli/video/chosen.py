@@ -11,7 +11,7 @@ from PIL import Image
 
 from vopcli.errors import VideoError
 from vopcli.video.colour import RgbConverter
-from vopcli.video.decoder import OpenVideo, decode_all, decode_timed
+from vopcli.video.decoder import OpenVideo, UnsoundPacketsError, decode_all, decode_timed
 from vopcli.video.timestamps import Timeline
 from vopcli.video.video import decodable_frames, open_scanned, timeline_of
 
@@ -36,7 +36,12 @@ def decode_chosen(
     chosen = choose(timeline)
     take = begin(timeline)
     wanted = [video.table.order[index] for index in chosen]
-    if video.table.is_timed and decode_timed(video, wanted, lambda slot, frame: take(chosen[slot], frame)):
+    try:
+        for number, frame in decode_timed(video, wanted):
+            take(chosen[number], frame)
+    except UnsoundPacketsError:
+        pass
+    else:
         return
     usable, timeline = decodable_frames(video)
     numbers = {usable[index]: index for index in choose(timeline)}

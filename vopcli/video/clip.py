@@ -18,13 +18,14 @@ from av.video.frame import PictureType, VideoFrame
 from vopcli.errors import FileError, VideoError
 from vopcli.files.atomic import atomic_path
 from vopcli.video.chosen import Take, decode_chosen
+from vopcli.video.collect import duration_of
 from vopcli.video.colour import UprightConverter, clockwise_degrees, display_matrix
 from vopcli.video.decoder import OpenVideo
 from vopcli.video.packets import PacketTable, open_sound, reason
-from vopcli.video.sampling import TimeWindow
 from vopcli.video.sound import SoundEncoder
 from vopcli.video.timestamps import Timeline
-from vopcli.video.video import duration_of, open_scanned, timeline_of
+from vopcli.video.video import open_scanned, timeline_of
+from vopcli.video.video_file import TimeWindow
 
 _FORMATS: Final = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi",

@@ -28,7 +28,10 @@ from vopcli.video.packets import (
 )
 
 Skip = Literal["DEFAULT", "NONREF"]
-Take = Callable[[int, VideoFrame], None]
+
+
+class UnsoundPacketsError(Exception):
+    """Decoding contradicts the packet table, or the packets have no times."""
 
 
 @dataclass
@@ -72,36 +75,39 @@ class OpenVideo:
         self.stream.codec_context.flush_buffers()
 
 
-def decode_timed(video: OpenVideo, wanted: Sequence[int], take: Take) -> bool:
+def decode_timed(video: OpenVideo, wanted: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
     """Decode the frames of selected packets, identified by their presentation times.
 
     Args:
-        video: an open video whose packets all have presentation times.
+        video: an open video.
         wanted: positions of the packets, in presentation order.
-        take: called once for each decoded frame, with its index in ``wanted`` and the frame.
 
-    Returns:
-        Whether all frames were decoded without damage. If not, the packet table of this video is wrong.
+    Yields:
+        The index in ``wanted`` and the frame, each once.
+
+    Raises:
+        UnsoundPacketsError: packets have no times, or a frame is damaged or missing: the packet table of this
+            video is wrong.
     """
-    return _TimedPass(video, wanted, take).run()
+    if not video.table.is_timed:
+        raise UnsoundPacketsError
+    return _TimedPass(video, wanted).run()
 
 
 class _TimedPass:
     """One pass of `decode_timed`."""
 
-    def __init__(self, video: OpenVideo, wanted: Sequence[int], take: Take) -> None:
+    def __init__(self, video: OpenVideo, wanted: Sequence[int]) -> None:
         self.video = video
         self.wanted = wanted
-        self.take = take
         self.pts = video.table.pts
         self.pending = {self.pts[position]: index for index, position in enumerate(wanted)}
         self.targets = frozenset(wanted)
         self.keys = _key_positions(video)
         self.skip: Skip = "NONREF" if video.stream.codec_context.name in SKIPPING_CODECS else "DEFAULT"
-        self.is_sound = True
         self.start_pts: int | None = None
 
-    def run(self) -> bool:
+    def run(self) -> Iterator[tuple[int, VideoFrame]]:
         starts = [self._start_of(position) for position in self.wanted]
         codec = self.video.stream.codec_context
         here = -1
@@ -113,14 +119,13 @@ class _TimedPass:
                 self.start_pts = self.pts[here] if here > self.keys[0] else None
             while here <= target:
                 codec.skip_frame = "DEFAULT" if here in self.targets else self.skip
-                self._deliver(self.video.send(next(packets, None)))
+                yield from self._deliver(self.video.send(next(packets, None)))
                 here += 1
             if index + 1 == len(self.wanted) or starts[index + 1] >= here:
-                self._deliver(self.video.send(None))
+                yield from self._deliver(self.video.send(None))
                 self.video.restart()
-            if not self.is_sound:
-                return False
-        return not self.pending
+        if self.pending:
+            raise UnsoundPacketsError
 
     def _start_of(self, target: int) -> int:
         """Return the last keyframe from which the target can be decoded.
@@ -135,16 +140,18 @@ class _TimedPass:
                 return self.keys[place]
         return self.keys[0]
 
-    def _deliver(self, frames: Sequence[VideoFrame]) -> None:
+    def _deliver(self, frames: Sequence[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
         for frame in frames:
             if self.start_pts is not None and frame.pts is not None and frame.pts >= self.start_pts:
                 # Some files flag every packet as a keyframe; the decoder knows the frame type.
-                self.is_sound = self.is_sound and frame.key_frame
+                if not frame.key_frame:
+                    raise UnsoundPacketsError
                 self.start_pts = None
             index = self.pending.pop(frame.pts, None)
             if index is not None:
-                self.is_sound = self.is_sound and not frame.is_corrupt
-                self.take(index, frame)
+                if frame.is_corrupt:
+                    raise UnsoundPacketsError
+                yield index, frame
 
 
 def _key_positions(video: OpenVideo) -> list[int]:

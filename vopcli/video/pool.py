@@ -19,11 +19,13 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from vopcli.config.choices import Resize
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
-from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
-from vopcli.video.video import SampledFrames, count_sampled, encode_jpegs, read_frames
+from vopcli.video.collect import SampledFrames
+from vopcli.video.sampling import Sampling
+from vopcli.video.video import FrameSpec, count_sampled, encode_jpegs, read_windows
+from vopcli.video.video_file import WHOLE, TimeWindow
+from vopcli.video.windows import WindowRule
 
 # The memory of a worker is bounded by `data.max_pixels`, not by a limit of the process: RLIMIT_AS counts the
 # address space of libraries and mapped files, and where it is hit, FFmpeg may fail in other ways than with
@@ -35,9 +37,10 @@ STALLED_SECONDS: Final = 120.0
 # Jobs sent to a worker at once: the current one and the next.
 _JOBS_AHEAD: Final = 2
 _STALLED_EXIT_CODE: Final = 75
+_END_OF_JOB: Final = "end of job"
 
 Result = TypeVar("Result")
-Work: TypeAlias = Callable[["DecodeJob", Callable[[], None]], Result]
+Work: TypeAlias = Callable[["DecodeJob", Callable[[], None]], Iterator[Result]]
 
 
 @dataclass(frozen=True)
@@ -47,81 +50,66 @@ class DecodeJob:
     Attributes:
         key: a number chosen by the caller.
         path: the file; bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
-        window: part of the video that frames are taken from.
+        windows: parts of the video that frames are taken from; None: by the rule that `scan_videos` gets.
     """
 
     key: int
     path: str
-    window: TimeWindow = WHOLE
+    windows: tuple[TimeWindow, ...] | None = (WHOLE,)
 
 
 def decode_videos(
-    jobs: Iterable[DecodeJob],
-    sampling: Sampling,
-    *,
-    size: int,
-    workers: int,
-    resize: Resize = Resize.BICUBIC,
-    jpeg_quality: int | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    jobs: Iterable[DecodeJob], spec: FrameSpec, *, workers: int, jpeg_quality: int | None = None
 ) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
-    """Decode the sampled frames of many videos, in arbitrary order.
+    """Decode the sampled frames of many videos, in arbitrary order; the windows of each as they are complete.
 
     Closing the iterator stops the workers at once; they also stop when this process dies.
 
     Args:
         jobs: consumed lazily, a few ahead of the results.
-        sampling: frames to select.
-        size: side of the square frames in pixels.
-        resize: resize rule.
+        spec: how frames are taken.
         workers: number of processes, with one decoding thread each; 0 decodes in this process.
         jpeg_quality: return JPEG files of this quality (1 to 100) in ``jpegs``, and no ``frames``.
-        max_pixels: videos with larger frames fail.
 
     Yields:
-        Each job with its frames, or with the error if it failed.
+        Each job with the frames of each of its windows, and with an error if it failed before the last one.
     """
-    return run_jobs(jobs, _Decode(sampling, size, resize, jpeg_quality, max_pixels), workers=workers)
+    return run_jobs(jobs, _Decode(spec, jpeg_quality), workers=workers)
 
 
 def scan_videos(
-    jobs: Iterable[DecodeJob], sampling: Sampling, *, workers: int, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> Iterator[tuple[DecodeJob, int | VideoError]]:
-    """Count the frames that a sampling selects of many videos, in arbitrary order.
+    jobs: Iterable[DecodeJob],
+    sampling: Sampling,
+    rule: WindowRule,
+    *,
+    workers: int,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Iterator[tuple[DecodeJob, list[tuple[TimeWindow, int]] | VideoError]]:
+    """Count the frames that a sampling selects in each window of many videos, in arbitrary order.
 
     Args:
         jobs: as in `decode_videos`.
         sampling: frames to select.
+        rule: divides a video whose job names no windows.
         workers: number of processes; 0 scans in this process.
         max_pixels: videos with larger frames fail.
 
     Yields:
-        Each job with its number of frames, or with the error if it failed.
+        Each job with its windows and their numbers of frames, or with the error if it failed.
     """
-    return run_jobs(jobs, _Count(sampling, max_pixels), workers=workers)
+    return run_jobs(jobs, _Count(sampling, rule, max_pixels), workers=workers)
 
 
 @dataclass(frozen=True)
 class _Decode:
     """The work of `decode_videos`."""
 
-    sampling: Sampling
-    size: int
-    resize: Resize
+    spec: FrameSpec
     jpeg_quality: int | None
-    max_pixels: int
 
-    def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> SampledFrames:
-        sampled = read_frames(
-            job.path,
-            self.sampling,
-            size=self.size,
-            resize=self.resize,
-            window=job.window,
-            max_pixels=self.max_pixels,
-            tick=tick,
-        )
-        return sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
+    def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> Iterator[SampledFrames]:
+        for sampled in read_windows(job.path, job.windows or (WHOLE,), self.spec, tick=tick):
+            yield sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
 
 
 @dataclass(frozen=True)
@@ -129,11 +117,12 @@ class _Count:
     """The work of `scan_videos`."""
 
     sampling: Sampling
+    rule: WindowRule
     max_pixels: int
 
-    def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> int:
-        return count_sampled(
-            job.path, self.sampling, window=job.window, max_pixels=self.max_pixels, tick=tick
+    def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> Iterator[list[tuple[TimeWindow, int]]]:
+        yield count_sampled(
+            job.path, self.sampling, job.windows or self.rule, max_pixels=self.max_pixels, tick=tick
         )
 
 
@@ -154,27 +143,28 @@ def run_jobs(
         stalled_seconds: a job without a sign of progress for so long fails.
 
     Yields:
-        Each job with the result of ``work``, or with the error if it failed.
+        Each job with each result of ``work``, and with the error if it failed.
     """
     if workers > 0:
         yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
         return
     for job in jobs:
-        yield job, _attempt(job, work, lambda: None)
+        for result in _attempt(job, work, lambda: None):
+            yield job, result
 
 
-def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Result | VideoError:
+def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VideoError]:
     """Run ``work``; convert any error to a VideoError that names the file."""
     try:
-        return work(job, tick)
+        yield from work(job, tick)
     except VideoError as error:
-        return error
+        yield error
     except MemoryError:
-        return VideoError(
+        yield VideoError(
             f"{job.path}: not enough memory to decode it", hint="use fewer workers, or take fewer frames"
         )
     except Exception as error:  # noqa: BLE001  reported with the video
-        return VideoError(
+        yield VideoError(
             f"{job.path}: cannot be decoded ({type(error).__name__}: {error})", hint="is it damaged?"
         )
 
@@ -276,7 +266,10 @@ class _Pool(Generic[Result]):
         except (EOFError, OSError):
             self._handle_crash(worker)
         else:
-            self._put((worker.jobs.popleft(), result))
+            if result == _END_OF_JOB:
+                worker.jobs.popleft()
+            else:
+                self._put((worker.jobs[0], result))
 
     def _handle_crash(self, worker: _Worker) -> None:
         """Handle a crashed worker: fail its current job, requeue the rest."""
@@ -340,9 +333,12 @@ def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: flo
         try:
             job = connection.recv()
             watch.begin()
-            result = _attempt(job, work, watch.tick)
+            for result in _attempt(job, work, watch.tick):
+                watch.end()  # the parent may be slow to receive
+                _send(connection, result)
+                watch.begin()
             watch.end()
-            _send(connection, result)
+            _send(connection, _END_OF_JOB)
         except (EOFError, OSError):
             return
 

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, DEFAULT_SAMPLING_RULE, DataConfig
 from vopcli.errors import UsageError, format_value
+from vopcli.video.video_file import WHOLE, TimeWindow
 
 _XPOOL_FRAMES: Final = 12  # segments of which X-Pool takes the same frames as the uniform rule
 
@@ -28,25 +29,6 @@ _SEGMENTS = re.compile(
 _CLIP4CLIP = re.compile(r"clip4clip(?::(?P<count>\d{1,9}))?(?::(?P<kept>uniform|head|tail))?", re.ASCII)
 _KEPT: Final[dict[str, Kept]] = {"uniform": "uniform", "head": "head", "tail": "tail"}
 _FPS = re.compile(r"fps:(?P<fps>\d{1,9}(?:\.\d{1,9}|/\d{1,9})?)(?::max=(?P<cap>\d{1,9}))?", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeWindow:
-    """The part of a video that frames are taken from; times are relative to the first presented frame.
-
-    Attributes:
-        start_seconds: start, inclusive.
-        end_seconds: end, exclusive; may be after the end of the video.
-    """
-
-    start_seconds: float
-    end_seconds: float
-
-    def __str__(self) -> str:
-        return "all of it" if self == WHOLE else f"{self.start_seconds:g} to {self.end_seconds:g} s"
-
-
-WHOLE: Final = TimeWindow(0.0, math.inf)
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vopcli.video.sampling import (
-    WHOLE,
-    Sampling,
-    TimeWindow,
-    clip4clip_indices,
-    fps_indices,
-    uniform_indices,
-    xpool_indices,
-)
+from vopcli.video.sampling import Sampling, clip4clip_indices, fps_indices, uniform_indices, xpool_indices
+from vopcli.video.video_file import WHOLE, TimeWindow
 
 
 @dataclass(frozen=True)

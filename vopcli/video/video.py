@@ -2,63 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
 import av
-import numpy as np
-from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
-from vopcli.config.choices import Resize
+from vopcli.config.choices import DecodeRule, Resize
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
-from vopcli.video.colour import RgbConverter, clockwise_degrees, display_matrix
-from vopcli.video.decoder import OpenVideo, decode_all, decode_timed, drop_lost_beginning
+from vopcli.video.collect import Collector, SampledFrames, undecodable
+from vopcli.video.decoder import (
+    OpenVideo,
+    UnsoundPacketsError,
+    decode_all,
+    decode_timed,
+    drop_lost_beginning,
+)
 from vopcli.video.packets import open_video, reason, scan
-from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
-from vopcli.video.sampling import WHOLE, Sampling, TimeWindow
+from vopcli.video.preprocess import jpeg_bytes
+from vopcli.video.sampling import Sampling
 from vopcli.video.timestamps import Timeline
+from vopcli.video.video_file import WHOLE, TimeWindow
+from vopcli.video.windows import WHOLE_ONLY, WindowRule
 
 # A video with a smaller fraction of decodable frames is rejected as too damaged.
 MIN_DECODABLE_RATIO: Final = 0.05
 
 
 @dataclass(frozen=True)
-class VideoInfo:
-    """Properties of a video; width and height as displayed, after rotation."""
-
-    duration_seconds: float
-    fps: float
-    width: int
-    height: int
-    rotation_degrees: int
-    num_frames: int
-    codec: str
-
-
-@dataclass(frozen=True)
-class SampledFrames:
-    """The sampled frames of a video.
+class FrameSpec:
+    """How frames are taken from a video.
 
     Attributes:
-        frames: (F, S, S, 3) uint8 RGB.
-        seconds: (F,) float64 presentation times; the first frame of the video is at 0.
-        num_real: number of frames that do not repeat the last one.
-        info: properties of the video.
-        num_bad_packets: packets that are damaged or could not be decoded.
-        jpegs: the frames as JPEG files, if requested; ``frames`` is then empty.
+        sampling: frames to select in each window.
+        size: side of the square frames in pixels.
+        resize: resize rule.
+        decode: "keyframes" takes the key frame nearest to each sampled frame.
+        max_pixels: a video with larger frames is rejected before they are decoded.
     """
 
-    frames: NDArray[np.uint8]
-    seconds: NDArray[np.float64]
-    num_real: int
-    info: VideoInfo
-    num_bad_packets: int
-    jpegs: tuple[bytes, ...] = ()
+    sampling: Sampling
+    size: int
+    resize: Resize = Resize.BICUBIC
+    decode: DecodeRule = DecodeRule.EXACT
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
 
 def _no_tick() -> None:
@@ -68,20 +59,43 @@ def _no_tick() -> None:
 def count_sampled(
     path: str,
     sampling: Sampling,
+    windows: WindowRule | Sequence[TimeWindow],
     *,
-    window: TimeWindow = WHOLE,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tick: Callable[[], None] = _no_tick,
-) -> int:
-    """Count the frames that `read_frames` returns, from the packets alone.
+) -> list[tuple[TimeWindow, int]]:
+    """Count the frames that `read_windows` returns for each window of a video.
+
+    Packets are read only if the container does not state the duration, or the number of frames varies.
 
     Raises:
-        VideoError: ``path`` is not a video, or has no frames, or none in the window.
+        VideoError: ``path`` is not a video, or has no frames, or none in the windows.
     """
-    if sampling.num_stored is not None:
-        return sampling.num_stored
+    if isinstance(windows, WindowRule):
+        rule, given = windows, None
+        duration = stated_duration(path, max_pixels) if rule.seconds else 0.0
+    else:
+        rule, given, duration = WHOLE_ONLY, windows, 0.0
+    if sampling.num_stored is not None and duration is not None:
+        return [(window, sampling.num_stored) for window in given or rule.windows(duration)]
     with open_scanned(path, max_pixels, tick, hold=False) as video:
-        return len(_choose(video, timeline_of(video), sampling, window))
+        timeline = timeline_of(video)
+        given = given or rule.windows(duration or float(timeline.seconds(-1)))
+        chosen = _choose(video, timeline, sampling, given)
+        return [(window, sampling.num_stored or len(indices)) for window, indices in chosen.items()]
+
+
+def stated_duration(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> float | None:
+    """Return the duration in seconds that the container states; None if it states none.
+
+    Raises:
+        VideoError: ``path`` is not a video.
+    """
+    container, stream = open_video(path, max_pixels)
+    with container:
+        if stream.duration and stream.time_base:
+            return float(stream.duration * stream.time_base)
+        return container.duration / av.time_base if container.duration else None
 
 
 def read_frames(
@@ -94,7 +108,15 @@ def read_frames(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     tick: Callable[[], None] = _no_tick,
 ) -> SampledFrames:
-    """Decode the sampled frames of a video, resize them and crop the central square.
+    """Decode the sampled frames of one window of a video; see `read_windows`."""
+    spec = FrameSpec(sampling, size, resize, max_pixels=max_pixels)
+    return next(read_windows(path, [window], spec, tick=tick))
+
+
+def read_windows(
+    path: str, windows: Sequence[TimeWindow], spec: FrameSpec, *, tick: Callable[[], None] = _no_tick
+) -> Iterator[SampledFrames]:
+    """Decode the sampled frames of a video in one pass, resize them and crop the central square.
 
     Frames are sampled among those that can be decoded, according to the packets. If decoding contradicts the
     packets (damage that the container does not report, packets without times), the whole video is decoded
@@ -102,50 +124,57 @@ def read_frames(
 
     Args:
         path: a video file.
-        sampling: frames to select.
-        size: side of the square in pixels.
-        resize: resize rule.
-        window: part of the video that frames are sampled from.
-        max_pixels: a video with larger frames is rejected before they are decoded.
+        windows: parts of the video, all different; usually the whole video last.
+        spec: how frames are taken.
         tick: called regularly, to report that the work is not stalled.
 
+    Yields:
+        The frames of each window, as soon as the last one is decoded; none if the window has no frames.
+        The last window of ``windows`` is yielded last: once it is there, all others are. Memory is that of
+        the windows in progress.
+
     Raises:
-        VideoError: ``path`` is not a video, is too large or damaged, or has no frames in the window.
+        VideoError: ``path`` is not a video, is too large or damaged, or has no frames in any of the windows.
     """
-    with open_scanned(path, max_pixels, tick, hold=True) as video:
+    with open_scanned(path, spec.max_pixels, tick, hold=True) as video:
         timeline = timeline_of(video)
-        chosen = _choose(video, timeline, sampling, window)
-        distinct = sorted(set(chosen))
-        buffer = _FrameBuffer(size, resize, len(distinct))
-        wanted = [video.table.order[index] for index in distinct]
-        if not (video.table.is_timed and decode_timed(video, wanted, buffer.put)):
-            return _read_damaged(video, sampling, (size, resize), window)
-        return _sampled(video, sampling, buffer, timeline, chosen, len(chosen))
+        chosen = _choose(video, timeline, spec.sampling, windows)
+        if spec.decode is DecodeRule.KEYFRAMES and video.table.is_timed:
+            chosen = _nearest_keyframes(video, timeline, chosen)
+        collector = Collector(video, timeline, chosen, (spec.size, spec.resize))
+        wanted = [video.table.order[index] for index in collector.missing]
+        try:
+            yield from collector.collect(decode_timed(video, wanted), spec.sampling.num_stored)
+        except UnsoundPacketsError:
+            left = [window for window in windows if window not in collector.done]
+            yield from _read_damaged(video, spec, left)
 
 
 def _read_damaged(
-    video: OpenVideo, sampling: Sampling, fit: tuple[int, Resize], window: TimeWindow
-) -> SampledFrames:
+    video: OpenVideo, spec: FrameSpec, windows: Sequence[TimeWindow]
+) -> Iterator[SampledFrames]:
     """Decode the whole video to find the decodable frames, then again to take the sampled ones.
 
     Raises:
-        VideoError: too few frames can be decoded, or none in the window.
+        VideoError: too few frames can be decoded, or none in the windows.
     """
     usable, timeline = decodable_frames(video)
-    num_bad = video.num_bad
-    chosen = _choose(video, timeline, sampling, window)
-    places = {usable[index]: slot for slot, index in enumerate(sorted(set(chosen)))}
-    buffer = _FrameBuffer(*fit, len(places))
-    for place, frame in enumerate(decode_all(video)):
-        if place in places:
-            buffer.put(places[place], frame)
-        if place >= max(places):
-            break
-    video.num_bad = max(num_bad, video.table.num_bad)
-    num_promised = len(chosen)
-    if sampling.num_stored is None:
-        num_promised = len(_choose(video, timeline_of(video), sampling, window))
-    return _sampled(video, sampling, buffer, timeline, chosen, num_promised)
+    num_bad, sampling = video.num_bad, spec.sampling
+    chosen = _choose(video, timeline, sampling, windows)
+    promised: int | dict[TimeWindow, int] | None = sampling.num_stored
+    if promised is None:
+        by_packets = timeline_of(video)
+        promised = {window: len(by_packets.choose(sampling, window)) for window in windows}
+    collector = Collector(video, timeline, chosen, (spec.size, spec.resize))
+    places = {usable[index]: number for number, index in enumerate(collector.missing)}
+    last = max(places)
+    found = (
+        (places[place], frame)
+        for place, frame in zip(range(last + 1), decode_all(video), strict=False)
+        if place in places
+    )
+    for sampled in collector.collect(found, promised):
+        yield replace(sampled, num_bad_packets=max(num_bad, video.table.num_bad))
 
 
 def decodable_frames(video: OpenVideo) -> tuple[list[int], Timeline]:
@@ -161,7 +190,7 @@ def decodable_frames(video: OpenVideo) -> tuple[list[int], Timeline]:
     clean = [place for place, (_, is_corrupt) in enumerate(outcome) if not is_corrupt]
     usable = clean or list(range(len(outcome)))
     if not usable or len(usable) < MIN_DECODABLE_RATIO * len(video.table.order):
-        error = _undecodable(video, len(usable))
+        error = undecodable(video, len(usable))
         raise error
     return usable, timeline_of(video, [outcome[place][0] for place in usable])
 
@@ -172,20 +201,21 @@ def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
     return replace(sampled, frames=sampled.frames[:0], jpegs=jpegs)
 
 
-class _FrameBuffer:
-    """Converted frames of one video, in presentation order, each once."""
+def _nearest_keyframes(
+    video: OpenVideo, timeline: Timeline, chosen: Mapping[TimeWindow, Sequence[int]]
+) -> dict[TimeWindow, list[int]]:
+    """Replace each frame by the key frame that is nearest in time, the earlier of two."""
+    keys = [i for i, position in enumerate(video.table.order) if video.table.is_keyframe[position]]
+    if not keys:
+        return {window: list(indices) for window, indices in chosen.items()}
+    ticks = timeline.ticks
 
-    def __init__(self, size: int, resize: Resize, num_frames: int) -> None:
-        self.size, self.resize = size, resize
-        self.frames = np.empty((num_frames, size, size, 3), np.uint8)
-        self.converter = RgbConverter()
-        self.first: VideoFrame | None = None
+    def nearest(index: int) -> int:
+        after = bisect_left(keys, index)
+        around = keys[max(after - 1, 0) : after + 1]
+        return min(around, key=lambda key: abs(ticks[key] - ticks[index]))
 
-    def put(self, slot: int, frame: VideoFrame) -> None:
-        """Convert a frame to upright RGB, resize and crop it."""
-        if self.first is None:
-            self.first = frame
-        self.frames[slot] = resize_and_crop(self.converter.convert(frame), self.size, self.resize)
+    return {window: [nearest(index) for index in indices] for window, indices in chosen.items()}
 
 
 @contextmanager
@@ -222,16 +252,18 @@ def open_scanned(
             ) from error
 
 
-def _choose(video: OpenVideo, timeline: Timeline, sampling: Sampling, window: TimeWindow) -> list[int]:
-    """Return the indices of the frames that a sampling selects within a window.
+def _choose(
+    video: OpenVideo, timeline: Timeline, sampling: Sampling, windows: Sequence[TimeWindow]
+) -> dict[TimeWindow, list[int]]:
+    """Return the indices of the frames that a sampling selects within each window.
 
     Raises:
-        VideoError: the window has no frames.
+        VideoError: no window has frames.
     """
-    chosen = timeline.choose(sampling, window)
-    if not chosen:
+    chosen = {window: timeline.choose(sampling, window) for window in windows}
+    if not any(chosen.values()):
         raise VideoError(
-            f"{video.path}: it has no frames in the window from {window}, the last is at "
+            f"{video.path}: it has no frames in the window from {windows[0]}, the last is at "
             f"{float(timeline.seconds(-1)):g} s",
             hint="is it the complete video of the annotations?",
         )
@@ -250,52 +282,3 @@ def timeline_of(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Ti
     if len(known) == len(pts) and sorted(set(known)) == known:
         return Timeline(known, video.table.time_base, rate)
     return Timeline(range(len(pts)), 1 / rate, rate)
-
-
-def _sampled(
-    video: OpenVideo,
-    sampling: Sampling,
-    buffer: _FrameBuffer,
-    timeline: Timeline,
-    chosen: Sequence[int],
-    num_promised: int,
-) -> SampledFrames:
-    """Arrange the frames as sampled; repeat the last one up to the number that `count_sampled` returns."""
-    num_real = len(chosen)
-    num_frames = sampling.num_stored or num_promised
-    last = np.minimum(np.arange(num_frames), num_real - 1)
-    take = np.searchsorted(sorted(set(chosen)), chosen)[last]
-    seconds = np.array([float(timeline.seconds(index)) for index in chosen])[last]
-    frames = buffer.frames if np.array_equal(take, range(len(buffer.frames))) else buffer.frames[take]
-    info = _info(video, buffer.first, timeline)
-    return SampledFrames(frames, seconds, min(num_real, num_frames), info, video.num_bad)
-
-
-def _info(video: OpenVideo, frame: VideoFrame | None, timeline: Timeline) -> VideoInfo:
-    if frame is None:
-        error = _undecodable(video, 0)
-        raise error
-    clockwise = clockwise_degrees(display_matrix(frame))
-    width, height = (frame.height, frame.width) if clockwise % 180 else (frame.width, frame.height)
-    num_frames, duration = len(timeline.ticks), duration_of(video, timeline)
-    rate = num_frames / duration if duration else video.stream.average_rate or Fraction(0)
-    codec = video.stream.codec_context.codec.canonical_name
-    return VideoInfo(float(duration), float(rate), width, height, clockwise, num_frames, codec)
-
-
-def duration_of(video: OpenVideo, timeline: Timeline) -> Fraction:
-    """Return the seconds from the first frame to the end of the last one."""
-    table, last = video.table, video.table.pts[video.table.order[-1]]
-    tail = (table.end - last) * table.time_base if last is not None else Fraction(0)
-    if tail <= 0 and len(timeline.ticks) > 1:
-        tail = timeline.seconds(-1) / (len(timeline.ticks) - 1)
-    return timeline.seconds(-1) + tail
-
-
-def _undecodable(video: OpenVideo, num_decodable: int) -> VideoError:
-    how_many = "none" if num_decodable == 0 else f"only {num_decodable}"
-    because = f" ({video.last_problem})" if video.last_problem else ""
-    return VideoError(
-        f"{video.path}: {how_many} of its {len(video.table.order)} frames can be decoded{because}",
-        hint="the file is damaged; copy or download it again",
-    )

@@ -1,10 +1,11 @@
-"""The identity of a video file: where it is, and how a later run tells whether it is still the same."""
+"""The identity of a video file, by which a later run tells whether it is still the same, and its parts."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,35 @@ class VideoFile:
     def file(self) -> str:
         """Absolute path of the file."""
         return os.path.join(self.root, self.path)  # noqa: PTH118  (a Path would normalise the name)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    """The part of a video that frames are taken from; times are relative to the first presented frame.
+
+    Attributes:
+        start_seconds: start, inclusive.
+        end_seconds: end, exclusive; may be after the end of the video.
+    """
+
+    start_seconds: float
+    end_seconds: float
+
+    def __str__(self) -> str:
+        return "all of it" if self == WHOLE else f"{self.start_seconds:g} to {self.end_seconds:g} s"
+
+
+WHOLE: Final = TimeWindow(0.0, math.inf)
+
+
+def is_same_file(one: VideoFile, other: VideoFile) -> bool:
+    """Whether root, path, size and modification time are equal."""
+    return (one.root, one.path, one.size, one.mtime_ns) == (
+        other.root,
+        other.path,
+        other.size,
+        other.mtime_ns,
+    )
 
 
 Record = TypeVar("Record", bound=VideoFile)

@@ -14,7 +14,7 @@ from vopcli.datasets.benchmarks.registry import (
 )
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.video_file import TimeWindow
 
 ACTIVITYNET = DatasetName.ACTIVITYNET
 

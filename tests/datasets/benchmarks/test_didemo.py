@@ -15,7 +15,7 @@ from vopcli.datasets.benchmarks.registry import (
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import DataError
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.video_file import TimeWindow
 
 DIDEMO = DatasetName.DIDEMO
 FIRST = TimeWindow(0.0, 31.0)

@@ -10,7 +10,7 @@ from vopcli.datasets.reading import ShapeError, deduplicate_ids, read_json, requ
 from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, format_names
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import format_value
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.video_file import TimeWindow
 
 SPLITS: Final = (TRAIN, TEST)
 DGL_SKIPPED: Final = ("NHznDFD3V3k",)  # broken; DGL skips it in the test split

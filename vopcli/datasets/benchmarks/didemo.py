@@ -9,7 +9,7 @@ from vopcli.datasets.reading import ShapeError, read_ids, read_json, require_ann
 from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, format_names
 from vopcli.datasets.video_files import VideoFiles, stem
 from vopcli.errors import format_value
-from vopcli.video.sampling import TimeWindow
+from vopcli.video.video_file import TimeWindow
 
 SPLITS: Final = (TRAIN, VAL, TEST)
 WINDOW: Final = TimeWindow(0.0, 31.0)  # the annotators saw the first 30 seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -67,7 +67,7 @@ def draw_video(video: DemoVideo) -> list[NDArray[np.uint8]]:
     return [_through_haze(draw_scene(video.scene_at(moment), ground)) for moment in moments]
 
 
-def write_video(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
+def write_video(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
     """Write frames (H, W, 3) uint8 RGB with even H and W as an H.264 file.
 
     The same frames give the same bytes. The file is written atomically.
@@ -77,10 +77,11 @@ def write_video(path: Path, frames: Sequence[NDArray[np.uint8]]) -> None:
     """
     with atomic_path(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=dict(_CODEC_OPTIONS))
-        stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace = _BT601
         for number, pixels in enumerate(frames):
+            if not number:
+                stream.height, stream.width = pixels.shape[:2]
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))

@@ -1,0 +1,98 @@
+"""Hits: the videos of the best rows of an index, each with the range that matches best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vopcli.index.reader import VideoIndex
+from vopcli.search.engine import Engine, Floats, Found
+from vopcli.search.ranges import find_ranges
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A video that matches a query, or a moment of one; times in seconds.
+
+    Attributes:
+        score: cosine of query and video; in an index with windows the mean cosine of the best match (see
+            `Index`); with a pooling other than the mean, a mean of cosines of query and frames; with QB-Norm,
+            a corrected cosine; of a moment, the mean cosine of query and frames in its range.
+        start: where the range that matches best begins.
+        end: where it ends; both are those of the video if its frames match equally.
+        best: time of the frame in that range most similar to the query.
+        path: path of the video, relative to the folder that was encoded.
+        file: absolute path of the video when it was encoded.
+        duration_seconds: duration of the video.
+    """
+
+    score: float
+    start: float
+    end: float
+    best: float
+    path: str
+    file: Path
+    duration_seconds: float
+
+
+def find_hits(
+    index: VideoIndex, engine: Engine, query: Floats, found: Found, *, top: int, num_moments: int
+) -> list[Hit]:
+    """Return the best videos with their best ranges, or the best moments of the best videos.
+
+    Args:
+        index: the videos.
+        engine: ranks more rows if ``found`` has too few videos: the windows of a long video may fill it.
+        query: (E,) L2-normalised.
+        found: the ``top`` best rows.
+        top: maximum number of hits.
+        num_moments: maximum number of moments per video; 0 for videos.
+
+    Raises:
+        DataError: the index is damaged.
+    """
+    best, asked = _best_of_videos(index, found), top
+    while len(best) < top and len(found.rows) == asked:
+        asked *= 4
+        [found] = engine(query[None], top=asked)
+        best = _best_of_videos(index, found)
+    hits = [hit for row, score in best[:top] for hit in _hits_of(index, row, score, query, num_moments)]
+    if num_moments:
+        hits.sort(key=lambda hit: (-hit.score, hit.path, hit.start))
+    return hits[:top]
+
+
+def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
+    """Return the best row of each video, with its score."""
+    best: dict[str, tuple[int, float]] = {}
+    for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
+        best.setdefault(index.video(row).file, (row, score))
+    return list(best.values())
+
+
+def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
+    """Return the hit of a video with its best range, or a hit for each of its best moments."""
+    video, rows = index.video(row), index.rows_of(row)
+    frames, seconds = [], []
+    for number in rows[:-1] or rows:  # the windows, or the video itself if it has none
+        num_real = index.video(number).num_real
+        part, times = index.frames_of(number)
+        frames.append(part[:num_real])
+        seconds.append(times[:num_real])
+    cosines = np.concatenate(frames).astype(np.float32) @ query
+    ranges = find_ranges(cosines, np.concatenate(seconds), video.duration_seconds, most=max(num_moments, 1))
+    file = Path(video.file)
+    return [
+        Hit(
+            part.score if num_moments else score,
+            part.start,
+            part.end,
+            part.best,
+            video.path,
+            file,
+            video.duration_seconds,
+        )
+        for part in ranges
+    ]

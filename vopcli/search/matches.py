@@ -1,0 +1,45 @@
+"""Search by the best match: videos are ranked by their three successive frames most similar to the query.
+
+The mean of a window of ten seconds hides a scene of three. Comparing all frames would read the whole index,
+so the rows of highest mean cosine are chosen first, and their frames compared: every row of up to 2.7 hours
+of video, the likely ones of more.
+
+Axes: Q queries, F frames of a row, E joint width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from vopcli.index.reader import VideoIndex
+from vopcli.search.engine import Floats, Found, best_rows
+from vopcli.search.exact import Part, search_exact
+from vopcli.search.ranges import best_matches
+
+CANDIDATES: Final = 1000  # rows whose frames are compared
+
+
+def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *, top: int) -> list[Found]:
+    """Find the ``top`` rows of highest best match for each query, ordered by falling score, then path.
+
+    Args:
+        index: the rows.
+        parts: their embeddings.
+        queries: (Q, E) L2-normalised.
+        top: maximum number of rows per query; over 1000, as many are compared.
+
+    Raises:
+        DataError: the index is damaged.
+    """
+    candidates = search_exact(parts, queries, top=max(top, CANDIDATES), path_of=index.path_of)
+    answers = []
+    for found, query in zip(candidates, queries, strict=True):
+        scores = np.empty(len(found.rows), np.float32)
+        for place, row in enumerate(found.rows.tolist()):
+            frames, _ = index.frames_of(row)  # (F, E)
+            scores[place] = best_matches(frames.astype(np.float32) @ query)
+        answers.append(best_rows(found.rows, scores, top, index.path_of))
+    return answers
