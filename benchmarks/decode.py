@@ -34,7 +34,7 @@ from vopcli.video.colour import RgbConverter
 from vopcli.video.decoder import OpenVideo, decode_timed
 from vopcli.video.packets import open_video, scan
 from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.preprocess import resize_and_crop
+from vopcli.video.preprocess import fit_frame
 from vopcli.video.sampling import Sampling, uniform_indices
 from vopcli.video.video import FrameSpec, read_frames
 
@@ -205,7 +205,7 @@ def measure(path: Path, readers: dict[str, Reader], rounds: int) -> dict[str, tu
     with av.open(str(path)) as container:
         indices = uniform_indices(NUM_FRAMES, sum(packet.size > 0 for packet in container.demux(video=0)))
     whole = pyav_sequential(str(path), indices)
-    square = [resize_and_crop(frame, SIZE) for frame in whole]
+    square = [fit_frame(frame, SIZE) for frame in whole]
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     remarks = {}
     for turn in range(rounds + 1):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from tests.support.encoding import SHORT, SIZE, change, contents, request_for, run
+from vopcli.config.choices import Fit
 from vopcli.config.schema import DataConfig
-from vopcli.errors import DataError
+from vopcli.errors import DataError, UsageError
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.index.reader import VideoIndex
+from vopcli.index.writer import create_index
 from vopcli.progress import SilentProgress
 from vopcli.video.video_file import TimeWindow
 
@@ -38,6 +40,38 @@ def test_another_window_of_the_same_file_is_encoded_again(
         assert run(request_for(path, index, weights)).num_unchanged == 1
         embeddings.append(contents(index)["a.mp4"][0])
     assert len(set(embeddings)) == 3
+
+
+def test_whole_frames_by_store_and_by_videos(videos: Path, weights: Path, tmp_path: Path) -> None:
+    store, direct, index = tmp_path / "frames.h5", tmp_path / "direct.h5", tmp_path / "store.h5"
+    data = DataConfig(num_frames=4, size=SIZE, workers=0, fit=Fit.SQUASH)
+    extract(ExtractRequest([videos], store, data), SilentProgress())
+    request = change(request_for(videos, direct, weights), fit=Fit.SQUASH)
+    run(request)
+    run(request_for(store, index, weights))
+    assert VideoIndex(index).meta.recipe == VideoIndex(direct).meta.recipe
+    for path, (embedding, _, _) in contents(direct).items():
+        other = np.frombuffer(contents(index)[path][0], np.float32)
+        np.testing.assert_allclose(np.frombuffer(embedding, np.float32), other, atol=1e-6)
+
+    assert run(change(request, fit=None)).num_unchanged == 3  # an index keeps its own
+    with pytest.raises(DataError, match="holds frames of fit squash, not crop"):
+        run(change(request, fit=Fit.CROP))
+    with pytest.raises(UsageError, match="frames fitted by squash, not pad"):
+        run(change(request_for(store, index, weights), fit=Fit.PAD))
+
+
+def test_an_index_of_an_earlier_version_has_cropped_frames(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    request = request_for(videos, tmp_path / "i.h5", weights)
+    run(change(request, index=tmp_path / "now.h5"))
+    meta = VideoIndex(tmp_path / "now.h5").meta
+    earlier = {name: value for name, value in meta.recipe.items() if name != "fit"}
+    create_index(request.index, replace(meta, recipe=earlier), {})
+    assert run(request).num_new == 3
+    with pytest.raises(DataError, match="holds frames of fit crop, not squash"):
+        run(change(request, fit=Fit.SQUASH))
 
 
 def test_videos_give_what_their_store_gives(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.extracting import NAMES, contents, counts, make_bad_video, run
 from tests.support.videos import drawn_number, make_video
-from vopcli.config.choices import Resize
+from vopcli.config.choices import Fit, Resize
 from vopcli.errors import DataError, VideoError
 from vopcli.frames.store import FrameStore
-from vopcli.video.sampling import parse_sampling
-from vopcli.video.video import read_frames, read_windows
+from vopcli.video.sampling import WHOLE, parse_sampling
+from vopcli.video.video import FrameSpec, read_frames, read_windows
 
 
 def test_a_folder_of_videos(folder: Path, store: Path) -> None:
@@ -71,6 +71,22 @@ def test_frames_resized_the_legacy_way(folder: Path, store: Path) -> None:
     assert counts(run(folder, store)) == {"num_unchanged": 4}
     with pytest.raises(DataError, match="holds frames resized by legacy-tensor, not bicubic"):
         run(folder, store, resize=Resize.BICUBIC)
+
+
+@pytest.mark.parametrize("fit", [Fit.SQUASH, Fit.PAD])
+def test_frames_that_show_the_whole_picture(folder: Path, store: Path, fit: Fit) -> None:
+    run(folder, store, fit=fit)
+    opened = FrameStore.open(store)
+    assert opened.recipe.fit is fit
+    assert fit.value in str(opened.recipe)
+    for video in opened.videos:
+        path, sampling = os.fspath(folder / video.path), parse_sampling("uniform:12")
+        [expected] = read_windows(path, [WHOLE], FrameSpec(sampling, 32, fit=fit))
+        np.testing.assert_array_equal(opened.read(video), expected.frames)
+        assert not np.array_equal(expected.frames, read_frames(path, sampling, size=32).frames)
+    assert counts(run(folder, store)) == {"num_unchanged": 4}
+    with pytest.raises(DataError, match=f"holds frames fitted by {fit.value}, not crop"):
+        run(folder, store, fit=Fit.CROP)
 
 
 def test_frames_by_the_second(folder: Path, store: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from tests.support.stores import (
     RAW,
 )
+from vopcli.config.choices import Fit
 from vopcli.errors import DataError
 from vopcli.files.hdf5_writer import create_segment_file
+from vopcli.frames.recipe import other_frames
 from vopcli.frames.rows import FRAME_FORMAT
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter
@@ -34,6 +37,22 @@ def test_a_store_without_a_whole_recipe_is_damaged(tmp_path: Path, attributes: d
     for opening in (FrameStore.open, FrameStoreWriter):
         with pytest.raises(DataError, match="has no valid recipe"):
             opening(path)
+
+
+def test_a_recipe_without_fit_is_of_cropped_frames(tmp_path: Path) -> None:
+    path = tmp_path / "store.h5"
+    recorded = RAW.to_json()
+    assert recorded.pop("fit") == "crop"
+    create_segment_file(path, FRAME_FORMAT, {"recipe": recorded})
+    assert FrameStore.open(path).recipe == RAW
+
+
+def test_frames_of_another_fit_are_other_frames() -> None:
+    cropped, squashed = RAW.to_json(), replace(RAW, fit=Fit.SQUASH).to_json()
+    earlier = {name: value for name, value in cropped.items() if name != "fit"}
+    assert other_frames(earlier, cropped) == other_frames(cropped, earlier) == []
+    assert other_frames(earlier, squashed) == other_frames({}, squashed) == ["fit squash, not crop"]
+    assert other_frames(squashed, earlier) == ["fit crop, not squash"]
 
 
 def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:

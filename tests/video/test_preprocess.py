@@ -3,14 +3,15 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 import torchvision.transforms.functional as reference
 from numpy.typing import NDArray
 from PIL import Image
 
-from vopcli.config.choices import Resize
-from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
+from vopcli.config.choices import Fit, Resize
+from vopcli.video.preprocess import fit_frame, jpeg_bytes
 
 # Wider and taller, smaller and larger than the square, margins that halve to .5 on an even and on an odd
 # number, and a side that needs no resizing.
@@ -44,7 +45,7 @@ def test_same_as_clips_preprocessing_on_a_pillow_image(height: int, width: int, 
     left, top = round((resized.width - size) / 2), round((resized.height - size) / 2)
     expected = np.asarray(resized.crop((left, top, left + size, top + size)))
 
-    actual = resize_and_crop(frame, size)
+    actual = fit_frame(frame, size)
 
     assert (actual.shape, actual.dtype) == ((size, size, 3), np.uint8)
     np.testing.assert_allclose(actual, expected, atol=1)
@@ -64,13 +65,57 @@ def test_same_as_torch_in_8_bits(height: int, width: int) -> None:
     margin = round((long - 64) / 2)
     kept = resized[:, :, margin : margin + 64] if width > height else resized[:, margin : margin + 64]
 
-    np.testing.assert_allclose(resize_and_crop(frame, 64), kept.permute(1, 2, 0).numpy(), atol=2)
+    np.testing.assert_allclose(fit_frame(frame, 64), kept.permute(1, 2, 0).numpy(), atol=2)
+
+
+@pytest.mark.parametrize(("height", "width"), SHAPES)
+@pytest.mark.parametrize("size", [64, 45])
+@pytest.mark.parametrize("resize", Resize)
+def test_squashed_frames_show_the_whole_frame(height: int, width: int, size: int, resize: Resize) -> None:
+    frame = natural(height, width)
+    actual = fit_frame(frame, size, resize, Fit.SQUASH)
+    assert (actual.shape, actual.dtype) == ((size, size, 3), np.uint8)
+    np.testing.assert_allclose(actual, resized_as_a_whole(frame, size, size, resize), atol=1)
+
+
+@pytest.mark.parametrize(("height", "width"), [*SHAPES, (2, 900), (900, 2)])
+@pytest.mark.parametrize("size", [64, 45])
+@pytest.mark.parametrize("resize", Resize)
+def test_padded_frames_are_whole_and_centred_on_the_mean_colour(
+    height: int, width: int, size: int, resize: Resize
+) -> None:
+    frame = natural(height, width)
+    long = max(height, width)
+    tall, wide = max(size * height // long, 1), max(size * width // long, 1)
+    inner = resized_as_a_whole(frame, tall, wide, resize)
+    above, before = (size - tall) // 2, (size - wide) // 2
+    expected = np.empty((size, size, 3), np.float32)
+    expected[:] = np.rint(255 * np.asarray(open_clip.OPENAI_DATASET_MEAN))
+    expected[above : above + tall, before : before + wide] = inner
+
+    actual = fit_frame(frame, size, resize, Fit.PAD)
+
+    assert (actual.shape, actual.dtype) == ((size, size, 3), np.uint8)
+    np.testing.assert_allclose(actual, expected, atol=1)
+
+
+def resized_as_a_whole(
+    frame: NDArray[np.uint8], height: int, width: int, resize: Resize
+) -> NDArray[np.float32]:
+    """By Pillow with antialiasing, across and then down; or by torchvision without."""
+    if resize is Resize.BICUBIC:
+        across = Image.fromarray(frame).resize((width, len(frame)), Image.Resampling.BICUBIC)
+        return np.asarray(across.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    tensor = torch.from_numpy(frame).movedim(-1, 0) / 255
+    bicubic = reference.InterpolationMode.BICUBIC
+    resized = reference.resize(tensor, [height, width], bicubic, antialias=False)
+    return (resized.movedim(0, -1).numpy() * 255).clip(0, 255)
 
 
 def test_a_frame_that_is_not_contiguous() -> None:
     frame = natural(80, 120)
     np.testing.assert_array_equal(
-        resize_and_crop(frame[::-1, ::-1], 32), resize_and_crop(np.ascontiguousarray(frame[::-1, ::-1]), 32)
+        fit_frame(frame[::-1, ::-1], 32), fit_frame(np.ascontiguousarray(frame[::-1, ::-1]), 32)
     )
 
 
@@ -92,9 +137,9 @@ def test_the_legacy_way_is_that_of_float_tensors_without_antialiasing(
     resized = reference.resize(tensor, [size], reference.InterpolationMode.BICUBIC, antialias=False)
     expected = reference.center_crop(resized, [size]).movedim(0, -1).numpy() * 255
 
-    actual = resize_and_crop(frame, size, Resize.LEGACY_TENSOR)
+    actual = fit_frame(frame, size, Resize.LEGACY_TENSOR)
 
     assert (actual.shape, actual.dtype) == ((size, size, 3), np.uint8)
     np.testing.assert_allclose(actual, expected.clip(0, 255), atol=0.51)
     if min(height, width) > 2 * size:
-        assert np.abs(actual.astype(int) - resize_and_crop(frame, size)).max() > 20
+        assert np.abs(actual.astype(int) - fit_frame(frame, size)).max() > 20

@@ -13,7 +13,7 @@ from vopcli.errors import EXIT_SOME_FAILED
 
 @options.settings(
     *("backbone", "encoding", "data.sampling", "data.num_frames", "data.windows", "data.decode"),
-    *("data.max_pixels", "data.workers"),
+    *("data.fit", "data.max_pixels", "data.workers"),
     preset=True,
 )
 def encode(

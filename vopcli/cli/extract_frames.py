@@ -13,7 +13,8 @@ from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 @options.settings(
     *("data.dataset", "data.root", "data.sampling", "data.num_frames", "data.candidates", "data.size"),
-    *("data.resize", "data.codec", "data.windows", "data.decode", "data.max_pixels", "data.workers"),
+    *("data.resize", "data.fit", "data.codec", "data.windows", "data.decode", "data.max_pixels"),
+    "data.workers",
     preset=True,
 )
 def extract_frames(

@@ -81,6 +81,14 @@ class Resize(str, Enum):
     LEGACY_TENSOR = "legacy-tensor"
 
 
+class Fit(str, Enum):
+    """How a frame becomes a square."""
+
+    CROP = "crop"  # the central square, as in CLIP's own preprocessing
+    SQUASH = "squash"
+    PAD = "pad"  # with the mean colour of CLIP's training images
+
+
 class DecodeRule(str, Enum):
     """Frames that are decoded."""
 

@@ -10,6 +10,7 @@ from vopcli.config.choices import (
     ContextModule,
     DatasetName,
     DecodeRule,
+    Fit,
     NormRule,
     Precision,
     Resize,
@@ -134,6 +135,11 @@ class DataConfig:
         None,
         text="Resize with antialiasing like CLIP, or without (legacy-tensor) like X-Pool.",
         unset=Resize.BICUBIC.value,
+    )
+    fit: Fit | None = setting(
+        None,
+        text="Make frames square: crop its middle, squash the frame, or pad it with grey.",
+        unset=Fit.CROP.value,
     )
     codec: Codec | None = setting(
         None,

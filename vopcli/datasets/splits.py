@@ -145,6 +145,7 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
     asked: dict[str, str | int] = {
         "size": data.size or held.size,
         "resize": (data.resize or held.resize).value,
+        "fit": (data.fit or held.fit).value,
     }
     sampling = requested_sampling(data)
     if sampling is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import DecodeRule, Precision
+from vopcli.config.choices import DecodeRule, Fit, Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
@@ -17,7 +17,7 @@ from vopcli.errors import DataError, UsageError, format_name
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
-from vopcli.frames.recipe import recorded_sampling
+from vopcli.frames.recipe import EARLIER_RECIPES, Recipe, recorded_sampling
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
@@ -241,11 +241,14 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
         recipe = recipe or {}
         return VideoSource(
             request.sources,
-            sampling=sampling,
-            size=size,
+            Recipe(
+                sampling.middle,
+                size,
+                windows=parse_windows(data.windows or str(recipe.get("windows", "auto"))),
+                decode=data.decode or DecodeRule(recipe.get("decode", DecodeRule.EXACT)),
+                fit=data.fit or Fit(recipe.get("fit", Fit.CROP)),
+            ),
             workers=data.workers or usable_cores(),
-            windows=parse_windows(data.windows or str(recipe.get("windows", "auto"))),
-            decode=data.decode or DecodeRule(recipe.get("decode", DecodeRule.EXACT)),
             max_pixels=data.max_pixels,
         )
     if len(request.sources) > 1:
@@ -259,15 +262,21 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
             f"{stores[0]} holds frames sampled by {source.sampling}, not {asked.middle}",
             hint="omit --sampling and --num-frames, and data.sampling and data.num_frames in vop.yaml",
         )
+    if data.fit and data.fit.value != source.recipe["fit"]:
+        raise UsageError(
+            f"{stores[0]} holds frames fitted by {source.recipe['fit']}, not {data.fit.value}",
+            hint="omit --fit, and data.fit in vop.yaml",
+        )
     return source
 
 
 def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMeta | None) -> None:
-    if earlier and earlier.recipe != source.recipe:
+    recorded = EARLIER_RECIPES | earlier.recipe if earlier else source.recipe
+    if recorded != source.recipe:
         different = [
-            f"{name} {earlier.recipe.get(name)}, not {value}"
+            f"{name} {recorded.get(name)}, not {value}"
             for name, value in source.recipe.items()
-            if earlier.recipe.get(name) != value
+            if recorded.get(name) != value
         ]
         raise DataError(
             f"{request.index} holds frames of {'; '.join(different)}",

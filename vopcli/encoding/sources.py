@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import DecodeRule, Resize
 from vopcli.errors import DataError, VideoError, format_name
+from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.reader import IndexedVideo, KnownVideos, VideoIndex
 from vopcli.index.writer import NewVideo
@@ -22,10 +22,8 @@ from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import find_videos
 from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.sampling import Sampling
 from vopcli.video.video import FrameSpec
 from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
-from vopcli.video.windows import WindowRule
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,6 @@ class EncodePlan:
 class EncodeSource(Protocol):
     """A source of frames."""
 
-    sampling: Sampling
     recipe: dict[str, Any]
 
     def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
@@ -109,7 +106,7 @@ class StoreSource:
                 hint=f"extract them with `vop extract-frames --size {size}`, or use other --weights",
             )
         self.sampling = recipe.sampling
-        self.recipe = _recipe_json(self.sampling, size, recipe.resize, recipe.windows, recipe.decode)
+        self.recipe = _recipe_json(recipe)
         self._to_encode: list[StoredVideo] = []
 
     def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
@@ -156,20 +153,16 @@ class VideoSource:
     def __init__(
         self,
         sources: Sequence[Path],
+        recipe: Recipe,
         *,
-        sampling: Sampling,
-        size: int,
         workers: int,
-        windows: WindowRule,
-        decode: DecodeRule,
         max_pixels: int,
     ) -> None:
-        """Find the videos.
+        """Find the videos, of which frames are to be taken by ``recipe``.
 
         Raises:
             DataError: a source does not exist, or no video is found.
         """
-        self.sampling = sampling.middle
         self._unreadable: list[tuple[str, str]] = []
         self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
         if not self._found:
@@ -178,9 +171,8 @@ class VideoSource:
                 f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
                 hint="`vop extract-frames --help` lists the suffixes of videos",
             )
-        self._size, self._workers, self._windows, self._decode = size, workers, windows, decode
-        self._max_pixels = max_pixels
-        self.recipe = _recipe_json(self.sampling, size, Resize.BICUBIC, windows, decode)
+        self._recipe, self._workers, self._max_pixels = recipe, workers, max_pixels
+        self.recipe = _recipe_json(recipe)
 
     def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
         """Compare by size and time, then by content; count the frames to encode.
@@ -199,8 +191,8 @@ class VideoSource:
         wanted = changes.new + changes.changed + [video for video, _ in changes.duplicates]
         counted, failed = count_frames(
             wanted,
-            self.sampling,
-            self._windows,
+            self._recipe.sampling,
+            self._recipe.windows,
             workers=self._workers,
             progress=progress,
             max_pixels=self._max_pixels,
@@ -224,11 +216,9 @@ class VideoSource:
             DecodeJob(slot, video.file, tuple(row.window for row in rows))
             for slot, video, rows in _by_video(plan.to_encode)
         )
-        results = decode_videos(
-            jobs,
-            FrameSpec(self.sampling, self._size, decode=self._decode, max_pixels=self._max_pixels),
-            workers=self._workers,
-        )
+        how = self._recipe
+        spec = FrameSpec(how.sampling, how.size, how.resize, how.fit, how.decode, self._max_pixels)
+        results = decode_videos(jobs, spec, workers=self._workers)
         with ThreadPoolExecutor(1) as hashing:
             for job, sampled in results:
                 video = plan.to_encode[job.key]
@@ -261,16 +251,9 @@ def _by_video(rows: Sequence[NewVideo]) -> Iterator[tuple[int, NewVideo, list[Ne
             waiting = []
 
 
-def _recipe_json(
-    sampling: Sampling, size: int, resize: Resize, windows: WindowRule, decode: DecodeRule
-) -> dict[str, Any]:
-    return {
-        "sampling": str(sampling),
-        "size": size,
-        "resize": resize.value,
-        "windows": str(windows),
-        "decode": decode.value,
-    }
+def _recipe_json(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as JSON values, without the codec, which an index does not depend on."""
+    return {name: value for name, value in recipe.to_json().items() if name != "codec"}
 
 
 def _new(video: VideoFile, sha256: bytes, num_frames: int, window: TimeWindow, *, is_part: bool) -> NewVideo:

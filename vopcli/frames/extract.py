@@ -232,7 +232,9 @@ class _Run:
         )
         results: Any = decode_videos(
             jobs,
-            FrameSpec(recipe.sampling, recipe.size, recipe.resize, recipe.decode, self.max_pixels),
+            FrameSpec(
+                recipe.sampling, recipe.size, recipe.resize, recipe.fit, recipe.decode, self.max_pixels
+            ),
             workers=self.workers,
             jpeg_quality=_JPEG_QUALITY if recipe.codec == "jpeg" else None,
         )

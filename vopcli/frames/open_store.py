@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vopcli.config.choices import Codec, DecodeRule, Resize
+from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
@@ -145,6 +145,8 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
         differences.append(f"{found.decode.value} frames, not {asked.decode.value}")
     if data.resize and found.resize != asked.resize:
         differences.append(f"frames resized by {found.resize.value}, not {asked.resize.value}")
+    if data.fit and found.fit is not asked.fit:
+        differences.append(f"frames fitted by {found.fit.value}, not {asked.fit.value}")
     if differences:
         raise DataError(
             f"{request.store} holds {'; '.join(differences)}",
@@ -162,8 +164,8 @@ def requested_recipe(request: ExtractRequest) -> Recipe:
     codec, resize = data.codec or Codec.RAW, data.resize or Resize.BICUBIC
     size = data.size or DEFAULT_SIZE_PX
     windows = parse_windows(data.windows or ("whole" if data.dataset else "auto"))
-    decode = data.decode or DecodeRule.EXACT
-    return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize, codec.value, windows, decode)
+    decode, fit = data.decode or DecodeRule.EXACT, data.fit or Fit.CROP
+    return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize, codec.value, windows, decode, fit)
 
 
 @contextlib.contextmanager

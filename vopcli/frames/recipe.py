@@ -6,12 +6,15 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from vopcli.config.choices import Codec, DecodeRule, Resize
+from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
 from vopcli.errors import DataError, UsageError
 from vopcli.video.sampling import Sampling, parse_sampling
 from vopcli.video.windows import WHOLE_ONLY, WindowRule, parse_windows
+
+# values of recipes that were recorded before these settings existed
+EARLIER_RECIPES: Final = {"fit": Fit.CROP.value}
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,11 @@ class Recipe:
     Attributes:
         sampling: which frames were taken.
         size: side of the square frames in pixels.
-        resize: rule that resized the short side, before the centre crop.
+        resize: resampling.
         codec: "raw" pixels, or "jpeg" files of quality 95.
         windows: which parts of long videos have frames of their own.
         decode: whether the exact frames were taken, or the nearest key frames.
+        fit: how a frame became a square.
     """
 
     sampling: Sampling
@@ -33,6 +37,7 @@ class Recipe:
     codec: str = Codec.RAW.value
     windows: WindowRule = WHOLE_ONLY
     decode: DecodeRule = DecodeRule.EXACT
+    fit: Fit = Fit.CROP
 
     @classmethod
     def from_attributes(cls, path: Path, attributes: dict[str, Any]) -> Recipe:
@@ -42,6 +47,8 @@ class Recipe:
             DataError: the recipe is incomplete or unknown.
         """
         recorded = attributes.get("recipe")
+        if isinstance(recorded, dict):
+            recorded = EARLIER_RECIPES | recorded
         if isinstance(recorded, dict) and set(recorded) == {item.name for item in fields(cls)}:
             with contextlib.suppress(UsageError, ValueError):
                 parts = {
@@ -49,6 +56,7 @@ class Recipe:
                     "resize": Resize(recorded["resize"]),
                     "windows": parse_windows(str(recorded["windows"])),
                     "decode": DecodeRule(recorded["decode"]),
+                    "fit": Fit(recorded["fit"]),
                 }
                 recipe = cls(**recorded | parts)
                 if recipe.codec in list(Codec) and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
@@ -72,6 +80,7 @@ class Recipe:
             "resize": self.resize.value,
             "windows": str(self.windows),
             "decode": self.decode.value,
+            "fit": self.fit.value,
         }
 
     def to_attributes(self) -> dict[str, Any]:
@@ -80,7 +89,8 @@ class Recipe:
 
     def __str__(self) -> str:
         size = f"{self.size} x {self.size} pixels"
-        how = "" if self.resize is Resize.BICUBIC else f" ({self.resize.value})"
+        rules = [rule.value for rule in (self.resize, self.fit) if rule not in {Resize.BICUBIC, Fit.CROP}]
+        how = f" ({', '.join(rules)})" if rules else ""
         windows = "" if self.windows == WHOLE_ONLY else f", windows {self.windows}"
         keys = "" if self.decode is DecodeRule.EXACT else ", nearest key frames"
         return f"sampling {self.sampling}{windows}, {size}{how}, {self.codec}{keys}"
@@ -96,18 +106,20 @@ def recorded_sampling(recipe: Mapping[str, Any]) -> Sampling:
 
 
 def other_frames(tuned_on: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Compare frames with those that a model was tuned on, by sampling, size and resize rule.
+    """Compare frames with those that a model was tuned on, by sampling, size, resize rule and fit.
 
     Args:
-        tuned_on: recipe of the tuned model; missing keys are not compared.
+        tuned_on: recipe of the tuned model; missing keys are not compared, except those of
+            `EARLIER_RECIPES`.
         given: recipe of the frames, the middle candidates.
 
     Returns:
         A phrase for each difference, such as "sampling fps:1, not uniform:12".
     """
+    tuned_on, given = {**EARLIER_RECIPES, **tuned_on}, {**EARLIER_RECIPES, **given}
     return [
         f"{name} {given.get(name)}, not {tuned_on[name]}"
-        for name in ("sampling", "size", "resize")
+        for name in ("sampling", "size", "resize", "fit")
         if name in tuned_on and _comparable(given, name) != _comparable(tuned_on, name)
     ]
 

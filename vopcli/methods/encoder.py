@@ -19,7 +19,7 @@ from vopcli.clip.device import BATCH_FRAMES, DTYPES, choose_device, choose_preci
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import Precision, Resize
+from vopcli.config.choices import Fit, Precision, Resize
 from vopcli.config.schema import DEFAULT_SAMPLING_RULE, DEFAULT_WEIGHTS
 from vopcli.errors import VideoError
 from vopcli.methods.adapter_file import Adapter
@@ -31,7 +31,7 @@ from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.preprocess import resize_and_crop
+from vopcli.video.preprocess import fit_frame
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import FrameSpec
 from vopcli.weights.build import build_clip
@@ -71,6 +71,7 @@ class Model:
         self.device = device
         self.precision = precision
         self._recipe = adapter.recipe if adapter else {}
+        self.fit = Fit(self._recipe.get("fit", Fit.CROP))
         self.batch_size = batch_size or BATCH_FRAMES.get(device.type, 96)
         dtype = DTYPES[precision]
         if adapter is None:
@@ -135,7 +136,7 @@ class Model:
         out = np.empty((len(paths), self.shape.embed_dim), np.float32)
         decoded = decode_videos(
             (DecodeJob(number, os.fspath(path)) for number, path in enumerate(paths)),
-            FrameSpec(rule, self.shape.image_resolution, resize),
+            FrameSpec(rule, self.shape.image_resolution, resize, self.fit),
             workers=usable_cores() if workers is None else workers,
         )
         for job, sampled in decoded:
@@ -166,7 +167,7 @@ class Model:
         return mean_embedding(embedded)
 
     def encode_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode each frame; frames of another size than the model's are resized and cropped like videos.
+        """Encode each frame; frames of another size than the model's are resized like videos.
 
         Args:
             frames: (N, F, H, W, 3) uint8 RGB.
@@ -220,7 +221,7 @@ class Model:
     def _forward(self, frames: NDArray[np.uint8]) -> Tensor:
         size = self.shape.image_resolution
         if frames.shape[1:3] != (size, size):
-            frames = np.stack([resize_and_crop(frame, size) for frame in frames])
+            frames = np.stack([fit_frame(frame, size, fit=self.fit) for frame in frames])
         frames = np.ascontiguousarray(frames)
         pixels = normalise(torch.from_numpy(frames), dtype=DTYPES[self.precision], device=self.device)
         videos = pixels[None] if self.num_frames is None else pixels.unflatten(0, (-1, self.num_frames))

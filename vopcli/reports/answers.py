@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.evaluation.results import EvalResult
-from vopcli.video.preprocess import jpeg_bytes, resize_and_crop
+from vopcli.video.preprocess import fit_frame, jpeg_bytes
 
 _RULE: Final = (
     "Shown are the captions on which the models differ most, by the ratio of the worst to the best rank of "
@@ -108,6 +108,6 @@ def frame_uris(frames: NDArray[np.uint8]) -> list[str]:
     middles = (2 * np.arange(_NUM_FRAMES) + 1) * len(frames) // (2 * _NUM_FRAMES)
     small = [frames[i] for i in dict.fromkeys(middles.tolist())]
     if frames.shape[1] > _SIDE_PX:
-        small = [resize_and_crop(frame, _SIDE_PX) for frame in small]
+        small = [fit_frame(frame, _SIDE_PX) for frame in small]
     encoded = [base64.b64encode(jpeg_bytes(frame, _QUALITY)).decode("ascii") for frame in small]
     return [f"data:image/jpeg;base64,{text}" for text in encoded]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
+from vopcli.config.choices import MEAN, Fit, NormRule, Pooling, parse_pooling
 from vopcli.errors import DataError, UsageError, format_name, format_value
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
@@ -275,6 +275,7 @@ class Index:
                     f"{format_name(meta.weights)} is not the model that {self.path} was made with",
                     hint="encode the frame with the original weights, and search for the vector",
                 )
+            model.fit = Fit(meta.recipe.get("fit", Fit.CROP))
             self._model = model
         return self._model
 

@@ -11,11 +11,11 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from vopcli.config.choices import Resize
+from vopcli.config.choices import Fit, Resize
 from vopcli.errors import VideoError
 from vopcli.video.colour import RgbConverter, clockwise_degrees, display_matrix
 from vopcli.video.decoder import OpenVideo
-from vopcli.video.preprocess import resize_and_crop
+from vopcli.video.preprocess import fit_frame
 from vopcli.video.timestamps import Timeline
 from vopcli.video.video_file import WHOLE, TimeWindow
 
@@ -69,9 +69,9 @@ class Collector:
         video: OpenVideo,
         timeline: Timeline,
         chosen: Mapping[TimeWindow, Sequence[int]],
-        fit: tuple[int, Resize],
+        square: tuple[int, Resize, Fit],
     ) -> None:
-        self.video, self.timeline, self.chosen, self.fit = video, timeline, chosen, fit
+        self.video, self.timeline, self.chosen, self.square = video, timeline, chosen, square
         self.missing = sorted({index for indices in chosen.values() for index in indices})
         self.done: set[TimeWindow] = set()
         self._converter = RgbConverter()
@@ -100,7 +100,7 @@ class Collector:
         for number, frame in decoded:
             info = info or _info(self.video, frame, self.timeline)
             index = self.missing[number]
-            self._frames[index] = resize_and_crop(self._converter.convert(frame), *self.fit)
+            self._frames[index] = fit_frame(self._converter.convert(frame), *self.square)
             for window in list(self._users[index]):
                 self._left[window] -= 1
                 if not self._left[window] and window != last:
@@ -119,7 +119,7 @@ class Collector:
         num_frames = promised[window] if isinstance(promised, Mapping) else promised
         num_frames = len(chosen) if num_frames is None else num_frames
         taken = [chosen[min(k, len(chosen) - 1)] for k in range(num_frames)]
-        size, _ = self.fit
+        size = self.square[0]
         frames = (
             np.stack([self._frames[index] for index in taken])
             if taken

@@ -11,7 +11,7 @@ from typing import Final
 
 import av
 
-from vopcli.config.choices import DecodeRule, Resize
+from vopcli.config.choices import DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
 from vopcli.video.collect import Collector, SampledFrames, undecodable
@@ -41,6 +41,7 @@ class FrameSpec:
         sampling: frames to select in each window.
         size: side of the square frames in pixels.
         resize: resize rule.
+        fit: how a frame becomes a square.
         decode: "keyframes" takes the key frame nearest to each sampled frame.
         max_pixels: a video with larger frames is rejected before they are decoded.
     """
@@ -48,6 +49,7 @@ class FrameSpec:
     sampling: Sampling
     size: int
     resize: Resize = Resize.BICUBIC
+    fit: Fit = Fit.CROP
     decode: DecodeRule = DecodeRule.EXACT
     max_pixels: int = DEFAULT_MAX_PIXELS
 
@@ -116,7 +118,7 @@ def read_frames(
 def read_windows(
     path: str, windows: Sequence[TimeWindow], spec: FrameSpec, *, tick: Callable[[], None] = _no_tick
 ) -> Iterator[SampledFrames]:
-    """Decode the sampled frames of a video in one pass, resize them and crop the central square.
+    """Decode the sampled frames of a video in one pass, and resize them to squares.
 
     Frames are sampled among those that can be decoded, according to the packets. If decoding contradicts the
     packets (damage that the container does not report, packets without times), the whole video is decoded
@@ -141,7 +143,7 @@ def read_windows(
         chosen = _choose(video, timeline, spec.sampling, windows)
         if spec.decode is DecodeRule.KEYFRAMES and video.table.is_timed:
             chosen = _nearest_keyframes(video, timeline, chosen)
-        collector = Collector(video, timeline, chosen, (spec.size, spec.resize))
+        collector = Collector(video, timeline, chosen, (spec.size, spec.resize, spec.fit))
         wanted = [video.table.order[index] for index in collector.missing]
         try:
             yield from collector.collect(decode_timed(video, wanted), spec.sampling.num_stored)
@@ -165,7 +167,7 @@ def _read_damaged(
     if promised is None:
         by_packets = timeline_of(video)
         promised = {window: len(by_packets.choose(sampling, window)) for window in windows}
-    collector = Collector(video, timeline, chosen, (spec.size, spec.resize))
+    collector = Collector(video, timeline, chosen, (spec.size, spec.resize, spec.fit))
     places = {usable[index]: number for number, index in enumerate(collector.missing)}
     last = max(places)
     found = (
