@@ -68,8 +68,8 @@ def report(rows: list[list[str]]) -> str:
     return (
         "# Objects at the edge of wide frames\n\n"
         f"{2 * len(COLOURS) * len(SHAPES)} videos of {WIDTH} x {HEIGHT} pixels, each with an object of the "
-        "demo set that touches the left or right edge and whose centre lies in the outer 22 % of the width, which "
-        f"the central square leaves out. Percentage of {len(COLOURS) * len(SHAPES)} queries such as "
+        "demo set that touches the left or right edge and whose centre lies in the outer 22 % of the width, "
+        f"which the central square leaves out. Percentage of {len(COLOURS) * len(SHAPES)} queries such as "
         '"a red circle" that find such an object first, '
         "demo-tiny zero-shot with frames of 48 pixels.\n\n" + table
     )
