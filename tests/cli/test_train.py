@@ -93,6 +93,37 @@ def test_a_dry_run_writes_nothing(folder: Path) -> None:
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.parametrize("variants", ["P", "P,VoP"])
+def test_splits_are_checked_before_weights_are_downloaded(
+    folder: Path, training_store: Path, variants: str
+) -> None:
+    videos = str(training_store.parent / "videos")
+    made = vop("extract-frames", videos, "large.h5", "--num-frames", "1", "--size", "224", "--workers", "1")
+    assert made.exit_code == 0, made.stderr
+    words = ("--weights", "ViT-B/32", "--frames", "large.h5", "--set", "training.val_share=0.01")
+    done = vop("train", "--variant", variants, *words)
+    assert done.exit_code == 3
+    assert "Error: 0.01 of 7 training videos leaves no videos" in done.stderr
+    assert not (folder / "cache").exists()
+
+
+def test_a_debug_log_tells_what_is_computed_how(folder: Path, training_store: Path) -> None:
+    done = vop("-v", "train", "--variant", "P", "--device", "cpu", "--dry-run", "--quiet")
+    threads = torch.get_num_threads()
+    assert f"device: cpu, precision: fp32, threads: {threads}" in done.stderr
+    assert f"frames: out.h5, 10 videos, {FrameStore.open(training_store).recipe}" in done.stderr
+    assert "train: 5 videos, 10 captions" in done.stderr
+    assert "train: 2 videos, 4 captions" in done.stderr  # held out for validation
+    done = vop("-v", "encode", "out.h5", "index.h5", "--quiet", "--device", "cpu")
+    sampling = FrameStore.open(training_store).recipe.sampling
+    assert f"videos: 10 to encode, 0 to copy, 0 unchanged, sampled by {sampling}" in done.stderr
+    done = vop("-v", "search", "a thing", "--index", "index.h5")
+    assert "index: index.h5, 10 videos, made with" in done.stderr
+    videos = str(training_store.parent / "videos")
+    done = vop("-v", "extract-frames", videos, "out.h5", "--dry-run")
+    assert "videos: 10 found, 0 to decode, as " in done.stderr
+
+
 def expected_similarity(folder: Path, texts: list[str]) -> tuple[torch.Tensor, list[str]]:
     """Cosines of captions and test videos, computed with open_clip's towers."""
     peer = open_clip_model(MODEL, random_state(MODEL))

@@ -14,7 +14,20 @@ from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_inde
 from vopcli.search.search import open_index
 from vopcli.weights.reader import read_weights
 
-HEAVY = {"torch", "torchvision", "timm", "cv2", "av", "h5py", "numpy", "rich", "yaml", "safetensors", "ftfy"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "cv2",
+    "av",
+    "h5py",
+    "numpy",
+    "rich",
+    "yaml",
+    "safetensors",
+    "ftfy",
+    "logging",
+}
 
 
 def loaded_by(code: str) -> set[str]:

@@ -3,24 +3,25 @@
 import errno
 import io
 import json
-import logging
 import os
 import re
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import typer
 
 from vopcli.errors import FileError
 from vopcli.progress import Progress, SilentProgress, Task
 
+if TYPE_CHECKING:
+    import logging
+
 _PLAIN_SECONDS = 10.0  # between progress lines without a terminal
 _STDOUT, _STDERR = 1, 2  # descriptors
-_LOG: Final = logging.getLogger(__name__)  # of the messages to stderr
-_PACKAGE_LOG: Final = logging.getLogger("vopcli")
+_LOGS: "Final[list[logging.Handler]]" = []  # open ones; without any, logging need not be imported
 
 
 class _Stream(io.FileIO):
@@ -124,7 +125,10 @@ def print_table(
 
 def say(message: str) -> None:
     """Print one line to stderr."""
-    _LOG.info("%s", message)
+    if _LOGS:
+        import logging
+
+        logging.getLogger(__name__).info("%s", message)
     sys.stderr.write(printable(message) + "\n")
     sys.stderr.flush()
 
@@ -142,19 +146,13 @@ def say_error(problem: str, hint: str, *, usage: str = "") -> None:
         say(f"Hint: {hint}")
 
 
-class _Formatter(logging.Formatter):
-    """Write a record on one line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Escape control characters: names of files are logged."""
-        return printable(super().format(record))
-
-
 def show_log() -> None:
     """Print the debug log to stderr, without the messages that are printed there anyway."""
+    import logging
+
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(lambda record: record.name != __name__)
-    _add_handler(handler, "%(name)s: %(message)s")
+    _open_log(handler, "%(name)s: %(message)s")
 
 
 def write_log(path: Path) -> None:
@@ -163,26 +161,42 @@ def write_log(path: Path) -> None:
     Raises:
         FileError: the file cannot be written.
     """
+    import logging
+
     try:
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise FileError(path, error) from error
-    _add_handler(handler, "%(asctime)s %(name)s: %(message)s")
-    _LOG.info("%s", " ".join(sys.argv))
+    _open_log(handler, "%(asctime)s %(name)s: %(message)s")
+    logging.getLogger(__name__).info("%s", " ".join(sys.argv))
 
 
-def _add_handler(handler: logging.Handler, form: str) -> None:
-    handler.setFormatter(_Formatter(form))
-    _PACKAGE_LOG.addHandler(handler)
-    _PACKAGE_LOG.setLevel(logging.DEBUG)
+def _open_log(handler: "logging.Handler", form: str) -> None:
+    import logging
+
+    handler.setFormatter(logging.Formatter(form))
+    handler.addFilter(_escape_message)
+    logger = logging.getLogger("vopcli")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    _LOGS.append(handler)
+
+
+def _escape_message(record: "logging.LogRecord") -> bool:
+    """Escape control characters: names of files are logged."""
+    record.msg, record.args = printable(record.getMessage()), None
+    return True
 
 
 def close_log() -> None:
     """End the logs of `show_log` and `write_log`."""
-    for handler in list(_PACKAGE_LOG.handlers):
-        if isinstance(handler.formatter, _Formatter):
-            _PACKAGE_LOG.removeHandler(handler)
+    if _LOGS:
+        import logging
+
+        for handler in _LOGS:
+            logging.getLogger("vopcli").removeHandler(handler)
             handler.close()
+        _LOGS.clear()
 
 
 def progress(*, quiet: bool) -> Progress:

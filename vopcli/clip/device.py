@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ DTYPES: Final = {
     Precision.BF16: torch.bfloat16,
     Precision.FP16: torch.float16,
 }
+_LOG: Final = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
@@ -48,8 +50,13 @@ def choose_precision(name: str | Precision, device: torch.device) -> Precision:
     except ValueError:
         known = ", ".join(item.value for item in Precision)
         raise UsageError(f"unknown precision {format_value(name)}", hint=f"use one of {known}") from None
-    if precision is not Precision.AUTO:
-        return precision
+    if precision is Precision.AUTO:
+        precision = _fastest_precision(device)
+    _LOG.debug("device: %s, precision: %s, threads: %d", device, precision.value, torch.get_num_threads())
+    return precision
+
+
+def _fastest_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         with torch.cuda.device(device):
             is_native = torch.cuda.is_bf16_supported(including_emulation=False)

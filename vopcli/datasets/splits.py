@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,8 @@ from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
 from vopcli.video.sampling import requested_sampling
 from vopcli.video.video_file import WHOLE
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def open_captioned_store(
             f"{store.path} has videos of {lengths[0]} to {lengths[-1]} frames, not of one number",
             hint="create a store with `vop extract-frames --sampling uniform`",
         )
+    _LOG.debug("frames: %s, %d videos, %s", store.path, len(store.videos), store.recipe)
     _compare_frames(config.data, store, progress)
     annotations = _annotations(config.data, store, split)
     _tell_irregularities(annotations, config.data, split, progress)
@@ -242,4 +247,5 @@ def tokenise_split(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: i
     tokens, num_cut = Tokenizer().tokenize(list(queries.texts), max_tokens=max_tokens)
     videos = [by_path[key] for key in queries.videos]
     owner = np.array(queries.owners, np.int64)
+    _LOG.debug("%s: %d videos, %d captions", split.report.split, len(videos), len(queries.texts))
     return TokenisedSplit(queries.texts, tokens, max_tokens, num_cut, videos, owner, split.report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from vopcli.methods.encoder import Model
 
 _COPIED_VIDEOS: Final = 256  # copied at a time, to bound memory
+_LOG: Final = logging.getLogger(__name__)
 
 
 def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
@@ -70,6 +72,8 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
         keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
         plan = source.plan(writer.index, progress)
+        counts = len(plan.to_encode), len(plan.to_copy), plan.num_unchanged
+        _LOG.debug("videos: %d to encode, %d to copy, %d unchanged, sampled by %s", *counts, source.sampling)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         model = None
         if plan.to_encode:

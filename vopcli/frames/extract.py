@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections import defaultdict, deque
@@ -26,6 +27,7 @@ from vopcli.video.video import FrameSpec
 from vopcli.video.video_file import relocate
 
 _JPEG_QUALITY: Final = 95
+_LOG: Final = logging.getLogger(__name__)
 
 Decoded = tuple[int, "SampledFrames | VideoError", bytes]
 
@@ -153,6 +155,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
 def _summary(request: ExtractRequest, plan: ExtractPlan, num_found: int) -> ExtractSummary:
     """Summarise the decisions of the plan; decoded videos are counted later."""
     changes = plan.changes
+    _LOG.debug("videos: %d found, %d to decode, as %s", num_found, len(plan.to_decode), plan.recipe)
     return ExtractSummary(
         store=os.fspath(request.store),
         recipe=str(plan.recipe),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ MOMENTS_PER_VIDEO: Final = 3
 
 Vectors = NDArray[np.float32]
 Images = NDArray[np.uint8]
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Index:
         """
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = VideoIndex(path)
+        _LOG.debug("index: %s, %d videos, made with %s", path, len(self._videos), self._videos.meta.weights)
         self._cache = cache or cache_folder()
         self._engines: dict[tuple[Pooling | None, NormRule], Engine] = {}
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search

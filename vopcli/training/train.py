@@ -20,7 +20,7 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision
 from vopcli.config.load import to_dict
 from vopcli.config.schema import Config
-from vopcli.datasets.records import SplitReport, format_names, found_ratio
+from vopcli.datasets.records import AnnotatedSplit, SplitReport, format_names, found_ratio
 from vopcli.datasets.splits import (
     CaptionedStore,
     TokenisedSplit,
@@ -38,7 +38,7 @@ from vopcli.methods.build import build_tuned
 from vopcli.methods.model import VideoTextModel, load_trained, trained_tensors
 from vopcli.methods.registry import METHODS
 from vopcli.methods.variants import check_sizes
-from vopcli.progress import Progress
+from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.training.batches import Samples
 from vopcli.training.checkpoint import RunState, load_checkpoint
@@ -114,15 +114,25 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
         _check_folder(request)
     if len(requests) == 1:
         return  # `prepare` checks the rest just as early, and reading weights twice takes time
-    names = {request.config.backbone.weights for request in requests}
-    for name in names:
+    by_name: dict[str, list[Config]] = {}
+    for request in requests:
+        by_name.setdefault(request.config.backbone.weights, []).append(request.config)
+    for name, configs in by_name.items():
 
-        def check(shape: ClipShape, name: str = name) -> None:
-            for request in requests:
-                if request.config.backbone.weights == name:
-                    check_sizes(request.config.tuning, shape)
+        def check(shape: ClipShape, configs: Sequence[Config] = configs) -> None:
+            for config in configs:
+                check_sizes(config.tuning, shape)
+            _open_splits(configs[0], shape, SilentProgress())  # the runs of a command have the same data
 
         read_checked(name, check, cache=cache_folder(), progress=progress)
+
+
+_Splits = tuple[AnnotatedSplit, AnnotatedSplit, str]
+
+
+def _open_splits(config: Config, shape: ClipShape, progress: Progress) -> tuple[CaptionedStore, _Splits]:
+    data = open_captioned_store(config, progress, resolution=shape.image_resolution)
+    return data, split_for_training(data, val_share=config.training.val_share)
 
 
 def prepare(request: TrainRequest, progress: Progress) -> Prepared:
@@ -135,13 +145,13 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     config = request.config
     device = choose_device(config.backbone.device)
 
-    def open_data(shape: ClipShape) -> CaptionedStore:
+    def open_data(shape: ClipShape) -> tuple[CaptionedStore, _Splits]:
         check_sizes(config.tuning, shape)
-        return open_captioned_store(config, progress, resolution=shape.image_resolution)
+        return _open_splits(config, shape, progress)
 
     name = config.backbone.weights
-    weights, data = read_checked(name, open_data, cache=cache_folder(), progress=progress)
-    train_split, val_split, val_source = split_for_training(data, val_share=config.training.val_share)
+    weights, (data, splits) = read_checked(name, open_data, cache=cache_folder(), progress=progress)
+    train_split, val_split, val_source = splits
     precision = choose_precision(config.training.precision, device)
     torch.manual_seed(config.training.seed)  # initial prompts and adapters are drawn while the model is built
     model = build_tuned(
@@ -149,14 +159,14 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
     )
     for tower in (model.clip.transformer, model.clip.visual.transformer):
         tower.recomputes = config.training.checkpointing
-    splits = [tokenise_split(data, split, max_tokens=model.max_tokens) for split in (train_split, val_split)]
-    for name, captions in zip(("training", "validation"), splits, strict=True):
+    train, val = (
+        tokenise_split(data, split, max_tokens=model.max_tokens) for split in (train_split, val_split)
+    )
+    for name, captions in (("training", train), ("validation", val)):
         if captions.num_cut:
             progress.warn(f"{captions.num_cut} {name} captions are truncated to {captions.max_tokens} tokens")
     fingerprint = weights.fingerprint()
-    prepared = Prepared(
-        request, weights, fingerprint, data, model, splits[0], splits[1], val_source, device, precision
-    )
+    prepared = Prepared(request, weights, fingerprint, data, model, train, val, val_source, device, precision)
     for report in prepared.reports:
         if missing := report.without_file:
             progress.warn(f"{report.split}: {len(missing)} videos are missing: {format_names(missing)}")
