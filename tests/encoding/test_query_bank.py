@@ -17,6 +17,7 @@ from vopcli.cli.app import app
 from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError
 from vopcli.files.hdf5_writer import SegmentWriter
+from vopcli.index.reader import BANK as BANK_PREFIX
 from vopcli.index.reader import INDEX_FORMAT, REPLACED, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo
 from vopcli.search.query_bank import StoredBank, current_bank, read_bank, search_normalised
@@ -198,24 +199,26 @@ def test_pruned_videos_leave_the_bank_and_another_beta_needs_no_captions(
 
 
 def test_damage_is_told(folder: Path) -> None:
-    index = VideoIndex(folder / "i.h5")
-    content = bytearray((folder / "i.h5").read_bytes())
-    settings = np.array([BETA, 1, len(index)], np.float32).tobytes()
-    at = content.index(settings)
-    for place, value in ((at, np.nan), (at + 4, np.nan), (at + 4, np.inf), (at + 4, 0)):  # beta, top
-        changed = content.copy()
-        changed[place : place + 4] = np.float32(value).tobytes()
-        (folder / "settings.h5").write_bytes(changed)
+    index, bank = VideoIndex(folder / "i.h5"), stored_bank(folder / "i.h5")
+    settings = np.array([BETA, 1, len(index)], np.float32)
+    for part in (settings, bank.bank.column, bank.captions):
+        content = bytearray((folder / "i.h5").read_bytes())
+        at = content.index(np.asarray(part).tobytes())
+        content[at : at + 4] = np.float32(np.nan).tobytes()
+        (folder / "part.h5").write_bytes(content)
+        with pytest.raises(DataError, match="does not match its checksum"):
+            read_bank(VideoIndex(folder / "part.h5"))
+    wrong = (("settings", 0, np.nan), *(("settings", 1, top) for top in (np.nan, np.inf, 0)))
+    for name, place, value in (*wrong, ("column", 0, np.nan)):
+        shutil.copy(folder / "i.h5", folder / "wrong.h5")
+        with IndexWriter(folder / "wrong.h5") as writer:
+            current = writer.current()
+            rows = list(current.rows())
+            tensors = {f"{BANK_PREFIX}{key}": np.array(part) for key, part in current.bank_tensors.items()}
+            tensors[f"{BANK_PREFIX}{name}"][place] = value
+            writer.rewrite(rows, tensors)
         with pytest.raises(DataError, match="query bank do not match"):
-            read_bank(VideoIndex(folder / "settings.h5"))
-    bank = stored_bank(folder / "i.h5")
-    for part, match in ((bank.bank.column, "query bank do not match"), (bank.captions, "is damaged")):
-        changed = content.copy()
-        start = changed.index(np.asarray(part).tobytes())
-        changed[start : start + 4] = np.float32(np.nan).tobytes()
-        (folder / "part.h5").write_bytes(changed)
-        with pytest.raises(DataError, match=match):
-            store_bank(folder / "part.h5", np.array(stored_bank(folder / "part.h5").captions), BETA)
+            read_bank(VideoIndex(folder / "wrong.h5"))
     content = bytearray((folder / "i.h5").read_bytes())
     row = np.asarray(index.embeddings[0][0]).tobytes()
     content[content.index(row) : content.index(row) + 4] = np.float32(np.nan).tobytes()
