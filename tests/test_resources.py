@@ -1,10 +1,11 @@
-"""Packaged files, the cache folder and the number of cores."""
+"""Packaged files, the cache folder, the number of cores and of threads."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,39 @@ def test_cache_folder_follows_the_environment(environment: dict[str, str], expec
     assert found == f"{expected}\n"
 
 
-def test_cores_are_those_of_the_process() -> None:
-    if hasattr(os, "sched_getaffinity"):
-        assert usable_cores() == len(os.sched_getaffinity(0))
-    assert usable_cores() >= 1
+@pytest.mark.parametrize(
+    ("quota", "most"),
+    [
+        ("max 100000", 10**6),
+        ("150000 100000", 2),
+        ("100000 100000", 1),
+        ("1000 100000", 1),
+        ("broken", 10**6),
+    ],
+)
+def test_cores_are_those_of_affinity_and_cgroup(tmp_path: Path, quota: str, most: int) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert usable_cores(tmp_path / "cpu.max") == min(cores or 1, most)
+    assert usable_cores(tmp_path / "none") == cores
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [
+        (None, {}, {"OMP_NUM_THREADS": str(usable_cores()), "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}),
+        (None, {"OMP_NUM_THREADS": "7"}, {"OMP_NUM_THREADS": "7", "GOMP_SPINCOUNT": "1000"}),
+        (3, {"OMP_NUM_THREADS": "7", "GOMP_SPINCOUNT": "5"}, {"OMP_NUM_THREADS": "3", "GOMP_SPINCOUNT": "5"}),
+        (1, {"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "unset"}),
+    ],
+)
+def test_threads_are_set_unless_the_user_has_set_them(
+    given: int | None, environment: dict[str, str], expected: dict[str, str]
+) -> None:
+    code = (
+        f"import os; from vopcli.resources import set_threads; set_threads({given});"
+        f"print([os.environ.get(name, 'unset') for name in {list(expected)}])"
+    )
+    environment = {"PYTHONPATH": os.environ["PYTHONPATH"], **environment}
+    found = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert found == f"{list(expected.values())}\n"

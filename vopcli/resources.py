@@ -1,4 +1,4 @@
-"""Version, packaged files, cache folder and number of cores."""
+"""Version, packaged files, cache folder, number of cores and threads."""
 
 from __future__ import annotations
 
@@ -28,8 +28,32 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "vop"
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return the number of cores that this process may use, by its affinity and its cgroup.
+
+    Args:
+        quota: file with microseconds of CPU time and their period, such as "150000 100000", or "max 100000".
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        allowed, period = quota.read_text(encoding="ascii").split()
+        return min(cores, max(-(-int(allowed) // int(period)), 1))
+    except (OSError, ValueError):  # no cgroup, or no limit
+        return cores
+
+
+def set_threads(threads: int | None) -> None:
+    """Set the number of CPU threads of a model, and let them sleep while they wait; before torch is imported.
+
+    OpenMP's threads spin while they wait for each other, by default for milliseconds. If another program
+    needs the cores, a step then takes many times as long: see docs/benchmarks.md. Variables that the user has
+    set are kept.
+
+    Args:
+        threads: None: ``$OMP_NUM_THREADS``, or one per usable core.
+    """
+    if threads is not None or "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = str(threads or usable_cores())
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # of GNU's OpenMP, in iterations
+        os.environ.setdefault("KMP_BLOCKTIME", "0")  # of LLVM's and Intel's, in milliseconds

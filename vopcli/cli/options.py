@@ -14,6 +14,7 @@ import typer
 
 from vopcli.config.schema import SETTINGS, Config
 from vopcli.errors import UsageError
+from vopcli.resources import set_threads
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings and failures.")]
@@ -81,6 +82,8 @@ def settings(*names: str, preset: bool = False) -> Callable[[_Command], _Command
                 assignments=values["assignments"] or (),
                 options=options,
             )
+            if "backbone.threads" in chosen:
+                set_threads(config.backbone.threads)
             command(**given, config=config)
 
         signature = inspect.signature(command)

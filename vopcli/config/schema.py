@@ -67,6 +67,9 @@ class BackboneConfig:
     device: str = setting(
         "auto", text="Device to run the model on.", metavar="auto|cpu|cuda[:N]|mps", envvar="VOP_DEVICE"
     )
+    threads: int | None = setting(
+        None, text="CPU threads of the model.", between=(1, 1024), unset="one per usable core"
+    )
 
 
 @dataclass(frozen=True)
