@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: setup demo test slow lint docs check-wheel bench study demo-weights clean
+.PHONY: setup demo test slow lint docs check-wheel bench reliability study demo-weights clean
 
 setup: .venv/ready-dev ## the development environment
 
@@ -31,6 +31,13 @@ check-wheel: .venv/ready-dev ## build the wheel, install it elsewhere, search th
 bench: .venv/ready-dev ## measure against the peers; an hour and a half on two cores
 	$(PIP) --editable '.[bench]'
 	for topic in decode store encode search cold_start train; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
+
+reliability: .venv/ready-dev ## kill, fill disks, flip bits, give hostile files and damaged videos; 20 minutes on two idle cores
+	$(BIN)/python benchmarks/reliability/kills.py --runs 15
+	$(BIN)/python benchmarks/reliability/full_disk.py --runs 5
+	$(BIN)/python benchmarks/reliability/flips.py --flips 250
+	$(BIN)/python benchmarks/reliability/hostile.py --files 24
+	$(BIN)/python benchmarks/reliability/videos.py --files 400
 
 study: .venv/ready-dev ## search learning rates and compare all variants on the demo set; an hour and a half on two cores
 	$(BIN)/vop demo demo-study

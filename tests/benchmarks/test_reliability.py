@@ -1,4 +1,4 @@
-"""Killed commands, full disks, flipped bits and hostile files: a few runs of benchmarks/reliability."""
+"""Kills, full disks, flipped bits, hostile and damaged files: a few runs of benchmarks/reliability."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from reliability.flips import Kind, flip_bits, make_kinds
 from reliability.full_disk import fill_runs, make_all_cases
 from reliability.hostile import EXECUTED, Campaign, RunsCode, attack, make_campaigns
 from reliability.kills import Case, kill_runs
+from reliability.videos import damage_videos, make_whole
 
 NAMES = (
     *("encode --overwrite", "extract-frames --overwrite", "train --overwrite"),
@@ -104,14 +105,14 @@ def test_a_flip_of_a_file_without_checksums_is_silent() -> None:
     assert (counts.flips, counts.silent, counts.is_sound) == (5, 5, False)
 
 
-@pytest.mark.parametrize("name", [FILES[0], *FILES[3:]])
+@pytest.mark.parametrize("name", FILES)
 def test_flipped_bits_are_found(kinds: dict[str, Kind], name: str) -> None:
     assert tuple(kinds) == FILES
     assert flip_bits(kinds[name], 6, seed=1).is_sound
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [FILES[0], *FILES[3:]])
+@pytest.mark.parametrize("name", FILES)
 def test_many_flipped_bits_are_found(kinds: dict[str, Kind], name: str) -> None:
     assert flip_bits(kinds[name], 60, seed=2).is_sound
 
@@ -131,3 +132,10 @@ def test_hostile_files_are_refused(campaigns: dict[str, Campaign], name: str) ->
 def test_many_hostile_files_are_refused(campaigns: dict[str, Campaign], name: str) -> None:
     assert tuple(campaigns) == HOSTILE
     assert attack(campaigns[name], 12, seed=0).is_sound
+
+
+@pytest.mark.slow
+def test_damaged_videos_are_stored_or_refused() -> None:
+    counts = damage_videos(make_whole(Path("whole")), 40, seed=0)
+    assert counts.files == 40
+    assert counts.is_sound

@@ -11,6 +11,8 @@ from tests.support.extracting import NAMES, contents, counts, make_bad_video, ru
 from tests.support.videos import drawn_number, make_video
 from vopcli.config.choices import Fit, Resize
 from vopcli.errors import DataError, VideoError
+from vopcli.files.hdf5 import SegmentFile
+from vopcli.frames.rows import FRAME_FORMAT
 from vopcli.frames.store import FrameStore
 from vopcli.video.sampling import WHOLE, parse_sampling
 from vopcli.video.video import FrameSpec, read_frames, read_windows
@@ -146,6 +148,23 @@ def test_a_stored_video_that_becomes_bad_is_no_longer_shown(folder: Path, store:
     summary = run(folder, store)
     assert [path for path, _ in summary.failed] == ["0.avi"]
     assert list(contents(store)) == NAMES[1:]
+
+
+def test_damaged_rows_are_refused_until_their_videos_are_extracted_again(folder: Path, store: Path) -> None:
+    run(folder, store)
+    whole = contents(store)
+    damaged = bytearray(store.read_bytes())
+    damaged[SegmentFile.read(store, FRAME_FORMAT).segments[0].columns["rows"].offset_bytes + 3] ^= 16
+    store.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"out\.h5 is damaged: 1 of its rows") as refused:
+        FrameStore.open(store)
+    assert "vop extract-frames" in refused.value.hint
+    plan = run(folder, store, dry_run=True)
+    assert (plan.num_new, plan.num_unchanged) == (1, 3)
+    assert store.read_bytes() == damaged
+    summary = run(folder, store)
+    assert (summary.num_new, summary.num_unchanged) == (1, 3)
+    assert contents(store) == whole
 
 
 def test_a_bad_video_that_vanishes_is_no_loss(folder: Path, store: Path) -> None:

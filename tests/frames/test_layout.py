@@ -48,9 +48,11 @@ def test_frames_outside_of_the_file_are_damage_not_a_crash(tmp_path: Path) -> No
         ]
         writer.lay_out([*rows, row_of(1)], [0] * len(rows) + [FRAMES])
         put(writer, len(rows), 1)
-    store = FrameStore.open(path)
+    store = FrameStore(path)
     assert [video.path for video in store.videos] == [row_of(1).path]
     assert store.num_damaged_rows == len(rows)
+    with FrameStoreWriter(path) as writer:
+        assert (writer.drop_damaged_rows(), writer.drop_damaged_rows()) == (len(rows), 0)
     write(path, [2])
     assert {row_of(1).path, row_of(2).path} <= {video.path for video in FrameStore.open(path).videos}
 

@@ -89,3 +89,12 @@ def test_frames_that_grow_beyond_the_limit_are_refused(tmp_path: Path, suffix: s
     with pytest.raises(VideoError, match="its frames of 512 x 384 pixels exceed the limit of 20000"):
         read_frames(str(path), Sampling("uniform", 12), size=32, max_pixels=20_000)
     assert len(read_frames(str(path), Sampling("uniform", 12), size=32).frames) == 12
+
+
+def test_a_raw_stream_that_many_bytes_look_like_needs_its_suffix(tmp_path: Path) -> None:
+    raw = make_video(tmp_path / "film.h263", codec=("-c:v", "h263"), num_frames=20)
+    assert read_frames(str(raw), UNIFORM, size=SIZE).num_real == 12
+    renamed = raw.rename(tmp_path / "film.avi")
+    with pytest.raises(VideoError, match=r"not a video .* \(its bytes could be a raw h263 stream\)") as error:
+        read_frames(str(renamed), UNIFORM, size=SIZE)
+    assert ".h263" in error.value.hint

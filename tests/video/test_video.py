@@ -79,6 +79,25 @@ def test_a_file_of_broken_frames_says_so(tmp_path: Path) -> None:
     assert "damaged" in error.value.hint
 
 
+@pytest.mark.parametrize("num_coloured", [0, 18])
+def test_flat_frames_are_content_unless_the_video_is_damaged(tmp_path: Path, num_coloured: int) -> None:
+    flat = ("-vf", f"drawbox=t=fill:color=gray:enable='gte(n,{num_coloured})'")
+    whole = make_video(tmp_path / "whole.mkv", *flat, codec=("-c:v", "mjpeg"), num_frames=30)
+    sampled = read_frames(str(whole), UNIFORM, size=SIZE)
+    num_flat = sum(len(np.unique(frame.reshape(-1, 3), axis=0)) == 1 for frame in sampled.frames)
+    assert num_flat == (5 if num_coloured else 12)
+
+    content = bytearray(whole.read_bytes())
+    start = content.find(b"\xff\xd8\xff")  # of the first frame
+    content[start : start + 300] = bytes(300)
+    (tmp_path / "damaged.mkv").write_bytes(content)
+    if num_coloured:
+        assert read_frames(str(tmp_path / "damaged.mkv"), UNIFORM, size=SIZE).num_bad_packets == 1
+        return
+    with pytest.raises(VideoError, match="12 of its 12 sampled frames have a single colour, and 1 packets"):
+        read_frames(str(tmp_path / "damaged.mkv"), UNIFORM, size=SIZE)
+
+
 # The last frame of truncated.ts cannot be decoded, which shows only when a sampling tries it.
 @pytest.mark.parametrize(
     "name", ["short-gop.mp4", "seven-frames.mp4", "raw-stream.h264", *sorted(DAMAGED - {"truncated.ts"})]

@@ -98,7 +98,7 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
     from vopcli.frames.store import FrameStore
     from vopcli.video.video_file import WHOLE
 
-    store = FrameStore.open(path)
+    store = FrameStore(path)
     num_slots, each = sum(store.num_slots), store.recipe.candidates
     description = {
         "kind": "vop-frames",

@@ -144,6 +144,10 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
             check_room(request.store, plan.num_bytes(writer.num_free))
             size = writer.num_bytes
             run = _Run(request, plan, writer, summary)
+            if num_damaged := writer.drop_damaged_rows():
+                progress.note(
+                    f"{request.store} had {num_damaged} damaged rows: their videos are extracted again"
+                )
             keep()
             run.decode(progress)
             summary.num_bytes = writer.num_bytes - size

@@ -119,7 +119,7 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, KnownRows, list[int]]:
     """
     if request.overwrite or not request.store.exists():
         return requested_recipe(request), KnownRows(), []
-    store = FrameStore.open(request.store)
+    store = FrameStore(request.store)  # with damaged rows: the run would extract them again
     check_recipe(request, store.recipe)
     num_free = [slots - used for slots, used in zip(store.num_slots, store.used_frames, strict=True)]
     return store.recipe, store.known, num_free

@@ -69,6 +69,8 @@ class StoredVideo(VideoFile):
 class FrameStore:
     """A frame store opened for reading; can be pickled, and used after a fork.
 
+    `FrameStore.open` refuses a store with damaged rows; the constructor leaves them out.
+
     Attributes:
         path: the file.
         recipe: how the frames were made.
@@ -111,7 +113,13 @@ class FrameStore:
             DataError: ``path`` is missing, not a frame store, of another version, or damaged.
             BusyError: another process changes ``path`` all the time.
         """
-        return cls(path)
+        store = cls(path)
+        if store.num_damaged_rows:
+            raise DataError(
+                f"{path} is damaged: {store.num_damaged_rows} of its rows do not match their checksums",
+                hint="run `vop extract-frames` on it again: it extracts the videos of these rows",
+            )
+        return store
 
     def __reduce__(self) -> tuple[type[FrameStore], tuple[Path]]:
         return FrameStore, (self.path,)

@@ -67,12 +67,23 @@ class FrameStoreWriter:
             contents = self._file.contents
             self.recipe = Recipe.from_attributes(path, contents.attributes)
             check_shapes(path, contents.segments, self.recipe)
-            rows = [row for segment in contents.segments for row in unpack_rows(segment)]
+            placed = [
+                (segment, place, row)
+                for segment in contents.segments
+                for place, row in enumerate(unpack_rows(segment))
+            ]
+            rows = [row for _, _, row in placed]
             used = used_frames(rows, contents.segments, self.recipe)
         except BaseException:
             self._file.__exit__()
             raise
-        self.known = latest(row for row in rows if row and row_fits(row, contents.segments, self.recipe))
+        good = [row and row_fits(row, contents.segments, self.recipe) for row in rows]
+        self.known = latest(row for row, is_good in zip(rows, good, strict=True) if is_good)
+        self._damaged = [
+            (segment, place, int(Status.PENDING))
+            for (segment, place, _), is_good in zip(placed, good, strict=True)
+            if not is_good
+        ]
         self._tails = [
             _Tail(segment, next_frame, int(segment.map("frame_ranges")[:next_frame].max(initial=0)))
             for segment, next_frame in zip(contents.segments, used, strict=True)
@@ -120,6 +131,16 @@ class FrameStoreWriter:
         missing = missing_frames(self.num_free, [count for count in num_frames if count])
         self._segment = self._add_segment(filled, missing)
         self._packed, self._frames_left = filled["rows"], sum(num_frames)
+
+    def drop_damaged_rows(self) -> int:
+        """Turn damaged rows into pending ones, which nothing refers to; return their number.
+
+        Raises:
+            FileError: the disk failed.
+        """
+        self._file.write_statuses(self._damaged)
+        damaged, self._damaged = self._damaged, []
+        return len(damaged)
 
     def _add_segment(self, filled: dict[str, NDArray[Any]], num_frames: int, num_bytes: int = 0) -> Segment:
         self.flush()  # no row may be written while the metadata change

@@ -36,7 +36,13 @@ class UnsoundPacketsError(Exception):
 
 @dataclass
 class OpenVideo:
-    """An open file, its packet table, and the decoding errors so far."""
+    """An open file, its packet table, and the decoding errors so far.
+
+    Attributes:
+        num_bad: packets that are damaged or could not be decoded.
+        num_corrupt: frames that the decoder flagged as damaged, once the whole video was decoded.
+        last_problem: the last error of the decoder.
+    """
 
     path: str
     container: InputContainer
@@ -45,6 +51,7 @@ class OpenVideo:
     tick: Callable[[], None]
     max_pixels: int
     num_bad: int = 0
+    num_corrupt: int = 0
     last_problem: str = ""
 
     def send(self, packet: VideoPacket | None) -> list[VideoFrame]:

@@ -50,6 +50,8 @@ _CONTAINERS: Final = (
     "ivf,obu,av1,vc1,mjpeg,nsv,gxf,swf,yuv4mpegpipe,dirac,h261,h263,cavsvideo,webp_pipe,bink,smk,roq,flic,amv,4xm,"
     "film_cpk,idcin,mtv,mve,thp,vmd,wc3movie,xmv,lxf,pmp,r3d,ty,viv,avs,avs2,avs3,evc,mpegtsraw,mpjpeg,rpl,sgi"
 )
+# Raw streams that FFmpeg takes many other files for, random bytes among them: the name has to say so too.
+_GUESSED: Final = frozenset({"avs2", "avs3", "cavsvideo", "dirac", "evc", "h261", "h263", "m4v", "vvc"})
 _OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 
 
@@ -110,6 +112,7 @@ def open_video(path: str, max_pixels: int) -> tuple[InputContainer, VideoStream]
     """
     container = _open(path)
     try:
+        _check_guess(container, path)
         stream = _best_stream(container, path)
         check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
     except VideoError:
@@ -299,6 +302,15 @@ def _check_file(path: str) -> None:
         raise VideoError(f"{path}: not a regular file", hint="name a video file")
     if status.st_size == 0:
         raise VideoError(f"{path}: the file is empty", hint="copy or download it again")
+
+
+def _check_guess(container: InputContainer, path: str) -> None:
+    name, suffix = container.format.name, os.path.splitext(path)[1]  # noqa: PTH122
+    if name in _GUESSED and suffix[1:].lower() not in {name, *container.format.extensions}:
+        raise VideoError(
+            f"{path}: not a video that can be read (its bytes could be a raw {name} stream)",
+            hint=f"if it is one, give it the suffix .{name}",
+        )
 
 
 def _best_stream(container: InputContainer, path: str) -> VideoStream:

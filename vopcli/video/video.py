@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 import av
+import numpy as np
 
 from vopcli.config.choices import DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
@@ -31,6 +32,9 @@ from vopcli.video.windows import WHOLE_ONLY, WindowRule
 
 # A video with a smaller fraction of decodable frames is rejected as too damaged.
 MIN_DECODABLE_RATIO: Final = 0.05
+# So is a damaged one of whose sampled frames this fraction has a single colour: up to two levels apart.
+MAX_FLAT_RATIO: Final = 0.5
+_FLAT_LEVELS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,9 @@ def read_windows(
         collector = Collector(video, timeline, chosen, (spec.size, spec.resize, spec.fit))
         wanted = [video.table.order[index] for index in collector.missing]
         try:
-            yield from collector.collect(decode_timed(video, wanted), spec.sampling.num_stored)
+            for sampled in collector.collect(decode_timed(video, wanted), spec.sampling.num_stored):
+                _check_flat(video, sampled, windows[-1])
+                yield sampled
         except UnsoundPacketsError:
             left = [window for window in windows if window not in collector.done]
             yield from _read_damaged(video, spec, left)
@@ -175,8 +181,31 @@ def _read_damaged(
         for place, frame in zip(range(last + 1), decode_all(video), strict=False)
         if place in places
     )
-    for sampled in collector.collect(found, promised):
-        yield replace(sampled, num_bad_packets=max(num_bad, video.table.num_bad))
+    for collected in collector.collect(found, promised):
+        sampled = replace(collected, num_bad_packets=max(num_bad, video.table.num_bad))
+        _check_flat(video, sampled, windows[-1])
+        yield sampled
+
+
+def _check_flat(video: OpenVideo, sampled: SampledFrames, last: TimeWindow) -> None:
+    """Reject a damaged video if half of its frames have a single colour, like those that decoders make up.
+
+    Without a sign of damage, such frames count as content of the video. Of a video with several
+    windows, the frames of the last one are checked, which is usually the whole video.
+
+    Raises:
+        VideoError: the frames are flat and the video is damaged.
+    """
+    if sampled.window != last or not (sampled.num_bad_packets or video.num_corrupt):
+        return
+    real = sampled.frames[: sampled.num_real]
+    num_flat = sum(int(np.ptp(frame, axis=(0, 1)).max()) <= _FLAT_LEVELS for frame in real)
+    if num_flat and num_flat >= MAX_FLAT_RATIO * len(real):
+        raise VideoError(
+            f"{video.path}: {num_flat} of its {len(real)} sampled frames have a single colour, and "
+            f"{sampled.num_bad_packets} packets and {video.num_corrupt} frames are damaged",
+            hint="the file is damaged; copy or download it again",
+        )
 
 
 def decodable_frames(video: OpenVideo) -> tuple[list[int], Timeline]:
@@ -189,6 +218,7 @@ def decodable_frames(video: OpenVideo) -> tuple[list[int], Timeline]:
     """
     video.num_bad = 0
     outcome = [(frame.pts, frame.is_corrupt) for frame in decode_all(video)]
+    video.num_corrupt = sum(is_corrupt for _, is_corrupt in outcome)
     clean = [place for place, (_, is_corrupt) in enumerate(outcome) if not is_corrupt]
     usable = clean or list(range(len(outcome)))
     if not usable or len(usable) < MIN_DECODABLE_RATIO * len(video.table.order):
