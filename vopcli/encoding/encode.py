@@ -72,8 +72,11 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
         keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
         plan = source.plan(writer.index, progress)
-        counts = len(plan.to_encode), len(plan.to_copy), plan.num_unchanged
-        _LOG.debug("videos: %d to encode, %d to copy, %d unchanged, sampled by %s", *counts, source.sampling)
+        counts, sampling = (
+            (len(plan.to_encode), len(plan.to_copy), plan.num_unchanged),
+            source.recipe["sampling"],
+        )
+        _LOG.debug("videos: %d to encode, %d to copy, %d unchanged, sampled by %s", *counts, sampling)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         model = None
         if plan.to_encode:
