@@ -101,6 +101,7 @@ def test_the_description_of_a_frame_store(tmp_path: Path) -> None:
             "codec": "raw",
             "windows": "auto",
             "decode": "exact",
+            "fit": "crop",
         },
         "segments": 1,
         "videos": 3,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+
+_WORD_BYTES: Final = 8
+_HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def checksum(array: NDArray[Any], seed: int = 0) -> int:
@@ -43,3 +46,19 @@ def unpack_string(packed: NDArray[np.uint8], start: int, end: int) -> str:
     if not 0 <= start <= end <= len(packed):
         raise ValueError(f"string range {start}:{end} lies outside {len(packed)} bytes")
     return os.fsdecode(packed[start:end].tobytes())
+
+
+def string_keys(ranges: NDArray[np.int64], text: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a hash of the length and of 24 bytes of each string, (N,); of a short one's length alone."""
+    ranges = np.clip(ranges, 0, len(text))
+    starts, ends = ranges[:, 0], ranges[:, 1]
+    lengths = (ends - starts).astype(np.uint64)
+    if len(text) < _WORD_BYTES:
+        return lengths
+    words = np.ndarray(len(text) - _WORD_BYTES + 1, "<u8", text.data, strides=1)
+    keys = lengths.copy()
+    middles = (starts + ends - _WORD_BYTES) // 2
+    for places in (middles, np.maximum(starts, ends - 2 * _WORD_BYTES), ends - _WORD_BYTES):
+        keys ^= words[np.clip(places, 0, len(words) - 1)]  # np.take would copy all of them
+        keys *= _HASH_FACTOR
+    return np.where(lengths < _WORD_BYTES, lengths, keys)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.files.arrays import checksum, pack_strings, row_checksums, unpack_string
+from vopcli.files.arrays import checksum, pack_strings, row_checksums, string_keys, unpack_string
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
 from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
@@ -29,9 +29,8 @@ PENDING: Final = 0  # a single flipped bit never turns another status into this 
 DONE: Final = ord("D")
 REPLACED: Final = ord("R")  # by a newer row of the video
 STATUSES: Final = (PENDING, DONE, REPLACED)
-_WORD_BYTES: Final = 8
-_HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 _ROWS_AT_ONCE: Final = 1 << 16
+_FRAMES_OF: Final = ["first_frame", "num_frames", "num_real", "frames_checksum"]
 HAS_WINDOWS: Final = "has_windows"  # attribute of segments
 BANK: Final = "querybank."  # prefix of the query bank's tensor names
 
@@ -183,13 +182,17 @@ class VideoIndex:
         """Return all rows of a row's video: of its windows in order of time, then of the video itself."""
         if not self.has_windows:
             return [row]
-        name = self._numbered(row)[1]["name_hash"]
-        found = [
-            (bool(rows["is_part"][place]), rows["window"][place, 0], start + place)
-            for start, rows, done in zip(self._starts, self._rows, self.done, strict=False)
-            for place in np.flatnonzero((rows["name_hash"] == name) & done).tolist()
-        ]
-        return [number for *_, number in sorted(found, key=lambda item: (not item[0], item[1]))]
+        name, numbers, starts = self.name_hash_of(row), [], []
+        for start, rows, done in zip(self._starts, self._rows, self.done, strict=False):
+            places = np.flatnonzero((rows["name_hash"] == name) & done)
+            numbers.append(places + start)
+            starts.append(np.where(rows["is_part"][places] > 0, rows["window"][places, 0], np.inf))
+        order = np.argsort(np.concatenate(starts), kind="stable")
+        return [int(number) for number in np.concatenate(numbers)[order]]
+
+    def name_hash_of(self, row: int) -> int:
+        """Return a number that the rows of a video share; not compared with a checksum."""
+        return int(self._numbered(row)[1]["name_hash"])
 
     def video(self, row: int) -> IndexedVideo:
         """Return the video of a row.
@@ -230,13 +233,13 @@ class VideoIndex:
         files = list(files)
         sizes = np.unique(np.array([file.size for file in files], np.int64))
         packed, ranges = pack_strings([file.path for file in files])
-        keys = np.unique(_path_keys(ranges, packed))
+        keys = np.unique(string_keys(ranges, packed))
         found = []
         for start, segment, done in zip(self._starts, self.segments, self.done, strict=False):
             for begin in range(0, len(done), _ROWS_AT_ONCE):
                 rows = segment.map("rows")[begin : begin + _ROWS_AT_ONCE]
                 is_found = np.isin(rows["size"], sizes)
-                is_found |= np.isin(_path_keys(rows["path"], segment.map("paths")), keys)
+                is_found |= np.isin(string_keys(rows["path"], segment.map("paths")), keys)
                 is_found &= done[begin : begin + _ROWS_AT_ONCE]
                 found += (np.flatnonzero(is_found) + start + begin).tolist()
                 segment.release()
@@ -265,15 +268,27 @@ class VideoIndex:
         Raises:
             DataError: the row is damaged.
         """
-        number, record = self._numbered(row)
-        begin, count, real = (int(record[name]) for name in ("first_frame", "num_frames", "num_real"))
-        seconds = self._seconds[number]
-        if not (0 <= begin <= begin + count <= len(seconds) and 1 <= real <= count):
-            raise self._damaged(f"row {row} lies outside its frames")
-        frames, seconds = self._frames[number][begin : begin + count], seconds[begin : begin + count]
-        if frames_checksum(frames, seconds) != int(record["frames_checksum"]):
-            raise self._damaged(f"the frames of {self.path_of(row)} do not match their checksum")
+        [(frames, seconds, _)] = self.frames_of_rows([row])
         return frames, seconds
+
+    def frames_of_rows(
+        self, rows: Iterable[int]
+    ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float64], int]]:
+        """Yield the frames (F, E) of each row, their times (F,), and the number that are no repeats.
+
+        Raises:
+            DataError: a row is damaged.
+        """
+        for row in rows:
+            number, record = self._numbered(row)
+            begin, count, real, expected = record[_FRAMES_OF].item()
+            if not (0 <= begin <= begin + count <= len(self._seconds[number]) and 1 <= real <= count):
+                raise self._damaged(f"row {row} lies outside its frames")
+            frames = self._frames[number][begin : begin + count]
+            seconds = self._seconds[number][begin : begin + count]
+            if frames_checksum(frames, seconds) != expected:
+                raise self._damaged(f"the frames of {self.path_of(row)} do not match their checksum")
+            yield frames, seconds, real
 
     def frame_blocks(self, num_videos: int = 512) -> Iterator[FrameBlock]:
         """Yield the frames of all videos, in blocks of ``num_videos``.
@@ -366,22 +381,6 @@ class VideoIndex:
         for name, shape in shapes.items():
             if columns[name].shape != shape:
                 raise self._damaged(f"{name} has shape {columns[name].shape} instead of {shape}")
-
-
-def _path_keys(ranges: NDArray[np.int64], paths: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return a hash of the length and of 24 bytes of each path, (N,); of a short path's length alone."""
-    ranges = np.clip(ranges, 0, len(paths))
-    starts, ends = ranges[:, 0], ranges[:, 1]
-    lengths = (ends - starts).astype(np.uint64)
-    if len(paths) < _WORD_BYTES:
-        return lengths
-    words = np.ndarray(len(paths) - _WORD_BYTES + 1, "<u8", paths.data, strides=1)
-    keys = lengths.copy()
-    middles = (starts + ends - _WORD_BYTES) // 2
-    for places in (middles, np.maximum(starts, ends - 2 * _WORD_BYTES), ends - _WORD_BYTES):
-        keys ^= words[np.clip(places, 0, len(words) - 1)]  # np.take would copy all of them
-        keys *= _HASH_FACTOR
-    return np.where(lengths < _WORD_BYTES, lengths, keys)
 
 
 def name_hash(path: str, root: str) -> int:

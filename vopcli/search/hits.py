@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found
 from vopcli.search.ranges import find_ranges
+
+# A range is looked for around the best row: a film of an hour has 360 windows.
+_NEAR_WINDOWS: Final = 15
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,21 @@ def find_hits(
 
 def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
     """Return the best row of each video, with its score."""
-    best: dict[str, tuple[int, float]] = {}
+    best: dict[int, tuple[int, float]] = {}
     for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
-        best.setdefault(index.video(row).file, (row, score))
+        best.setdefault(index.name_hash_of(row), (row, score))
     return list(best.values())
 
 
 def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
     """Return the hit of a video with its best range, or a hit for each of its best moments."""
     video, rows = index.video(row), index.rows_of(row)
+    windows = rows[:-1] or rows  # the video itself if it has none
+    if num_moments == 0 and row in windows:
+        place = windows.index(row)
+        windows = windows[max(place - _NEAR_WINDOWS, 0) : place + _NEAR_WINDOWS + 1]
     frames, seconds = [], []
-    for number in rows[:-1] or rows:  # the windows, or the video itself if it has none
-        num_real = index.video(number).num_real
-        part, times = index.frames_of(number)
+    for part, times, num_real in index.frames_of_rows(windows):
         frames.append(part[:num_real])
         seconds.append(times[:num_real])
     cosines = np.concatenate(frames).astype(np.float32) @ query

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from vopcli.index.reader import VideoIndex
-from vopcli.search.engine import Floats, Found, best_rows
+from vopcli.search.engine import Floats, Found, best_rows, dot_rows
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.ranges import best_matches
 
@@ -37,9 +37,14 @@ def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *,
     candidates = search_exact(parts, queries, top=max(top, CANDIDATES), path_of=index.path_of)
     answers = []
     for found, query in zip(candidates, queries, strict=True):
-        scores = np.empty(len(found.rows), np.float32)
-        for place, row in enumerate(found.rows.tolist()):
-            frames, _ = index.frames_of(row)  # (F, E)
-            scores[place] = best_matches(frames.astype(np.float32) @ query)
+        frames = [part for part, *_ in index.frames_of_rows(found.rows.tolist())]  # (F, E) each
+        counts = np.array([len(part) for part in frames])
+        scores = np.empty(len(frames), np.float32)
+        for count in np.unique(counts).tolist():  # one value, except with fps:N sampling
+            places = np.flatnonzero(counts == count)
+            stacked = np.concatenate([frames[place] for place in places.tolist()]).astype(np.float32)
+            cosines = np.empty(len(stacked), np.float32)
+            dot_rows(stacked, query, cosines)
+            scores[places] = best_matches(cosines.reshape(-1, count))
         answers.append(best_rows(found.rows, scores, top, index.path_of))
     return answers
