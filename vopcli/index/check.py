@@ -21,14 +21,16 @@ def describe_index(path: Path) -> dict[str, Any]:
     index = VideoIndex(path)
     statuses = [segment.status for segment in index.segments]
     rows = [segment.map("rows")[done] for segment, done in zip(index.segments, index.done, strict=True)]
+    parts = sum(int(np.count_nonzero(part["is_part"])) for part in rows)
     return {
         "kind": INDEX_FORMAT.name,
         "version": INDEX_FORMAT.version,
         "path": str(path),
         "size_bytes": path.stat().st_size,
         "videos": len(index),
+        "windows": parts,
         "frames": int(sum(part["num_real"].sum() for part in rows)),
-        "duration_seconds": float(sum(part["duration_seconds"].sum() for part in rows)),
+        "duration_seconds": float(sum(part["duration_seconds"][part["is_part"] == 0].sum() for part in rows)),
         "unfinished": int(sum(np.count_nonzero(status == PENDING) for status in statuses)),
         "replaced": int(sum(np.count_nonzero(status == REPLACED) for status in statuses)),
         "segments": len(index.segments),
