@@ -31,7 +31,18 @@ from vopcli.methods.counts import list_methods
 from vopcli.methods.registry import METHODS
 
 ROOT = Path(__file__).parents[2]
-TOPICS = ("study", "learning_rates", "train", "decode", "store", "encode", "search", "fit", "cold_start")
+TOPICS = (
+    "study",
+    "learning_rates",
+    "train",
+    "decode",
+    "store",
+    "encode",
+    "search",
+    "films",
+    "fit",
+    "cold_start",
+)
 FORMATS: dict[str, FileFormat] = {
     "Frame store": FRAME_FORMAT,
     "Index": INDEX_FORMAT,

@@ -28,6 +28,7 @@ _COMMANDS: Final = {  # name -> module of this package, and the function or grou
     "train": ("train", "train"),
     "eval": ("evaluate", "evaluate"),
     "compare": ("compare", "compare"),
+    "moments": ("moments", "moments"),
     "rescore": ("rescore", "rescore"),
     "report": ("report", "report"),
     "encode": ("encode", "encode"),

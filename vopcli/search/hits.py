@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found
@@ -68,6 +70,22 @@ def find_hits(
     return hits[:top]
 
 
+def join_frames(index: VideoIndex, rows: Sequence[int]) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
+    """Return the real frames of several rows, in this order.
+
+    Returns:
+        (T, E) float16 embeddings and (T,) times in seconds.
+
+    Raises:
+        DataError: the index is damaged.
+    """
+    frames, seconds = [], []
+    for part, times, num_real in index.frames_of_rows(rows):
+        frames.append(part[:num_real])
+        seconds.append(times[:num_real])
+    return np.concatenate(frames), np.concatenate(seconds)
+
+
 def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
     """Return the best row of each video, with its score."""
     best: dict[int, tuple[int, float]] = {}
@@ -83,12 +101,9 @@ def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_momen
     if num_moments == 0 and row in windows:
         place = windows.index(row)
         windows = windows[max(place - _NEAR_WINDOWS, 0) : place + _NEAR_WINDOWS + 1]
-    frames, seconds = [], []
-    for part, times, num_real in index.frames_of_rows(windows):
-        frames.append(part[:num_real])
-        seconds.append(times[:num_real])
-    cosines = np.concatenate(frames).astype(np.float32) @ query
-    ranges = find_ranges(cosines, np.concatenate(seconds), video.duration_seconds, most=max(num_moments, 1))
+    frames, seconds = join_frames(index, windows)
+    cosines = frames.astype(np.float32) @ query
+    ranges = find_ranges(cosines, seconds, video.duration_seconds, most=max(num_moments, 1))
     file = Path(video.file)
     return [
         Hit(
