@@ -8,6 +8,7 @@ Axes: N videos of a segment, T frames of them, E joint width.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from bisect import bisect_right
@@ -41,7 +42,7 @@ INDEX_ROW: Final = np.dtype(
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
         ("sha256", "u1", (32,)),  # zeros: unknown
-        ("name_hash", "<u8"),  # of path and root: `name_hash`
+        ("name_hash", "<u8"),  # of path and root
         ("window", "<f8", (2,)),  # start and end in seconds; (0, inf): the whole video
         ("is_part", "u1"),  # a window of a long video, besides the row of the video itself
         ("duration_seconds", "<f8"),
@@ -166,8 +167,7 @@ class VideoIndex:
     def rows(self) -> Iterator[int]:
         """Yield the row of every video and window."""
         for start, done in zip(self._starts, self.done, strict=False):
-            for place in np.flatnonzero(done).tolist():
-                yield start + place
+            yield from (np.flatnonzero(done) + start).tolist()
 
     def videos(self) -> Iterator[IndexedVideo]:
         """Yield every video, without the windows of long ones.
@@ -183,12 +183,18 @@ class VideoIndex:
         if not self.has_windows:
             return [row]
         name, numbers, starts = self.name_hash_of(row), [], []
-        for start, rows, done in zip(self._starts, self._rows, self.done, strict=False):
-            places = np.flatnonzero((rows["name_hash"] == name) & done)
+        columns = zip(self._starts, self._rows, self._name_hashes, self.done, strict=False)
+        for start, rows, names, done in columns:
+            places = np.flatnonzero((names == name) & done)
             numbers.append(places + start)
             starts.append(np.where(rows["is_part"][places] > 0, rows["window"][places, 0], np.inf))
         order = np.argsort(np.concatenate(starts), kind="stable")
         return [int(number) for number in np.concatenate(numbers)[order]]
+
+    @functools.cached_property
+    def _name_hashes(self) -> list[NDArray[np.uint64]]:
+        """Hash of each row's name by segment, copied out of the much larger rows."""
+        return [np.array(rows["name_hash"]) for rows in self._rows]
 
     def name_hash_of(self, row: int) -> int:
         """Return a number that the rows of a video share; not compared with a checksum."""
@@ -381,11 +387,6 @@ class VideoIndex:
         for name, shape in shapes.items():
             if columns[name].shape != shape:
                 raise self._damaged(f"{name} has shape {columns[name].shape} instead of {shape}")
-
-
-def name_hash(path: str, root: str) -> int:
-    """Return a hash of a video's name, equal for all its rows."""
-    return checksum(np.frombuffer(os.fsencode(path) + b"\0" + os.fsencode(root), np.uint8))
 
 
 def row_checksum(record: Any, path: bytes, root: bytes) -> int:

@@ -25,7 +25,6 @@ from vopcli.index.reader import (
     KnownVideos,
     VideoIndex,
     frames_checksum,
-    name_hash,
     row_checksum,
 )
 from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
@@ -212,6 +211,11 @@ class IndexWriter:
         self._file.write(segment, "frame_embeddings", first, video.frames)
         self._file.write(segment, "seconds", first, video.seconds)
         self._file.write(segment, "rows", video.slot, self._rows[video.slot : video.slot + 1])
+
+
+def name_hash(path: str, root: str) -> int:
+    """Return a hash of a video's name, equal for all its rows."""
+    return checksum(np.frombuffer(os.fsencode(path) + b"\0" + os.fsencode(root), np.uint8))
 
 
 def create_index(
