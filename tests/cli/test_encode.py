@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,6 +78,57 @@ def test_json_and_failures(folder: Path, weights: Path) -> None:
     result = vop(*command, "--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     assert "2 unchanged" in vop(*command).stderr
+
+
+def test_a_failed_video_is_tried_again_once_it_changes_or_when_asked(folder: Path, weights: Path) -> None:
+    bad = folder / "videos" / "bad.mp4"
+    bad.write_text("no video")
+    command = ["encode", "videos", "idx.h5"]
+    assert vop(*command, "--weights", str(weights), "--num-frames", "2").exit_code == 4
+    for more in ([], ["--prune"], ["--prune"]):  # pruning an index rewrites it
+        result = vop(*command, *more)
+        assert result.exit_code == 0, result.stderr
+        assert "(2 unchanged, 1 failed before (--retry-failed tries them again))" in result.stderr
+    document = json.loads(vop(*command, "--json").stdout)
+    assert [failure["path"] for failure in document["failed_before"]] == ["bad.mp4"]
+    result = vop(*command, "--retry-failed")
+    assert (result.exit_code, "Failed: bad.mp4: " in result.stderr) == (4, True)
+    assert describe_index(folder / "idx.h5")["failed"] == 1
+    make_video(bad, "-vf", "hflip", num_frames=8)
+    assert "(1 new, 2 unchanged)" in vop(*command).stderr
+    assert describe_index(folder / "idx.h5")["failed"] == 0
+
+
+def test_an_index_keeps_its_model_and_frames(folder: Path, weights: Path) -> None:
+    """Without --weights the default model, ViT-B/32, would be downloaded: here that fails."""
+    options = ["--weights", str(weights), "--num-frames", "2", "--windows", "5"]
+    assert vop("encode", "videos", "idx.h5", *options).exit_code == 0
+    recipe = VideoIndex(folder / "idx.h5").meta.recipe
+    assert (recipe["sampling"], recipe["windows"]) == ("uniform:2", "5")
+    make_video(folder / "videos" / "c.mp4", "-vf", "hflip", num_frames=8)
+    result = vop("encode", "videos", "idx.h5")
+    assert (result.exit_code, "(1 new, 2 unchanged)" in result.stderr) == (0, True)
+    assert {video.num_frames for video in VideoIndex(folder / "idx.h5").videos()} == {2}
+    other = write_model(folder / "other.safetensors", seed=1)
+    result = vop("encode", "videos", "idx.h5", "--weights", str(other))
+    assert (result.exit_code, "was made with another model" in result.stderr) == (3, True)
+    result = vop("encode", "videos", "idx.h5", "--num-frames", "3")
+    assert (result.exit_code, "holds frames of sampling uniform:2, not uniform:3" in result.stderr) == (
+        3,
+        True,
+    )
+
+
+def test_nothing_to_do_loads_neither_torch_nor_decoders(folder: Path, weights: Path) -> None:
+    assert vop("encode", "videos", "idx.h5", "--weights", str(weights)).exit_code == 0
+    code = (
+        "import sys; from vopcli.cli.app import app; sys.argv = ['vop', 'encode', 'videos', 'idx.h5']\n"
+        "try: app()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {'torch', 'cv2', 'av'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, "2 unchanged" in done.stderr) == (0, True), done.stderr
 
 
 def test_weights_relative_to_another_folder(folder: Path, weights: Path) -> None:

@@ -48,8 +48,9 @@ def test_json_is_one_document_on_stdout(folder: Path, tmp_path: Path) -> None:
     assert "not a video" in failed["reason"]
     assert err == f"Failed: text.mp4: {failed['reason']}\n"
     again = vop("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL, "--json")
-    assert json.loads(again[1])["failed_before"] == [failed]
-    assert again[2] == err
+    assert (again[0], json.loads(again[1])["failed_before"], again[2]) == (0, [failed], "")
+    again = vop("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL)
+    assert (again[0], "1 failed before (--retry-failed tries them again)" in again[1]) == (0, True)
 
 
 def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path: Path) -> None:

@@ -108,6 +108,12 @@ def test_json(folder: Path) -> None:
         assert (found["score"], found["best"]) == (hit.score, 62.44)
         assert (found["start"], found["end"]) == (hit.start, hit.end)
         assert (found["path"], found["file"]) == (hit.path, os.fspath(hit.file))
+        assert found["missing"]
+    (folder / "videos").mkdir()
+    (folder / "videos" / "plain.mp4").touch()
+    documents = json.loads(vop("a dog", "--index", "idx.h5", "--json").stdout)["hits"]
+    assert {hit["path"]: hit["missing"] for hit in documents}["plain.mp4"] is False
+    assert sum(hit["missing"] for hit in documents) == 5
 
 
 def test_another_pooling_scores_the_frames(folder: Path) -> None:
@@ -192,10 +198,18 @@ def test_nothing_good_enough(folder: Path) -> None:
 
 def test_where_the_index_is_named(folder: Path) -> None:
     expected = vop("a dog", "--index", "idx.h5").stdout
+    (folder / "none").mkdir()
+    os.chdir(folder / "none")
     result = vop("a dog")
     assert result.exit_code == 2
     assert "no index is named" in result.stderr
     assert "VOP_INDEX" in result.stderr
+    os.chdir(folder)
+    result = vop("a dog")  # the only index here
+    assert (result.stdout, result.stderr) == (expected, "Index: idx.h5\n")
+    create_index(folder / "b.h5", IndexMeta("none", "0" * 64, {}, WIDTH))
+    result = vop("a dog")
+    assert (result.exit_code, "several indexes here: b.h5, idx.h5" in result.stderr) == (2, True)
     (folder / "vop.yaml").write_text("search: {index: idx.h5}\n")
     assert vop("a dog").stdout == expected
     environment = {"VOP_INDEX": "none.h5"}

@@ -282,9 +282,15 @@ def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(folder: Path, v
     scores = model.encode_video(frames) @ model.encode_text([query])[0]
     expected = {video.path: float(score) for video, score in zip(store.videos, scores, strict=True)}
     assert {hit["path"]: hit["score"] for hit in hits} == pytest.approx(expected, abs=1e-4)
-    plain = vop("encode", "out.h5", "idx.h5")
-    assert plain.exit_code == 3
-    assert f"was made with an adapter ({variant})" in plain.stderr
+    assert vop("index", "rm", "idx.h5", store.videos[0].path).exit_code == 0
+    assert "1 new" in vop("encode", "out.h5", "idx.h5", "--precision", "fp32").stderr  # with its own adapter
+    again = json.loads(vop("search", query, "--index", "idx.h5", "--json").stdout)["hits"]
+    assert {hit["path"]: hit["score"] for hit in again} == pytest.approx(expected, abs=1e-4)
+    assert vop("index", "rm", "idx.h5", store.videos[0].path).exit_code == 0
+    (folder / run / "adapter.safetensors").rename(folder / run / "moved.safetensors")
+    refused = vop("encode", "out.h5", "idx.h5")
+    assert refused.exit_code == 3
+    assert f"was made with an adapter ({variant}), which cannot be read" in refused.stderr
     with pytest.raises(ValueError, match=f"videos have 2 frames, the model was tuned for {FRAMES}"):
         model.encode_video(frames[:, :2])
 

@@ -78,6 +78,7 @@ SEARCH = {
     "vopcli.files.journal",
     "vopcli.files.arrays",
     "vopcli.files.safetensors",
+    "vopcli.index.checksums",
     "vopcli.index.meta",
     "vopcli.index.reader",
     "vopcli.progress",

@@ -35,6 +35,7 @@ _COMMANDS: Final = {  # name -> module of this package, and the function or grou
     "search": ("search", "search"),
     "methods": ("methods", "methods"),
     "info": ("info", "info"),
+    "index": ("index", "app"),
     "demo": ("demo", "demo"),
     "data": ("data", "app"),
     "weights": ("weights", "app"),
@@ -168,7 +169,8 @@ def _say_usage_error(error: Any) -> None:
     context = getattr(error, "ctx", None)
     hint = f"see `{context.command_path if context else 'vop'} --help`"
     if found := _EXTRA.search(problem):
-        problem, hint = f"too many arguments: {found[1]}", _explain_extra(context, found[1])
+        problem = f"too many arguments: {found[1]}"
+        hint = f"quote names with spaces; {hint}"
     elif (found := _CHOICE.search(problem)) and (near := nearest(found[1], found[2].split("', '"))):
         hint = near
     console.say_error(problem, hint, usage=context.get_usage() if context else "")
@@ -176,14 +178,6 @@ def _say_usage_error(error: Any) -> None:
 
 _EXTRA: Final = re.compile(r"^Got unexpected extra argument\(?s?\)? \((.*)\)$", re.DOTALL)
 _CHOICE: Final = re.compile(r"'([^']*)' is not one of '(.*)'")
-
-
-def _explain_extra(context: Any, extra: str) -> str:
-    names = [one.name for one in context.command.params if one.param_type_name == "argument"]
-    given = [str(context.params[name]) for name in names if context.params.get(name) is not None]
-    if context.command.name == "search":
-        return f'quote a query of several words: vop search "{" ".join([*given, extra])}"'
-    return f"quote names with spaces; see `{context.command_path} --help`"
 
 
 app = typer.Typer(

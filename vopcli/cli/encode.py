@@ -37,6 +37,7 @@ def encode(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove videos that are no longer in SRC, and compact the index.")
     ] = False,
+    retry_failed: options.RetryFailed = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -44,20 +45,29 @@ def encode(
     """Encode videos with CLIP into an index for `vop search`.
 
     SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding. An existing
-    index is extended by new and changed videos, and an interrupted run is resumed. An existing query bank is
-    updated to the videos in the index.
+    index is extended by new and changed videos, with its own model and frames unless others are named, and
+    an interrupted run is resumed. An existing query bank is updated to the videos in the index. A video that
+    failed is tried again once its file changes, or with --retry-failed.
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest
 
     sources, index = options.split_paths(context, paths, kind="index")
     request = EncodeRequest(
-        sources, index, config, adapter=adapter, prune=prune, overwrite=overwrite, bank=querybank
+        sources,
+        index,
+        config,
+        adapter=adapter,
+        prune=prune,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        bank=querybank,
     )
     summary = encode_videos(request, console.progress(quiet=quiet))
     if as_json:
         document = {**asdict(summary), "index": str(index)}
-        document["failures"] = [{"path": path, "reason": reason} for path, reason in summary.failures]
+        for name in ("failures", "failed_before"):
+            document[name] = [{"path": path, "reason": reason} for path, reason in getattr(summary, name)]
         console.print_json(document)
     elif not quiet:
         counts = {
@@ -67,6 +77,7 @@ def encode(
             "unchanged": summary.num_unchanged,
             "pruned": summary.num_pruned,
             "failed": len(summary.failures),
+            "failed before (--retry-failed tries them again)": len(summary.failed_before),
         }
         changes = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         console.say(f"{index}: {summary.num_videos} videos ({changes or 'nothing to do'})")

@@ -29,9 +29,7 @@ def extract_frames(
     *,
     splits: options.Splits = None,
     config: Config,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Retry videos that failed in an earlier run.")
-    ] = False,
+    retry_failed: options.RetryFailed = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first video that fails.")] = False,
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
@@ -66,7 +64,7 @@ def extract_frames(
     if config.data.dataset is not None:
         request = complete_request(request, options.split_names(splits), progress)
     summary = extract(request, progress)
-    for path, reason in summary.failed_before + summary.unreadable:
+    for path, reason in summary.unreadable:
         console.say(f"Failed: {path}: {reason}")
     if as_json:
         console.print_json(summary.to_json())

@@ -15,7 +15,7 @@ def methods(*, config: Config, as_json: options.Json = False) -> None:
     """
     from vopcli.methods.counts import list_methods
 
-    found = list_methods(config.backbone.weights, num_frames=config.data.num_frames or DEFAULT_NUM_FRAMES)
+    found = list_methods(config.backbone.model, num_frames=config.data.num_frames or DEFAULT_NUM_FRAMES)
     if as_json:
         console.print_json([asdict(item) for item in found])
         return

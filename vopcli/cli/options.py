@@ -20,6 +20,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing f
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings and failures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without doing anything.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Retry videos that failed in an earlier run.")
+]
 Splits = Annotated[
     str | None, typer.Option("--split", metavar="NAME,...", help="Splits of the benchmark. [default: all]")
 ]

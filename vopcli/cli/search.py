@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 
 @options.settings("search")
 def search(
+    context: typer.Context,
     query: Annotated[
         str, typer.Argument(metavar="QUERY", help="Text to search for; - reads one query per line of stdin.")
     ],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[SRC]...", help="A folder or videos, indexed first. [default: the index]"),
+    ] = None,
     *,
     config: Config,
     weights: Annotated[
@@ -78,7 +83,11 @@ def search(
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Rank the videos of an index by a text query.
+    """Rank the videos of an index, or of a folder, by a text query.
+
+    SRC, a folder or videos, is indexed the first time, and later only new and changed videos; the index is
+    kept in the hidden folder .vop of a folder that can be written, else in the cache. Without SRC and
+    --index, the index is that of the current folder, or the only index file in it; its name is printed.
 
     Prints score (cosine), the range that matches best, and file: a table on a terminal, tab-separated values
     otherwise. With -, each query is answered at once, with the query as the first column; empty lines are
@@ -102,7 +111,7 @@ def search(
     if per_video is not None and not moments:
         raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
     settings = config.search
-    opened = _open(settings, weights)
+    opened = _open(_index_of(context, query, sources, config, weights), settings, weights)
     found_any = False
     documents = []
     hits: list[Hit] = []
@@ -182,7 +191,20 @@ def _printer(
     return show
 
 
-def _open(settings: SearchConfig, weights: str | None) -> "Index":
+def _index_of(
+    context: typer.Context, query: str, sources: list[Path] | None, config: Config, weights: str | None
+) -> Path:
+    named, source = config.search.index, context.get_parameter_source("index")
+    if named and source is not None and source.name == "COMMANDLINE":
+        if sources:
+            raise UsageError("--index and SRC exclude each other", hint="omit one of them")
+        return Path(named)
+    from vopcli.cli.choose_index import choose_index, index_videos
+
+    return index_videos(query, sources, config, weights) if sources else choose_index(named)
+
+
+def _open(path: Path, settings: SearchConfig, weights: str | None) -> "Index":
     # A single query is bound by memory bandwidth and uses threads of its own; BLAS threads, which spin while
     # they wait, would only cost time, especially on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -190,13 +212,9 @@ def _open(settings: SearchConfig, weights: str | None) -> "Index":
     from vopcli.config.choices import parse_pooling
     from vopcli.search.search import Index
 
-    if settings.index is None:
-        raise UsageError(
-            "no index is named", hint="name one with --index, VOP_INDEX, or search.index in vop.yaml"
-        )
     elsewhere = [os.environ["VOP_WEIGHTS"]] if os.environ.get("VOP_WEIGHTS") else []
     opened = Index(
-        Path(settings.index),
+        path,
         weights=weights,
         fallbacks=elsewhere,
         progress=console.progress(quiet=False),
@@ -204,7 +222,9 @@ def _open(settings: SearchConfig, weights: str | None) -> "Index":
         norm=settings.norm,
     )
     if not len(opened):
-        console.say(f"{settings.index} has no videos: add some with `vop encode`")
+        console.say(f"{path} has no videos: add some with `vop encode`")
+    if num_unfinished := opened.num_unfinished:
+        console.say(f"{num_unfinished} videos are not encoded yet: run `vop encode` again")
     return opened
 
 
@@ -230,6 +250,7 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
                 "best": hit.best,
                 "path": hit.path,
                 "file": os.fspath(hit.file),
+                "missing": _is_missing(hit),
             }
             for rank, hit in enumerate(hits, 1)
         ],
@@ -238,12 +259,19 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
 
 def _print_table(hits: "list[Hit]", query: str | None) -> None:
     rows = [[format_score(hit.score), format_range(hit), format_path(hit)] for hit in hits]
+    if sys.stdout.isatty():  # other programs get the names alone
+        for row, hit in zip(rows, hits, strict=True):
+            row[2] += " (missing)" * _is_missing(hit)
     links = [hit.file.as_uri() for hit in hits] if sys.stdout.isatty() else []
     if query is None:
         console.print_table(["score", "range", "video"], rows, links=links)
     else:
         rows = [[query, *row] for row in rows]
         console.print_table(["query", "score", "range", "video"], rows, links=links)
+
+
+def _is_missing(hit: "Hit") -> bool:
+    return not os.path.exists(hit.file)  # noqa: PTH110  False where a folder may not be read
 
 
 def format_score(score: float) -> str:

@@ -58,10 +58,11 @@ def setting(
 class BackboneConfig:
     """The frozen CLIP model."""
 
-    weights: str = setting(
-        DEFAULT_WEIGHTS,
+    weights: str | None = setting(
+        None,
         text="CLIP weights: a name of `vop weights list` or a file.",
         metavar="NAME|PATH",
+        unset=DEFAULT_WEIGHTS,
         envvar="VOP_WEIGHTS",
     )
     device: str = setting(
@@ -70,6 +71,11 @@ class BackboneConfig:
     threads: int | None = setting(
         None, text="CPU threads of the model.", between=(1, 1024), unset="one per usable core"
     )
+
+    @property
+    def model(self) -> str:
+        """Name or path of the weights, the default unless given."""
+        return self.weights or DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)

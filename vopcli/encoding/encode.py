@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import DecodeRule, Fit, Precision
-from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
+from vopcli.encoding.adapter import adapter_meta, check_adapter, own_adapter, text_side
+from vopcli.encoding.backbone import Backbone, absolute_name, choose_place, keeps_model, read_backbone
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import EncodePlan, EncodeSource, StoreSource, VideoSource
-from vopcli.errors import DataError, UsageError, format_name
+from vopcli.errors import DataError, UsageError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.recipe import EARLIER_RECIPES, Recipe, recorded_sampling
+from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
-from vopcli.index.reader import INDEX_FORMAT, VideoIndex
+from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.modelscope import read_any_adapter
-from vopcli.progress import Progress, interrupts_deferred
+from vopcli.progress import Progress
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.video.sampling import DEFAULT_SAMPLING, requested_sampling
 from vopcli.video.windows import parse_windows
-from vopcli.weights.reader import CheckedT, Weights, read_checked
 
 if TYPE_CHECKING:
     import torch
@@ -53,60 +57,100 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     """
     with contextlib.ExitStack() as stack:
         earlier = stack.enter_context(_extended(request, progress)) if _is_extended(request) else None
-        stored = earlier.index.meta if earlier else None
         check_beta(request, earlier.index if earlier else None)
         captions = read_bank_captions(request.bank) if request.bank else []
-        adapter = read_any_adapter(request.adapter) if request.adapter else None
-
-        def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
-            recipe = stored.recipe if stored else adapter.recipe if adapter else None
-            source = _open_source(request, recipe, shape.image_resolution)
-            _check_recipe(request, source, stored)
-            # Choose the device before an index is replaced: a missing one must not cost the old index.
-            return source, None if earlier else _choose_device(request)
-
-        weights, fingerprint, (source, place) = _read_backbone(request, stored, check, progress)
-        name, tuning = _absolute_name(request.config.backbone.weights), adapter_meta(adapter)
-        meta = IndexMeta(name, fingerprint, source.recipe, weights.shape.embed_dim, tuning)
-        check_adapter(request, adapter, meta, stored, progress)
-        writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
-        keep_text_tower(weights, fingerprint, request.cache or cache_folder(), progress)
-        plan = source.plan(writer.index, progress)
-        counts, sampling = (
-            (len(plan.to_encode), len(plan.to_copy), plan.num_unchanged),
-            source.recipe["sampling"],
-        )
+        work = _open_work(request, earlier, stack, progress)
+        plan = work.source.plan(work.writer.index, progress)
+        counts = len(plan.to_encode), len(plan.to_copy), plan.num_unchanged
+        sampling = work.source.recipe["sampling"]
         _LOG.debug("videos: %d to encode, %d to copy, %d unchanged, sampled by %s", *counts, sampling)
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
-        model = None
-        if plan.to_encode:
-            backbone = weights, fingerprint, adapter
-            model = _load_model(request, backbone, place or _choose_device(request), progress)
-        _add_videos(model, writer, source, plan, summary, progress)
-        _finish(request, writer, plan, captions, summary, progress)
+        summary.failed_before = plan.failed_before
+        model = _load_model(request, work, progress) if plan.to_encode else None
+        _add_videos(model, work.writer, work.source, plan, summary, progress)
+        if isinstance(work.source, VideoSource):
+            _note_failures(work.writer, plan, summary)
+        _finish(request, work.writer, plan, captions, summary, progress)
     return summary
 
 
-def _read_backbone(
-    request: EncodeRequest,
-    stored: IndexMeta | None,
-    check: Callable[[ClipShape], CheckedT],
-    progress: Progress,
-) -> tuple[Weights, str, CheckedT]:
-    """Read weights and their fingerprint; call ``check`` with their sizes, before a download.
+@dataclass
+class _Work:
+    """An open index and its source; of an existing index, the model is read when a video is to be encoded."""
 
-    Raises:
-        DataError: the index was made with other weights.
-    """
-    cache, name = request.cache or cache_folder(), request.config.backbone.weights
-    weights, checked = read_checked(name, check, cache=cache, progress=progress)
-    fingerprint = weights.fingerprint()
-    if stored and stored.fingerprint != fingerprint:
-        raise DataError(
-            f"{request.index} was made with another model ({format_name(stored.weights)})",
-            hint=f"use --weights {format_name(stored.weights)}, another index, or --overwrite",
-        )
-    return weights, fingerprint, checked
+    writer: IndexWriter
+    source: EncodeSource
+    adapter: Adapter | None
+    backbone: Backbone | None = None
+    place: tuple[torch.device, Precision] | None = None
+
+
+def _open_work(
+    request: EncodeRequest, earlier: IndexWriter | None, stack: contextlib.ExitStack, progress: Progress
+) -> _Work:
+    stored = earlier.index.meta if earlier else None
+    adapter = read_any_adapter(request.adapter) if request.adapter else None
+
+    def open_source(size: int) -> EncodeSource:
+        recipe = stored.recipe if stored else adapter.recipe if adapter else None
+        source = _open_source(request, recipe, size)
+        _check_recipe(request, source, stored)
+        return source
+
+    def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
+        # Choose the device before an index is replaced: a missing one must not cost the old index.
+        return open_source(shape.image_resolution), None if earlier else choose_place(request)
+
+    if earlier and stored and keeps_model(request, stored):
+        work = _Work(earlier, open_source(stored.recipe["size"]), adapter)
+        if adapter:
+            meta = replace(stored, adapter=adapter_meta(adapter))
+            check_adapter(request, adapter, meta, stored, progress)
+        return work
+    backbone, (source, place) = read_backbone(request, stored, check, progress)
+    name = stored.weights if stored else absolute_name(request.config.backbone.model)
+    tuning, width = adapter_meta(adapter), backbone.weights.shape.embed_dim
+    meta = IndexMeta(name, backbone.fingerprint, source.recipe, width, tuning)
+    if adapter or not stored:
+        check_adapter(request, adapter, meta, stored, progress)
+    writer = earlier or stack.enter_context(_new_index(request, meta, adapter, progress))
+    keep_text_tower(*backbone, request.cache or cache_folder(), progress)
+    return _Work(writer, source, adapter, backbone, place)
+
+
+def _load_model(request: EncodeRequest, work: _Work, progress: Progress) -> Model:
+    stored = work.writer.index.meta
+    device, precision = work.place or choose_place(request)
+    adapter = work.adapter or own_adapter(request.index, stored)
+    if work.backbone is None:
+        work.backbone, _ = read_backbone(request, stored, lambda _: None, progress)
+        keep_text_tower(*work.backbone, request.cache or cache_folder(), progress)
+    from vopcli.methods.encoder import Model
+
+    return Model(
+        work.backbone.weights,
+        device=device,
+        precision=precision,
+        adapter=adapter,
+        fingerprint=work.backbone.fingerprint,
+        batch_size=request.config.encoding.batch_size,
+        progress=progress,
+    )
+
+
+def _note_failures(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
+    """Remember the failures of this run in place of earlier ones of the same videos."""
+    kept = {path for path, _ in plan.failed_before}
+    outdated = [
+        video.row
+        for path, video in failures_of(writer.current()).items()
+        if path in plan.files and path not in kept
+    ]
+    if outdated:
+        writer.remove(outdated)
+    writer.note_failures(
+        [(plan.files[path], reason) for path, reason in summary.failures if path in plan.files]
+    )
 
 
 def _finish(
@@ -127,40 +171,11 @@ def _finish(
     kept = _kept_rows(index, plan) if is_pruned else rows
     summary.num_videos = sum(not index.video(row).is_part for row in kept) if is_pruned else len(index)
     summary.num_pruned = len(index) - summary.num_videos
-    num_stored = sum(len(done) for done in index.done)
-    has_gaps = request.prune and (len(kept) < num_stored or len(index.segments) > 1)
+    num_stored = [np.count_nonzero(segment.status != FAILED) for segment in index.segments]
+    has_gaps = request.prune and (len(kept) < sum(num_stored) or np.count_nonzero(num_stored) > 1)
     bank = updated_bank(request, index, kept, captions, progress)
     if bank or has_gaps or summary.num_pruned:
         writer.rewrite(kept, bank)
-
-
-def _choose_device(request: EncodeRequest) -> tuple[torch.device, Precision]:
-    with interrupts_deferred():
-        from vopcli.clip.device import choose_device, choose_precision
-
-    device = choose_device(request.config.backbone.device)
-    return device, choose_precision(request.config.encoding.precision, device)
-
-
-def _load_model(
-    request: EncodeRequest,
-    backbone: tuple[Weights, str, Adapter | None],
-    place: tuple[torch.device, Precision],
-    progress: Progress,
-) -> Model:
-    from vopcli.methods.encoder import Model
-
-    weights, fingerprint, adapter = backbone
-    device, precision = place
-    return Model(
-        weights,
-        device=device,
-        precision=precision,
-        adapter=adapter,
-        fingerprint=fingerprint,
-        batch_size=request.config.encoding.batch_size,
-        progress=progress,
-    )
 
 
 def _add_videos(
@@ -212,7 +227,7 @@ def _kept_rows(index: VideoIndex, plan: EncodePlan) -> list[int]:
     return [
         video.row
         for video in map(index.video, index.rows())
-        if video.path in plan.paths or (hidden and video.file.startswith(hidden))
+        if video.path in plan.files or (hidden and video.file.startswith(hidden))
     ]
 
 
@@ -246,7 +261,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     if not stores:
         sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
         recipe = recipe or {}
-        return VideoSource(
+        source = VideoSource(
             request.sources,
             Recipe(
                 sampling.middle,
@@ -258,23 +273,25 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
             workers=data.workers or usable_cores(),
             max_pixels=data.max_pixels,
         )
+        source.retry_failed = request.retry_failed
+        return source
     if len(request.sources) > 1:
         raise UsageError(
             f"{stores[0]} is a frame store and must be the only source",
             hint="encode one store at a time into the same index",
         )
-    source = StoreSource(stores[0], size=size)
-    if asked and asked.middle != source.sampling:
+    store = StoreSource(stores[0], size=size)
+    if asked and asked.middle != store.sampling:
         raise UsageError(
-            f"{stores[0]} holds frames sampled by {source.sampling}, not {asked.middle}",
+            f"{stores[0]} holds frames sampled by {store.sampling}, not {asked.middle}",
             hint="omit --sampling and --num-frames, and data.sampling and data.num_frames in vop.yaml",
         )
-    if data.fit and data.fit.value != source.recipe["fit"]:
+    if data.fit and data.fit.value != store.recipe["fit"]:
         raise UsageError(
-            f"{stores[0]} holds frames fitted by {source.recipe['fit']}, not {data.fit.value}",
+            f"{stores[0]} holds frames fitted by {store.recipe['fit']}, not {data.fit.value}",
             hint="omit --fit, and data.fit in vop.yaml",
         )
-    return source
+    return store
 
 
 def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMeta | None) -> None:
@@ -351,11 +368,3 @@ def _continues(path: Path, request: EncodeRequest, meta: IndexMeta) -> bool:
         return found.meta == meta and (request.bank is not None or not found.bank_tensors)
     except DataError:  # missing, or damaged
         return False
-
-
-def _absolute_name(weights: str) -> str:
-    """Make a path of weights absolute: a search may run in another folder."""
-    path = Path(weights).expanduser()
-    from vopcli.weights.catalog import find_model
-
-    return weights if find_model(weights) is not None or not path.exists() else str(path.absolute())

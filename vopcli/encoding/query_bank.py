@@ -104,8 +104,9 @@ def _embed(
     request: EncodeRequest, index: VideoIndex, captions: Sequence[str], progress: Progress
 ) -> NDArray[np.float32]:
     """Embed captions (B, E) with the text tower of the index, L2-normalised."""
-    weights = request.config.backbone.weights
-    encoder = TextEncoder(index, weights=weights, cache=request.cache, progress=progress)
+    encoder = TextEncoder(
+        index, weights=request.config.backbone.weights, cache=request.cache, progress=progress
+    )
     parts = []
     with progress.task("query bank", total=len(captions), unit="captions") as task:
         for begin in range(0, len(captions), _BATCH):

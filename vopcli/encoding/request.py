@@ -20,6 +20,7 @@ class EncodeRequest:
         adapter: adapter file or run folder; None: the plain backbone.
         prune: remove videos that are no longer in the sources.
         overwrite: replace the index instead of extending it.
+        retry_failed: retry videos that failed in an earlier run.
         bank: captions for QB-Norm, one per line; None keeps the query bank of the index.
         cache: folder of downloaded and derived weights; None: the user's.
     """
@@ -30,6 +31,7 @@ class EncodeRequest:
     adapter: Path | None = None
     prune: bool = False
     overwrite: bool = False
+    retry_failed: bool = False
     bank: Path | None = None
     cache: Path | None = None
 
@@ -50,3 +52,4 @@ class EncodeSummary:
     device: str = ""
     precision: str = ""
     failures: list[tuple[str, str]] = field(default_factory=list)
+    failed_before: list[tuple[str, str]] = field(default_factory=list)  # unchanged, and not retried

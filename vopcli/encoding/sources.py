@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError, VideoError, format_name
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
+from vopcli.index.leftovers import failures_of
 from vopcli.index.reader import IndexedVideo, KnownVideos, VideoIndex
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
-from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import find_videos
-from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.video import FrameSpec
 from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
 
 
@@ -58,7 +56,8 @@ class EncodePlan:
         num_unchanged: videos that are unchanged in the index.
         num_changed: videos to encode of which the index has an older version.
         failed: path and reason of videos that cannot be read.
-        paths: paths of all videos of the source; others in the index were deleted.
+        failed_before: path and reason of unchanged videos that failed in an earlier run and are not retried.
+        files: all videos of the source by path; others in the index were deleted.
     """
 
     to_encode: list[NewVideo] = field(default_factory=list)
@@ -67,7 +66,8 @@ class EncodePlan:
     num_unchanged: int = 0
     num_changed: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
-    paths: set[str] = field(default_factory=set)
+    failed_before: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, VideoFile] = field(default_factory=dict)
 
     def copy(self, video: VideoFile, known: KnownVideos, same: IndexedVideo) -> None:
         """Copy the rows of a video of the same content: its windows, then the video itself."""
@@ -113,7 +113,7 @@ class StoreSource:
         """Compare by name, modification time and content hash, which the store has of each video."""
         videos = self.store.videos
         known = index.find(videos)
-        plan = EncodePlan(paths={video.path for video in videos})
+        plan = EncodePlan(files={video.path: video for video in videos})
         by_hash = {video.sha256: video for video in known.videos.values() if video.sha256}
         self._to_encode = []
         for video in videos:
@@ -122,7 +122,7 @@ class StoreSource:
                 plan.num_unchanged += 1
             elif same is not None:
                 plan.copy(video, known, same)
-                if same.path not in plan.paths:
+                if same.path not in plan.files:
                     plan.renamed += [row.row for row in (*known.parts_of(same), same)]
             else:
                 plan.num_changed += noted is not None
@@ -148,7 +148,9 @@ class StoreSource:
 
 
 class VideoSource:
-    """Video files, decoded while encoding."""
+    """Video files, decoded while encoding; those that failed before are left out unless ``retry_failed``."""
+
+    retry_failed = False
 
     def __init__(
         self,
@@ -180,15 +182,26 @@ class VideoSource:
         Raises:
             DataError: two folders have different videos of the same name.
         """
-        known = index.find(self._found)
-        with progress.task("compare", total=len(self._found), unit="videos") as task:
-            changes: Changes[IndexedVideo] = find_changes(self._found, known.videos, task.advance)
-        plan = EncodePlan(paths={video.path for video in self._found}, failed=list(self._unreadable))
+        plan = EncodePlan(files={video.path: video for video in self._found}, failed=list(self._unreadable))
+        failures = {} if self.retry_failed else failures_of(index)
+        wanted, known = [], index.find(self._found)
+        for video in self._found:
+            failure = failures.get(video.path)
+            if failure and is_same_file(failure, video):
+                plan.failed_before.append((video.path, failure.reason))
+            else:
+                wanted.append(video)
+        with progress.task("compare", total=len(wanted), unit="videos") as task:
+            changes: Changes[IndexedVideo] = find_changes(wanted, known.videos, task.advance)
         plan.num_unchanged = len(changes.unchanged)
         plan.renamed = [row.row for _, noted in changes.renamed for row in (*known.parts_of(noted), noted)]
         for video, noted in changes.same_content + changes.renamed + changes.copies:
             plan.copy(video, known, noted)
         wanted = changes.new + changes.changed + [video for video, _ in changes.duplicates]
+        if not wanted:  # the modules that decode take time to load
+            return plan
+        from vopcli.video.count import count_frames
+
         counted, failed = count_frames(
             wanted,
             self._recipe.sampling,
@@ -211,6 +224,9 @@ class VideoSource:
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Decode in worker processes, in arbitrary order; hash files that have no hash yet."""
+        from vopcli.video.pool import DecodeJob, decode_videos
+        from vopcli.video.video import FrameSpec
+
         slots = {(video.path, video.window): slot for slot, video in enumerate(plan.to_encode)}
         jobs = (
             DecodeJob(slot, video.file, tuple(row.window for row in rows))

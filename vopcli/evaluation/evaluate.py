@@ -74,7 +74,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
     def check(shape: ClipShape) -> tuple[CaptionedStore, list[Adapter]]:
         return _check_inputs(request, targets, shape, progress)
 
-    name = config.backbone.weights
+    name = config.backbone.model
     weights, (data, adapters) = read_checked(name, check, cache=cache_folder(), progress=progress)
     fingerprint = weights.fingerprint()
     for adapter in adapters:
@@ -226,7 +226,7 @@ def _measure(
         dataset=dataset,
         split=request.split,
         pooling=str(request.pooling),
-        weights=request.config.backbone.weights,
+        weights=request.config.backbone.model,
         selected=replace(run.selected, metrics={}) if run else None,
         seed=run.seed if run else None,
         training=run.config.training if run else None,

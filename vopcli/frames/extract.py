@@ -101,8 +101,8 @@ class ExtractSummary:
 
     @property
     def exit_code(self) -> int:
-        """0, or 4 if a found video has no frames in the store."""
-        return EXIT_SOME_FAILED if self.failed or self.failed_before or self.unreadable else 0
+        """0, or 4 if a video failed in this run or cannot be read."""
+        return EXIT_SOME_FAILED if self.failed or self.unreadable else 0
 
 
 def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vopcli.errors import DataError
-from vopcli.index.reader import INDEX_FORMAT, PENDING, REPLACED, VideoIndex
+from vopcli.index.reader import FAILED, INDEX_FORMAT, PENDING, REPLACED, VideoIndex
 from vopcli.progress import Progress
 
 
@@ -33,6 +33,7 @@ def describe_index(path: Path) -> dict[str, Any]:
         "duration_seconds": float(sum(part["duration_seconds"][part["is_part"] == 0].sum() for part in rows)),
         "unfinished": int(sum(np.count_nonzero(status == PENDING) for status in statuses)),
         "replaced": int(sum(np.count_nonzero(status == REPLACED) for status in statuses)),
+        "failed": int(sum(np.count_nonzero(status == FAILED) for status in statuses)),
         "segments": len(index.segments),
         **index.meta.attributes(),
     }

@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 from vopcli.errors import DataError
 from vopcli.files.arrays import checksum, pack_strings, row_checksums, string_keys, unpack_string
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
+from vopcli.index.checksums import frames_checksum, row_checksum
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
 from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
 
 PENDING: Final = 0  # a single flipped bit never turns another status into this one
 DONE: Final = ord("D")
 REPLACED: Final = ord("R")  # by a newer row of the video
-STATUSES: Final = (PENDING, DONE, REPLACED)
+FAILED: Final = ord("F")  # a video that cannot be decoded, without frames
+STATUSES: Final = (PENDING, DONE, REPLACED, FAILED)
 _ROWS_AT_ONCE: Final = 1 << 16
 _FRAMES_OF: Final = ["first_frame", "num_frames", "num_real", "frames_checksum"]
 HAS_WINDOWS: Final = "has_windows"  # attribute of segments
@@ -39,6 +41,7 @@ INDEX_ROW: Final = np.dtype(
     [
         ("path", "<i8", (2,)),  # half-open byte range within "paths"
         ("root", "<i8", (2,)),
+        ("reason", "<i8", (2,)),  # of a failure; empty for other rows
         ("size", "<i8"),
         ("mtime_ns", "<i8"),
         ("sha256", "u1", (32,)),  # zeros: unknown
@@ -51,7 +54,7 @@ INDEX_ROW: Final = np.dtype(
         ("num_real", "<i8"),  # later frames repeat the last of these
         ("embedding_checksum", "<u8"),
         ("frames_checksum", "<u8"),  # of the frame embeddings and times
-        ("row_checksum", "<u8"),  # of all fields before this one, the path and the root
+        ("row_checksum", "<u8"),  # of all fields before this one, the path, the root and the reason
     ]
 )
 INDEX_FORMAT: Final = FileFormat(
@@ -71,14 +74,15 @@ INDEX_FORMAT: Final = FileFormat(
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedVideo(VideoFile):
-    """A video of an index, or a window of a long one (``is_part``); ``row`` counts through all segments."""
+    """A video of an index, a window of a long one (``is_part``), or one that failed for a ``reason``."""
 
-    row: int
+    row: int  # counted through all segments
     window: TimeWindow
     is_part: bool
     duration_seconds: float
     num_frames: int
     num_real: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -208,11 +212,11 @@ class VideoIndex:
         """
         number, record = self._numbered(row)
         try:
-            path = unpack_string(self._paths[number], *record["path"].tolist())
-            root = unpack_string(self._paths[number], *record["root"].tolist())
+            ranges = (record[name].tolist() for name in ("path", "root", "reason"))
+            path, root, reason = (unpack_string(self._paths[number], *bounds) for bounds in ranges)
         except ValueError as error:
             raise self._damaged(str(error)) from error
-        if row_checksum(record, os.fsencode(path), os.fsencode(root)) != int(record["row_checksum"]):
+        if row_checksum(record, path, root, reason) != int(record["row_checksum"]):
             raise self._damaged(f"row {row} does not match its checksum")
         return IndexedVideo(
             row=row,
@@ -226,7 +230,14 @@ class VideoIndex:
             duration_seconds=float(record["duration_seconds"]),
             num_frames=int(record["num_frames"]),
             num_real=int(record["num_real"]),
+            reason=reason,
         )
+
+    def rows_with(self, status: int) -> list[int]:
+        """Return the rows with a status."""
+        parts = zip(self._starts, self.segments, strict=False)
+        found = [np.flatnonzero(part.status == status) + start for start, part in parts]
+        return [row for rows in found for row in rows.tolist()]
 
     def find(self, files: Iterable[VideoFile]) -> KnownVideos:
         """Return the videos that have the path or the size of one of ``files``.
@@ -387,14 +398,3 @@ class VideoIndex:
         for name, shape in shapes.items():
             if columns[name].shape != shape:
                 raise self._damaged(f"{name} has shape {columns[name].shape} instead of {shape}")
-
-
-def row_checksum(record: Any, path: bytes, root: bytes) -> int:
-    """Return the checksum of a record of dtype `INDEX_ROW` and of the names it refers to."""
-    content = b"\0".join([record.tobytes()[: -INDEX_ROW["row_checksum"].itemsize], path, root])
-    return checksum(np.frombuffer(content, np.uint8))
-
-
-def frames_checksum(frames: NDArray[np.float16], seconds: NDArray[np.float64]) -> int:
-    """Return the checksum of the frame embeddings and times of a video."""
-    return checksum(frames, checksum(seconds))

@@ -15,17 +15,18 @@ from vopcli.errors import FileError
 from vopcli.files.arrays import checksum, pack_strings
 from vopcli.files.hdf5 import Segment
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
+from vopcli.index.checksums import frames_checksum, name_hash, row_checksum
+from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import (
     DONE,
+    FAILED,
     HAS_WINDOWS,
     INDEX_FORMAT,
     INDEX_ROW,
     REPLACED,
     KnownVideos,
     VideoIndex,
-    frames_checksum,
-    row_checksum,
 )
 from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
 
@@ -162,6 +163,15 @@ class IndexWriter:
         """
         self._file.write_statuses([(*self.index.position_of(row), REPLACED) for row in rows])
 
+    def note_failures(self, failed: Sequence[tuple[VideoFile, str]]) -> None:
+        """Remember videos that cannot be decoded, with the reasons; they replace earlier failures.
+
+        Raises:
+            FileError: the disk is full; the index is unchanged.
+        """
+        if failed:
+            _add_failures(self._file, self.index.meta.embed_dim, failed)
+
     def current(self) -> VideoIndex:
         """Return the index with the videos added so far; `index` shows it as it was opened."""
         return VideoIndex.of(self._file.contents)
@@ -184,10 +194,14 @@ class IndexWriter:
             create_segment_file(
                 temporary, INDEX_FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
             )
-            if rows:
-                with SegmentWriter(temporary, INDEX_FORMAT) as new:
-                    _copy(self.current(), rows, new)
-                    new.sync()
+            current = self.current()
+            failed = [(video, video.reason) for video in failures_of(current).values()]
+            with SegmentWriter(temporary, INDEX_FORMAT) as new:
+                if rows:
+                    _copy(current, rows, new)
+                if failed:
+                    _add_failures(new, current.meta.embed_dim, failed)
+                new.sync()
             temporary.chmod(path.stat().st_mode & 0o777)
             temporary.replace(path)
         except OSError as error:
@@ -206,16 +220,11 @@ class IndexWriter:
         first = int(row["first_frame"])
         row["embedding_checksum"] = checksum(video.embedding)
         row["frames_checksum"] = frames_checksum(video.frames, video.seconds)
-        row["row_checksum"] = row_checksum(row, os.fsencode(new.path), os.fsencode(new.root))
+        row["row_checksum"] = row_checksum(row, new.path, new.root)
         self._file.write(segment, "video_embeddings", video.slot, video.embedding[None])
         self._file.write(segment, "frame_embeddings", first, video.frames)
         self._file.write(segment, "seconds", first, video.seconds)
         self._file.write(segment, "rows", video.slot, self._rows[video.slot : video.slot + 1])
-
-
-def name_hash(path: str, root: str) -> int:
-    """Return a hash of a video's name, equal for all its rows."""
-    return checksum(np.frombuffer(os.fsencode(path) + b"\0" + os.fsencode(root), np.uint8))
 
 
 def create_index(
@@ -229,15 +238,30 @@ def create_index(
     create_segment_file(path, INDEX_FORMAT, meta.attributes(), text_tensors)
 
 
+def _add_failures(file: SegmentWriter, width: int, failed: Sequence[tuple[VideoFile, str]]) -> None:
+    packed, ranges = pack_strings([text for video, why in failed for text in (video.path, video.root, why)])
+    rows = np.zeros(len(failed), INDEX_ROW)
+    rows["path"], rows["root"], rows["reason"] = ranges[0::3], ranges[1::3], ranges[2::3]
+    for row, (video, reason) in zip(rows, failed, strict=True):
+        row["size"], row["mtime_ns"] = video.size, video.mtime_ns
+        row["name_hash"] = name_hash(video.path, video.root)
+        row["row_checksum"] = row_checksum(row, video.path, video.root, reason)
+    file.add_segment(
+        {HAS_WINDOWS: False},
+        {"status": np.full(len(failed), FAILED, np.uint8), "rows": rows, "paths": packed},
+        {"video_embeddings": (len(failed), width), "frame_embeddings": (0, width), "seconds": (0,)},
+    )
+
+
 def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
     videos = [index.video(row) for row in rows]
     packed, ranges = pack_strings([name for video in videos for name in (video.path, video.root)])
     records = np.stack([index.record_of(row) for row in rows])
-    records["path"], records["root"] = ranges[0::2], ranges[1::2]
+    records["path"], records["root"], records["reason"] = ranges[0::2], ranges[1::2], 0
     firsts = np.cumsum(records["num_frames"]) - records["num_frames"]
     records["first_frame"] = firsts
     for record, video in zip(records, videos, strict=True):
-        record["row_checksum"] = row_checksum(record, os.fsencode(video.path), os.fsencode(video.root))
+        record["row_checksum"] = row_checksum(record, video.path, video.root)
     width, frames = index.meta.embed_dim, int(records["num_frames"].sum())
     segment = new.add_segment(
         {HAS_WINDOWS: any(video.is_part for video in videos)},

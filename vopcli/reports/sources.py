@@ -83,7 +83,7 @@ def _from_run(run: Run) -> MeasuredRun:
         name=str(run.folder),
         tuning=tuning,
         settings={
-            "weights": run.config.backbone.weights,
+            "weights": run.config.backbone.model,
             "num_frames": run.num_frames,
             **_settings(tuning, run.config.training, run.trained_on),
         },

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import MEAN, Fit, NormRule, Pooling, parse_pooling
 from vopcli.errors import DataError, UsageError, format_name, format_value
-from vopcli.index.reader import VideoIndex
+from vopcli.index.reader import PENDING, VideoIndex
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.search.engine import Engine
@@ -127,6 +127,15 @@ class Index:
     def __len__(self) -> int:
         """Return the number of videos; windows of long videos do not count."""
         return len(self._videos)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Number of videos that an interrupted run did not come to, and whose files still exist."""
+        if not self._videos.rows_with(PENDING):
+            return 0
+        from vopcli.index.leftovers import unfinished_files
+
+        return len(unfinished_files(self._videos))
 
     def __iter__(self) -> Iterator[IndexRow]:
         """Yield all videos, in the order in which they were added."""

@@ -116,7 +116,7 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
         return  # `prepare` checks the rest just as early, and reading weights twice takes time
     by_name: dict[str, list[Config]] = {}
     for request in requests:
-        by_name.setdefault(request.config.backbone.weights, []).append(request.config)
+        by_name.setdefault(request.config.backbone.model, []).append(request.config)
     for name, configs in by_name.items():
 
         def check(shape: ClipShape, configs: Sequence[Config] = configs) -> None:
@@ -149,7 +149,7 @@ def prepare(request: TrainRequest, progress: Progress) -> Prepared:
         check_sizes(config.tuning, shape)
         return _open_splits(config, shape, progress)
 
-    name = config.backbone.weights
+    name = config.backbone.model
     weights, (data, splits) = read_checked(name, open_data, cache=cache_folder(), progress=progress)
     train_split, val_split, val_source = splits
     precision = choose_precision(config.training.precision, device)
@@ -361,7 +361,7 @@ def _summary(prepared: Prepared, state: RunState) -> TrainSummary:
         num_frames=prepared.data.num_frames,
         sampling=str(prepared.data.store.recipe.sampling),
         num_cut_captions=prepared.train.num_cut,
-        weights=config.backbone.weights,
+        weights=config.backbone.model,
         fingerprint=prepared.fingerprint,
         data=prepared.reports,
         data_sha256=prepared.data.sha256,

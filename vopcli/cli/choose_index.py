@@ -1,0 +1,151 @@
+"""The index that ``vop search`` reads: the one that is named, that of a folder, or the only one here."""
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vopcli.cli import console
+from vopcli.config.schema import Config, DataConfig
+from vopcli.errors import BusyError, DataError, FileError, UsageError
+from vopcli.files.hdf5 import is_hdf5
+from vopcli.index.folder import OWN_INDEX, count_changes, indexes_in, own_index
+from vopcli.index.reader import VideoIndex
+from vopcli.resources import cache_folder
+from vopcli.video.find_videos import find_videos
+from vopcli.video.video_file import VideoFile
+
+
+def choose_index(named: str | None) -> Path:
+    """Return the index to search without a folder of videos, and print its name.
+
+    Args:
+        named: the index of VOP_INDEX or vop.yaml.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    path = Path(named) if named else _index_here()
+    console.say(f"Index: {path}")
+    return path
+
+
+def _index_here() -> Path:
+    here = Path.cwd()
+    own = own_index([here], cache_folder())
+    if own.exists():
+        _note_changes(own, here)
+        return OWN_INDEX if own == here / OWN_INDEX else own
+    found = indexes_in(Path())
+    if len(found) > 1:
+        names = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+        raise UsageError(f"there are several indexes here: {names}", hint="choose one with --index")
+    if not found:
+        raise UsageError(
+            "no index is named, and there is none here",
+            hint='name a folder of videos, as in vop search "a dog" ~/videos; or an index, with --index, '
+            "VOP_INDEX, or search.index in vop.yaml",
+        )
+    return found[0]
+
+
+def _note_changes(path: Path, folder: Path) -> None:
+    try:
+        num_changed, _ = count_changes(VideoIndex(path), find_videos([folder], lambda *_: None))
+    except DataError:  # opening it for the search reports the reason
+        return
+    if num_changed:
+        age = format_age(time.time() - path.stat().st_mtime)
+        console.say(
+            f"new or changed since the index was updated ({age} ago): {num_changed} videos; update it with "
+            "`vop search QUERY .`"
+        )
+
+
+def format_age(seconds: float) -> str:
+    """Write a duration in its largest unit, such as 3 days."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if (count := int(seconds // length)) > 0:
+            return f"{count} {unit}{'s' * (count > 1)}"
+    return "less than a minute"
+
+
+def index_videos(query: str, sources: Sequence[Path], config: Config, weights: str | None) -> Path:
+    """Bring the own index of folders or videos up to date, and return it.
+
+    Without changes, sizes and times of the files are compared, and no model is loaded.
+
+    Args:
+        query: for messages.
+        sources: folders, videos, and lists of videos.
+        config: settings of a new index; an existing one keeps its model and its frames.
+        weights: name or path of the model of a new index; None: that of the settings.
+
+    Raises:
+        UsageError: a source does not exist, or is an index.
+        DataError: there is no video, or the index is damaged.
+    """
+    _check_sources(query, sources)
+    absolute = [Path(os.path.realpath(source)) for source in sources]
+    path = own_index(absolute, cache_folder())
+    unreadable: list[tuple[str, str]] = []
+    found = find_videos(absolute, lambda name, reason: unreadable.append((name, reason)))
+    if not found:
+        raise DataError(
+            f"no video found in {', '.join(map(str, sources))}",
+            hint="`vop extract-frames --help` lists the suffixes of videos",
+        )
+    for name, reason in unreadable:
+        console.say(f"Failed: {name}: {reason}")
+    try:
+        _update(path, absolute, found, config, weights)
+    except BusyError:
+        console.say(f"{path} is being updated by another process: the answer is from its last state")
+    return path
+
+
+def _check_sources(query: str, sources: Sequence[Path]) -> None:
+    missing = [source for source in sources if not source.exists()]
+    if missing:
+        words = " ".join([query, *map(str, sources)])
+        raise UsageError(
+            f"{missing[0]} is neither a folder nor a video",
+            hint=f'quote a query of several words: vop search "{words}"; or check the name of the folder',
+        )
+    for source in sources:
+        if is_hdf5(source):
+            raise UsageError(f"{source} is not a video", hint=f"name an index with --index {source}")
+
+
+def _update(
+    path: Path, sources: list[Path], found: list[VideoFile], config: Config, weights: str | None
+) -> None:
+    num_gone, exists = 0, path.exists()
+    if exists:
+        num_changed, num_gone = count_changes(VideoIndex(path), found)
+        if not num_changed and not num_gone:
+            return
+    from vopcli.encoding.encode import encode
+    from vopcli.encoding.request import EncodeRequest
+
+    weights = weights or os.environ.get("VOP_WEIGHTS") or config.backbone.weights
+    if exists:
+        kept = DataConfig(max_pixels=config.data.max_pixels, workers=config.data.workers)
+        config, weights = replace(config, data=kept), None
+    config = replace(config, backbone=replace(config.backbone, weights=weights))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(path.parent, error) from error
+    try:
+        summary = encode(
+            EncodeRequest(sources, path, config, prune=num_gone > 0), console.progress(quiet=False)
+        )
+    except BaseException:
+        with contextlib.suppress(OSError):  # such as that of a folder with an index
+            path.parent.rmdir()
+        raise
+    if summary.failures:
+        console.say(f"failed, and not searched: {len(summary.failures)} of {len(found)} videos")

@@ -1,0 +1,77 @@
+"""The model that encodes: that of an existing index unless another is named, read only when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from vopcli.clip.shape import ClipShape
+from vopcli.encoding.request import EncodeRequest
+from vopcli.errors import DataError, format_name
+from vopcli.index.meta import IndexMeta
+from vopcli.progress import Progress, interrupts_deferred
+from vopcli.resources import cache_folder
+from vopcli.weights.catalog import find_model
+from vopcli.weights.reader import CheckedT, Weights, read_checked
+
+if TYPE_CHECKING:
+    import torch
+
+    from vopcli.config.choices import Precision
+
+
+class Backbone(NamedTuple):
+    """Weights and their fingerprint."""
+
+    weights: Weights
+    fingerprint: str
+
+
+def keeps_model(request: EncodeRequest, stored: IndexMeta) -> bool:
+    """Whether the request names no other weights than those of the index; their sizes are in its recipe."""
+    asked = request.config.backbone.weights
+    is_same = asked is None or absolute_name(asked) == stored.weights
+    return is_same and isinstance(stored.recipe.get("size"), int)
+
+
+def absolute_name(weights: str) -> str:
+    """Make a path of weights absolute: a search may run in another folder."""
+    path = Path(weights).expanduser()
+    return weights if find_model(weights) is not None or not path.exists() else str(path.absolute())
+
+
+def read_backbone(
+    request: EncodeRequest,
+    stored: IndexMeta | None,
+    check: Callable[[ClipShape], CheckedT],
+    progress: Progress,
+) -> tuple[Backbone, CheckedT]:
+    """Read weights and their fingerprint; call ``check`` with their sizes, before a download.
+
+    Raises:
+        DataError: the index was made with other weights.
+    """
+    asked = request.config.backbone
+    name = stored.weights if stored and asked.weights is None else asked.model
+    weights, checked = read_checked(name, check, cache=request.cache or cache_folder(), progress=progress)
+    fingerprint = weights.fingerprint()
+    if stored and stored.fingerprint != fingerprint:
+        raise DataError(
+            f"{request.index} was made with another model ({format_name(stored.weights)})",
+            hint=f"use --weights {format_name(stored.weights)}, another index, or --overwrite",
+        )
+    return Backbone(weights, fingerprint), checked
+
+
+def choose_place(request: EncodeRequest) -> tuple[torch.device, Precision]:
+    """Return device and precision; loads torch.
+
+    Raises:
+        UsageError: the device is unknown or missing.
+    """
+    with interrupts_deferred():
+        from vopcli.clip.device import choose_device, choose_precision
+
+    device = choose_device(request.config.backbone.device)
+    return device, choose_precision(request.config.encoding.precision, device)
