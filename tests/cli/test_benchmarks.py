@@ -34,9 +34,9 @@ def told(done: Result, *, code: int = 0) -> Any:
 
 
 def refused(done: Result, code: int) -> str:
-    """The error of a command that did nothing: one line, and one that says what to do."""
+    """The error of a command that did nothing: one line, the usage of a wrong call, and what to do."""
     assert (done.exit_code, done.stdout) == (code, ""), done.stderr
-    error, hint = done.stderr.splitlines()[-2:]
+    error, hint = [line for line in done.stderr.splitlines() if not line.startswith("Usage: ")][-2:]
     assert (error[:7], hint[:6]) == ("Error: ", "Hint: ")
     return error
 
@@ -323,7 +323,7 @@ def test_a_video_of_two_files_is_asked_about(folder: Path, release: Release) -> 
     named = ("data", "check", "--dataset", "msrvtt-9k")
     assert vop(*named).exit_code == OTHER_SIZE, "mp4 goes before, as in CLIP4Clip"
     (folder / "release" / "video0.mp4").write_bytes(b"a third")
-    assert "video0 matches train/video0.mp4 and video0.mp4" in refused(vop(*named), 3)
+    assert "video0 matches train/video0.mp4, video0.mp4" in refused(vop(*named), 3)
     text = SETTINGS.format(root="release").replace("size", 'prefer: "webm, avi", size')
     (folder / "vop.yaml").write_text(text)
     assert vop(*named).exit_code == OTHER_SIZE

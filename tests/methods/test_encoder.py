@@ -19,7 +19,7 @@ from vopcli.config.load import override
 from vopcli.config.schema import Config
 from vopcli.encoding.encode import encode
 from vopcli.encoding.request import EncodeRequest
-from vopcli.errors import UsageError, VideoError, VopError, WeightsError
+from vopcli.errors import FileError, UsageError, VideoError, VopError, WeightsError
 from vopcli.methods.encoder import Model, load_model
 from vopcli.progress import SilentProgress
 from vopcli.weights.reader import read_weights
@@ -141,7 +141,7 @@ def test_what_cannot_be_loaded(weights: Path, tmp_path: Path) -> None:
         load_model(weights, device="cpu:x")
     with pytest.raises(UsageError, match="unknown precision 'int8'"):
         load_model(weights, precision="int8")
-    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+    with pytest.raises(FileError, match=r"none\.safetensors"):
         load_model(tmp_path / "none.safetensors")
 
 
