@@ -171,7 +171,7 @@ def test_what_is_wrong_is_named(
     page = () if "--html" in arguments else ("--html", "page.html")
     done = vop("report", *arguments, *page)
     assert done.exit_code == code, done.stderr
-    lines = done.stderr.splitlines()
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Usage: ")]
     assert [line.split(":")[0] for line in lines[-2:]] == ["Error", "Hint"]
     assert all(part in lines[-2] + lines[-1] for part in parts)
 

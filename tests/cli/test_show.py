@@ -23,31 +23,33 @@ from tests.support.videos import drawn_number, ffmpeg_frames, make_video
 from vopcli.cli.app import app
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.search.search import Index
 from vopcli.weights.reader import read_weights
 
 NAMES = ["a b#1%.mp4", "two.mp4", "gone.mp4"]
 BEST = 2.2
+SECONDS = [0.1, 0.3, BEST, 4.1, 4.3, 4.4, 4.5, 4.6, 4.7]  # bounds of frames 2 to 4: 0.2 and 4.2
 RUNNER = CliRunner()
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an index of two videos and one whose file is missing."""
+    """A folder with an index of two videos and one whose file is missing; 0.2 to 4.2 s match "a dog"."""
     here = tmp_path_factory.mktemp("shared")
     weights = write_model(here / "tiny.safetensors")
     width = tiny_clip().embed_dim
     create_index(here / "idx.h5", IndexMeta(str(weights), read_weights(weights).fingerprint(), {}, width))
     for name in NAMES[:2]:
         make_video(here / name, "-g", "50", num_frames=125)
+    [query] = Index(here / "idx.h5", cache=here / "cache").encode(["a dog"])
     with IndexWriter(here / "idx.h5") as writer:
-        writer.lay_out([NewVideo(str(here), name, 1, 2, num_frames=1) for name in NAMES])
-        rows = unit_rows(3, width=width)
-        writer.add(
-            [
-                EncodedVideo(i, row, row[None].astype("f2"), np.array([BEST]), 1, 5.0)
-                for i, row in enumerate(rows)
-            ]
-        )
+        writer.lay_out([NewVideo(str(here), name, 1, 2, num_frames=len(SECONDS)) for name in NAMES])
+        for number, row in enumerate(unit_rows(3, width=width)):
+            others = [0.3, 0.1, 0.3]  # of the row, in the frames that match
+            matching = np.stack([query + other * row for other in others])
+            matching /= np.linalg.norm(matching, axis=1, keepdims=True)
+            frames = np.concatenate([-query[None], matching, np.repeat(-query[None], 5, axis=0)])
+            writer.add([EncodedVideo(number, row, frames.astype("f2"), np.array(SECONDS), len(SECONDS), 5.0)])
     return here
 
 

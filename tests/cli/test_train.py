@@ -220,7 +220,7 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
     output = ("--set", "training.output=runs/preset")
     assert vop("train", "--variant", "zero-shot", *output).exit_code == 0
     done = vop("eval")
-    assert done.exit_code == 2
+    assert done.exit_code == 3
     assert "Hint: name one, such as runs/preset/zero-shot-seed0, or the --preset that" in done.stderr
     assert json.loads(vop("eval", *output, "--json").stdout)["target"] == "runs/preset/zero-shot-seed0"
 
