@@ -141,7 +141,8 @@ CLOSED = "Error: standard output is closed"
 
 
 @pytest.mark.parametrize(
-    "words", ["--help", "--version", "methods", "methods --json", "weights list", "info INDEX", "search -h"]
+    "words",
+    ["--help", "--version", "config show", "config show --json", "weights list", "info INDEX", "search -h"],
 )
 @pytest.mark.parametrize(("redirection", "message"), [(">/dev/full", FULL), (">&-", CLOSED)])
 def test_an_output_that_cannot_be_written_is_reported_once(
@@ -161,7 +162,7 @@ def test_a_result_larger_than_the_buffer_is_not_lost_silently() -> None:
     assert "standard output cannot be written" in done.stderr
 
 
-@pytest.mark.parametrize("words", ["--help", "methods --json"])
+@pytest.mark.parametrize("words", ["--help", "config show --json"])
 def test_a_closed_pipe_is_silent(words: str) -> None:
     done = shell(f"vopcli {words} | true; exit ${{PIPESTATUS[0]}}")
     assert (done.returncode, done.stderr) == (0, "")

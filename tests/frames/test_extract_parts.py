@@ -16,8 +16,12 @@ import pytest
 
 from tests.support.extracting import REPOSITORY, run
 from tests.support.videos import make_video, run_ffmpeg
+from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError
+from vopcli.frames.extract import extract
+from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.store import FrameStore
+from vopcli.progress import SilentProgress
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import read_frames
 from vopcli.video.video_file import WHOLE
@@ -119,6 +123,33 @@ def test_a_film_whose_container_states_too_long_a_duration(folder: Path, store: 
     assert max(starts) < 5.0
 
 
+class Interrupting(SilentProgress):
+    """Stops the work after so many steps, as Ctrl-C does; comparing and counting a video are one each."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def advance(self, amount: int = 1) -> None:
+        self.after -= amount
+        if self.after == 0:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_film_is_resumed_at_the_windows_that_are_missing(folder: Path, store: Path) -> None:
+    data = DataConfig(size=32, workers=0, windows="2", num_frames=4)
+    request = ExtractRequest([folder / "film.mp4"], store, data)
+    with pytest.raises(KeyboardInterrupt):
+        extract(request, Interrupting(after=5))
+    opened = FrameStore.open(store)
+    assert len(opened.known.parts["film.mp4"]) == 3
+    assert opened.videos == []  # a film without all of its windows is not there yet
+    assert extract(request, SilentProgress()).num_frames == 4 * 3
+    opened = FrameStore.open(store)
+    assert len(opened.parts_of(opened.videos[0])) == 5
+    assert opened.verify() == []
+
+
+@pytest.mark.slow
 def test_a_killed_extraction_of_a_film_loses_only_windows_in_flight(tmp_path: Path, store: Path) -> None:
     film = make_video(tmp_path / "film.mp4", "-g", "10", num_frames=1500, fps="10", width=320, height=240)
     script = f"""
