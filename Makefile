@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: setup demo test slow lint docs check-wheel bench reliability study demo-weights clean
+.PHONY: setup demo test coverage slow lint docs check-wheel bench reliability study demo-weights clean
 
 setup: .venv/ready-dev ## the development environment
 
@@ -11,6 +11,9 @@ demo: .venv/ready ## write the demo videos, index them, search them
 	$(BIN)/vop demo demo --run --overwrite
 
 test: .venv/ready-dev ## the fast tests
+	$(BIN)/python -m pytest -n auto
+
+coverage: .venv/ready-dev ## the fast tests, and what of the package they run; takes half as long again
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
 slow: .venv/ready-dev ## the tests that take longer
