@@ -11,7 +11,7 @@ from vopcli.errors import UsageError, format_name, nearest
 
 app = typer.Typer(help="List the videos of an index, or remove some.", no_args_is_help=True)
 
-_Index = Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index written by `vop encode`.")]
+_Index = Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index to list or to change.")]
 
 
 @app.command("ls")
