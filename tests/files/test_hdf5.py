@@ -213,7 +213,7 @@ for number in range(100_000):
 """
 
 
-@pytest.mark.parametrize("num_opened", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_opened", [20, pytest.param(40, marks=pytest.mark.slow)])
 def test_readers_see_complete_states_while_another_process_writes(tmp_path: Path, num_opened: int) -> None:
     """Each row replaces the row before: there are exactly four that count, whenever the file is opened."""
     path = tmp_path / "file.h5"
