@@ -23,10 +23,10 @@ from tests.support.indexes import (
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import SegmentFile
 from vopcli.index.check import describe_index, verify_index
-from vopcli.index.reader import INDEX_FORMAT, KnownVideos, VideoIndex
+from vopcli.index.reader import INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video_file import KnownVideos, VideoFile
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import DataError, UsageError
-from vopcli.search.moment import Moment
+from vopcli.search.hits import Hit
 from vopcli.search.player import play, player_command
 
 ODD_NAME = 'a "b" $(touch pwned) ; {x}.mp4'
 
 
 @pytest.fixture
-def moment(tmp_path: Path) -> Moment:
+def hit(tmp_path: Path) -> Hit:
     file = tmp_path / ODD_NAME
     file.touch()
-    return Moment(1, 0.3, file, ODD_NAME, 10.5, 14.25, 12.0)
+    return Hit(1, 0.3, file, ODD_NAME, 10.5, 14.25, 12.0, 20.0)
 
 
 def recorder(folder: Path, code: int = 0) -> str:
@@ -32,11 +32,11 @@ def recorder(folder: Path, code: int = 0) -> str:
     return f"'{sys.executable}' '{script}'"
 
 
-def test_fields_are_filled_after_the_words_are_split(tmp_path: Path, moment: Moment) -> None:
+def test_fields_are_filled_after_the_words_are_split(tmp_path: Path, hit: Hit) -> None:
     command = recorder(tmp_path) + " --from={start} --to {end} {file} 'two words'"
-    play(player_command(command), moment)
+    play(player_command(command), hit)
     said = json.loads((tmp_path / "said.json").read_text())
-    assert said == ["--from=10.5", "--to", "14.25", str(moment.file), "two words"]
+    assert said == ["--from=10.5", "--to", "14.25", str(hit.file), "two words"]
     assert not (tmp_path / "pwned").exists()
 
 
@@ -67,11 +67,11 @@ def test_a_wrong_command_is_refused(command: str, said: str) -> None:
         player_command(command)
 
 
-def test_failures_name_the_player_or_the_file(tmp_path: Path, moment: Moment) -> None:
+def test_failures_name_the_player_or_the_file(tmp_path: Path, hit: Hit) -> None:
     with pytest.raises(DataError, match="no-such-player cannot be run: No such file"):
-        play(player_command("no-such-player {file}"), moment)
+        play(player_command("no-such-player {file}"), hit)
     with pytest.raises(DataError, match="failed with exit code 7"):
-        play(player_command(recorder(tmp_path, 7) + " {file}"), moment)
-    moment.file.unlink()
+        play(player_command(recorder(tmp_path, 7) + " {file}"), hit)
+    hit.file.unlink()
     with pytest.raises(DataError, match="does not exist"):
-        play(player_command("true {file}"), moment)
+        play(player_command("true {file}"), hit)

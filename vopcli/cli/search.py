@@ -15,9 +15,7 @@ from vopcli.config.schema import Config, SearchConfig
 from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from vopcli.cli.show import Outputs
     from vopcli.search.hits import Hit
-    from vopcli.search.moment import Moment
     from vopcli.search.search import Index
 
 
@@ -126,8 +124,8 @@ def search(
             show(opened, text, hits)
     if as_json:
         console.print_json(documents if query == "-" else documents[0])
-    if outputs and hits:
-        _show_more(outputs, query, hits)
+    if outputs and hits and outputs.show(query, hits):
+        raise typer.Exit(EXIT_SOME_FAILED)
     if settings.min_score is not None and not found_any:
         if query != "-":
             console.say(f"no video has a score of {settings.min_score:g} or more")
@@ -149,13 +147,6 @@ class SearchCommand(TyperCommand):
         )
 
 
-def _show_more(outputs: "Outputs", query: str, hits: "list[Hit]") -> None:
-    from vopcli.search.moment import moments_of
-
-    if outputs.show(query, moments_of(hits)):
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
 def _printer(
     template: str | None, *, is_many: bool, paths: bool, print0: bool, as_json: bool, jsonl: bool
 ) -> "Callable[[Index, str, list[Hit]], None]":
@@ -168,14 +159,14 @@ def _printer(
         raise UsageError("--paths, --format, --json and --jsonl exclude each other", hint="use one of them")
     end = b"\0" if print0 else b"\n"
     if template is not None:
-        from vopcli.search.moment import check_template, fill_template, moments_of
+        from vopcli.search.template import check_template, fill_template
 
         check_template(template, "--format")
 
         def show_formatted(index: "Index", query: str, hits: "list[Hit]") -> None:
             del index, query
-            for moment in moments_of(hits):
-                console.print_path(fill_template(template, moment), end=end)
+            for hit in hits:
+                console.print_path(fill_template(template, hit), end=end)
 
         return show_formatted
 
@@ -243,7 +234,7 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
         "norm": index.norm.value,
         "hits": [
             {
-                "rank": rank,
+                "rank": hit.rank,
                 "score": hit.score,
                 "start": hit.start,
                 "end": hit.end,
@@ -252,7 +243,7 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
                 "file": os.fspath(hit.file),
                 "missing": _is_missing(hit),
             }
-            for rank, hit in enumerate(hits, 1)
+            for hit in hits
         ],
     }
 
@@ -279,7 +270,7 @@ def format_score(score: float) -> str:
     return f"{score:.6f}" if not sys.stdout.isatty() else f"{score:.3f}"
 
 
-def format_range(hit: "Hit | Moment") -> str:
+def format_range(hit: "Hit") -> str:
     """Write a range like 00:12.4-00:16.4."""
     return f"{format_time(hit.start)}-{format_time(hit.end)}"
 

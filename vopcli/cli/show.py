@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from vopcli.search.moment import Moment
+    from vopcli.search.hits import Hit
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Outputs:
 
     Attributes:
         clips: folder of clips.
-        pad: seconds to add before and after each moment.
+        pad: seconds to add before and after each hit.
         copy: copy the packets of clips.
         sheet: contact sheet.
         markers: file of markers.
@@ -76,8 +76,8 @@ class Outputs:
             if target is not None:
                 self._check_new(target)
 
-    def show(self, query: str, moments: "Sequence[Moment]") -> int:
-        """Write or show the moments of a query; return how many could not be.
+    def show(self, query: str, hits: "Sequence[Hit]") -> int:
+        """Write or show the hits of a query; return how many could not be.
 
         Raises:
             UsageError: there is no hit of the rank to open.
@@ -85,105 +85,105 @@ class Outputs:
         """
         failures: set[int] = set()
         if self.thumbnails:
-            _print_thumbnails(moments, failures)
+            _print_thumbnails(hits, failures)
         if self.clips:
-            self._cut(self.clips, moments, failures)
+            self._cut(self.clips, hits, failures)
         if self.sheet:
-            self._draw(self.sheet, query, moments, failures)
+            self._draw(self.sheet, query, hits, failures)
         if self.markers:
-            self._mark(self.markers, query, moments, failures)
+            self._mark(self.markers, query, hits, failures)
         if self.open_rank:
-            self._open(self.open_rank, moments)
+            self._open(self.open_rank, hits)
         return len(failures)
 
     def _check_new(self, target: Path) -> None:
         if not self.overwrite and target.exists():
             raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
 
-    def _cut(self, folder: Path, moments: "Sequence[Moment]", failures: set[int]) -> None:
+    def _cut(self, folder: Path, hits: "Sequence[Hit]", failures: set[int]) -> None:
         from vopcli.cli.search import format_time
         from vopcli.video.clip import clip_suffix, cut_clip
 
-        digits, pad = len(str(len(moments))), self.pad or 0.0
+        digits, pad = len(str(len(hits))), self.pad or 0.0
         targets = {
-            moment: folder / f"{moment.rank:0{digits}}-{moment.file.stem[:50]}-{moment.start:.1f}s"
-            f"{clip_suffix(moment.file, copy=self.copy)}"
-            for moment in moments
+            hit: folder / f"{hit.rank:0{digits}}-{hit.file.stem[:50]}-{hit.start:.1f}s"
+            f"{clip_suffix(hit.file, copy=self.copy)}"
+            for hit in hits
         }
         for target in targets.values():
             self._check_new(target)
-        for moment, target in targets.items():
+        for hit, target in targets.items():
             try:
                 start, end = cut_clip(
-                    str(moment.file),
+                    str(hit.file),
                     target,
-                    moment.start - pad,
-                    moment.end + pad,
+                    hit.start - pad,
+                    hit.end + pad,
                     copy=self.copy,
                     overwrite=self.overwrite,
                 )
                 console.say(f"{target}: {format_time(start)} to {format_time(end)}")
             except VideoError as error:
-                _fail(moment, error, failures)
+                _fail(hit, error, failures)
 
-    def _draw(self, target: Path, query: str, moments: "Sequence[Moment]", failures: set[int]) -> None:
+    def _draw(self, target: Path, query: str, hits: "Sequence[Hit]", failures: set[int]) -> None:
         from vopcli.cli.search import format_range
         from vopcli.search.sheet import write_sheet
 
-        rows = [(moment, format_range(moment), _strip(moment, failures)) for moment in moments]
+        rows = [(hit, format_range(hit), _strip(hit, failures)) for hit in hits]
         write_sheet(target, query, rows, overwrite=self.overwrite)
 
-    def _mark(self, target: Path, query: str, moments: "Sequence[Moment]", failures: set[int]) -> None:
+    def _mark(self, target: Path, query: str, hits: "Sequence[Hit]", failures: set[int]) -> None:
         from vopcli.search.markers import editing_rate, write_markers
 
-        rates: dict[Moment, Fraction] = {}
+        rates: dict[Hit, Fraction] = {}
         if target.suffix.lower() == ".csv":
-            write_markers(target, query, moments, [], overwrite=self.overwrite)
+            write_markers(target, query, hits, [], overwrite=self.overwrite)
             return
-        for moment in moments:
+        for hit in hits:
             try:
-                rates[moment] = editing_rate(str(moment.file))
+                rates[hit] = editing_rate(str(hit.file))
             except VideoError as error:
-                _fail(moment, error, failures)
+                _fail(hit, error, failures)
         if rates:
             write_markers(target, query, list(rates), list(rates.values()), overwrite=self.overwrite)
 
-    def _open(self, rank: int, moments: "Sequence[Moment]") -> None:
+    def _open(self, rank: int, hits: "Sequence[Hit]") -> None:
         from vopcli.search.player import play, player_command
 
-        if rank > len(moments):
-            raise UsageError(f"there is no hit {rank}: the search found {len(moments)}", hint="see --top")
-        play(player_command(self.player), moments[rank - 1])
+        if rank > len(hits):
+            raise UsageError(f"there is no hit {rank}: the search found {len(hits)}", hint="see --top")
+        play(player_command(self.player), hits[rank - 1])
 
 
-def _strip(moment: "Moment", failures: set[int]) -> "Image.Image | str":
+def _strip(hit: "Hit", failures: set[int]) -> "Image.Image | str":
     from vopcli.search.sheet import draw_strip
 
     try:
-        return draw_strip(moment)
+        return draw_strip(hit)
     except VideoError as error:
-        _fail(moment, error, failures)
-        return error.reason(str(moment.file))
+        _fail(hit, error, failures)
+        return error.reason(str(hit.file))
 
 
-def _fail(moment: "Moment", error: VideoError, failures: set[int]) -> None:
-    """Report a moment that cannot be shown, once."""
-    if moment.rank not in failures:
-        console.say(f"Failed: {moment.file}: {error.reason(str(moment.file))}")
-    failures.add(moment.rank)
+def _fail(hit: "Hit", error: VideoError, failures: set[int]) -> None:
+    """Report a hit that cannot be shown, once."""
+    if hit.rank not in failures:
+        console.say(f"Failed: {hit.file}: {error.reason(str(hit.file))}")
+    failures.add(hit.rank)
 
 
-def _print_thumbnails(moments: "Sequence[Moment]", failures: set[int]) -> None:
+def _print_thumbnails(hits: "Sequence[Hit]", failures: set[int]) -> None:
     picture = _picture_class()
     if picture is None:
         return
     from rich.console import Console
 
     terminal = Console(file=sys.stdout)
-    for moment in moments:
-        strip = _strip(moment, failures)
+    for hit in hits:
+        strip = _strip(hit, failures)
         if not isinstance(strip, str):
-            terminal.print(f"{moment.rank}", highlight=False)
+            terminal.print(f"{hit.rank}", highlight=False)
             terminal.print(picture(strip, width=min(terminal.width, 100), height="auto"))
 
 

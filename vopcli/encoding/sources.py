@@ -16,12 +16,12 @@ from vopcli.errors import DataError, VideoError, format_name
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.leftovers import failures_of
-from vopcli.index.reader import IndexedVideo, KnownVideos, VideoIndex
+from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
 from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import find_videos
-from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
+from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile, is_same_file
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EncodePlan:
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, VideoFile] = field(default_factory=dict)
 
-    def copy(self, video: VideoFile, known: KnownVideos, same: IndexedVideo) -> None:
+    def copy(self, video: VideoFile, known: KnownVideos[IndexedVideo], same: IndexedVideo) -> None:
         """Copy the rows of a video of the same content: its windows, then the video itself."""
         for row in (*known.parts_of(same), same):
             self.to_copy.append(

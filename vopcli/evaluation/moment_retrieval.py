@@ -127,8 +127,7 @@ def _find_within(
         by_video[row].append(number)
     with progress.task("moments", total=len(by_video), unit="videos") as task:
         for row, numbers in by_video.items():
-            parts = videos.rows_of(row)
-            frames, seconds = join_frames(videos, parts[:-1] or parts)  # the windows, if it has some
+            frames, seconds = join_frames(videos, videos.windows_of(row))
             cosines = frames.astype(np.float32) @ vectors[numbers].T  # (T, Q)
             duration = videos.video(row).duration_seconds
             for number, column in zip(numbers, cosines.T, strict=True):

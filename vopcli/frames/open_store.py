@@ -16,12 +16,12 @@ from vopcli.files.hdf5 import is_hdf5, read_format_name
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.recipe import Recipe
-from vopcli.frames.rows import FRAME_FORMAT, KnownRows
+from vopcli.frames.rows import FRAME_FORMAT, Row
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import Progress
 from vopcli.video.sampling import DEFAULT_SAMPLING
-from vopcli.video.video_file import VideoFile
+from vopcli.video.video_file import KnownVideos, VideoFile
 from vopcli.video.windows import parse_windows
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
@@ -108,7 +108,7 @@ def _try_create(path: Path, recipe: Recipe) -> bool:
     return True
 
 
-def read_known(request: ExtractRequest) -> tuple[Recipe, KnownRows, list[int]]:
+def read_known(request: ExtractRequest) -> tuple[Recipe, KnownVideos[Row], list[int]]:
     """Read the store for a dry run, without locking it.
 
     Returns:
@@ -118,7 +118,7 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, KnownRows, list[int]]:
         DataError: the store cannot be read, or was made with another recipe.
     """
     if request.overwrite or not request.store.exists():
-        return requested_recipe(request), KnownRows(), []
+        return requested_recipe(request), KnownVideos(), []
     store = FrameStore(request.store)  # with damaged rows: the run would extract them again
     check_recipe(request, store.recipe)
     num_free = [slots - used for slots, used in zip(store.num_slots, store.used_frames, strict=True)]

@@ -11,14 +11,14 @@ from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError, UsageError, format_name
 from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
-from vopcli.frames.rows import KnownRows, Row, Status
+from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
 from vopcli.resources import usable_cores
 from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
 from vopcli.video.sampling import Sampling, requested_sampling
-from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, relocate
+from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile, relocate
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ExtractPlan:
     recipe: Recipe
     window_of: Callable[[str], TimeWindow]
     changes: Changes[Row]
-    known: KnownRows
+    known: KnownVideos[Row]
     to_decode: list[tuple[VideoFile, list[tuple[TimeWindow, int]]]] = field(default_factory=list)
     failed: list[tuple[VideoFile, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
@@ -154,7 +154,7 @@ def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]
 def make_plan(
     request: ExtractRequest,
     recipe: Recipe,
-    known: KnownRows,
+    known: KnownVideos[Row],
     found: Sequence[VideoFile],
     progress: Progress,
 ) -> ExtractPlan:

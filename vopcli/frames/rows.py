@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.files.hdf5 import FileFormat, Segment
-from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
+from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile
 
 FRAME_ROW: Final = np.dtype(
     [
@@ -186,26 +186,7 @@ def _row_crc32(status: int, content: bytes, path: bytes, root: bytes) -> int:
     return zlib.crc32(b"\0".join([bytes([status]), content[:-4], path, root]))
 
 
-@dataclass
-class KnownRows:
-    """The current rows of a store.
-
-    Attributes:
-        videos: the row of each video, by path; finished or failed.
-        parts: the finished windows of long videos, by path, in order of time. Those of a video are written
-            before its own row; windows without it are of an interrupted run, and windows of another state of
-            the file (`is_same_file`) are outdated.
-    """
-
-    videos: dict[str, Row] = field(default_factory=dict)
-    parts: dict[str, list[Row]] = field(default_factory=dict)
-
-    def parts_of(self, file: VideoFile) -> list[Row]:
-        """Return the windows of a video, if the file is still the same."""
-        return [part for part in self.parts.get(file.path, []) if is_same_file(part, file)]
-
-
-def latest(rows: Iterable[Row | None]) -> KnownRows:
+def latest(rows: Iterable[Row | None]) -> KnownVideos[Row]:
     """Return the last row of each video and window, without pending rows and renamed files."""
     videos: dict[str, Row] = {}
     parts: dict[str, dict[TimeWindow, Row]] = {}
@@ -222,4 +203,4 @@ def latest(rows: Iterable[Row | None]) -> KnownRows:
         path: sorted(found.values(), key=lambda row: row.window.start_seconds)
         for path, found in parts.items()
     }
-    return KnownRows(videos, ordered)
+    return KnownVideos(videos, ordered)

@@ -13,7 +13,7 @@ import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -25,7 +25,7 @@ from vopcli.files.arrays import checksum, pack_strings, row_checksums, string_ke
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
 from vopcli.index.checksums import frames_checksum, row_checksum
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
-from vopcli.video.video_file import TimeWindow, VideoFile, is_same_file
+from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile
 
 PENDING: Final = 0  # a single flipped bit never turns another status into this one
 DONE: Final = ord("D")
@@ -83,18 +83,6 @@ class IndexedVideo(VideoFile):
     num_frames: int
     num_real: int
     reason: str
-
-
-@dataclass(frozen=True)
-class KnownVideos:
-    """Videos of an index by path, and the windows of long ones by path."""
-
-    videos: dict[str, IndexedVideo] = field(default_factory=dict)
-    parts: dict[str, list[IndexedVideo]] = field(default_factory=dict)
-
-    def parts_of(self, file: VideoFile) -> list[IndexedVideo]:
-        """Return the windows of a video, if the file is still the same."""
-        return [part for part in self.parts.get(file.path, ()) if is_same_file(part, file)]
 
 
 @dataclass(frozen=True)
@@ -168,6 +156,11 @@ class VideoIndex:
         """Whether windows of long videos have rows of their own."""
         return any(segment.attributes.get(HAS_WINDOWS) for segment in self.segments)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a video nor a window of one."""
+        return not any(done.any() for done in self.done)
+
     def rows(self) -> Iterator[int]:
         """Yield the row of every video and window."""
         for start, done in zip(self._starts, self.done, strict=False):
@@ -182,18 +175,25 @@ class VideoIndex:
         # `is_part` is tested after the row is compared with its checksum
         return (video for video in map(self.video, self.rows()) if not video.is_part)
 
-    def rows_of(self, row: int) -> list[int]:
-        """Return all rows of a row's video: of its windows in order of time, then of the video itself."""
+    def windows_of(self, row: int) -> list[int]:
+        """Return the windows of a row's video in order of time, or the row itself if there are none.
+
+        Windows of another state of the file, which a change of the video leaves for a while, do not count.
+        """
         if not self.has_windows:
             return [row]
-        name, numbers, starts = self.name_hash_of(row), [], []
+        own = self.record_of(row)
         columns = zip(self._starts, self._rows, self._name_hashes, self.done, strict=False)
+        numbers, seconds = [], []
         for start, rows, names, done in columns:
-            places = np.flatnonzero((names == name) & done)
-            numbers.append(places + start)
-            starts.append(np.where(rows["is_part"][places] > 0, rows["window"][places, 0], np.inf))
-        order = np.argsort(np.concatenate(starts), kind="stable")
-        return [int(number) for number in np.concatenate(numbers)[order]]
+            places = np.flatnonzero((names == own["name_hash"]) & done)
+            found = rows[places]
+            is_window = found["is_part"] > 0
+            is_window &= (found["size"] == own["size"]) & (found["mtime_ns"] == own["mtime_ns"])
+            numbers.append(places[is_window] + start)
+            seconds.append(found["window"][is_window, 0])
+        order = np.argsort(np.concatenate(seconds), kind="stable")
+        return np.concatenate(numbers)[order].tolist() or [row]
 
     @functools.cached_property
     def _name_hashes(self) -> list[NDArray[np.uint64]]:
@@ -239,7 +239,7 @@ class VideoIndex:
         found = [np.flatnonzero(part.status == status) + start for start, part in parts]
         return [row for rows in found for row in rows.tolist()]
 
-    def find(self, files: Iterable[VideoFile]) -> KnownVideos:
+    def find(self, files: Iterable[VideoFile]) -> KnownVideos[IndexedVideo]:
         """Return the videos that have the path or the size of one of ``files``.
 
         Reads all rows in blocks, and makes objects of the matching ones only.
@@ -260,7 +260,7 @@ class VideoIndex:
                 is_found &= done[begin : begin + _ROWS_AT_ONCE]
                 found += (np.flatnonzero(is_found) + start + begin).tolist()
                 segment.release()
-        known = KnownVideos()
+        known: KnownVideos[IndexedVideo] = KnownVideos()
         for video in map(self.video, found):
             if video.is_part:
                 known.parts.setdefault(video.path, []).append(video)

@@ -25,10 +25,10 @@ from vopcli.index.reader import (
     INDEX_FORMAT,
     INDEX_ROW,
     REPLACED,
-    KnownVideos,
+    IndexedVideo,
     VideoIndex,
 )
-from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
+from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile, is_same_file
 
 _COPIED_ROWS: Final = 4096  # copied at a time, to bound memory
 
@@ -86,7 +86,7 @@ class IndexWriter:
         except BaseException:
             self._file.__exit__()
             raise
-        self.older = KnownVideos()
+        self.older: KnownVideos[IndexedVideo] = KnownVideos()
         self._segment: Segment | None = None
         self._new: Sequence[NewVideo] = ()
         self._rows = np.empty(0, INDEX_ROW)

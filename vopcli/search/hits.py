@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,23 +23,25 @@ class Hit:
     """A video that matches a query, or a moment of one; times in seconds.
 
     Attributes:
+        rank: position among the hits, from 1.
         score: cosine of query and video; in an index with windows the mean cosine of the best match (see
             `Index`); with a pooling other than the mean, a mean of cosines of query and frames; with QB-Norm,
             a corrected cosine; of a moment, the mean cosine of query and frames in its range.
+        file: absolute path of the video when it was encoded.
+        path: path of the video, relative to the folder that was encoded.
         start: where the range that matches best begins.
         end: where it ends; both are those of the video if its frames match equally.
         best: time of the frame in that range most similar to the query.
-        path: path of the video, relative to the folder that was encoded.
-        file: absolute path of the video when it was encoded.
         duration_seconds: duration of the video.
     """
 
+    rank: int
     score: float
+    file: Path
+    path: str
     start: float
     end: float
     best: float
-    path: str
-    file: Path
     duration_seconds: float
 
 
@@ -67,7 +69,7 @@ def find_hits(
     hits = [hit for row, score in best[:top] for hit in _hits_of(index, row, score, query, num_moments)]
     if num_moments:
         hits.sort(key=lambda hit: (-hit.score, hit.path, hit.start))
-    return hits[:top]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top], 1)]
 
 
 def join_frames(index: VideoIndex, rows: Sequence[int]) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
@@ -95,9 +97,8 @@ def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
 
 
 def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
-    """Return the hit of a video with its best range, or a hit for each of its best moments."""
-    video, rows = index.video(row), index.rows_of(row)
-    windows = rows[:-1] or rows  # the video itself if it has none
+    """Return the hit of a video with its best range, or a hit for each of its best moments; without ranks."""
+    video, windows = index.video(row), index.windows_of(row)
     if num_moments == 0 and row in windows:
         place = windows.index(row)
         windows = windows[max(place - _NEAR_WINDOWS, 0) : place + _NEAR_WINDOWS + 1]
@@ -107,12 +108,13 @@ def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_momen
     file = Path(video.file)
     return [
         Hit(
+            0,
             part.score if num_moments else score,
+            file,
+            video.path,
             part.start,
             part.end,
             part.best,
-            video.path,
-            file,
             video.duration_seconds,
         )
         for part in ranges

@@ -1,11 +1,10 @@
-"""Write moments as markers or clips for video editors: CSV, EDL, OpenTimelineIO, Final Cut Pro XML."""
+"""Write hits as markers or clips for video editors: CSV, EDL, OpenTimelineIO, Final Cut Pro XML."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,8 @@ from xml.etree import ElementTree as Xml
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import UsageError
 from vopcli.files.atomic import atomic_path
-from vopcli.search.moment import FIELDS, Moment
+from vopcli.search.hits import Hit
+from vopcli.search.template import FIELDS
 from vopcli.video.packets import open_video
 
 _RATES: Final = [Fraction(rate) for rate in ("24000/1001", 24, 25, "30000/1001", 30, 50, "60000/1001", 60)]
@@ -34,15 +34,15 @@ def editing_rate(path: str) -> Fraction:
 
 
 def write_markers(
-    target: Path, title: str, moments: Sequence[Moment], rates: Sequence[Fraction], *, overwrite: bool
+    target: Path, title: str, hits: Sequence[Hit], rates: Sequence[Fraction], *, overwrite: bool
 ) -> None:
-    """Write one marker or clip per moment.
+    """Write one marker or clip per hit.
 
     Args:
         target: the file to write; its suffix is one of ``WRITERS``.
         title: name of the timeline.
-        moments: in order of rank.
-        rates: frames per second of the video of each moment; unused by CSV.
+        hits: in order of rank.
+        rates: frames per second of the video of each hit; unused by CSV.
         overwrite: replace ``target`` if it exists.
 
     Raises:
@@ -50,7 +50,7 @@ def write_markers(
         FileError: ``target`` exists or cannot be written.
     """
     check_markers(target)
-    content = WRITERS[target.suffix.lower()](title, moments, rates)
+    content = WRITERS[target.suffix.lower()](title, hits, rates)
     with atomic_path(target, is_new=not overwrite) as temporary:
         temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="")
 
@@ -75,65 +75,65 @@ def check_markers(target: Path) -> None:
             ) from None
 
 
-def _csv(title: str, moments: Sequence[Moment], rates: Sequence[Fraction]) -> str:
+def _csv(title: str, hits: Sequence[Hit], rates: Sequence[Fraction]) -> str:
     del title, rates
     text = io.StringIO()
     rows = csv.DictWriter(text, FIELDS)
     rows.writeheader()
-    rows.writerows(asdict(moment) for moment in moments)
+    rows.writerows({name: getattr(hit, name) for name in FIELDS} for hit in hits)
     return text.getvalue()
 
 
-def _frames(moment: Moment, rate: Fraction) -> tuple[int, int]:
-    """Return the first frame of a moment and the number of its frames, at least one."""
-    first = round(moment.start * rate)
-    return first, max(round(moment.end * rate) - first, 1)
+def _frames(hit: Hit, rate: Fraction) -> tuple[int, int]:
+    """Return the first frame of a hit and the number of its frames, at least one."""
+    first = round(hit.start * rate)
+    return first, max(round(hit.end * rate) - first, 1)
 
 
-def _timeline(title: str, moments: Sequence[Moment], rates: Sequence[Fraction]) -> Any:
+def _timeline(title: str, hits: Sequence[Hit], rates: Sequence[Fraction]) -> Any:
     import opentimelineio as otio
 
     timeline = otio.schema.Timeline(name=title)
     track = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
     timeline.tracks.append(track)
-    for moment, rate in zip(moments, rates, strict=True):
-        first, count = (otio.opentime.RationalTime(number, float(rate)) for number in _frames(moment, rate))
+    for hit, rate in zip(hits, rates, strict=True):
+        first, count = (otio.opentime.RationalTime(number, float(rate)) for number in _frames(hit, rate))
         clip = otio.schema.Clip(
-            name=moment.file.name,
-            media_reference=otio.schema.ExternalReference(moment.file.as_uri()),
+            name=hit.file.name,
+            media_reference=otio.schema.ExternalReference(hit.file.as_uri()),
             source_range=otio.opentime.TimeRange(first, count),
-            metadata={"vop": {"rank": moment.rank, "score": moment.score, "path": moment.path}},
+            metadata={"vop": {"rank": hit.rank, "score": hit.score, "path": hit.path}},
         )
         frame = otio.opentime.RationalTime(1, float(rate))
-        best = otio.opentime.RationalTime(round(moment.best * rate), float(rate))
+        best = otio.opentime.RationalTime(round(hit.best * rate), float(rate))
         clip.markers.append(
-            otio.schema.Marker(_label(moment), otio.opentime.TimeRange(best, frame), color="RED")
+            otio.schema.Marker(_label(hit), otio.opentime.TimeRange(best, frame), color="RED")
         )
         track.append(clip)
     return timeline
 
 
-def _label(moment: Moment) -> str:
-    return f"{moment.rank}: {moment.score:.3f}"
+def _label(hit: Hit) -> str:
+    return f"{hit.rank}: {hit.score:.3f}"
 
 
-def _otio(title: str, moments: Sequence[Moment], rates: Sequence[Fraction]) -> str:
+def _otio(title: str, hits: Sequence[Hit], rates: Sequence[Fraction]) -> str:
     import opentimelineio as otio
 
-    return str(otio.adapters.write_to_string(_timeline(title, moments, rates), "otio_json"))
+    return str(otio.adapters.write_to_string(_timeline(title, hits, rates), "otio_json"))
 
 
-def _edl(title: str, moments: Sequence[Moment], rates: Sequence[Fraction]) -> str:
-    """Return an EDL, which has one rate: that of the first moment."""
+def _edl(title: str, hits: Sequence[Hit], rates: Sequence[Fraction]) -> str:
+    """Return an EDL, which has one rate: that of the first hit."""
     import opentimelineio as otio
 
-    timeline = _timeline(title, moments, [rates[0]] * len(moments))
+    timeline = _timeline(title, hits, [rates[0]] * len(hits))
     text = otio.adapters.write_to_string(timeline, "cmx_3600", rate=float(rates[0]))
     mode = "DROP FRAME" if rates[0] in _DROP_FRAME else "NON-DROP FRAME"
     return str(text).replace("\n\n", f"\nFCM: {mode}\n\n", 1)
 
 
-def _fcpxml(title: str, moments: Sequence[Moment], rates: Sequence[Fraction]) -> str:
+def _fcpxml(title: str, hits: Sequence[Hit], rates: Sequence[Fraction]) -> str:
     """Return Final Cut Pro XML 1.8; OpenTimelineIO's own writer has no valid form for 29.97 frames/s."""
     root = Xml.Element("fcpxml", version="1.8")
     resources = Xml.SubElement(root, "resources")
@@ -146,23 +146,21 @@ def _fcpxml(title: str, moments: Sequence[Moment], rates: Sequence[Fraction]) ->
     spine = Xml.SubElement(sequence, "spine")
     offset = Fraction(0)
     assets: dict[Path, str] = {}
-    for moment, rate in zip(moments, rates, strict=True):
-        first, _ = _frames(moment, rate)
-        count = _frames(moment, rates[0])[1]  # on the timeline
-        if moment.file not in assets:
-            assets[moment.file] = f"a{len(assets) + 1}"
+    for hit, rate in zip(hits, rates, strict=True):
+        first, _ = _frames(hit, rate)
+        count = _frames(hit, rates[0])[1]  # on the timeline
+        if hit.file not in assets:
+            assets[hit.file] = f"a{len(assets) + 1}"
             Xml.SubElement(
-                resources, "asset", id=assets[moment.file], name=moment.file.name, src=moment.file.as_uri(),
+                resources, "asset", id=assets[hit.file], name=hit.file.name, src=hit.file.as_uri(),
                 start="0s", hasVideo="1", hasAudio="1", format=formats[rate],
             )  # fmt: skip
         clip = Xml.SubElement(
-            spine, "asset-clip", name=moment.file.name, ref=assets[moment.file], offset=_seconds(offset),
+            spine, "asset-clip", name=hit.file.name, ref=assets[hit.file], offset=_seconds(offset),
             start=_seconds(first / rate), duration=_seconds(count / rates[0]), tcFormat=_code(rate),
         )  # fmt: skip
-        best = round(moment.best * rate) / rate
-        Xml.SubElement(
-            clip, "marker", start=_seconds(best), duration=_seconds(1 / rate), value=_label(moment)
-        )
+        best = round(hit.best * rate) / rate
+        Xml.SubElement(clip, "marker", start=_seconds(best), duration=_seconds(1 / rate), value=_label(hit))
         offset += count / rates[0]
     Xml.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n' + Xml.tostring(
@@ -178,7 +176,7 @@ def _code(rate: Fraction) -> str:
     return "DF" if rate in _DROP_FRAME else "NDF"
 
 
-WRITERS: Final[dict[str, Callable[[str, Sequence[Moment], Sequence[Fraction]], str]]] = {
+WRITERS: Final[dict[str, Callable[[str, Sequence[Hit], Sequence[Fraction]], str]]] = {
     ".csv": _csv,
     ".edl": _edl,
     ".otio": _otio,

@@ -9,7 +9,8 @@ import sys
 from typing import Final
 
 from vopcli.errors import DataError, UsageError, format_value
-from vopcli.search.moment import Moment, check_template, fill_template
+from vopcli.search.hits import Hit
+from vopcli.search.template import check_template, fill_template
 
 PLAYER_FIELDS: Final = ("file", "start", "end")
 _SYSTEM: Final = "open" if sys.platform == "darwin" else "xdg-open"
@@ -52,15 +53,15 @@ def player_command(player: str | None) -> list[str]:
     return words
 
 
-def play(words: list[str], moment: Moment) -> None:
+def play(words: list[str], hit: Hit) -> None:
     """Run a command of `player_command`, without a shell, and wait for its end.
 
     Raises:
         DataError: the command cannot be run, or failed, or the video is missing.
     """
-    if not moment.file.exists():
-        raise DataError(f"{moment.file} does not exist", hint="has it been moved since it was encoded?")
-    command = [fill_template(word, moment) for word in words]
+    if not hit.file.exists():
+        raise DataError(f"{hit.file} does not exist", hint="has it been moved since it was encoded?")
+    command = [fill_template(word, hit) for word in words]
     try:
         code = subprocess.run(command, check=False).returncode  # noqa: S603  (the user's own command)
     except OSError as error:

@@ -220,7 +220,7 @@ class Index:
         )
         vectors = self._vectors(queries)
         answers: list[list[Hit]] = [[] for _ in queries]
-        if queries and len(self):
+        if queries and not self._videos.is_empty:
             for number, found in enumerate(engine(vectors, top=top)):
                 hits = find_hits(self._videos, engine, vectors[number], found, top=top, num_moments=most)
                 answers[number] = [hit for hit in hits if min_score is None or hit.score >= min_score]
@@ -244,7 +244,7 @@ class Index:
         for number in texts:
             if not queries[number].strip():
                 raise UsageError("the query is empty", hint='describe a scene, such as "a dog on a beach"')
-        if texts and len(self):
+        if texts and not self._videos.is_empty:
             vectors[texts] = self.encode([queries[number] for number in texts])
         for number, query in enumerate(queries):
             if not isinstance(query, str):

@@ -1,4 +1,4 @@
-"""Contact sheets: a picture with frames of each moment."""
+"""Contact sheets: a picture with frames of each hit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from vopcli.errors import UsageError
 from vopcli.files.atomic import atomic_path
-from vopcli.search.moment import Moment
+from vopcli.search.hits import Hit
 from vopcli.video.chosen import read_stills
 
 SHEET_FORMATS: Final = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-_NUM_FRAMES: Final = 5  # per moment; odd, so that the best one is in the middle
+_NUM_FRAMES: Final = 5  # per hit; odd, so that the best one is in the middle
 _CELL: Final = (256, 144)  # width and height of a frame, pixels
 _GAP: Final = 6
 _MARGIN: Final = 16
@@ -41,28 +41,28 @@ def check_sheet(target: Path) -> None:
         )
 
 
-def still_times(moment: Moment) -> list[float]:
-    """Return times across a moment, the best one in the middle, the others evenly before and after it."""
+def still_times(hit: Hit) -> list[float]:
+    """Return times across a hit, the best one in the middle, the others evenly before and after it."""
     half = _NUM_FRAMES // 2
-    before = [moment.start + (moment.best - moment.start) * step / half for step in range(half)]
-    last = max(math.nextafter(moment.end, 0.0), moment.best)
+    before = [hit.start + (hit.best - hit.start) * step / half for step in range(half)]
+    last = max(math.nextafter(hit.end, 0.0), hit.best)
     return [
         *before,
-        moment.best,
-        *(moment.best + (last - moment.best) * step / half for step in range(1, half + 1)),
+        hit.best,
+        *(hit.best + (last - hit.best) * step / half for step in range(1, half + 1)),
     ]
 
 
-def draw_strip(moment: Moment) -> Image.Image:
-    """Draw frames of a moment side by side, the best one with a border.
+def draw_strip(hit: Hit) -> Image.Image:
+    """Draw frames of a hit side by side, the best one with a border.
 
     Raises:
         VideoError: the video cannot be decoded.
     """
     width, height = _CELL
     strip = Image.new("RGB", (_NUM_FRAMES * (width + _GAP) - _GAP, height), _BACKGROUND)
-    stills = read_stills(str(moment.file), still_times(moment), _CELL)
-    for number, (time, still) in enumerate(zip(still_times(moment), stills, strict=True)):
+    stills = read_stills(str(hit.file), still_times(hit), _CELL)
+    for number, (time, still) in enumerate(zip(still_times(hit), stills, strict=True)):
         picture = ImageOps.contain(Image.fromarray(still), _CELL)
         left = number * (width + _GAP) + (width - picture.width) // 2
         top = (height - picture.height) // 2
@@ -80,14 +80,14 @@ def draw_strip(moment: Moment) -> Image.Image:
 
 
 def write_sheet(
-    target: Path, title: str, rows: Sequence[tuple[Moment, str, Image.Image | str]], *, overwrite: bool
+    target: Path, title: str, rows: Sequence[tuple[Hit, str, Image.Image | str]], *, overwrite: bool
 ) -> None:
     """Write a contact sheet.
 
     Args:
         target: the file to write, a JPEG or PNG.
         title: first line.
-        rows: of each moment the range as text, and its strip, or the reason why it has none.
+        rows: of each hit the range as text, and its strip, or the reason why it has none.
         overwrite: replace ``target`` if it exists.
 
     Raises:
@@ -100,10 +100,10 @@ def write_sheet(
     draw = ImageDraw.Draw(sheet)
     _write(draw, (_MARGIN, _MARGIN), title, _INK, width - 2 * _MARGIN)
     top = _MARGIN + line + _MARGIN // 2
-    for moment, shown_range, strip in rows:
-        lead = f"{moment.rank}   {moment.score:.3f}   {shown_range}   "
+    for hit, shown_range, strip in rows:
+        lead = f"{hit.rank}   {hit.score:.3f}   {shown_range}   "
         left = _MARGIN + _write(draw, (_MARGIN, top), lead, _ACCENT, width)
-        _write(draw, (left, top), moment.path, _INK, width - _MARGIN - left)
+        _write(draw, (left, top), hit.path, _INK, width - _MARGIN - left)
         if isinstance(strip, str):
             _write(draw, (_MARGIN, top + line), strip, _FAINT, width - 2 * _MARGIN)
         else:

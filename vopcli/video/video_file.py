@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic, TypeVar
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,22 @@ Record = TypeVar("Record", bound=VideoFile)
 def relocate(record: Record, file: VideoFile) -> Record:
     """Return a record with the name, size and time of another file of the same content."""
     return replace(record, root=file.root, path=file.path, size=file.size, mtime_ns=file.mtime_ns)
+
+
+@dataclass
+class KnownVideos(Generic[Record]):
+    """The videos of a frame store or an index.
+
+    Attributes:
+        videos: the record of each video, by path.
+        parts: the records of the windows of long videos, by path. Those of a video are written before its
+            own; windows without it are of an interrupted run, and windows of another state of the file
+            (`is_same_file`) are outdated.
+    """
+
+    videos: dict[str, Record] = field(default_factory=dict)
+    parts: dict[str, list[Record]] = field(default_factory=dict)
+
+    def parts_of(self, file: VideoFile) -> list[Record]:
+        """Return the windows of a video, if the file is still the same."""
+        return [part for part in self.parts.get(file.path, []) if is_same_file(part, file)]

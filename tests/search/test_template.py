@@ -1,4 +1,4 @@
-"""Moments of hits, and templates filled with them."""
+"""Templates filled with the values of hits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ import pytest
 
 from vopcli.errors import UsageError
 from vopcli.search.hits import Hit
-from vopcli.search.moment import Moment, check_template, fill_template, moments_of
+from vopcli.search.template import check_template, fill_template
 
-MOMENT = Moment(3, 0.123456789, Path("/videos/a b.mp4"), "a b.mp4", 10.48000001, 14.4, 12.48)
-
-
-def test_a_moment_is_the_range_of_its_hit() -> None:
-    hits = [Hit(0.5, start, start + 4, start + 1, "a.mp4", Path("/v/a.mp4"), 20.0) for start in (10.5, 0.0)]
-    moments = moments_of(hits)
-    assert [(moment.start, moment.end) for moment in moments] == [(10.5, 14.5), (0.0, 4.0)]
-    assert [(moment.rank, moment.best) for moment in moments] == [(1, 11.5), (2, 1.0)]
+HIT = Hit(3, 0.123456789, Path("/videos/a b.mp4"), "a b.mp4", 10.48000001, 14.4, 12.48, 20.0)
 
 
 @pytest.mark.parametrize(
@@ -32,13 +25,13 @@ def test_a_moment_is_the_range_of_its_hit() -> None:
 )
 def test_a_template_gets_the_values(template: str, expected: str) -> None:
     check_template(template, "--format")
-    assert fill_template(template, MOMENT) == expected
+    assert fill_template(template, HIT) == expected
 
 
 def test_a_file_name_keeps_its_bytes() -> None:
     name = Path(os.fsdecode(b"/videos/\xff.mp4"))
-    moment = Moment(1, 0.0, name, "x", 0.0, 1.0, 0.5)
-    assert os.fsencode(fill_template("{file}", moment)) == b"/videos/\xff.mp4"
+    hit = Hit(1, 0.0, name, "x", 0.0, 1.0, 0.5, 1.0)
+    assert os.fsencode(fill_template("{file}", hit)) == b"/videos/\xff.mp4"
 
 
 @pytest.mark.parametrize(
