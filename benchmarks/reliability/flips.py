@@ -8,11 +8,9 @@ Run: python benchmarks/reliability/flips.py [--flips 500] [--seed 0] [--only ind
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reliability.kills import make_cases, run_apart
+from reliability.campaign import parser_of, print_table
+from reliability.kills import make_cases, run_vop
 
 from tests.support.training import SIDE
 from vopcli.errors import DataError, VopError
@@ -109,13 +108,13 @@ def make_kinds(folder: Path) -> list[Kind]:
 
 
 def answer(*arguments: str) -> str:
-    """Run ``vop``; return what it prints.
+    """Run ``vop`` and return its standard output.
 
     Raises:
         DataError: it ended with one error and exit code 3.
         RuntimeError: it ended in any other way.
     """
-    code, printed, said = run_apart(arguments)
+    code, printed, said = run_vop(arguments)
     errors = [line for line in said.splitlines() if line.startswith("Error: ")]
     if code == 3 and len(errors) == 1 and "Traceback" not in said:
         raise DataError(errors[0])
@@ -208,26 +207,14 @@ def outcome(use: Callable[[], object], expected: object) -> str:
 
 def main() -> None:
     """Print a table of all kinds of files; exit with 1 if a flip was silent."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flips", type=int, default=500, help="flips of each file")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="only kinds whose name contains this text")
-    options = parser.parse_args()
-    is_sound = True
-    with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)
-        os.environ["VOP_CACHE"] = str(Path(name) / "cache")
-        print("| file | bytes | flips | reported | identical | silent | crash |")
-        print("|---|---:|---:|---:|---:|---:|---:|")
-        for kind in make_kinds(Path(name)):
-            if options.only not in kind.name:
-                continue
-            counts = flip_bits(kind, options.flips, options.seed)
-            size = kind.path.stat().st_size
-            print(f"| {kind.name} | {size:,} | {' | '.join(map(str, vars(counts).values()))} |", flush=True)
-            is_sound = is_sound and counts.is_sound
-        os.chdir("/")
-    sys.exit(0 if is_sound else 1)
+    options = parser_of(__doc__, "flips", 500, "flips of each file").parse_args()
+    print_table(
+        ("file", "bytes", "flips", "reported", "identical", "silent", "crash"),
+        make_kinds,
+        lambda kind: flip_bits(kind, options.flips, options.seed),
+        only=options.only,
+        label=lambda kind: f"{kind.name} | {kind.path.stat().st_size:,}",
+    )
 
 
 if __name__ == "__main__":

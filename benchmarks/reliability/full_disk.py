@@ -25,7 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from reliability.kills import Case, Contents, bytes_of, copy, is_like, make_cases, remove, run
+from reliability.campaign import parser_of, print_table
+from reliability.kills import Case, Contents, bytes_of, copy, is_like, make_cases, remove, run_vop
 
 from vopcli.evaluation.score_file import read_similarities
 
@@ -55,7 +56,7 @@ def make_all_cases(folder: Path) -> list[Case]:
     device = ("--device", "cpu")
     measure = ("eval", "zero-shot", "--overwrite", *device, "--bank", "0", "--queries", "1")
     convert = ("weights", "convert", "tiny.safetensors", "model.safetensors", "--overwrite")
-    run(("train", "--variant", "P", "--epochs", "1", *device))
+    run_vop(("train", "--variant", "P", "--epochs", "1", *device))
     report = ("report", "runs/P-seed0", "--overwrite", "--html", "report.html")
     new = [
         replace(
@@ -125,9 +126,9 @@ def fill_runs(case: Case, count: int, seed: int, *, limit: bool) -> Counts:
     kept, scarce = Path("kept"), file_limit if limit else disk_limit
     remove(case.target)
     if case.before:
-        run(case.before)
+        run_vop(case.before)
         copy(case.target, kept)
-    run(case.command)
+    run_vop(case.command)
     expected = case.read(case.target)
     sizes = [len(content) for content in bytes_of(case.target).values()]
     most = max(sizes) if limit else 2 * sum(sizes)
@@ -137,7 +138,7 @@ def fill_runs(case: Case, count: int, seed: int, *, limit: bool) -> Counts:
             copy(kept, case.target)
         counts.runs += 1
         with scarce(int(most * chance.random())):
-            code, said = run(case.command)
+            code, _, said = run_vop(case.command)
         errors = [line for line in said.splitlines() if line.startswith("Error: ")]
         counts.full += code == 3 and len(errors) == 1
         counts.complete += code == 0
@@ -148,7 +149,7 @@ def fill_runs(case: Case, count: int, seed: int, *, limit: bool) -> Counts:
             counts.lost += not is_like(case, expected)
         is_run = case.command[0] == "train" and not case.before and case.target.exists()
         if code:
-            code, said = run([*case.command, "--resume"] if is_run else case.command)
+            code, _, said = run_vop([*case.command, "--resume"] if is_run else case.command)
             counts.refused += code != 0 or not is_like(case, expected)
     remove(kept)
     return counts
@@ -156,11 +157,8 @@ def fill_runs(case: Case, count: int, seed: int, *, limit: bool) -> Counts:
 
 def main() -> None:
     """Print a table of all cases; exit with 1 if a result was lost or a message was not clear."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=10, help="runs of each command")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, "runs", 10, "runs of each command")
     parser.add_argument("--limit", action="store_true", help="limit the size of files instead of the disk")
-    parser.add_argument("--only", default="", help="only commands whose name contains this text")
     parser.add_argument("--disk", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.limit and options.disk is None:
@@ -168,21 +166,13 @@ def main() -> None:
             mount = f'mount -t tmpfs -o size={DISK_BYTES} tmpfs "$0" && exec "$@"'
             again = [sys.executable, __file__, *sys.argv[1:], "--disk", name]
             sys.exit(subprocess.run(["unshare", "-rm", "sh", "-c", mount, name, *again]).returncode)  # noqa: S607
-    is_sound = True
-    with contextlib.ExitStack() as stack:
-        name = options.disk or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        os.chdir(name)
-        stack.callback(os.chdir, "/")
-        os.environ["VOP_CACHE"] = str(name / "cache")
-        print("| command | runs | disk full | complete | unclear | lost | refused |")
-        print("|---|---:|---:|---:|---:|---:|---:|")
-        for case in make_all_cases(name):
-            if options.only not in case.name:
-                continue
-            counts = fill_runs(case, options.runs, options.seed, limit=options.limit)
-            print(f"| {case.name} | {' | '.join(map(str, vars(counts).values()))} |", flush=True)
-            is_sound = is_sound and counts.is_sound
-    sys.exit(0 if is_sound else 1)
+    print_table(
+        ("command", "runs", "disk full", "complete", "unclear", "lost", "refused"),
+        make_all_cases,
+        lambda case: fill_runs(case, options.runs, options.seed, limit=options.limit),
+        only=options.only,
+        folder=options.disk,
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Run: python benchmarks/reliability/hostile.py [--files 60] [--seed 0] [--only we
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
@@ -29,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from reliability.campaign import parser_of, print_table
 from reliability.flips import Kind, make_kinds
 from reliability.kills import REPOSITORY
 
@@ -346,24 +346,13 @@ def set_limits() -> None:
 
 def main() -> None:
     """Print a table of all campaigns; exit with 1 if a file was neither accepted nor refused."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=60, help="files of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="only kinds whose name contains this text")
-    options = parser.parse_args()
-    is_sound = True
-    with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)
-        os.environ["VOP_CACHE"] = str(Path(name) / "cache")
-        print("| files | tried | refused | accepted | executed | traceback | crash | slow | large | long |")
-        print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-        for campaign in make_campaigns(make_kinds(Path(name))):
-            if options.only in campaign.name:
-                counts = attack(campaign, options.files, options.seed)
-                print(f"| {campaign.name} | {' | '.join(map(str, vars(counts).values()))} |", flush=True)
-                is_sound = is_sound and counts.is_sound
-        os.chdir("/")
-    sys.exit(0 if is_sound else 1)
+    options = parser_of(__doc__, "files", 60, "files of each kind").parse_args()
+    print_table(
+        ("files", "tried", "refused", "accepted", "executed", "traceback", "crash", "slow", "large", "long"),
+        lambda folder: make_campaigns(make_kinds(folder)),
+        lambda campaign: attack(campaign, options.files, options.seed),
+        only=options.only,
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ leave no temporary file. Run: python benchmarks/reliability/kills.py [--runs 30]
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -16,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # tests.support makes the videos and the model
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from reliability.campaign import parser_of, print_table
 
 from vopcli.cli.app import app
 from vopcli.frames.store import FrameStore
@@ -155,7 +156,7 @@ def read_run(path: Path) -> Contents:
 def kill_runs(case: Case, count: int, seed: int) -> Counts:
     """Kill ``count`` runs of a case, and complete each."""
     chance, counts = random.Random(seed), Counts()  # noqa: S311
-    run(case.before)
+    run_vop(case.before)
     kept = Path("kept")
     copy(case.target, kept)
     number = disturb(case, 0, 0.0)
@@ -171,7 +172,7 @@ def kill_runs(case: Case, count: int, seed: int) -> Counts:
             counts.replaced += 1
         else:
             counts.lost += 1
-        code, said = run(case.command)
+        code, _, said = run_vop(case.command)
         is_clean = not [path for path in case.target.parent.iterdir() if path.name.startswith(".")]
         counts.refused += code != 0 or not is_clean or not is_like(case, expected)
         counts.resumed += "continuing the interrupted" in said or "resuming" in said
@@ -191,14 +192,8 @@ def disturb(case: Case, number: int, delay: float) -> int:
     return int(done.stdout.split()[-1])
 
 
-def run(arguments: Sequence[str]) -> tuple[int, str]:
-    """Run ``vop`` in this process; return its exit code and what it printed to standard error."""
-    code, _, said = run_apart(arguments)
-    return code, said
-
-
-def run_apart(arguments: Sequence[str]) -> tuple[int, str, str]:
-    """Run ``vop`` in this process; return its exit code, standard output and standard error."""
+def run_vop(arguments: Sequence[str]) -> tuple[int, str, str]:
+    """Run ``vop`` in this process; return exit code, standard output and standard error."""
     said, printed = io.StringIO(), io.StringIO()
     code = 0
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
@@ -248,21 +243,13 @@ def remove(path: Path) -> None:
 
 def main() -> None:
     """Print a table of all cases; exit with 1 if a result was lost."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=30, help="kills for each command")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    is_sound = True
-    with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)
-        os.environ["VOP_CACHE"] = str(Path(name) / "cache")
-        print("| command | runs | killed | old kept | new complete | lost | refused | resumed |")
-        print("|---|---:|---:|---:|---:|---:|---:|---:|")
-        for case in make_cases(Path(name)):
-            counts = kill_runs(case, options.runs, options.seed)
-            print(f"| {case.name} --overwrite | {' | '.join(map(str, vars(counts).values()))} |", flush=True)
-            is_sound = is_sound and counts.is_sound
-    sys.exit(0 if is_sound else 1)
+    options = parser_of(__doc__, "runs", 30, "kills for each command").parse_args()
+    print_table(
+        ("command with --overwrite", "runs", "killed", "kept", "replaced", "lost", "refused", "resumed"),
+        make_cases,
+        lambda case: kill_runs(case, options.runs, options.seed),
+        only=options.only,
+    )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,9 @@ Run: python benchmarks/reliability/videos.py [--files 400] [--seed 0]
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from reliability.campaign import parser_of, print_table
 from reliability.hostile import damaged, outcome
 
 from tests.support.videos import GOOD
@@ -56,6 +54,14 @@ class Counts:
     def is_sound(self) -> bool:
         """Whether each video was stored or refused, and no command ended in any other way."""
         return self.stored + self.refused == self.files and not self.ended and not self.flat
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Whole videos to damage."""
+
+    name: str
+    whole: list[Path]
 
 
 def make_whole(folder: Path) -> list[Path]:
@@ -105,19 +111,13 @@ def add_store(counts: Counts, path: Path) -> None:
 
 def main() -> None:
     """Print a table; exit with 1 if a video was neither stored nor refused, or is flat."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        os.chdir(name)
-        os.environ["VOP_CACHE"] = str(Path(name) / "cache")
-        counts = damage_videos(make_whole(Path("whole")), options.files, options.seed)
-        os.chdir("/")
-    print("| damaged videos | stored | partly damaged | refused | flat | crash or hang |")
-    print("|---:|---:|---:|---:|---:|---:|")
-    print(f"| {' | '.join(map(str, vars(counts).values()))} |", flush=True)
-    sys.exit(0 if counts.is_sound else 1)
+    options = parser_of(__doc__, "files", 400, "damaged videos").parse_args()
+    print_table(
+        ("videos", "damaged", "stored", "partly damaged", "refused", "flat", "crash or hang"),
+        lambda folder: [Campaign("of 16 formats", make_whole(folder / "whole"))],
+        lambda campaign: damage_videos(campaign.whole, options.files, options.seed),
+        only=options.only,
+    )
 
 
 if __name__ == "__main__":

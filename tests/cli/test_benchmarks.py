@@ -34,7 +34,7 @@ def told(done: Result, *, code: int = 0) -> Any:
 
 
 def refused(done: Result, code: int) -> str:
-    """The error of a command that did nothing: one line, the usage of a wrong call, and what to do."""
+    """Check that a command failed with an error line and a hint, and return the error line."""
     assert (done.exit_code, done.stdout) == (code, ""), done.stderr
     error, hint = [line for line in done.stderr.splitlines() if not line.startswith("Usage: ")][-2:]
     assert (error[:7], hint[:6]) == ("Error: ", "Hint: ")

@@ -1,4 +1,4 @@
-"""``vop search QUERY FOLDER``: index what is new, answer, and load no torch if nothing is."""
+"""``vop search QUERY FOLDER``: new videos are indexed first; without new ones torch is not loaded."""
 
 from __future__ import annotations
 

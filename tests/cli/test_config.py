@@ -10,8 +10,8 @@ from vopcli.config.load import load_config
 from vopcli.config.schema import SETTINGS
 
 
-def show(*words: str) -> str:
-    done = CliRunner().invoke(app, ["config", "show", *words])
+def show(*words: str, **environment: str) -> str:
+    done = CliRunner(env=environment).invoke(app, ["config", "show", *words])
     assert done.exit_code == 0, done.stderr
     return done.stdout
 
@@ -29,3 +29,13 @@ def test_the_output_is_a_settings_file_with_sources() -> None:
     document = json.loads(show(*words, "--json"))
     assert list(document) == list(SETTINGS)
     assert document["training.lr"] == {"value": 1e-3, "from": "vop.yaml"}
+
+
+def test_a_variable_goes_before_the_file_and_behind_set() -> None:
+    Path("vop.yaml").write_text("search: {index: of_file.h5}")
+    variables = {"VOP_INDEX": "of_variable.h5", "VOP_WEIGHTS": ""}  # empty: as if it were not set
+    document = json.loads(show("--json", **variables))
+    assert document["search.index"] == {"value": "of_variable.h5", "from": "VOP_INDEX"}
+    assert document["backbone.weights"] == {"value": None, "from": "default"}
+    document = json.loads(show("--json", "--set", "search.index=of_set.h5", **variables))
+    assert document["search.index"] == {"value": "of_set.h5", "from": "--set search.index"}

@@ -26,7 +26,7 @@ Draw = Callable[..., list[str]]
 
 @pytest.fixture
 def draw(monkeypatch: pytest.MonkeyPatch) -> Draw:
-    """Draw a table on a terminal of a width; return its lines without what makes letters bold."""
+    """Draw a table on a terminal of the given width; return its lines without escape sequences."""
 
     def drawn(*table: Any, width: int, **options: Any) -> list[str]:
         monkeypatch.setenv("COLUMNS", str(width))

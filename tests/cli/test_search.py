@@ -184,7 +184,7 @@ def test_long_queries_are_cut_and_it_is_said_once(folder: Path) -> None:
 def test_nothing_good_enough(folder: Path) -> None:
     result = vop("a dog", "--index", "idx.h5", "--min-score", "0.99")
     assert (result.exit_code, result.stdout) == (5, "")
-    assert "no video has a score of 0.99 or more" in result.stderr
+    assert "no hit has a score of 0.99 or more" in result.stderr
     assert vop("a dog", "--index", "idx.h5", "--min-score", "-1").exit_code == 0
     result = vop("a dog", "--index", "idx.h5", "--min-score", "nan")
     assert (result.exit_code, result.stderr.splitlines()[0]) == (

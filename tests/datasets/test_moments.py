@@ -1,4 +1,4 @@
-"""Queries of moment retrieval: both published forms, and what is refused."""
+"""Readers of moment retrieval queries: both published file formats, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file written aside appears whole or not at all, and so does what replaces a file or folder."""
+"""Atomic writes and replacements: a killed writer leaves the old file or folder, or the new one."""
 
 import errno
 import os

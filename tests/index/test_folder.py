@@ -1,8 +1,9 @@
-"""Where the index of a folder is, and what it lacks."""
+"""The path of a folder's own index, and the number of videos to update."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ def test_changes_are_counted_by_size_and_time(tmp_path: Path) -> None:
     with IndexWriter(path) as writer:
         writer.note_failures([(found[3], "not a video")])
     assert count_changes(VideoIndex(path), found) == (0, 0)
+    changed = replace(found[0], size=1)
+    assert count_changes(VideoIndex(path), [changed, *found[1:]]) == (1, 0)
+    with IndexWriter(path) as writer:
+        writer.note_failures([(changed, "not a video any more")])  # its row of the former state stays
+    assert count_changes(VideoIndex(path), [changed, *found[1:]]) == (0, 0)
 
 
 def test_indexes_are_told_from_other_files(tmp_path: Path) -> None:

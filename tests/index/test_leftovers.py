@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.indexes import META, NAMES, contents, encoded_video, expected, make_index, new_videos
@@ -10,7 +11,7 @@ from vopcli.index.leftovers import failures_of, unfinished_files
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
-from vopcli.video.video_file import VideoFile, is_same_file
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file
 
 BAD = [(VideoFile("/videos", NAMES[3], 7, 10**18), "no video: ü"), (VideoFile("/v", "x.mp4", 0, 1), "")]
 
@@ -55,3 +56,15 @@ def test_a_video_is_unfinished_until_it_is_encoded_or_fails_or_is_deleted(tmp_pa
         writer.lay_out(videos[2:3])
         writer.add([encoded_video(0)])
     assert unfinished_files(VideoIndex(path)) == []
+
+
+def test_windows_are_not_counted_as_unfinished_videos(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").touch()
+    create_index(tmp_path / "i.h5", META)
+    film = replace(
+        new_videos(["film.mp4"], root=str(tmp_path))[0], window=TimeWindow(0.0, 10.0), is_part=True
+    )
+    with IndexWriter(tmp_path / "i.h5") as writer:
+        writer.lay_out([film, replace(film, window=WHOLE, is_part=False)])
+        writer.add([encoded_video(1)])  # the film itself, and not its window
+    assert unfinished_files(VideoIndex(tmp_path / "i.h5")) == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from tests.support.indexes import WIDTH, make_index
+from tests.support.indexes import META, WIDTH, add_film, make_index
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
@@ -36,6 +36,17 @@ def test_a_npy_file_has_the_embeddings_in_the_order_of_the_index(index: VideoInd
     found = np.load(tmp_path / "out.npy")
     assert (found.dtype, found.shape) == (np.float32, (4, WIDTH))
     assert np.array_equal(found, [index.embedding_of(video.row) for video in index.videos()])
+
+
+def test_windows_are_not_exported(tmp_path: Path) -> None:
+    create_index(tmp_path / "w.h5", META)
+    add_film(tmp_path / "w.h5", matching=0, windows=range(4), is_whole=True)
+    index = VideoIndex(tmp_path / "w.h5")
+    [video] = index.videos()
+    for name in ("out.npy", "out.parquet"):
+        export_embeddings(index, tmp_path / name)
+    assert np.array_equal(np.load(tmp_path / "out.npy"), [index.embedding_of(video.row)])
+    assert len(parquet.read_table(tmp_path / "out.parquet")) == 1
 
 
 def test_a_parquet_file_has_names_and_embeddings(index: VideoIndex, tmp_path: Path) -> None:

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.support.indexes import META, WIDTH
+from tests.support.indexes import META, OTHER, QUERY, SECONDS, add_film, encoded_video, new_videos
 from vopcli.index.reader import VideoIndex
-from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.index.writer import IndexWriter, create_index
 from vopcli.search.search import Index
-from vopcli.video.video_file import WHOLE, TimeWindow
-
-QUERY = np.eye(WIDTH, dtype=np.float32)[0]
-OTHER = np.eye(WIDTH, dtype=np.float32)[1]
-NUM_FRAMES = 12
-SECONDS = 10.0  # of a window
-
-
-def add_film(path: Path, *, matching: int, windows: Sequence[int], mtime_ns: int = 1, is_whole: bool) -> None:
-    """Add windows of a film of four, one of which matches the query, and its own row if it is whole."""
-    spans = [TimeWindow(SECONDS * number, SECONDS * (number + 1)) for number in windows]
-    new = [
-        NewVideo("/v", "film.mp4", 9, mtime_ns, num_frames=NUM_FRAMES, window=span, is_part=True)
-        for span in spans
-    ]
-    new += [NewVideo("/v", "film.mp4", 9, mtime_ns, num_frames=NUM_FRAMES)] * is_whole
-    with IndexWriter(path) as writer:
-        writer.lay_out(new)
-        for slot, video in enumerate(new):
-            is_match = video.window.start_seconds == SECONDS * matching and video.window != WHOLE
-            vector = QUERY if is_match else OTHER
-            start = 0.0 if video.window == WHOLE else video.window.start_seconds
-            times = (
-                start
-                + (np.arange(NUM_FRAMES) + 0.5) * (4 if video.window == WHOLE else 1) * SECONDS / NUM_FRAMES
-            )
-            frames = np.repeat(vector[None], NUM_FRAMES, axis=0).astype(np.float16)
-            writer.add([EncodedVideo(slot, vector, frames, times, NUM_FRAMES, 40.0)])
 
 
 @pytest.fixture
@@ -81,3 +52,33 @@ def test_hits_are_ranked_from_one(path: Path) -> None:
     add_film(path, matching=1, windows=range(4), is_whole=True)
     with Index(path, cache=path.parent) as index:
         assert [hit.rank for hit in index.search(QUERY, moments=True)] == [1]
+
+
+def test_a_range_ends_within_two_minutes_of_its_window(path: Path) -> None:
+    """Though all frames match equally, and however short the windows are."""
+    add_film(path, matching=-1, windows=range(60), is_whole=True, seconds=5.0, num_windows=60)
+    with Index(path, cache=path.parent) as index:
+        [hit] = index.search(OTHER)
+    assert (hit.start, hit.end) == (0.0, 125.0)
+
+
+def test_windows_of_one_film_do_not_hide_other_videos(path: Path) -> None:
+    """The best rows are all of the film: more rows are ranked until there are as many videos as asked for."""
+    add_film(path, matching=1, windows=range(60), is_whole=True, num_windows=60)
+    with IndexWriter(path) as writer:
+        writer.lay_out(new_videos(["a.mp4", "b.mp4"]))
+        for slot in range(2):
+            writer.add([replace(encoded_video(slot), embedding=-OTHER)])
+    with Index(path, cache=path.parent) as index:
+        for top in (1, 2, 3, 9):
+            found = [hit.path for hit in index.search(OTHER, top=top)]
+            assert len(found) == min(top, 3)
+            assert found[0] == "film.mp4"
+
+
+def test_hits_below_the_minimum_score_are_left_out(path: Path) -> None:
+    add_film(path, matching=1, windows=range(4), is_whole=True)
+    with Index(path, cache=path.parent) as index:
+        for moments in (False, True):
+            assert len(index.search(QUERY, min_score=0.99, moments=moments)) == 1
+            assert index.search(QUERY, min_score=1.01, moments=moments) == []

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.indexes import make_index, unit_rows
+from tests.support.indexes import make_index, new_videos, unit_rows
 from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
-from vopcli.search.query_bank import current_bank, describe_bank, read_bank, search_normalised
+from vopcli.search.query_bank import StoredBank, current_bank, describe_bank, read_bank, search_normalised
 
 BETA = 15.0
 NAMES = [f"{number}.mp4" for number in (3, 1, 4, 5, 9, 2, 6)]
@@ -25,6 +25,12 @@ def path(tmp_path: Path) -> Path:
         rows = list(writer.current().rows())
         writer.rewrite(rows, bank_tensors(writer.current(), rows, unit_rows(4, seed=8), BETA))
     return tmp_path / "i.h5"
+
+
+def stored_of(path: Path) -> StoredBank:
+    bank = read_bank(VideoIndex(path))
+    assert bank is not None
+    return bank
 
 
 def test_search_ranks_by_the_formula(path: Path) -> None:
@@ -53,6 +59,20 @@ def test_bank_is_read_back(path: Path) -> None:
     described = describe_bank(VideoIndex(path))
     assert described is not None
     assert described["activated_videos"] == int(stored.bank.is_activated.sum())
+
+
+def test_failed_videos_do_not_make_a_bank_outdated(path: Path) -> None:
+    before = stored_of(path)
+    with IndexWriter(path) as writer:
+        writer.note_failures([(new_videos(["broken.mp4"])[0], "not a video")])
+    assert not stored_of(path).is_stale
+    index = VideoIndex(path)
+    query = index.embedding_of(0)
+    [found] = search_normalised(index, current_bank(index), query[None], top=len(NAMES))
+    assert sorted(found.rows.tolist()) == list(index.rows())
+    with IndexWriter(path) as writer:
+        writer.rewrite(list(writer.index.rows()))
+    np.testing.assert_array_equal(stored_of(path).bank.column, before.bank.column)
 
 
 def test_missing_and_outdated_banks_are_refused(path: Path, tmp_path: Path) -> None:

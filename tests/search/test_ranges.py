@@ -21,7 +21,7 @@ def iou(one: Range, start: float, end: float) -> float:
 def test_ranges_by_the_definition(values: list[float], most: int) -> None:
     """The first range holds the best match, and no other range around its middle has a higher sum."""
     cosines, seconds = np.array(values, np.float32), np.arange(len(values)) + 0.5
-    moments = find_ranges(cosines, seconds, float(len(values)), most=most)
+    moments = find_ranges(cosines, seconds, (0.0, float(len(values))), most=most)
     assert 1 <= len(moments) <= most
     for one, other in itertools.combinations(moments, 2):
         assert one.end <= other.start or other.end <= one.start
@@ -53,7 +53,7 @@ def test_a_scene_in_noise(length: float, seed: int) -> None:
     start = rng.uniform(20.0, 560.0)
     inside = (seconds >= start) & (seconds < start + length)
     cosines = (0.2 + 0.1 * inside + rng.normal(0, 0.015, len(seconds))).astype(np.float32)
-    [moment] = find_ranges(cosines, seconds, 600.0)
+    [moment] = find_ranges(cosines, seconds, (0.0, 600.0))
     assert iou(moment, start, start + length) > 0.5
     assert moment.start <= moment.best < moment.end
     assert moment.score == pytest.approx(0.3, abs=0.06)
@@ -63,9 +63,9 @@ def test_several_scenes_in_the_order_of_evidence() -> None:
     seconds = np.arange(100) + 0.5
     cosines = np.full(100, 0.2, np.float32)
     cosines[10:20], cosines[50:60], cosines[80:84] = 0.3, 0.4, 0.3
-    moments = find_ranges(cosines, seconds, 100.0, most=3)
+    moments = find_ranges(cosines, seconds, (0.0, 100.0), most=3)
     assert [(moment.start, moment.end) for moment in moments] == [(50.0, 60.0), (10.0, 20.0), (80.0, 84.0)]
-    assert len(find_ranges(cosines, seconds, 100.0, most=9)) == 3
+    assert len(find_ranges(cosines, seconds, (0.0, 100.0), most=9)) == 3
     for one, other in itertools.combinations(moments, 2):
         assert one.end <= other.start or other.end <= one.start
 
@@ -73,7 +73,7 @@ def test_several_scenes_in_the_order_of_evidence() -> None:
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_video_without_differences_is_one_range(count: int) -> None:
     seconds = np.arange(count) + 0.5
-    [moment] = find_ranges(np.full(count, 0.25, np.float32), seconds, float(count), most=3)
+    [moment] = find_ranges(np.full(count, 0.25, np.float32), seconds, (0.0, float(count)), most=3)
     assert (moment.start, moment.end) == (0.0, float(count))
     assert moment.score == pytest.approx(0.25)
 
@@ -82,5 +82,5 @@ def test_a_long_film_is_quick_and_small() -> None:
     seconds = np.arange(40_000) * 0.83
     cosines = np.random.default_rng(0).normal(0.2, 0.02, 40_000).astype(np.float32)
     cosines[20_000:20_010] += 0.15
-    [moment] = find_ranges(cosines, seconds, 40_000 * 0.83)
+    [moment] = find_ranges(cosines, seconds, (0.0, 40_000 * 0.83))
     assert iou(moment, 20_000 * 0.83, 20_010 * 0.83) > 0.7

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.video.video_file import TimeWindow
 
 NAMES = ["a.mp4", "deep/er/ü b.mkv", "line\nbreak.mp4", os.fsdecode(b"not-utf8-\xff.mp4"), "[red]x[/red].mp4"]
 WIDTH = 40  # as that of ``tests.support.clip.tiny_clip``
+QUERY, OTHER = np.eye(WIDTH, dtype=np.float32)[:2]  # embeddings of windows that match and do not
+SECONDS = 10.0  # of a window
 META = IndexMeta("some.safetensors", "ab" * 32, {"sampling": "uniform:3", "size": 35}, WIDTH)
 
 
@@ -84,3 +87,30 @@ def expected(names: list[str], encoded: list[EncodedVideo]) -> dict[str, tuple[b
         name: (item.embedding.tobytes(), item.frames.tobytes(), item.seconds.tobytes(), item.num_real)
         for name, item in zip(names, encoded, strict=True)
     }
+
+
+def add_film(
+    path: Path,
+    *,
+    matching: int,
+    windows: Sequence[int],
+    is_whole: bool,
+    mtime_ns: int = 1,
+    seconds: float = SECONDS,
+    num_windows: int = 4,
+) -> None:
+    """Add windows of a film, one of which matches the query, and its own row if it is whole."""
+    spans = [TimeWindow(seconds * number, seconds * (number + 1)) for number in windows]
+    new = [
+        NewVideo("/v", "film.mp4", 9, mtime_ns, num_frames=12, window=span, is_part=True) for span in spans
+    ]
+    new += [NewVideo("/v", "film.mp4", 9, mtime_ns, num_frames=12)] * is_whole
+    duration = num_windows * seconds
+    with IndexWriter(path) as writer:
+        writer.lay_out(new)
+        for slot, video in enumerate(new):
+            start, length = (video.window.start_seconds, seconds) if video.is_part else (0.0, duration)
+            vector = QUERY if video.is_part and start == seconds * matching else OTHER
+            frames = np.repeat(vector[None], 12, axis=0).astype(np.float16)
+            times = start + (np.arange(12) + 0.5) * length / 12
+            writer.add([EncodedVideo(slot, vector, frames, times, 12, duration)])

@@ -46,6 +46,7 @@ _KEPT: Final = {
     "extract-frames": "Finished videos are kept",
     "encode": "Finished videos are kept",
     "demo": "Finished videos are kept",
+    "search": "Videos that were indexed are kept",
     "get": "What was downloaded is kept",
 }
 

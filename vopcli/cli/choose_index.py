@@ -13,7 +13,7 @@ from vopcli.errors import BusyError, DataError, FileError, UsageError
 from vopcli.files.hdf5 import is_hdf5
 from vopcli.index.folder import OWN_INDEX, count_changes, indexes_in, own_index
 from vopcli.index.reader import VideoIndex
-from vopcli.resources import cache_folder
+from vopcli.resources import cache_folder, set_threads
 from vopcli.video.find_videos import find_videos
 from vopcli.video.video_file import VideoFile
 
@@ -102,6 +102,8 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
     try:
         _update(path, absolute, found, config, weights)
     except BusyError:
+        if not path.exists():
+            raise
         console.say(f"{path} is being updated by another process: the answer is from its last state")
     return path
 
@@ -130,7 +132,8 @@ def _update(
     from vopcli.encoding.encode import encode
     from vopcli.encoding.request import EncodeRequest
 
-    weights = weights or os.environ.get("VOP_WEIGHTS") or config.backbone.weights
+    set_threads(config.backbone.threads)
+    weights = weights or config.backbone.weights
     if exists:
         kept = DataConfig(max_pixels=config.data.max_pixels, workers=config.data.workers)
         config, weights = replace(config, data=kept), None

@@ -41,7 +41,7 @@ def demo(
     if films:
         from vopcli.datasets.demo.films import FILM_COMMANDS, plan_films, write_films
 
-        write_films(folder, plan_films(seed=seed), console.progress(quiet=quiet))
+        write_films(folder, plan_films(seed=seed), console.progress(quiet=quiet), overwrite=overwrite)
         commands += FILM_COMMANDS
     document: dict[str, Any] = {**asdict(summary), "folder": str(summary.folder), "commands": commands}
     if not as_json:

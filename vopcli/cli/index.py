@@ -60,8 +60,8 @@ def remove_videos(
 ) -> None:
     """Remove videos from an index; their files are kept.
 
-    The next `vop encode` of the same folder adds them again, unless their files are gone. Space is freed by
-    `vop encode --prune`.
+    The next `vop encode` or `vop search` of the same folder adds them again, unless their files are gone.
+    Space is freed by `vop encode --prune`, which also brings a query bank up to date.
     """
     from vopcli.index.writer import IndexWriter
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from vopcli.cli import console, options
-from vopcli.config.schema import Config, SearchConfig
+from vopcli.config.schema import Config
 from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def search(
     config: Config,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="Weights of the index's model. [default: found by the index]"),
+        typer.Option(metavar="NAME|PATH", help="Weights of the model. [default: those of the index]"),
     ] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Print file names only, one per line.")] = False,
     print0: Annotated[
@@ -87,10 +87,11 @@ def search(
     kept in the hidden folder .vop of a folder that can be written, else in the cache. Without SRC and
     --index, the index is that of the current folder, or the only index file in it; its name is printed.
 
-    Prints score (cosine), the range that matches best, and file: a table on a terminal, tab-separated values
-    otherwise. With -, each query is answered at once, with the query as the first column; empty lines are
-    skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated. With a
-    pooling other than mean, scores are means of cosines with frames, and each search reads all frames.
+    Prints score, the range that matches best, and file: a table on a terminal, tab-separated values
+    otherwise. The score is the cosine of query and video; in an index with windows the mean cosine of the
+    best three successive frames; with another --pooling a mean of cosines with frames, for which each search
+    reads all frames. With -, each query is answered at once, with the query as the first column; empty lines
+    are skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated.
 
     The fields of --format are rank, score, file (absolute), path, start, end and best, in seconds; with -0
     each line ends in NUL. Players, clips and the like take a single query.
@@ -109,7 +110,7 @@ def search(
     if per_video is not None and not moments:
         raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
     settings = config.search
-    opened = _open(_index_of(context, query, sources, config, weights), settings, weights)
+    opened = _open(_index_of(context, query, sources, config, weights), config, weights)
     found_any = False
     documents = []
     hits: list[Hit] = []
@@ -128,7 +129,7 @@ def search(
         raise typer.Exit(EXIT_SOME_FAILED)
     if settings.min_score is not None and not found_any:
         if query != "-":
-            console.say(f"no video has a score of {settings.min_score:g} or more")
+            console.say(f"no hit has a score of {settings.min_score:g} or more")
         raise typer.Exit(EXIT_NOTHING_FOUND)
 
 
@@ -137,13 +138,14 @@ class SearchCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give --open the number 1 unless a number follows."""
-        followers = [*args, ""][1:]
+        end = args.index("--") if "--" in args else len(args)  # words behind it are no options
         return super().parse_args(
             ctx,
             [
                 "--open=1" if word == "--open" and not follower.isdecimal() else word
-                for word, follower in zip(args, followers, strict=True)
-            ],
+                for word, follower in zip(args[:end], [*args[1:end], ""], strict=True)
+            ]
+            + args[end:],
         )
 
 
@@ -195,7 +197,7 @@ def _index_of(
     return index_videos(query, sources, config, weights) if sources else choose_index(named)
 
 
-def _open(path: Path, settings: SearchConfig, weights: str | None) -> "Index":
+def _open(path: Path, config: Config, weights: str | None) -> "Index":
     # A single query is bound by memory bandwidth and uses threads of its own; BLAS threads, which spin while
     # they wait, would only cost time, especially on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -203,11 +205,11 @@ def _open(path: Path, settings: SearchConfig, weights: str | None) -> "Index":
     from vopcli.config.choices import parse_pooling
     from vopcli.search.search import Index
 
-    elsewhere = [os.environ["VOP_WEIGHTS"]] if os.environ.get("VOP_WEIGHTS") else []
+    settings = config.search
     opened = Index(
         path,
         weights=weights,
-        fallbacks=elsewhere,
+        fallbacks=[config.backbone.weights] if config.backbone.weights else [],
         progress=console.progress(quiet=False),
         pooling=parse_pooling(settings.pooling) if settings.pooling else None,
         norm=settings.norm,
@@ -228,18 +230,15 @@ def _lines() -> Iterator[str]:
 
 
 def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object]:
+    from vopcli.search.hits import FIELDS
+
     return {
         "query": query,
-        "pooling": str(index.pooling or index.default_pooling),
+        "pooling": index.rule,
         "norm": index.norm.value,
         "hits": [
             {
-                "rank": hit.rank,
-                "score": hit.score,
-                "start": hit.start,
-                "end": hit.end,
-                "best": hit.best,
-                "path": hit.path,
+                **{name: getattr(hit, name) for name in FIELDS},
                 "file": os.fspath(hit.file),
                 "missing": _is_missing(hit),
             }

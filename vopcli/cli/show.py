@@ -72,6 +72,8 @@ class Outputs:
             from vopcli.search.player import player_command
 
             player_command(self.player)
+        if self.thumbnails and _is_interactive():
+            _pictures()
         for target in (self.sheet, self.markers):
             if target is not None:
                 self._check_new(target)
@@ -187,23 +189,34 @@ def _print_thumbnails(hits: "Sequence[Hit]", failures: set[int]) -> None:
             terminal.print(picture(strip, width=min(terminal.width, 100), height="auto"))
 
 
-def _picture_class() -> Any:
-    """Return the class that prints pictures on this terminal; say why if there is none.
+def _is_interactive() -> bool:
+    """Whether the terminal can be queried: its answer comes on the input."""
+    return sys.stdout.isatty() and sys.stdin.isatty()
 
-    Raises:
-        UsageError: the package for it is not installed.
-    """
-    if not (sys.stdout.isatty() and sys.stdin.isatty()):  # the terminal is asked, and answers on the input
+
+def _picture_class() -> Any:
+    """Return the class that prints pictures on this terminal; say why if there is none."""
+    if not _is_interactive():
         console.say("no thumbnails: input and output are not a terminal")
         return None
+    pictures = _pictures()
+    if pictures.Image not in {pictures.SixelImage, pictures.TGPImage}:
+        console.say("no thumbnails: this terminal shows no pictures (kitty, iTerm2 and others with sixel do)")
+        return None
+    return pictures.Image
+
+
+def _pictures() -> Any:
+    """Import the package that prints pictures.
+
+    Raises:
+        UsageError: it is not installed.
+    """
     try:
-        from textual_image.renderable import Image, SixelImage, TGPImage
+        from textual_image import renderable
     except ImportError:
         raise UsageError(
             "--thumbnails needs textual-image, which is not installed",
             hint='run `pip install "vopcli[thumbnails]"`',
         ) from None
-    if Image not in {SixelImage, TGPImage}:
-        console.say("no thumbnails: this terminal shows no pictures (kitty, iTerm2 and others with sixel do)")
-        return None
-    return Image
+    return renderable

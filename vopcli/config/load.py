@@ -1,4 +1,7 @@
-"""Resolve settings: defaults < preset < ``vop.yaml`` < ``--set`` < options; report all problems at once."""
+"""Resolve settings: defaults < preset < ``vop.yaml`` < variables < ``--set`` < options.
+
+All problems are reported at once.
+"""
 
 from __future__ import annotations
 
@@ -78,13 +81,18 @@ def _resolve(
     for origin, layer in layers:
         document = _stack(document, layer)
         origins |= dict.fromkeys(_setting_names(layer), origin)
-    values = {}
-    labels = {}
+    values: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    for name, item in SETTINGS.items():
+        variable = item.metadata["envvar"]
+        if variable and (value := os.environ.get(variable)):
+            values[name], labels[name] = value, variable
     if assignments:
         from vopcli.config.yaml_file import parse_assignment
 
-        values = dict(map(parse_assignment, assignments))
-        labels = {name: f"--set {name}" for name in values}
+        assigned = dict(map(parse_assignment, assignments))
+        values |= assigned
+        labels |= {name: f"--set {name}" for name in assigned}
     given = {name: value for name, value in options.items() if value is not None}
     labels |= {name: "--" + name.partition(".")[2].replace("_", "-") for name in given}
     source = ", ".join(origin for origin, _ in reversed(layers))

@@ -147,7 +147,7 @@ class DataConfig:
     )
     fit: Fit | None = setting(
         None,
-        text="Make frames square: crop its middle, squash the frame, or pad it with grey.",
+        text="Make frames square: crop the middle, squash the frame, or pad with grey.",
         unset=Fit.CROP.value,
     )
     codec: Codec | None = setting(
@@ -294,8 +294,8 @@ class SearchConfig:
     index: str | None = setting(
         None, text="Index written by `vop encode`.", metavar="INDEX.h5", envvar="VOP_INDEX"
     )
-    top: int = setting(10, text="Maximum number of videos to print.", between=(1, 10**9), short="-k")
-    min_score: float | None = setting(None, text="Minimum score; exit with 5 if no video reaches it.")
+    top: int = setting(10, text="Maximum number of hits to print.", between=(1, 10**9), short="-k")
+    min_score: float | None = setting(None, text="Minimum score; exit with 5 if no hit reaches it.")
     pooling: str | None = setting(
         None,
         text="How frame scores are pooled: mean, mean-raw, max, top-K or attention[:T].",

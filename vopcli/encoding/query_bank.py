@@ -92,7 +92,7 @@ def updated_bank(
         if stored is None:
             return {}
         embedded, beta = np.array(stored.captions), beta or stored.bank.beta
-        is_stale = stored.is_stale or len(rows) < len(index)
+        is_stale = stored.is_stale or len(rows) < sum(np.count_nonzero(done) for done in index.done)
         if not is_stale and np.float32(beta) == stored.bank.beta:
             return {}
     tensors = bank_tensors(index, rows, embedded, beta)

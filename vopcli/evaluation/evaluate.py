@@ -63,7 +63,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
         DataError: a file is missing or damaged, or files do not fit each other.
     """
     config = request.config
-    parse_pooling(config.search.pooling or "mean")  # fail before the work
+    _ = request.pooling  # fail before the work
     targets = list(request.targets) or [newest_run(Path(config.training.output))]
     _check_there(targets)
     if request.save:

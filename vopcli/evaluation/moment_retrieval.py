@@ -131,7 +131,7 @@ def _find_within(
             cosines = frames.astype(np.float32) @ vectors[numbers].T  # (T, Q)
             duration = videos.video(row).duration_seconds
             for number, column in zip(numbers, cosines.T, strict=True):
-                found[number] = find_ranges(column, seconds, duration, most=MAX_PREDICTIONS)
+                found[number] = find_ranges(column, seconds, (0.0, duration), most=MAX_PREDICTIONS)
             task.advance()
     return found
 

@@ -96,6 +96,15 @@ class Recipe:
         return f"sampling {self.sampling}{windows}, {size}{how}, {self.codec}{keys}"
 
 
+def recorded_fit(recipe: Mapping[str, Any]) -> Fit:
+    """Return how the frames of a recipe in JSON form were made square; earlier recipes do not tell.
+
+    Raises:
+        ValueError: the rule is unknown.
+    """
+    return Fit(recipe.get("fit", EARLIER_RECIPES["fit"]))
+
+
 def recorded_sampling(recipe: Mapping[str, Any]) -> Sampling:
     """Parse the sampling of a recipe in JSON form, as in adapter files and indexes.
 

@@ -48,10 +48,9 @@ def count_changes(index: VideoIndex, found: Sequence[VideoFile]) -> tuple[int, i
     num_known = 0
     num_changed = 0
     for file in found:
-        video = known.get(file.path)
-        num_known += video is not None
-        same = video or failures.get(file.path)
-        num_changed += not (same and is_same_file(same, file))
+        states = [state for state in (known.get(file.path), failures.get(file.path)) if state]
+        num_known += file.path in known
+        num_changed += not any(is_same_file(state, file) for state in states)
     return num_changed, len(index) - num_known
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vopcli.files.arrays import unpack_string
 from vopcli.index.reader import DONE, FAILED, PENDING, IndexedVideo, VideoIndex
 
@@ -19,21 +22,24 @@ def failures_of(index: VideoIndex) -> dict[str, IndexedVideo]:
 
 def unfinished_files(index: VideoIndex) -> list[str]:
     """Return the files of videos that an interrupted run did not come to, if they still exist."""
-    pending = {
-        int(record["name_hash"]): row
-        for row in index.rows_with(PENDING)
-        if not (record := index.record_of(row))["is_part"]
-    }
-    if not pending:
-        return []
-    for row in index.rows_with(FAILED) + index.rows_with(DONE):
-        record = index.record_of(row)
-        if not record["is_part"]:
-            pending.pop(int(record["name_hash"]), None)
-    files = []
-    for row in pending.values():
+    rows, names = _names_of(index, (PENDING,))
+    _, finished = _names_of(index, (FAILED, DONE))
+    files = set()
+    for row in rows[~np.isin(names, finished)].tolist():
         segment, place = index.position_of(row)
         record, paths = segment.map("rows")[place], segment.map("paths")
         root, path = (unpack_string(paths, *record[name].tolist()) for name in ("root", "path"))
-        files.append(os.path.join(root, path))  # noqa: PTH118  (a name of any bytes)
+        files.add(os.path.join(root, path))  # noqa: PTH118  (a name of any bytes)
     return sorted(file for file in files if os.path.exists(file))  # noqa: PTH110
+
+
+def _names_of(index: VideoIndex, statuses: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Return the rows of videos, without windows, of some statuses, and the hashes of their names."""
+    found, start = [(np.empty(0, np.int64), np.empty(0, np.uint64))], 0
+    for segment in index.segments:
+        rows = segment.map("rows")
+        places = np.flatnonzero(np.isin(segment.status, statuses) & (rows["is_part"] == 0))
+        found.append((places + start, rows["name_hash"][places]))
+        start += len(rows)
+    numbers, names = zip(*found, strict=True)
+    return np.concatenate(numbers), np.concatenate(names)

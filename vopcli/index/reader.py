@@ -85,19 +85,6 @@ class IndexedVideo(VideoFile):
     reason: str
 
 
-@dataclass(frozen=True)
-class FrameBlock:
-    """Videos of one segment: rows (N,), frames (T, E), and the position of each video's frames.
-
-    Video i has the frames ``firsts[i]`` to ``firsts[i] + counts[i]``.
-    """
-
-    rows: NDArray[np.int64]
-    frames: NDArray[np.float16]
-    firsts: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
 class VideoIndex:
     """An index opened for reading; embeddings are memory-mapped and read on access."""
 
@@ -135,21 +122,21 @@ class VideoIndex:
         self.embeddings = [segment.map("video_embeddings") for segment in file.segments]
         self.done = [segment.status == DONE for segment in file.segments]
         if not all(np.isin(segment.status, STATUSES).all() for segment in file.segments):
-            raise self._damaged("a row has an unknown status")
-        self._rows = [segment.map("rows") for segment in file.segments]
+            raise self.damaged("a row has an unknown status")
+        self.records = [segment.map("rows") for segment in file.segments]
         # rows are read only of segments with windows: those of a large index take hundreds of megabytes
-        self._is_video = [
+        self.is_video = [
             done & (rows["is_part"] == 0) if segment.attributes.get(HAS_WINDOWS) else done
-            for segment, done, rows in zip(file.segments, self.done, self._rows, strict=True)
+            for segment, done, rows in zip(file.segments, self.done, self.records, strict=True)
         ]
         self._paths = [segment.map("paths") for segment in file.segments]
-        self._frames = [segment.map("frame_embeddings") for segment in file.segments]
+        self.frames = [segment.map("frame_embeddings") for segment in file.segments]
         self._seconds = [segment.map("seconds") for segment in file.segments]
-        self._starts = [0, *np.cumsum([len(done) for done in self.done]).tolist()]
+        self.starts = [0, *np.cumsum([len(done) for done in self.done]).tolist()]
 
     def __len__(self) -> int:
         """Return the number of videos; windows of long ones do not count."""
-        return int(sum(np.count_nonzero(is_video) for is_video in self._is_video))
+        return int(sum(np.count_nonzero(is_video) for is_video in self.is_video))
 
     @property
     def has_windows(self) -> bool:
@@ -163,7 +150,7 @@ class VideoIndex:
 
     def rows(self) -> Iterator[int]:
         """Yield the row of every video and window."""
-        for start, done in zip(self._starts, self.done, strict=False):
+        for start, done in zip(self.starts, self.done, strict=False):
             yield from (np.flatnonzero(done) + start).tolist()
 
     def videos(self) -> Iterator[IndexedVideo]:
@@ -183,7 +170,7 @@ class VideoIndex:
         if not self.has_windows:
             return [row]
         own = self.record_of(row)
-        columns = zip(self._starts, self._rows, self._name_hashes, self.done, strict=False)
+        columns = zip(self.starts, self.records, self._name_hashes, self.done, strict=False)
         numbers, seconds = [], []
         for start, rows, names, done in columns:
             places = np.flatnonzero((names == own["name_hash"]) & done)
@@ -198,7 +185,20 @@ class VideoIndex:
     @functools.cached_property
     def _name_hashes(self) -> list[NDArray[np.uint64]]:
         """Hash of each row's name by segment, copied out of the much larger rows."""
-        return [np.array(rows["name_hash"]) for rows in self._rows]
+        return [np.array(rows["name_hash"]) for rows in self.records]
+
+    @functools.cached_property
+    def num_names(self) -> int:
+        """Number of videos that have rows, those of an interrupted run included."""
+        if not self.has_windows:
+            return len(self)
+        live = [names[done] for names, done in zip(self._name_hashes, self.done, strict=True)]
+        return len(np.unique(np.concatenate(live)))
+
+    def span_of(self, row: int) -> tuple[float, float]:
+        """Return start and end of a row's window in seconds; not compared with a checksum."""
+        start, end = self._numbered(row)[1]["window"].tolist()
+        return start, end
 
     def name_hash_of(self, row: int) -> int:
         """Return a number that the rows of a video share; not compared with a checksum."""
@@ -215,9 +215,9 @@ class VideoIndex:
             ranges = (record[name].tolist() for name in ("path", "root", "reason"))
             path, root, reason = (unpack_string(self._paths[number], *bounds) for bounds in ranges)
         except ValueError as error:
-            raise self._damaged(str(error)) from error
+            raise self.damaged(str(error)) from error
         if row_checksum(record, path, root, reason) != int(record["row_checksum"]):
-            raise self._damaged(f"row {row} does not match its checksum")
+            raise self.damaged(f"row {row} does not match its checksum")
         return IndexedVideo(
             row=row,
             window=TimeWindow(*record["window"].tolist()),
@@ -235,7 +235,7 @@ class VideoIndex:
 
     def rows_with(self, status: int) -> list[int]:
         """Return the rows with a status."""
-        parts = zip(self._starts, self.segments, strict=False)
+        parts = zip(self.starts, self.segments, strict=False)
         found = [np.flatnonzero(part.status == status) + start for start, part in parts]
         return [row for rows in found for row in rows.tolist()]
 
@@ -252,7 +252,7 @@ class VideoIndex:
         packed, ranges = pack_strings([file.path for file in files])
         keys = np.unique(string_keys(ranges, packed))
         found = []
-        for start, segment, done in zip(self._starts, self.segments, self.done, strict=False):
+        for start, segment, done in zip(self.starts, self.segments, self.done, strict=False):
             for begin in range(0, len(done), _ROWS_AT_ONCE):
                 rows = segment.map("rows")[begin : begin + _ROWS_AT_ONCE]
                 is_found = np.isin(rows["size"], sizes)
@@ -300,29 +300,12 @@ class VideoIndex:
             number, record = self._numbered(row)
             begin, count, real, expected = record[_FRAMES_OF].item()
             if not (0 <= begin <= begin + count <= len(self._seconds[number]) and 1 <= real <= count):
-                raise self._damaged(f"row {row} lies outside its frames")
-            frames = self._frames[number][begin : begin + count]
+                raise self.damaged(f"row {row} lies outside its frames")
+            frames = self.frames[number][begin : begin + count]
             seconds = self._seconds[number][begin : begin + count]
             if frames_checksum(frames, seconds) != expected:
-                raise self._damaged(f"the frames of {self.path_of(row)} do not match their checksum")
+                raise self.damaged(f"the frames of {self.path_of(row)} do not match their checksum")
             yield frames, seconds, real
-
-    def frame_blocks(self, num_videos: int = 512) -> Iterator[FrameBlock]:
-        """Yield the frames of all videos, in blocks of ``num_videos``.
-
-        Raises:
-            DataError: a row is damaged.
-        """
-        for number, (start, done) in enumerate(zip(self._starts, self.done, strict=False)):
-            places = np.flatnonzero(done)
-            for begin in range(0, len(places), num_videos):
-                chosen = places[begin : begin + num_videos]
-                records = self._rows[number][chosen]
-                firsts, counts = records["first_frame"], records["num_frames"]
-                low, high = int(firsts.min()), int((firsts + counts).max())
-                if low < 0 or counts.min() < 1 or high > len(self._frames[number]):
-                    raise self._damaged("a row lies outside its frames")
-                yield FrameBlock(chosen + start, self._frames[number][low:high], firsts - low, counts)
 
     def embedding_of(self, row: int) -> NDArray[np.float32]:
         """Return the video embedding (E,) of a row.
@@ -331,9 +314,9 @@ class VideoIndex:
             DataError: the embedding is damaged.
         """
         number, record = self._numbered(row)
-        embedding = self.embeddings[number][row - self._starts[number]]
+        embedding = self.embeddings[number][row - self.starts[number]]
         if checksum(embedding) != int(record["embedding_checksum"]):
-            raise self._damaged(f"the embedding of {self.path_of(row)} does not match its checksum")
+            raise self.damaged(f"the embedding of {self.path_of(row)} does not match its checksum")
         return embedding
 
     def verify_once(self, part: Literal["embeddings", "frames"], cache: Path) -> None:
@@ -362,7 +345,7 @@ class VideoIndex:
 
     def _verify_embeddings(self) -> None:
         for start, embeddings, rows, done in zip(
-            self._starts, self.embeddings, self._rows, self.done, strict=False
+            self.starts, self.embeddings, self.records, self.done, strict=False
         ):
             differs = (row_checksums(embeddings) != rows["embedding_checksum"]) & done
             if differs.any():
@@ -374,15 +357,16 @@ class VideoIndex:
 
     def position_of(self, row: int) -> tuple[Segment, int]:
         """Return the segment of a row, and its position in the segment."""
-        number = bisect_right(self._starts, row) - 1
-        return self.segments[number], row - self._starts[number]
+        number = bisect_right(self.starts, row) - 1
+        return self.segments[number], row - self.starts[number]
 
-    def _damaged(self, reason: str) -> DataError:
+    def damaged(self, reason: str) -> DataError:
+        """Return the error of a damaged index."""
         return DataError(f"{self.path} is damaged: {reason}", hint=DAMAGE_HINT)
 
     def _numbered(self, row: int) -> tuple[int, Any]:
-        number = bisect_right(self._starts, row) - 1
-        return number, self._rows[number][row - self._starts[number]]
+        number = bisect_right(self.starts, row) - 1
+        return number, self.records[number][row - self.starts[number]]
 
     def _check_shapes(self, segment: Segment) -> None:
         columns, width = segment.columns, self.meta.embed_dim
@@ -397,4 +381,4 @@ class VideoIndex:
         }
         for name, shape in shapes.items():
             if columns[name].shape != shape:
-                raise self._damaged(f"{name} has shape {columns[name].shape} instead of {shape}")
+                raise self.damaged(f"{name} has shape {columns[name].shape} instead of {shape}")

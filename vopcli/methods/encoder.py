@@ -19,9 +19,10 @@ from vopcli.clip.device import BATCH_FRAMES, DTYPES, choose_device, choose_preci
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import Fit, Precision, Resize
+from vopcli.config.choices import Precision, Resize
 from vopcli.config.schema import DEFAULT_SAMPLING_RULE, DEFAULT_WEIGHTS
 from vopcli.errors import VideoError
+from vopcli.frames.recipe import recorded_fit
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.build import load_tuned
 from vopcli.methods.memory import encode_in_batches
@@ -71,7 +72,7 @@ class Model:
         self.device = device
         self.precision = precision
         self._recipe = adapter.recipe if adapter else {}
-        self.fit = Fit(self._recipe.get("fit", Fit.CROP))
+        self.fit = recorded_fit(self._recipe)
         self.batch_size = batch_size or BATCH_FRAMES.get(device.type, 96)
         dtype = DTYPES[precision]
         if adapter is None:

@@ -41,10 +41,10 @@ def _write_npy(index: VideoIndex, path: Path) -> None:
     shape = (len(index), index.meta.embed_dim)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for embeddings, done in zip(index.embeddings, index.done, strict=True):
-            for begin in range(0, len(done), _ROWS):
+        for embeddings, is_video in zip(index.embeddings, index.is_video, strict=True):
+            for begin in range(0, len(is_video), _ROWS):
                 rows = slice(begin, begin + _ROWS)
-                file.write(embeddings[rows][done[rows]].astype("<f4", copy=False).tobytes())
+                file.write(embeddings[rows][is_video[rows]].astype("<f4", copy=False).tobytes())
 
 
 def _write_parquet(index: VideoIndex, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found
-from vopcli.search.ranges import find_ranges
+from vopcli.search.ranges import REACH_SECONDS, find_ranges
 
-# A range is looked for around the best row: a film of an hour has 360 windows.
-_NEAR_WINDOWS: Final = 15
+_MORE_ROWS: Final = 1000  # to rank if the best ones are of too few videos
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,18 @@ class Hit:
     duration_seconds: float
 
 
+FIELDS: Final = tuple(item.name for item in fields(Hit) if item.name != "duration_seconds")  # of outputs
+
+
 def find_hits(
-    index: VideoIndex, engine: Engine, query: Floats, found: Found, *, top: int, num_moments: int
+    index: VideoIndex,
+    engine: Engine,
+    query: Floats,
+    found: Found,
+    *,
+    top: int,
+    min_score: float | None,
+    num_moments: int,
 ) -> list[Hit]:
     """Return the best videos with their best ranges, or the best moments of the best videos.
 
@@ -56,18 +65,22 @@ def find_hits(
         query: (E,) L2-normalised.
         found: the ``top`` best rows.
         top: maximum number of hits.
+        min_score: leave out hits that score less; None: none.
         num_moments: maximum number of moments per video; 0 for videos.
 
     Raises:
         DataError: the index is damaged.
     """
-    best, asked = _best_of_videos(index, found), top
-    while len(best) < top and len(found.rows) == asked:
-        asked *= 4
+    best, asked, wanted = _best_of_videos(index, found), top, min(top, index.num_names)
+    while len(best) < wanted and len(found.rows) == asked:
+        asked = max(4 * asked, _MORE_ROWS)
         [found] = engine(query[None], top=asked)
         best = _best_of_videos(index, found)
+    if min_score is not None and not num_moments:
+        best = [(row, score) for row, score in best if score >= min_score]
     hits = [hit for row, score in best[:top] for hit in _hits_of(index, row, score, query, num_moments)]
     if num_moments:
+        hits = [hit for hit in hits if min_score is None or hit.score >= min_score]
         hits.sort(key=lambda hit: (-hit.score, hit.path, hit.start))
     return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top], 1)]
 
@@ -99,12 +112,16 @@ def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
 def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
     """Return the hit of a video with its best range, or a hit for each of its best moments; without ranks."""
     video, windows = index.video(row), index.windows_of(row)
-    if num_moments == 0 and row in windows:
-        place = windows.index(row)
-        windows = windows[max(place - _NEAR_WINDOWS, 0) : place + _NEAR_WINDOWS + 1]
+    begin, end = 0.0, video.duration_seconds
+    if not num_moments and row in windows and video.is_part:
+        spans = [index.span_of(window) for window in windows]
+        low, high = video.window.start_seconds - REACH_SECONDS, video.window.end_seconds + REACH_SECONDS
+        near = [k for k, (start, stop) in enumerate(spans) if stop > low and start < high]
+        windows = [windows[k] for k in near]
+        begin, end = spans[near[0]][0], spans[near[-1]][1]
     frames, seconds = join_frames(index, windows)
     cosines = frames.astype(np.float32) @ query
-    ranges = find_ranges(cosines, seconds, video.duration_seconds, most=max(num_moments, 1))
+    ranges = find_ranges(cosines, seconds, (begin, end), most=max(num_moments, 1))
     file = Path(video.file)
     return [
         Hit(

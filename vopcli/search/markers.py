@@ -13,8 +13,7 @@ from xml.etree import ElementTree as Xml
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import UsageError
 from vopcli.files.atomic import atomic_path
-from vopcli.search.hits import Hit
-from vopcli.search.template import FIELDS
+from vopcli.search.hits import FIELDS, Hit
 from vopcli.video.packets import open_video
 
 _RATES: Final = [Fraction(rate) for rate in ("24000/1001", 24, 25, "30000/1001", 30, 50, "60000/1001", 60)]

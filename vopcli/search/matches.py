@@ -25,6 +25,8 @@ CANDIDATES: Final = 1000  # rows whose frames are compared
 def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *, top: int) -> list[Found]:
     """Find the ``top`` rows of highest best match for each query, ordered by falling score, then path.
 
+    The first k rows of a longer answer are the answer for k up to 1,000 rows; more bring more candidates.
+
     Args:
         index: the rows.
         parts: their embeddings.
@@ -37,10 +39,11 @@ def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *,
     candidates = search_exact(parts, queries, top=max(top, CANDIDATES), path_of=index.path_of)
     answers = []
     for found, query in zip(candidates, queries, strict=True):
-        frames = [part for part, *_ in index.frames_of_rows(found.rows.tolist())]  # (F, E) each
+        rows = index.frames_of_rows(found.rows.tolist())
+        frames = [part[:num_real] for part, _, num_real in rows]  # (F, E) each, without repeats
         counts = np.array([len(part) for part in frames])
         scores = np.empty(len(frames), np.float32)
-        for count in np.unique(counts).tolist():  # one value, except with fps:N sampling
+        for count in np.unique(counts).tolist():  # few: a short video may have fewer frames than others
             places = np.flatnonzero(counts == count)
             stacked = np.concatenate([frames[place] for place in places.tolist()]).astype(np.float32)
             cosines = np.empty(len(stacked), np.float32)

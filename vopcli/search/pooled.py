@@ -7,15 +7,31 @@ Axes: Q queries, N videos of a block, T frames of a block, F frames of a video, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vopcli.config.choices import Pooling
-from vopcli.index.reader import FrameBlock, VideoIndex
+from vopcli.index.reader import VideoIndex
 from vopcli.resources import usable_cores
 from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_rows
 from vopcli.search.pooling import pool_scores
+
+
+@dataclass(frozen=True)
+class FrameBlock:
+    """Videos of one segment: rows (N,), frames (T, E), and the position of each video's frames.
+
+    Video i has the frames ``firsts[i]`` to ``firsts[i] + counts[i]``.
+    """
+
+    rows: NDArray[np.int64]
+    frames: NDArray[np.float16]
+    firsts: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: int) -> list[Found]:
@@ -32,12 +48,30 @@ def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: 
     """
     with ThreadPoolExecutor(usable_cores()) as pool:
         found = list(
-            pool.map(lambda block: (block.rows, _score(block, queries, pooling)), index.frame_blocks())
+            pool.map(lambda block: (block.rows, _score(block, queries, pooling)), frame_blocks(index))
         )
     rows = np.concatenate([part for part, _ in found])
     scores = np.concatenate([part for _, part in found], axis=1)  # (Q, videos)
     check_finite(scores, str(index.path))
     return [best_rows(rows, row, top, index.path_of) for row in scores]
+
+
+def frame_blocks(index: VideoIndex, num_videos: int = 512) -> Iterator[FrameBlock]:
+    """Yield the frames of all videos, in blocks of ``num_videos``.
+
+    Raises:
+        DataError: a row is damaged.
+    """
+    for number, (start, done) in enumerate(zip(index.starts, index.done, strict=False)):
+        places = np.flatnonzero(done)
+        for begin in range(0, len(places), num_videos):
+            chosen = places[begin : begin + num_videos]
+            records = index.records[number][chosen]
+            firsts, counts = records["first_frame"], records["num_frames"]
+            low, high = int(firsts.min()), int((firsts + counts).max())
+            if low < 0 or counts.min() < 1 or high > len(index.frames[number]):
+                raise index.damaged("a row lies outside its frames")
+            yield FrameBlock(chosen + start, index.frames[number][low:high], firsts - low, counts)
 
 
 def _score(block: FrameBlock, queries: Floats, pooling: Pooling) -> Floats:

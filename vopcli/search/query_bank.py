@@ -69,9 +69,9 @@ def state_of(checksums: Sequence[int] | NDArray[np.uint64]) -> list[float]:
 
 
 def _checksums(index: VideoIndex) -> NDArray[np.uint64]:
-    """Return the embedding checksum of every row of an index, 0 for unfinished and replaced rows."""
+    """Return the embedding checksum of every video and window of an index."""
     parts = [
-        np.where(done, segment.map("rows")["embedding_checksum"], 0)
+        segment.map("rows")["embedding_checksum"][done]
         for segment, done in zip(index.segments, index.done, strict=True)
     ]
     return np.concatenate([np.empty(0, np.uint64), *parts])
@@ -101,7 +101,7 @@ def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, to
     """Rank the videos by their scores after QB-Norm, ordered by falling score, then path.
 
     Args:
-        index: the videos; with a current bank, all rows are finished.
+        index: the videos.
         bank: the query bank of these videos.
         queries: (Q, E) L2-normalised.
         top: maximum number of videos per query.
@@ -110,13 +110,14 @@ def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, to
         DataError: an embedding of the index is not finite.
     """
     found = []
-    rows = np.arange(len(bank.column))
+    rows = np.array(list(index.rows()), np.int64)
     for query in queries:
         cosines = np.empty(len(rows), np.float32)
         begin = 0
-        for part in index.embeddings:
-            dot_rows(part, query, cosines[begin : begin + len(part)])
-            begin += len(part)
+        for part, done in zip(index.embeddings, index.done, strict=True):
+            live = part if done.all() else part[done]
+            dot_rows(live, query, cosines[begin : begin + len(live)])
+            begin += len(live)
         check_finite(cosines, str(index.path))
         scores = bank.apply(cosines).astype(np.float32)
         found.append(best_rows(rows, scores, top, index.path_of))

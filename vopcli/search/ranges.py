@@ -2,8 +2,8 @@
 
 The best match is the highest mean of three successive frames, so that one odd frame does not decide; it
 also ranks the videos of an index that has windows. From there a range grows to both sides while that raises
-the sum of c_i - t over its frames, where t lies 60 % of the way from the video's median cosine to the best
-match: the maximum-sum segment, which bridges a short dip. Example:
+the sum of c_i - t over its frames, where t lies 60 % of the way from the median cosine to the best match:
+the maximum-sum segment, which bridges a short dip. Example:
 
     cosines       .20 .20 .30 .20 .34 .30 .32 .20 .20
     best match                    [.34 .30 .32]: mean .32, median .20, so t = .20 + 0.6 * .12 = .272
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 _MATCHED_FRAMES: Final = 3
 _HEIGHT: Final = 0.6  # of the limit between median and best match
-_LONGEST_SECONDS: Final = 120.0  # to each side of the best match
+REACH_SECONDS: Final = 120.0  # of a range to each side of the best match
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,25 @@ def best_matches(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def find_ranges(
-    cosines: NDArray[np.float32], seconds: NDArray[np.float64], duration: float, *, most: int = 1
+    cosines: NDArray[np.float32], seconds: NDArray[np.float64], span: tuple[float, float], *, most: int = 1
 ) -> list[Range]:
     """Find the ranges of a video that match a query best.
 
     Args:
         cosines: (T,) of the query with each frame.
         seconds: (T,) times of the frames, increasing.
-        duration: of the video, in seconds.
+        span: begin and end of the video, or of the part with these frames, in seconds.
         most: maximum number of ranges.
 
     Returns:
-        At least one range, that of the best match first; none overlap. The whole video if its frames match
+        At least one range, that of the best match first; none overlap. The whole span if all frames match
         equally.
     """
     values = cosines.astype(np.float64)
     count = _matched(len(values))
     means = np.convolve(values, np.ones(count) / count, "valid")  # of the frames from i on
-    end_of_all = max(duration, float(seconds[-1]))
-    bounds = np.concatenate([[0.0], (seconds[1:] + seconds[:-1]) / 2, [end_of_all]])
+    begin, end_of_all = min(span[0], float(seconds[0])), max(span[1], float(seconds[-1]))
+    bounds = np.concatenate([[begin], (seconds[1:] + seconds[:-1]) / 2, [end_of_all]])
     background = float(np.median(values))
     ranges: list[Range] = []
     while len(ranges) < most:
@@ -98,7 +98,7 @@ def find_ranges(
         )
         means[max(start - count + 1, 0) : end] = -np.inf
         values[start:end] = -np.inf  # the next ranges end here
-    return ranges or [Range(0.0, float(bounds[-1]), float(seconds[values.argmax()]), float(values.mean()))]
+    return ranges or [Range(begin, end_of_all, float(seconds[values.argmax()]), float(values.mean()))]
 
 
 def _matched(num_frames: int) -> int:
@@ -108,7 +108,7 @@ def _matched(num_frames: int) -> int:
 def _grow(gains: NDArray[np.float64], seconds: NDArray[np.float64], first: int, end: int) -> tuple[int, int]:
     """Return the range that holds the middle of ``first`` to ``end`` and has the highest sum of ``gains``."""
     middle = (first + end - 1) // 2
-    low, high = np.searchsorted(seconds, seconds[middle] + np.array([-1.0, 1.0]) * _LONGEST_SECONDS)
+    low, high = np.searchsorted(seconds, seconds[middle] + np.array([-1.0, 1.0]) * REACH_SECONDS)
     before = np.cumsum(gains[low : middle + 1][::-1])
     after = np.cumsum(gains[middle : max(high, middle + 1)])
     return middle - int(before.argmax()), middle + int(after.argmax()) + 1

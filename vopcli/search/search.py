@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import MEAN, Fit, NormRule, Pooling, parse_pooling
+from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
 from vopcli.errors import DataError, UsageError, format_name, format_value
 from vopcli.index.reader import PENDING, VideoIndex
 from vopcli.progress import Progress
@@ -120,9 +120,10 @@ class Index:
         del self._videos, self._encoder, self._model
 
     @property
-    def default_pooling(self) -> str:
-        """Rule that ranks videos unless one is chosen: "best match" with windows, else "mean"."""
-        return "best match" if self._videos.has_windows else "mean"
+    def rule(self) -> str:
+        """Pooling that ranks the videos; without a choice "best match" in an index with windows."""
+        is_best_match = self.pooling is None and self.norm is NormRule.NONE and self._videos.has_windows
+        return "best match" if is_best_match else str(self.pooling or MEAN)
 
     def __len__(self) -> int:
         """Return the number of videos; windows of long videos do not count."""
@@ -221,9 +222,8 @@ class Index:
         vectors = self._vectors(queries)
         answers: list[list[Hit]] = [[] for _ in queries]
         if queries and not self._videos.is_empty:
-            for number, found in enumerate(engine(vectors, top=top)):
-                hits = find_hits(self._videos, engine, vectors[number], found, top=top, num_moments=most)
-                answers[number] = [hit for hit in hits if min_score is None or hit.score >= min_score]
+            find = partial(find_hits, self._videos, engine, top=top, min_score=min_score, num_moments=most)
+            answers = [*map(find, vectors, engine(vectors, top=top))]
         return answers if isinstance(query, (list, tuple)) else answers[0]
 
     def _engine(self, pooling: Pooling | None, norm: NormRule) -> Engine:
@@ -279,6 +279,7 @@ class Index:
                 hint="encode the frame with load_model(weights, adapter), and search for the vector",
             )
         if self._model is None:
+            from vopcli.frames.recipe import recorded_fit
             from vopcli.methods.encoder import load_model
 
             model = load_model(meta.weights)
@@ -287,7 +288,7 @@ class Index:
                     f"{format_name(meta.weights)} is not the model that {self.path} was made with",
                     hint="encode the frame with the original weights, and search for the vector",
                 )
-            model.fit = Fit(meta.recipe.get("fit", Fit.CROP))
+            model.fit = recorded_fit(meta.recipe)
             self._model = model
         return self._model
 

@@ -137,19 +137,13 @@ def _shortened(text: str, kept: int) -> str:
 
 def _font_for(text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return the first font that has all characters of a text; if there is none, that with most of them."""
-    best, most = _font(None), -1
-    for name in (None, *_FONTS):
-        font = _font(name)
-        count = sum(_has(name, character) for character in set(text)) if font else -1
-        if count > most:
-            best, most = font, count
-        if count == len(set(text)):
-            break
-    return best or ImageFont.load_default(_TEXT_PX)
+    fonts = [font for name in (None, *_FONTS) if (font := _font(name))]
+    return max(fonts, key=lambda font: sum(_has(font, character) for character in set(text)))
 
 
 @cache
 def _font(name: str | None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | None:
+    """Return a font, for None that of Pillow; None if it is not installed."""
     try:
         return ImageFont.truetype(name, _TEXT_PX) if name else ImageFont.load_default(_TEXT_PX)
     except OSError:
@@ -157,10 +151,7 @@ def _font(name: str | None) -> ImageFont.FreeTypeFont | ImageFont.ImageFont | No
 
 
 @cache
-def _has(name: str | None, character: str) -> bool:
+def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, character: str) -> bool:
     """Whether a font draws a character otherwise than one that no font has."""
-    font = _font(name)
-    if font is None:
-        return False
     drawn, unknown = (bytes(font.getmask(text)) for text in (character, "\U0010fffd"))
     return character.isspace() or drawn != unknown

@@ -5,12 +5,9 @@ from __future__ import annotations
 import string
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
 
 from vopcli.errors import UsageError, format_value
-from vopcli.search.hits import Hit
-
-FIELDS: Final = ("rank", "score", "file", "path", "start", "end", "best")
+from vopcli.search.hits import FIELDS, Hit
 
 
 def check_template(template: str, name: str, *, allowed: Collection[str] = FIELDS) -> None:

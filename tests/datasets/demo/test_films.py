@@ -1,4 +1,4 @@
-"""Films of the demo set: what they hold, and that a search finds the scene that only one of them has."""
+"""Films of the demo set: their clips and queries, and a search for the clip that each query describes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from vopcli.config.schema import BackboneConfig, Config, DataConfig
 from vopcli.datasets.demo.drawing import draw_video
-from vopcli.datasets.demo.films import FILMS, QUERIES, Film, plan_films, write_films
+from vopcli.datasets.demo.films import FILM_INDEX, FILMS, QUERIES, Film, plan_films, write_films
 from vopcli.encoding.encode import encode
 from vopcli.encoding.request import EncodeRequest
 from vopcli.progress import SilentProgress
@@ -60,6 +60,20 @@ def test_films_are_written_once_with_their_queries(tmp_path: Path) -> None:
             assert np.abs(frame.astype(float) - square).mean() < 6
 
 
+def test_films_of_another_seed_replace_the_films_and_their_index(tmp_path: Path) -> None:
+    [film] = write_and_list(tmp_path, seed=0)
+    before = film.read_bytes()
+    (tmp_path / FILM_INDEX).touch()
+    [film] = write_and_list(tmp_path, seed=1)
+    assert film.read_bytes() != before
+    assert not (tmp_path / FILM_INDEX).exists()
+
+
+def write_and_list(folder: Path, *, seed: int) -> list[Path]:
+    write_films(folder, plan_films(seed=seed, num_films=1, num_clips=3), SilentProgress(), overwrite=True)
+    return list((folder / FILMS).iterdir())
+
+
 @pytest.fixture(scope="module")
 def films_of_a_minute(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Film]]:
     folder = tmp_path_factory.mktemp("films")
@@ -78,7 +92,7 @@ def test_a_search_finds_the_film_and_the_range(films_of_a_minute: tuple[Path, li
     folder, films = films_of_a_minute
     with Index(folder / "i.h5", cache=folder) as index:
         assert len(index) == 2
-        assert index.default_pooling == "best match"
+        assert index.rule == "best match"
         for film in films:
             hit = index.search(film.query)[0]
             start, end = film.window

@@ -72,8 +72,8 @@ def plan_films(*, seed: int, num_films: int = NUM_FILMS, num_clips: int = NUM_CL
     return films
 
 
-def write_films(folder: Path, films: Sequence[Film], progress: Progress) -> int:
-    """Write the films that do not exist yet, and their queries; return the number of films written.
+def write_films(folder: Path, films: Sequence[Film], progress: Progress, *, overwrite: bool = False) -> int:
+    """Write the films that do not exist yet, or all, and their queries; return the number of films written.
 
     The queries are JSON Lines in the form of moment retrieval benchmarks: qid, query, duration, vid and
     relevant_windows, times in seconds.
@@ -81,8 +81,10 @@ def write_films(folder: Path, films: Sequence[Film], progress: Progress) -> int:
     Raises:
         FileError: the folder cannot be written.
     """
-    missing = [film for film in films if not (folder / FILMS / film.name).exists()]
+    missing = [film for film in films if overwrite or not (folder / FILMS / film.name).exists()]
     try:
+        if overwrite:
+            (folder / FILM_INDEX).unlink(missing_ok=True)
         (folder / FILMS).mkdir(parents=True, exist_ok=True)
         with progress.task("Joining clips", total=len(missing), unit="films") as task:
             for film in missing:
