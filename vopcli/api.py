@@ -38,7 +38,8 @@ def extract_frames(
     Args:
         sources: folders, videos, and lists of videos.
         store: the frame store to create or extend.
-        settings: of the section ``data``, such as ``data.sampling`` and ``data.size``.
+        settings: of the section ``data``, such as ``data.sampling`` and ``data.size``; ranges of
+            ``data.captions`` get frames of their own.
         overwrite: replace the store instead of extending it.
         retry_failed: decode videos again that failed before.
         progress: receives progress and warnings.
@@ -55,6 +56,7 @@ def extract_frames(
         >>> summary.num_new, summary.failed
         (20, [])
     """
+    from vopcli.datasets.benchmark import add_ranges
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
 
@@ -65,7 +67,8 @@ def extract_frames(
         overwrite=overwrite,
         retry_failed=retry_failed,
     )
-    return extract(request, progress or SilentProgress())
+    progress = progress or SilentProgress()
+    return extract(add_ranges(request, progress), progress)
 
 
 def encode(

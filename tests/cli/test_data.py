@@ -43,6 +43,21 @@ def test_captions_are_checked_against_a_store(training_store: Path, tmp_path: Pa
     assert "the folder of lsmdc is not given" in refused(vop("data", "check", "--dataset", "lsmdc"), 2)
 
 
+def test_ranges_of_captions_are_counted(training_store: Path, tmp_path: Path) -> None:
+    path = FrameStore.open(training_store).videos[0].path
+    lines = [{"video": path, "caption": "a"}, {"video": path, "caption": "b", "start": 0.5, "end": 1}]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    named = ("--frames", str(training_store), "--captions", "captions.jsonl")
+    checked = vop("data", "check", *named)
+    assert (checked.exit_code, checked.stdout) == (4, "train\t2\t\t2\t1\t1\t1\t1\n")
+    assert f"train: 1 missing: {path}@0.5-1\n" in checked.stderr
+    split = json.loads(vop("data", "check", *named, "--json").stdout)["splits"]["train"]
+    assert (split["ranges"], split["without_file"]) == (1, [f"{path}@0.5-1"])
+    lines[1]["start"], lines[1]["end"] = 99, 100
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "captions.jsonl, line 2: " in refused(vop("data", "check", *named), 3)
+
+
 def test_a_store_of_the_settings_need_not_exist_yet(tmp_path: Path) -> None:
     write_benchmark(DatasetName.MSRVTT_9K, tmp_path / "release")
     (tmp_path / "vop.yaml").write_text("data: {dataset: msrvtt-9k, root: release, frames: out.h5}\n")

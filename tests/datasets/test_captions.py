@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.annotations import pairs
-from vopcli.datasets.captions import CaptionLine, match_captions, read_captions
+from vopcli.datasets.captions import CaptionLine, captioned_ranges, match_captions, read_captions
 from vopcli.datasets.records import Annotations, CaptionedVideo
 from vopcli.errors import DataError, FileError
+from vopcli.video.video_file import WHOLE, TimeWindow
 
 KEYS = ["cat/one.mp4", "cat/two.mp4", "dog/one.mp4", "three.b.mkv", "three.mp4"]
 
@@ -187,6 +188,28 @@ def test_repeated_lines_are_kept_and_told(tmp_path: Path) -> None:
         ('{"video": "two", "caption": " \\t"}', "the caption is empty"),
         ('{"video": "", "caption": "x"}', "the video is empty"),
         ('{"video": "two", "caption": "x", "split": 1}', "'split' must be text, not 1"),
+        ('{"video": "two", "caption": "x", "start": 1}', "'start' needs 'end' beside it"),
+        ('{"video": "two", "caption": "x", "start": "", "end": 3}', "'end' needs 'start' beside it"),
+        (
+            '{"video": "two", "caption": "x", "start": 3, "end": 3.0}',
+            "the start (3 s) must be before the end (3 s)",
+        ),
+        (
+            '{"video": "two", "caption": "x", "start": -1, "end": 2}',
+            "'start' must be a number of seconds from 0 on, not -1",
+        ),
+        (
+            '{"video": "two", "caption": "x", "start": 0, "end": Infinity}',
+            "'end' must be a number of seconds from 0 on, not inf",
+        ),
+        ('{"video": "two", "caption": "x", "start": NaN, "end": 1}', "'start' must be a number of seconds"),
+        ('{"video": "two", "caption": "x", "start": false, "end": true}', "must be a number of seconds"),
+        ('{"video": "two", "caption": "x", "start": "0:10", "end": "0:20"}', "from 0 on, not '0:10'"),
+        ('{"video": "two", "caption": "x", "start": [1], "end": 2}', "must be a number of seconds"),
+        (
+            f'{{"video": "two", "caption": "x", "start": 0, "end": {"9" * 400}}}',
+            "must be a number of seconds",
+        ),
         ("[" * 100_000, "unsupported JSON"),
         ('{"video": ' + "1" * 5000 + "}", "unsupported JSON"),
     ],
@@ -265,6 +288,88 @@ def test_a_split_without_any_of_its_videos(tmp_path: Path) -> None:
     annotations = match(tmp_path, line("two", "x"), line("bird", "y", "test"))
     assert annotations.split("test").videos == ()
     assert annotations.split("test").report.found_ratio == 0
+
+
+def test_times_in_json_lines_and_csv(tmp_path: Path) -> None:
+    by_json = read_captions(
+        write(
+            tmp_path / "c.jsonl",
+            line("two", "x", start=1, end=2.5),
+            line("two", "y", start=None, end=None),
+            line("two", "z"),
+        )
+    )
+    by_csv = read_captions(
+        write(tmp_path / "c.csv", "video,start,end,caption,split", "two,1,2.5,x,train", "two,,,y,train")
+    )
+    windows = [TimeWindow(1.0, 2.5), WHOLE, WHOLE]
+    assert [one.window for one in by_json.lines] == windows
+    assert [one.window for one in by_csv.lines] == windows[:2]
+    assert by_json.has_ranges
+    assert by_csv.has_ranges
+    assert by_json.notes == by_csv.notes == ()
+
+
+def test_a_range_with_captions_is_a_video_of_its_own(tmp_path: Path) -> None:
+    captions = read_captions(
+        write(
+            tmp_path / "c.jsonl",
+            line("two", "it sleeps", start=1, end=2.5),
+            line("two", "a cat"),
+            line("two", "it dreams", start=1.0, end=2.5),
+            line("two", "it eats", start=2, end=9),
+            line("two", "it goes", start=0, end=1),
+            line("three", "rain", start=0, end=1),
+            line("bird", "it sings", start=0, end=1),
+        )
+    )
+    keys, held = ["cat/two.mp4", "three.mp4"], {"cat/two.mp4": [TimeWindow(1.0, 2.5), TimeWindow(2.0, 9.0)]}
+    durations = {"cat/two.mp4": 4.0, "three.mp4": 4.0}
+    annotations = match_captions(captions, keys, ranges=held, durations=durations)
+    split = annotations.split("train")
+    assert pairs(split) == [
+        ("cat/two.mp4@1-2.5", "it sleeps"),
+        ("cat/two.mp4@1-2.5", "it dreams"),
+        ("cat/two.mp4", "a cat"),
+        ("cat/two.mp4@2-9", "it eats"),
+    ]
+    assert split.queries().owners == (0, 0, 1, 2)
+    assert [video.path for video in split.videos] == ["cat/two.mp4"] * 3
+    report = split.report
+    assert report.without_file == ("two@0-1", "three@0-1", "bird@0-1")
+    assert (report.num_listed, report.num_with_file, report.num_captions, report.num_ranges) == (6, 3, 4, 5)
+    assert report.notes == ("2 items are ranges of 1 videos, with frames of their own",)
+    assert annotations.notes == ("1 lines end after their video: 4",)
+
+
+def test_a_range_after_the_end_of_its_video(tmp_path: Path) -> None:
+    captions = read_captions(write(tmp_path / "c.jsonl", line("two", "a"), line("two", "b", start=4, end=5)))
+    with pytest.raises(DataError, match=r"c\.jsonl, line 2: two ends at 4 s, before 4 to 5 s$"):
+        match_captions(captions, ["two.mp4"], durations={"two.mp4": 4.0})
+
+
+def test_ranges_of_one_video_in_two_splits(tmp_path: Path) -> None:
+    lines = [line("two", "a", start=0, end=1), line("two", "b", "test", start=1, end=2)]
+    windows = [TimeWindow(0.0, 1.0), TimeWindow(1.0, 2.0)]
+    captions = read_captions(write(tmp_path / "c.jsonl", *lines))
+    found = match_captions(captions, ["two.mp4"], ranges={"two.mp4": windows})
+    assert "1 videos are in 'train' and in 'test': two.mp4" in found.split("test").report.notes
+
+
+def test_ranges_to_extract(tmp_path: Path) -> None:
+    captions = read_captions(
+        write(
+            tmp_path / "c.jsonl",
+            line("two", "a", start=2, end=3),
+            line("cat/two.mp4", "b", "test", start=0, end=5),
+            line("two", "c", start=2, end=3),
+            line("three.mp4", "whole"),
+            line("one", "ambiguous, but whole"),
+            line("bird", "d", start=2, end=3),
+        )
+    )
+    ranges = {"cat/two.mp4": (TimeWindow(0.0, 5.0), TimeWindow(2.0, 3.0))}
+    assert captioned_ranges(captions, KEYS) == (ranges, ["bird"])
 
 
 TEXT = st.text(min_size=1, max_size=20).filter(str.strip)

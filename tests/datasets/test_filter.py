@@ -32,6 +32,7 @@ def test_files_make_the_keys() -> None:
         "skipped": [],
         "notes": ["odd"],
         "other_size": "",
+        "ranges": 0,
     }
     json.dumps(train.report.to_json())
     assert found.windows() == {"b.avi": None, "x/a.mp4": None, "d.mp4": None}

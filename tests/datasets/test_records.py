@@ -33,6 +33,7 @@ def test_what_is_listed_and_has_captions() -> None:
         "skipped": [],
         "notes": ["odd"],
         "other_size": "",
+        "ranges": 0,
     }
     assert train.queries().texts == ("three", "one", "two", "four")
     assert train.queries().owners == (0, 1, 1, 2)

@@ -33,7 +33,7 @@ def test_a_result_is_written_as_it_was_read(tmp_path: Path) -> None:
     first, second = read_results(write(tmp_path / "a.json", [DOCUMENT, other]))
     [again] = read_results(write(tmp_path / "b.json", first.to_json()))
     assert again.to_json() == first.to_json()
-    earlier = {name: value for name, value in other["data"].items() if name != "other_size"}
+    earlier = {name: value for name, value in other["data"].items() if name not in {"other_size", "ranges"}}
     [without] = read_results(write(tmp_path / "c.json", {**other, "data": earlier}))
     assert without.to_json() == second.to_json()
     assert (second.selected, second.seed, second.training, second.trained_on) == (None,) * 4

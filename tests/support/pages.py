@@ -109,6 +109,7 @@ def make_report(num_used: int, **changes: Any) -> dict[str, Any]:
         "found_ratio": 1.0,
         **{name: [] for name in ("without_captions", "without_file", "skipped", "notes")},
         "other_size": "",
+        "ranges": 0,
         **changes,
     }
 

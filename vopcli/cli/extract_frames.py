@@ -12,9 +12,9 @@ from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 
 @options.settings(
-    *("data.dataset", "data.root", "data.sampling", "data.num_frames", "data.candidates", "data.size"),
-    *("data.resize", "data.fit", "data.codec", "data.windows", "data.decode", "data.max_pixels"),
-    "data.workers",
+    *("data.captions", "data.dataset", "data.root", "data.sampling", "data.num_frames", "data.candidates"),
+    *("data.size", "data.resize", "data.fit", "data.codec", "data.windows", "data.decode"),
+    *("data.max_pixels", "data.workers"),
     preset=True,
 )
 def extract_frames(
@@ -39,11 +39,12 @@ def extract_frames(
     r"""Decode videos once and write their frames to a frame store.
 
     An existing store is extended by new and changed videos. Without SRC, the videos listed in the benchmark's
-    splits are decoded, each limited to the part that its captions describe. Folders are searched recursively,
+    splits are decoded, each limited to the part that its captions describe. Ranges with captions of their own
+    (`start` and `end` in the captions) are decoded beside the whole video. Folders are searched recursively,
     except hidden and system folders, for files ending in SUFFIXES; a file named explicitly may end in
     anything. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
     """
-    from vopcli.datasets.benchmark import complete_request
+    from vopcli.datasets.benchmark import add_ranges, complete_request
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
 
@@ -63,6 +64,8 @@ def extract_frames(
     progress = console.progress(quiet=quiet)
     if config.data.dataset is not None:
         request = complete_request(request, options.split_names(splits), progress)
+    else:
+        request = add_ranges(request, progress, must_exist=context.params["captions"] is not None)
     summary = extract(request, progress)
     for path, reason in summary.unreadable:
         console.say(f"Failed: {path}: {reason}")

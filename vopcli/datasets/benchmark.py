@@ -17,7 +17,7 @@ from vopcli.datasets.benchmarks.registry import (
     index_dataset_keys,
     read_dataset,
 )
-from vopcli.datasets.captions import match_captions, read_captions
+from vopcli.datasets.captions import CaptionFile, captioned_ranges, match_captions, read_captions
 from vopcli.datasets.reading import read_ids
 from vopcli.datasets.records import Annotations, format_names, iter_other_sizes
 from vopcli.datasets.video_files import VideoFiles
@@ -78,12 +78,21 @@ def read_stored_annotations(
         UsageError: neither is set, or the benchmark has no such split or list of videos to skip.
         DataError: a file is missing or damaged, a name is ambiguous, or the store has none of the videos.
     """
-    keys = [video.path for video in store.videos]
     if data.captions:
-        return match_captions(read_captions(Path(data.captions)), keys)
+        return _match_stored(read_captions(Path(data.captions)), store)
     dataset, _ = require_benchmark(data)
+    keys = [video.path for video in store.videos]
     files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
     return find_dataset_files(read_benchmark(data, splits), dataset, files, store=str(store.path))
+
+
+def _match_stored(captions: CaptionFile, store: FrameStore) -> Annotations:
+    keys = [video.path for video in store.videos]
+    if not captions.has_ranges:
+        return match_captions(captions, keys)
+    ranges = {video.path: {part.window for part in store.known.parts_of(video)} for video in store.videos}
+    durations = {video.path: video.duration_seconds for video in store.videos}
+    return match_captions(captions, keys, ranges=ranges, durations=durations)
 
 
 def find_benchmark_videos(data: DataConfig, annotations: Annotations) -> tuple[VideoFiles, Annotations]:
@@ -147,3 +156,29 @@ def complete_request(
             progress.warn(f"{report.split}: {len(missing)} videos have no file: {format_names(missing)}")
     windows = {key: window for key, window in found.windows().items() if window is not None}
     return replace(request, annotated=windows)
+
+
+def add_ranges(request: ExtractRequest, progress: Progress, *, must_exist: bool = False) -> ExtractRequest:
+    """Add the ranges that captions describe to a request, as windows of their videos.
+
+    Args:
+        request: with the caption file in its settings; unchanged without.
+        progress: receives a warning about ranges of other videos.
+        must_exist: refuse a missing caption file, which may also be written after the extraction.
+
+    Raises:
+        DataError: the caption file is damaged, or missing though it must exist; or a name is ambiguous.
+    """
+    path = request.data.captions
+    if path is None or not (must_exist or Path(path).exists()):
+        return request
+    captions = read_captions(Path(path))
+    if not captions.has_ranges:
+        return request
+    ranges, missing = captioned_ranges(captions, [video.path for video in find(request)[0]])
+    if missing:
+        progress.warn(
+            f"{captions.path}: {len(missing)} videos with ranges are not among the videos to extract: "
+            f"{format_names(missing)}"
+        )
+    return replace(request, ranges=ranges)

@@ -20,7 +20,7 @@ from vopcli.errors import DataError, format_name, format_value
 def iter_overlaps(annotations: Annotations) -> Iterator[tuple[str, str, str]]:
     """Yield each pair of splits that share videos, the earlier first, with a note that names the videos."""
     for (earlier, one), (later, other) in itertools.combinations(annotations.splits.items(), 2):
-        shared = sorted({video.key for video in one.videos} & {video.key for video in other.videos})
+        shared = sorted({video.path for video in one.videos} & {video.path for video in other.videos})
         if shared:
             yield (
                 earlier,
@@ -133,9 +133,13 @@ def require_complete(
         count = sum(len(one.without_file) for one in reports)
         wanted = count + sum(one.num_used for one in reports)
         lack = f"are not in {store}" if store else "have no file"
+        what, add = "videos", "add the files"
+        if any(one.num_ranges for one in reports):
+            what = "videos and ranges"
+            add = f"add them with `vop extract-frames VIDEOS... {store} --captions {annotations.name}`"
         raise DataError(
-            f"{count} of {wanted} videos of {annotations.name} {lack}: {'; '.join(missing)}",
-            hint="add the files, or pass --allow-missing and report the fraction that was found",
+            f"{count} of {wanted} {what} of {annotations.name} {lack}: {'; '.join(missing)}",
+            hint=f"{add}, or pass --allow-missing and report the fraction that was found",
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vopcli.errors import DataError, UsageError, format_name, format_value, nearest
-from vopcli.video.video_file import TimeWindow
+from vopcli.video.video_file import TimeWindow, range_name
 
 TRAIN: Final = "train"
 VAL: Final = "val"
@@ -31,17 +31,24 @@ class CaptionedVideo:
         captions: one or more captions, unchanged and in the order of the annotations.
         window: the annotated part of the video; None: all of it.
         file: path relative to the searched folder, or key in the frame store; None before `find_files`.
+        is_range: the captions describe ``window`` only, which has frames of its own beside the video's.
     """
 
     video: str
     captions: tuple[str, ...]
     window: TimeWindow | None = None
     file: str | None = None
+    is_range: bool = False
+
+    @property
+    def path(self) -> str:
+        """The file, or before `find_files` the name in the annotations."""
+        return self.video if self.file is None else self.file
 
     @property
     def key(self) -> str:
-        """The file, or before `find_files` the name in the annotations."""
-        return self.video if self.file is None else self.file
+        """The path, and of a range its times too: the name in the frame store."""
+        return range_name(self.path, self.window) if self.is_range and self.window else self.path
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class SplitReport:
         notes: irregularities, one line each.
         other_size: how the release differs in size from the published one; empty: it does not, or no size is
             published.
+        num_ranges: of the listed, ranges of a video; each counts as a video.
     """
 
     split: str
@@ -74,6 +82,7 @@ class SplitReport:
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     other_size: str = ""
+    num_ranges: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -99,6 +108,7 @@ class SplitReport:
             "skipped": list(self.skipped),
             "notes": list(self.notes),
             "other_size": self.other_size,
+            "ranges": self.num_ranges,
         }
 
 

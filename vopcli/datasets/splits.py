@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,9 +55,9 @@ class CaptionedStore:
     @property
     def sha256(self) -> str:
         """A hash of the data: of every caption, and the content of its video's frames."""
-        content = {video.path: video.content_sha256.hex() for video in self.store.videos}
+        items = self.store.items
         lines = [
-            f"{name}\t{video.key}\t{content[video.key]}\t{caption}"
+            f"{name}\t{video.key}\t{items[video.key].content_sha256.hex()}\t{caption}"
             for name, split in self.annotations.splits.items()
             for video in split.videos
             for caption in video.captions
@@ -118,17 +119,29 @@ def open_captioned_store(
         )
     if not store.videos:
         raise DataError(f"{store.path} has no videos", hint="run `vop extract-frames` first")
-    lengths = sorted({video.num_frames for video in store.videos})
+    num_frames = _require_one_length(store, store.videos)
+    _LOG.debug("frames: %s, %d videos, %s", store.path, len(store.videos), store.recipe)
+    _compare_frames(config.data, store, progress)
+    annotations = _annotations(config.data, store, split)
+    used = [video for one in annotations.splits.values() for video in one.videos if video.is_range]
+    _require_one_length(store, [*store.videos[:1], *(store.items[video.key] for video in used)])
+    _tell_irregularities(annotations, config.data, split, progress)
+    return CaptionedStore(store, annotations, num_frames, config.data.max_tokens)
+
+
+def _require_one_length(store: FrameStore, videos: Sequence[StoredVideo]) -> int:
+    """Return the number of frames of each video.
+
+    Raises:
+        UsageError: the videos have different numbers of frames.
+    """
+    lengths = sorted({video.num_frames for video in videos})
     if len(lengths) > 1:
         raise UsageError(
             f"{store.path} has videos of {lengths[0]} to {lengths[-1]} frames, not of one number",
             hint="create a store with `vop extract-frames --sampling uniform`",
         )
-    _LOG.debug("frames: %s, %d videos, %s", store.path, len(store.videos), store.recipe)
-    _compare_frames(config.data, store, progress)
-    annotations = _annotations(config.data, store, split)
-    _tell_irregularities(annotations, config.data, split, progress)
-    return CaptionedStore(store, annotations, lengths[0], config.data.max_tokens)
+    return lengths[0]
 
 
 def _tell_irregularities(
@@ -222,18 +235,17 @@ def split_for_training(
     train = data.annotations.split(TRAIN)
     if VAL in data.annotations.splits:
         return train, data.annotations.split(VAL), "the split val"
-    ordered = sorted(
-        train.videos, key=lambda video: hashlib.sha256(video.key.encode("utf-8", "replace")).digest()
-    )
+    paths = dict.fromkeys(video.path for video in train.videos)  # a video is held out with all its ranges
+    ordered = sorted(paths, key=lambda path: hashlib.sha256(path.encode("utf-8", "replace")).digest())
     num_held = round(len(ordered) * val_share)
     if not 0 < num_held < len(ordered):
         raise DataError(
             f"{val_share:g} of {len(ordered)} training videos leaves no videos to train or to validate on",
             hint="add videos or a split named val, or change the fraction with --set training.val_share",
         )
-    held = {video.key for video in ordered[:num_held]}
+    held = set(ordered[:num_held])
     parts = [
-        AnnotatedSplit(tuple(video for video in train.videos if (video.key in held) is wanted), train.report)
+        AnnotatedSplit(tuple(video for video in train.videos if (video.path in held) is wanted), train.report)
         for wanted in (False, True)
     ]
     return parts[0], parts[1], f"{num_held} of the {len(ordered)} training videos, held out"
@@ -242,10 +254,9 @@ def split_for_training(
 def tokenise_split(data: CaptionedStore, split: AnnotatedSplit, *, max_tokens: int) -> TokenisedSplit:
     """Tokenise the captions of a split, in its order; ``max_tokens`` is the model's limit."""
     max_tokens = min(max_tokens, data.max_tokens or max_tokens)
-    by_path = {video.path: video for video in data.store.videos}
     queries = split.queries()
     tokens, num_cut = Tokenizer().tokenize(list(queries.texts), max_tokens=max_tokens)
-    videos = [by_path[key] for key in queries.videos]
+    videos = [data.store.items[key] for key in queries.videos]
     owner = np.array(queries.owners, np.int64)
     _LOG.debug("%s: %d videos, %d captions", split.report.split, len(videos), len(queries.texts))
     return TokenisedSplit(queries.texts, tokens, max_tokens, num_cut, videos, owner, split.report)

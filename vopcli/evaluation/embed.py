@@ -131,7 +131,7 @@ def measure(
         return measure_embeddings(embedded.text, embedded.video, captions.owner, ties=ties)
     except NotFiniteError as error:
         names = [repr(captions.texts[i]) for i in error.text_indices[:3]]
-        names += [captions.videos[i].path for i in error.video_indices[:3]]
+        names += [captions.videos[i].name for i in error.video_indices[:3]]
         raise DataError(
             f"the embedding is not finite for {', '.join(names)}", hint="use --precision fp32"
         ) from error

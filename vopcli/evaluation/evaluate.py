@@ -248,6 +248,6 @@ def _measure(
 def _answers(embedded: Embedded, captions: TokenisedSplit) -> list[Answer]:
     first = rank_first(embedded)
     return [
-        Answer(text, captions.videos[own].path, captions.videos[found].path)
+        Answer(text, captions.videos[own].name, captions.videos[found].name)
         for text, own, found in zip(captions.texts, captions.owner, first, strict=True)
     ]

@@ -26,7 +26,7 @@ _HINT: Final = "name files that `vop eval --json` wrote"
 
 @dataclass(frozen=True)
 class Answer:
-    """A caption, the path of the video it describes, and that of the video ranked first for it."""
+    """A caption, the name of the video it describes, and that of the video ranked first for it."""
 
     caption: str
     video: str
@@ -203,6 +203,7 @@ def _report(split: str, document: Any) -> SplitReport:
         skipped,
         notes,
         get_text({"other_size": "", **document}, "other_size"),  # results of earlier versions have none
+        get_count({"ranges": 0, **document}, "ranges"),
     )
 
 

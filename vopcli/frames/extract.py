@@ -223,7 +223,9 @@ class _Run:
                     self._stop_if_strict(video.path, error)
                 elif len(sampled.seconds):
                     self._put(self.numbers[video.path, sampled.window], sampled, sha256)
-                else:  # the video is shorter than its container states
+                else:  # the video is shorter than its container states, or a range is
+                    if sampled.window in self.request.ranges.get(video.path, ()):
+                        progress.warn(f"{video.path} has no frames from {sampled.window}")
                     self.task.advance()
 
     def _decoded(self) -> Generator[Decoded, None, None]:

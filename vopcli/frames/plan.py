@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class ExtractRequest:
         strict: stop at the first video that fails.
         dry_run: only report the plan.
         annotated: sampled part of each video of which only a part is annotated, by path in the store.
+        ranges: windows of videos, by path in the store; of other videos they follow from ``data.windows``.
     """
 
     sources: Sequence[Path]
@@ -47,6 +49,7 @@ class ExtractRequest:
     strict: bool = False
     dry_run: bool = False
     annotated: Mapping[str, TimeWindow] = field(default_factory=dict)
+    ranges: Mapping[str, Sequence[TimeWindow]] = field(default_factory=dict)
 
     @property
     def sampling(self) -> Sampling | None:
@@ -56,6 +59,22 @@ class ExtractRequest:
     def window_of(self, path: str) -> TimeWindow:
         """Return the sampled part of a video, apart from its windows."""
         return self.annotated.get(path, WHOLE)
+
+    def windows_of(self, path: str) -> tuple[TimeWindow, ...] | None:
+        """Return the given windows of a video, itself last; None: they follow from ``data.windows``."""
+        if path not in self.annotated and path not in self.ranges:
+            return None
+        return (*self.ranges.get(path, ()), self.window_of(path))
+
+    def part_of(self, video: VideoFile, known: KnownVideos[Row]) -> Hashable:
+        """Return the wanted part of a found video; of a row, its sampled part and its wanted ranges."""
+        wanted = self.ranges.get(video.path, ())
+        if not isinstance(video, Row):
+            return self.window_of(video.path), frozenset(wanted)
+        stored = {row.window for row in known.parts_of(video)}
+        # after its end a video has no frames to store; a failed one has no duration
+        is_settled = (window in stored or window.start_seconds >= video.duration_seconds for window in wanted)
+        return video.window, frozenset(itertools.compress(wanted, is_settled))
 
 
 @dataclass
@@ -171,7 +190,7 @@ def make_plan(
             found,
             videos,
             task.advance,
-            lambda video: video.window if isinstance(video, Row) else request.window_of(video.path),
+            lambda video: request.part_of(video, known),
         )
     plan = ExtractPlan(recipe, request.window_of, changes, known)
     plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
@@ -184,7 +203,7 @@ def make_plan(
         recipe.windows,
         workers=num_workers(request),
         progress=progress,
-        windows_of=lambda path: (request.annotated[path],) if path in request.annotated else None,
+        windows_of=request.windows_of,
         max_pixels=request.data.max_pixels,
     )
     plan.to_decode = [(video, _without_stored(windows, known.parts_of(video))) for video, windows in counted]

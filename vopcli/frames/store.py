@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from vopcli.frames.layout import check_shapes, frame_slots, row_fits, used_frame
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
 from vopcli.progress import Progress, SilentProgress
-from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, range_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,11 @@ class StoredVideo(VideoFile):
     segment: int
     first_frame: int
     seconds: NDArray[np.float64] = field(compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """The path, and of a window its times too: ``a.mp4@12.5-20``."""
+        return range_name(self.path, self.window) if self.is_part else self.path
 
     @property
     def content_sha256(self) -> bytes:
@@ -104,6 +110,11 @@ class FrameStore:
     def parts_of(self, video: StoredVideo) -> list[StoredVideo]:
         """Return the windows of a long video, in order of time; none for a short one."""
         return [self._stored(replace(part, sha256=video.sha256)) for part in self.known.parts_of(video)]
+
+    @cached_property
+    def items(self) -> dict[str, StoredVideo]:
+        """The videos, and the windows of long ones, by `StoredVideo.name`."""
+        return {item.name: item for video in self.videos for item in (*self.parts_of(video), video)}
 
     @classmethod
     def open(cls, path: Path) -> FrameStore:

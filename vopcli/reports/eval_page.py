@@ -92,11 +92,10 @@ def show_first_results(
     if not count:
         return []
     opened = FrameStore.open(store)
-    videos = {video.path: video for video in opened.videos}
 
-    def frames_of(path: str) -> list[str]:
-        if path not in videos:
-            raise DataError(f"{store} does not hold {path}", hint="name the frame store of the evaluation")
-        return frame_uris(opened.read(videos[path]))
+    def frames_of(name: str) -> list[str]:
+        if name not in opened.items:
+            raise DataError(f"{store} does not hold {name}", hint="name the frame store of the evaluation")
+        return frame_uris(opened.read(opened.items[name]))
 
     return show_queries(results, names, choose_queries(results, count), frames_of)

@@ -38,7 +38,7 @@ class Batch:
     Attributes:
         frames: (B, F, S, S, 3) uint8.
         tokens: (B, L) int64, truncated after the longest caption.
-        names: the paths of the videos.
+        names: the names of the videos.
     """
 
     frames: Tensor
@@ -90,5 +90,5 @@ def read_batches(
         samples.store.read_batch(videos, frames.numpy(), None if candidates is None else candidates[part])
         tokens = samples.tokens[part]
         length = int((tokens != 0).any(axis=0).nonzero()[0][-1]) + 1
-        names = [video.path for video in videos]
+        names = [video.name for video in videos]
         yield Batch(frames, torch.from_numpy(tokens[:, :length].copy()), names)

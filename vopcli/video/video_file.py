@@ -51,6 +51,14 @@ class TimeWindow:
 WHOLE: Final = TimeWindow(0.0, math.inf)
 
 
+def range_name(path: str, window: TimeWindow) -> str:
+    """Return the name of a range of a video, such as ``a.mp4@12.5-20``; of all of it the path."""
+    if window == WHOLE:
+        return path
+    start, end = (str(seconds).removesuffix(".0") for seconds in (window.start_seconds, window.end_seconds))
+    return f"{path}@{start}-{end}"
+
+
 def is_same_file(one: VideoFile, other: VideoFile) -> bool:
     """Whether root, path, size and modification time are equal."""
     return (one.root, one.path, one.size, one.mtime_ns) == (
