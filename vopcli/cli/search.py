@@ -143,7 +143,7 @@ class SearchCommand(TyperCommand):
             ctx,
             [
                 "--open=1" if word == "--open" and not follower.isdecimal() else word
-                for word, follower in zip(args[:end], [*args[1:end], ""], strict=True)
+                for word, follower in zip(args[:end], [*args[:end], ""][1:], strict=True)
             ]
             + args[end:],
         )
