@@ -105,6 +105,7 @@ def test_the_description_of_a_frame_store(tmp_path: Path) -> None:
         },
         "segments": 1,
         "videos": 3,
+        "windows": 0,
         "frames": 60,
         "repeated_frames": 60 - (14 + 15 + 16),
         "videos_with_window": 0,

@@ -17,13 +17,20 @@ import numpy as np
 import pytest
 
 from tests.support.clip import tiny_clip
-from tests.support.encoding import SHORT, change, contents, request_for, run
+from tests.support.encoding import SHORT, SIZE, change, contents, request_for, run
 from tests.support.models import open_clip_frames, write_model
+from tests.support.progress import Interrupting
 from tests.support.videos import make_video
+from vopcli.config.load import override
+from vopcli.config.schema import DataConfig
+from vopcli.encoding.encode import encode
+from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import BusyError, DataError, UsageError
 from vopcli.files.hdf5 import read_format_name
+from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.frames.store import FrameStore
 from vopcli.index.check import describe_index, verify_index
+from vopcli.index.leftovers import failures_of
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
@@ -246,3 +253,81 @@ def make_copy(source: Path, target: Path, number: int) -> None:
 def statuses(path: Path) -> bytes:
     """The status column of a file that another process writes."""
     return b"".join(segment.status.tobytes() for segment in VideoIndex(path).segments)
+
+
+@pytest.fixture
+def film(weights: Path, tmp_path: Path) -> EncodeRequest:
+    """A film of six windows, to be encoded."""
+    (tmp_path / "films").mkdir()
+    make_video(tmp_path / "films" / "film.mp4", "-g", "10", num_frames=100, fps="10")
+    return change(request_for(tmp_path / "films", tmp_path / "i.h5", weights), windows="2")
+
+
+def windows(path: Path) -> list[str]:
+    """The path of each window that a search finds."""
+    index = VideoIndex(path)
+    return [video.path for video in map(index.video, index.rows()) if video.is_part]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_windows_of_an_interrupted_film_are_kept(film: EncodeRequest, *, overwrite: bool) -> None:
+    request = change(film, overwrite=overwrite)
+    request = replace(request, config=override(request.config, {"encoding.batch_size": 4}))
+    with pytest.raises(KeyboardInterrupt):
+        encode(request, Interrupting(after=2 + 3))
+    assert request.index.exists() is not overwrite
+    new = request.index.with_name(f".{request.index.name}.overwrite") / request.index.name
+    kept = len(windows(new if overwrite else request.index))
+    assert 3 <= kept <= 5
+    assert run(request).num_frames == 4 * (6 - kept)
+    assert (len(VideoIndex(request.index)), len(windows(request.index))) == (1, 5)
+
+
+@pytest.mark.parametrize("option", ["prune", "overwrite"])
+def test_windows_and_failures_of_files_that_are_gone_are_pruned(film: EncodeRequest, option: str) -> None:
+    folder, index = film.sources[0], film.index
+    (folder / "bad.mp4").write_text("no video")
+    (folder / "a.mp4").write_bytes((folder / "film.mp4").read_bytes())
+    run(film)
+    if option == "overwrite":  # what an interrupted one left
+        index = index.with_name(f".{index.name}.overwrite") / index.name
+        index.parent.mkdir()
+        film.index.rename(index)
+    with IndexWriter(index) as writer:  # a film that was interrupted
+        writer.remove([video.row for video in writer.index.videos() if video.path == "a.mp4"])
+    (folder / "a.mp4").unlink()
+    (folder / "bad.mp4").unlink()
+    assert sorted(set(windows(index))) == ["a.mp4", "film.mp4"]
+    summary = run(change(film, **{option: True}))
+    assert (summary.num_unchanged, summary.num_videos, summary.num_pruned) == (1, 1, 0)
+    assert windows(film.index) == ["film.mp4"] * 5
+    assert failures_of(VideoIndex(film.index)) == {}
+
+
+def test_no_window_of_a_film_that_failed_is_found(film: EncodeRequest, tmp_path: Path) -> None:
+    data = DataConfig(num_frames=4, size=SIZE, workers=0, windows="2")
+    store = tmp_path / "frames.h5"
+    extract(ExtractRequest(film.sources, store, data), SilentProgress())
+    opened = FrameStore.open(store)
+    part = opened.parts_of(opened.videos[0])[2]
+    place = opened.segments[part.segment].columns["frames"].offset_bytes + part.first_frame * 3 * SIZE**2
+    with store.open("r+b") as file:
+        file.seek(place)
+        (byte,) = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+    request = request_for(store, film.index, Path(film.config.backbone.model))
+    request = replace(request, config=override(request.config, {"encoding.batch_size": 4}))
+    summary = run(request)
+    assert [path for path, _ in summary.failures] == ["film.mp4"]
+    assert VideoIndex(request.index).is_empty
+
+
+@pytest.mark.parametrize("size", [0, 100, 70_000])
+def test_a_truncated_index_can_be_replaced(store: Path, weights: Path, tmp_path: Path, size: int) -> None:
+    request = request_for(store, tmp_path / "i.h5", weights)
+    run(request)
+    os.truncate(request.index, size)
+    with pytest.raises(DataError):
+        run(request)
+    assert run(replace(request, overwrite=True)).num_new == 3

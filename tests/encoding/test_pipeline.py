@@ -13,12 +13,14 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.indexes import META, new_videos, unit_rows
+from tests.support.progress import Counting
 from vopcli.encoding.pipeline import encode_videos
 from vopcli.encoding.request import EncodeSummary
 from vopcli.encoding.sources import EncodePlan, Job
 from vopcli.index.reader import VideoIndex
-from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.progress import SilentProgress
+from vopcli.video.video_file import TimeWindow
 
 NAMES = [f"{number:02d}.mp4" for number in range(20)]
 FRAMES = 3
@@ -97,6 +99,49 @@ def test_completed_videos_are_written_when_a_run_is_interrupted(tmp_path: Path) 
     # The batches before the interrupt: slots 0 and 1, 2 and 3, 4 (failed) to 6, 7 to 9.
     assert len(VideoIndex(path)) == 9
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("reason", ["it is damaged", "its embedding is not finite; try --precision fp32"])
+@pytest.mark.parametrize("num_videos", [1, 4, 40])  # in a batch
+def test_one_bad_window_ends_its_film_alone(tmp_path: Path, num_videos: int, reason: str) -> None:
+    path, progress = tmp_path / "i.h5", Counting()
+    create_index(path, META)
+    films = [(name, window) for name in ("bad.mp4", "good.mp4") for window in (0, 1, 2, None)]
+    plan = EncodePlan(
+        to_encode=[
+            NewVideo("/v", name, 1, 1, num_frames=1)
+            if window is None
+            else NewVideo("/v", name, 1, 1, num_frames=1, window=TimeWindow(window, window + 1), is_part=True)
+            for name, window in films
+        ]
+    )
+
+    class Films:
+        """The second window of the first film cannot be read, or its embedding is NaN; one has no frames."""
+
+        def jobs(self, _: EncodePlan) -> Iterator[Job | tuple[int, str]]:
+            for slot, (name, window) in enumerate(films):
+                is_bad = (name, window) == ("bad.mp4", 1)
+                if is_bad and "damaged" in reason:
+                    yield slot, reason
+                elif (name, window) != ("good.mp4", 2):
+                    pixel = len(NAMES) - 1 if is_bad else slot
+                    yield Job(slot, np.full((1, 2, 2, 3), pixel, np.uint8), np.zeros(1), 1, 3.0)
+
+    model: Any = Model()
+    model.batch_size = num_videos
+    source: Any = Films()
+    summary = EncodeSummary(path)
+    with IndexWriter(path) as writer:
+        writer.lay_out(plan.to_encode)
+        encode_videos(model, writer, source, plan, summary, progress)
+    assert summary.failures == [("bad.mp4", reason)]
+    assert progress.failed == ["bad.mp4"]
+    assert progress.tasks == {"encode": (8, 8)}
+    assert (summary.num_new, summary.num_changed) == (1, 0)
+    index = VideoIndex(path)
+    assert [video.path for video in index.videos()] == ["good.mp4"]
+    assert len(index.windows_of(next(index.videos()).row)) == 2
 
 
 @pytest.mark.parametrize("failing", [0, 18])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.encoding import SHORT, SIZE, change, contents, request_for, run
-from vopcli.config.choices import Fit
+from tests.support.videos import make_video
+from vopcli.config.choices import Fit, Resize
 from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError, UsageError
+from vopcli.files.journal import commit_changes
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import create_index
@@ -59,6 +63,26 @@ def test_whole_frames_by_store_and_by_videos(videos: Path, weights: Path, tmp_pa
         run(change(request, fit=Fit.CROP))
     with pytest.raises(UsageError, match="frames fitted by squash, not pad"):
         run(change(request_for(store, index, weights), fit=Fit.PAD))
+
+
+def test_frames_are_resized_as_asked_or_as_those_of_the_index(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    store, index = tmp_path / "frames.h5", tmp_path / "store.h5"
+    data = DataConfig(num_frames=4, size=SIZE, workers=0, resize=Resize.LEGACY_TENSOR)
+    extract(ExtractRequest([videos], store, data), SilentProgress())
+    run(request_for(store, index, weights))
+    request = change(request_for(videos, tmp_path / "direct.h5", weights), resize=Resize.LEGACY_TENSOR)
+    run(request)
+    for path, (embedding, _, _) in contents(request.index).items():
+        other = np.frombuffer(contents(index)[path][0], np.float32)
+        np.testing.assert_allclose(np.frombuffer(embedding, np.float32), other, atol=1e-6)
+
+    assert run(request_for(videos, index, weights)).num_unchanged == 3
+    with pytest.raises(DataError, match="holds frames of resize legacy-tensor, not bicubic"):
+        run(change(request, resize=Resize.BICUBIC))
+    with pytest.raises(UsageError, match="frames resized by legacy-tensor, not bicubic"):
+        run(change(request_for(store, index, weights), resize=Resize.BICUBIC))
 
 
 def test_an_index_of_an_earlier_version_has_cropped_frames(
@@ -124,3 +148,79 @@ def test_bad_videos_are_listed_and_the_rest_is_done(videos: Path, weights: Path,
         assert all(reason and str(folder) not in reason for _, reason in summary.failures)
         assert (summary.num_new, summary.num_videos) == (3, 3)
         assert run(replace(request, prune=True)).num_videos == 3
+
+
+def rows_of(index: Path) -> list[tuple[str, float, bytes]]:
+    """The path, start and embedding of each row that a search finds; the start of a whole video is -1."""
+    opened = VideoIndex(index)
+    rows = [(opened.video(row), opened.embedding_of(row).tobytes()) for row in opened.rows()]
+    return sorted((v.path, v.window.start_seconds if v.is_part else -1.0, bits) for v, bits in rows)
+
+
+class Stopping:
+    """Stops a run after so many steps of the journal, as Ctrl-C does."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, *arguments: Any) -> None:
+        commit_changes(*arguments)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_store", [False, True])
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_copying_a_film_may_stop_at_any_moment(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_store: bool, is_renamed: bool
+) -> None:
+    folder, store, index = tmp_path / "films", tmp_path / "frames.h5", tmp_path / "i.h5"
+    folder.mkdir()
+    make_video(folder / "film.mp4", "-g", "10", num_frames=1200, fps="10", width=32, height=32)
+    data = DataConfig(sampling="uniform", num_frames=1, size=SIZE, workers=0, windows="0.4")
+    filling = ExtractRequest([folder], store, data, overwrite=True)
+    extract(filling, SilentProgress())
+    request = change(request_for(folder, index, weights), windows="0.4", sampling="uniform:1")
+    request = replace(request, sources=[store if is_store else folder])
+    run(request)
+    film = [row for _, *row in rows_of(index)]
+    assert 256 < len(film) < 400  # more than are copied in one step
+    names = ["film.mp4", "second.mp4", "third.mp4"]
+    for name in names[1:]:
+        shutil.copyfile(folder / "film.mp4", folder / name)
+    if is_renamed:
+        (folder / names.pop(0)).unlink()
+    extract(filling, SilentProgress())
+
+    before = index.read_bytes()
+    for steps in range(1, 20):
+        index.write_bytes(before)
+        stopping = Stopping(after=steps)
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr("vopcli.files.hdf5_writer.commit_changes", stopping)
+            run(request)
+        found = rows_of(index)
+        assert {(start, bits) for _, start, bits in found} == {(start, bits) for start, bits in film}
+        assert len(found) <= len(names) * len(film)
+        run(request)
+        assert rows_of(index) == sorted((name, *row) for name in names for row in film)
+        if stopping.left > 0:
+            break
+    assert steps > 3
+
+
+def test_a_file_that_another_source_has_is_copied_and_kept(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "i.h5"
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copyfile(videos / "a.mp4", other / "z.mp4")
+    extract(
+        ExtractRequest([other], tmp_path / "z.h5", DataConfig(num_frames=4, size=SIZE, workers=0)),
+        SilentProgress(),
+    )
+    run(request_for(videos, index, weights))
+    assert run(request_for(tmp_path / "z.h5", index, weights)).num_copied == 1
+    assert contents(index).keys() == {"a.mp4", "below/b.mp4", SHORT, "z.mp4"}

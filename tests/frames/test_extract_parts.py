@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from tests.support.extracting import REPOSITORY, run
+from tests.support.progress import Counting, Interrupting
 from tests.support.videos import make_video, run_ffmpeg
+from vopcli.cli.info import describe_file
 from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError
 from vopcli.frames.extract import extract
@@ -123,18 +125,6 @@ def test_a_film_whose_container_states_too_long_a_duration(folder: Path, store: 
     assert max(starts) < 5.0
 
 
-class Interrupting(SilentProgress):
-    """Stops the work after so many steps, as Ctrl-C does; comparing and counting a video are one each."""
-
-    def __init__(self, after: int) -> None:
-        self.after = after
-
-    def advance(self, amount: int = 1) -> None:
-        self.after -= amount
-        if self.after == 0:
-            raise KeyboardInterrupt
-
-
 def test_an_interrupted_film_is_resumed_at_the_windows_that_are_missing(folder: Path, store: Path) -> None:
     data = DataConfig(size=32, workers=0, windows="2", num_frames=4)
     request = ExtractRequest([folder / "film.mp4"], store, data)
@@ -147,6 +137,59 @@ def test_an_interrupted_film_is_resumed_at_the_windows_that_are_missing(folder: 
     opened = FrameStore.open(store)
     assert len(opened.parts_of(opened.videos[0])) == 5
     assert opened.verify() == []
+
+
+def test_a_copy_of_an_interrupted_film_has_all_windows(folder: Path, store: Path) -> None:
+    request = ExtractRequest([folder], store, DataConfig(size=32, workers=0, windows="2", num_frames=4))
+    with pytest.raises(KeyboardInterrupt):
+        extract(request, Interrupting(after=2 * 2 + 3))
+    assert list(FrameStore.open(store).known.parts) == ["film.mp4"]
+    shutil.copyfile(folder / "film.mp4", folder / "same.mp4")
+    extract(request, SilentProgress())
+    opened = FrameStore.open(store)
+    assert [len(opened.parts_of(video)) for video in opened.videos] == [5, 5, 0]
+    film, same, _ = opened.videos
+    expected = [opened.read(part) for part in opened.parts_of(film)]
+    np.testing.assert_array_equal([opened.read(part) for part in opened.parts_of(same)], expected)
+
+
+def test_windows_are_verified_and_counted_once(folder: Path, store: Path) -> None:
+    run(folder, store, windows="2", num_frames=4)
+    (folder / "film.mp4").rename(folder / "renamed.mp4")
+    run(folder, store)
+    progress = Counting()
+    found = describe_file(store, progress, verify=True)
+    assert (found.description["videos"], found.description["windows"], found.problems) == (2, 5, [])
+    assert found.description["frames"] == 4 * 7
+    assert progress.tasks == {"verify": (7, 7)}
+
+    opened = FrameStore.open(store)
+    part = opened.parts_of(opened.videos[0])[2]
+    place = opened.segments[part.segment].columns["frames"].offset_bytes + part.first_frame * 3 * 32**2
+    content = bytearray(store.read_bytes())
+    content[place] ^= 1
+    store.write_bytes(content)
+    progress = Counting()
+    assert describe_file(store, progress, verify=True).problems == ["the frames of renamed.mp4 are damaged"]
+    assert progress.tasks == {"verify": (7, 7)}
+
+
+def test_a_film_that_fails_is_told_once_and_counts_as_all_of_its_windows(folder: Path, store: Path) -> None:
+    class Changing(Counting):
+        """Changes the film once some of its windows are stored."""
+
+        def advance(self, amount: int = 1) -> None:
+            super().advance(amount)
+            if self.tasks.get("decode") == (7, 2):
+                os.utime(folder / "film.mp4", ns=(1, 1))
+
+    progress = Changing()
+    data = DataConfig(size=32, workers=0, windows="2", num_frames=4)
+    summary = extract(ExtractRequest([folder], store, data), progress)
+    assert [(path, reason) for path, reason in summary.failed] == [("film.mp4", "changed while it was read")]
+    assert progress.failed == ["film.mp4"]
+    assert progress.tasks["decode"] == (7, 7)
+    assert [video.path for video in FrameStore.open(store).videos] == ["short.mp4"]
 
 
 @pytest.mark.slow

@@ -41,8 +41,13 @@ def contents(path: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
 
 
 def change(request: EncodeRequest, **values: object) -> EncodeRequest:
-    """Replace attributes of the request, and settings: weights, device, sampling, beta, fit."""
+    """Replace attributes of the request, and the settings below."""
     settings = {"weights": "backbone.weights", "device": "backbone.device", "sampling": "data.sampling"}
-    settings |= {"beta": "encoding.beta", "fit": "data.fit"}
+    settings |= {
+        "beta": "encoding.beta",
+        "fit": "data.fit",
+        "windows": "data.windows",
+        "resize": "data.resize",
+    }
     given = {settings[name]: values.pop(name) for name in settings if name in values}
     return replace(request, config=override(request.config, given), **values)  # type: ignore[arg-type]

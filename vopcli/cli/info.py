@@ -100,6 +100,8 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
 
     store = FrameStore(path)
     num_slots, each = sum(store.num_slots), store.recipe.candidates
+    windows = store.windows
+    rows = store.videos + windows
     description = {
         "kind": "vop-frames",
         "path": str(path),
@@ -108,8 +110,9 @@ def _frame_store(path: Path, progress: Progress, verify: bool) -> FileInfo:  # n
         "recipe": store.recipe.to_json(),
         "segments": len(store.segments),
         "videos": len(store.videos),
-        "frames": each * sum(video.num_frames for video in store.videos),
-        "repeated_frames": each * sum(video.num_frames - video.num_real for video in store.videos),
+        "windows": len(windows),
+        "frames": each * sum(row.num_frames for row in rows),
+        "repeated_frames": each * sum(row.num_frames - row.num_real for row in rows),
         "duration_seconds": sum(video.duration_seconds for video in store.videos),
         "videos_with_window": sum(video.window != WHOLE for video in store.videos),
         "videos_with_bad_packets": sum(video.num_bad_packets > 0 for video in store.videos),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import DecodeRule, Fit, Precision
+from vopcli.config.choices import DecodeRule, Fit, Precision, Resize
 from vopcli.encoding.adapter import adapter_meta, check_adapter, own_adapter, text_side
 from vopcli.encoding.backbone import Backbone, absolute_name, choose_place, keeps_model, read_backbone
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
@@ -20,7 +20,7 @@ from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import EncodePlan, EncodeSource, StoreSource, VideoSource
 from vopcli.errors import DataError, UsageError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
-from vopcli.files.hdf5 import is_hdf5, read_format_name
+from vopcli.files.hdf5 import is_hdf5, may_replace
 from vopcli.files.journal import locked
 from vopcli.frames.recipe import EARLIER_RECIPES, Recipe, recorded_sampling
 from vopcli.index.leftovers import failures_of
@@ -33,6 +33,7 @@ from vopcli.progress import Progress
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.video.sampling import DEFAULT_SAMPLING, requested_sampling
+from vopcli.video.video_file import VideoFile, is_same_file
 from vopcli.video.windows import parse_windows
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         UsageError: the options contradict each other or the index.
         WeightsError: the weights are missing or damaged.
         DataError: a source or the index cannot be used, or they do not fit each other or the model.
-        BusyError: another process writes the index, or reads it at this moment.
+        BusyError: another process writes the index.
     """
     with contextlib.ExitStack() as stack:
         earlier = stack.enter_context(_extended(request, progress)) if _is_extended(request) else None
@@ -68,6 +69,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         summary.failed_before = plan.failed_before
         model = _load_model(request, work, progress) if plan.to_encode else None
         _add_videos(model, work.writer, work.source, plan, summary, progress)
+        _drop_windows(work.writer, plan, summary)
         if isinstance(work.source, VideoSource):
             _note_failures(work.writer, plan, summary)
         _finish(request, work.writer, plan, captions, summary, progress)
@@ -138,6 +140,19 @@ def _load_model(request: EncodeRequest, work: _Work, progress: Progress) -> Mode
     )
 
 
+def _drop_windows(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
+    """Mark the windows of videos that failed as replaced: without the others, a search would mislead."""
+    failed = [plan.files[path] for path, _ in summary.failures if path in plan.files]
+    if not failed:
+        return
+    known, dropped = writer.current().find(failed), []
+    for file in failed:
+        video = known.videos.get(file.path)
+        if video is None or not is_same_file(video, file):
+            dropped += [part.row for part in known.parts_of(file)]
+    writer.remove(dropped)
+
+
 def _note_failures(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
     """Remember the failures of this run in place of earlier ones of the same videos."""
     kept = {path for path, _ in plan.failed_before}
@@ -165,16 +180,19 @@ def _finish(
 
     A replacement that an interrupted run left may hold videos of other sources: they are pruned.
     """
+    is_pruned = request.prune or request.overwrite
+    if is_pruned:
+        failed = failures_of(writer.current()).values()
+        writer.remove([video.row for video in failed if not _is_kept(video, plan)])
     index = writer.current()
     rows = list(index.rows())
-    is_pruned = request.prune or request.overwrite
-    kept = _kept_rows(index, plan) if is_pruned else rows
+    kept = [row for row in rows if _is_kept(index.video(row), plan)] if is_pruned else rows
     summary.num_videos = sum(not index.video(row).is_part for row in kept) if is_pruned else len(index)
     summary.num_pruned = len(index) - summary.num_videos
     num_stored = [np.count_nonzero(segment.status != FAILED) for segment in index.segments]
     has_gaps = request.prune and (len(kept) < sum(num_stored) or np.count_nonzero(num_stored) > 1)
     bank = updated_bank(request, index, kept, captions, progress)
-    if bank or has_gaps or summary.num_pruned:
+    if bank or has_gaps or len(kept) < len(rows):
         writer.rewrite(kept, bank)
 
 
@@ -187,9 +205,9 @@ def _add_videos(
     progress: Progress,
 ) -> None:
     if plan.to_encode or plan.to_copy:
-        writer.lay_out(plan.to_encode + [video for video, _ in plan.to_copy])
+        writer.lay_out(plan.to_encode + [copy.video for copy in plan.to_copy])
     _copy(writer, plan)
-    summary.num_copied = len(plan.to_copy)
+    summary.num_copied = sum(not copy.video.is_part for copy in plan.to_copy)
     if model is not None:
         from vopcli.encoding.pipeline import encode_videos
 
@@ -203,32 +221,25 @@ def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
     for begin in range(0, len(plan.to_copy), _COPIED_VIDEOS):
         copies = plan.to_copy[begin : begin + _COPIED_VIDEOS]
         encoded = []
-        for slot, (_, row) in enumerate(copies, first + begin):
-            frames, seconds = writer.index.frames_of(row)
-            video = writer.index.video(row)
+        for slot, copy in enumerate(copies, first + begin):
+            frames, seconds = writer.index.frames_of(copy.row)
+            video = writer.index.video(copy.row)
             encoded.append(
                 EncodedVideo(
                     slot=slot,
-                    embedding=writer.index.embedding_of(row),
+                    embedding=writer.index.embedding_of(copy.row),
                     frames=frames,
                     seconds=seconds,
                     num_real=video.num_real,
                     duration_seconds=video.duration_seconds,
                 )
             )
-        writer.add(encoded)
-    if plan.renamed:
-        writer.remove(plan.renamed)
+        writer.add(encoded, [row for copy in copies for row in copy.replaced])
 
 
-def _kept_rows(index: VideoIndex, plan: EncodePlan) -> list[int]:
-    """Return the rows of the source's videos, and of all videos in folders that cannot be read."""
-    hidden = tuple(f"{name}/" for name, _ in plan.failed)
-    return [
-        video.row
-        for video in map(index.video, index.rows())
-        if video.path in plan.files or (hidden and video.file.startswith(hidden))
-    ]
+def _is_kept(video: VideoFile, plan: EncodePlan) -> bool:
+    """Whether a video is one of the source, or may be: its folder cannot be read."""
+    return video.path in plan.files or any(video.file.startswith(f"{name}/") for name, _ in plan.failed)
 
 
 def _is_extended(request: EncodeRequest) -> bool:
@@ -242,7 +253,7 @@ def _is_extended(request: EncodeRequest) -> bool:
         raise UsageError(f"{path} is both source and index", hint="name the index last: SRC... INDEX.h5")
     if not path.exists() or not request.overwrite:
         return path.exists()
-    if is_hdf5(path) and read_format_name(path) == INDEX_FORMAT.name:
+    if may_replace(path, INDEX_FORMAT):
         return False
     raise UsageError(f"{path} is not an index and is not overwritten", hint="name another file, or delete it")
 
@@ -261,20 +272,20 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
     if not stores:
         sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
         recipe = recipe or {}
-        source = VideoSource(
+        return VideoSource(
             request.sources,
             Recipe(
                 sampling.middle,
                 size,
+                data.resize or Resize(recipe.get("resize", Resize.BICUBIC)),
                 windows=parse_windows(data.windows or str(recipe.get("windows", "auto"))),
                 decode=data.decode or DecodeRule(recipe.get("decode", DecodeRule.EXACT)),
                 fit=data.fit or Fit(recipe.get("fit", Fit.CROP)),
             ),
             workers=data.workers or usable_cores(),
             max_pixels=data.max_pixels,
+            retry_failed=request.retry_failed,
         )
-        source.retry_failed = request.retry_failed
-        return source
     if len(request.sources) > 1:
         raise UsageError(
             f"{stores[0]} is a frame store and must be the only source",
@@ -285,6 +296,11 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
         raise UsageError(
             f"{stores[0]} holds frames sampled by {store.sampling}, not {asked.middle}",
             hint="omit --sampling and --num-frames, and data.sampling and data.num_frames in vop.yaml",
+        )
+    if data.resize and data.resize.value != store.recipe["resize"]:
+        raise UsageError(
+            f"{stores[0]} holds frames resized by {store.recipe['resize']}, not {data.resize.value}",
+            hint="omit data.resize in vop.yaml",
         )
     if data.fit and data.fit.value != store.recipe["fit"]:
         raise UsageError(
@@ -351,12 +367,12 @@ def _locked_if_exists(path: Path) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _deleted_if_empty(path: Path) -> Iterator[IndexWriter]:
-    """Open an index; delete it if an error occurs before a video is added."""
+    """Open an index; delete it if an error occurs before a video or a window is added."""
     with IndexWriter(path) as writer:
         try:
             yield writer
         except BaseException:
-            if not len(writer.current()):
+            if writer.current().is_empty:
                 path.unlink(missing_ok=True)
             raise
 

@@ -6,8 +6,8 @@ Axes: F frames, S side of a frame in pixels, E joint width.
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Collection, Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -50,14 +50,15 @@ def encode_videos(
             ThreadPoolExecutor(1, "index writer") as executor,
             Prefetched(batches) as ready,
         ):
+            tally = _Tally(plan, summary, task)
             writes: deque[Future[None]] = deque()
             for batch in ready:
-                encoded = _encode_batch(model, batch, plan, summary, task)
+                encoded = _encode_batch(model, batch, tally, summary)
                 waiting.extend(encoded)
                 writes.append(executor.submit(write))
                 while writes and (writes[0].done() or len(writes) > _WRITES_AHEAD):
                     writes.popleft().result()
-                _count(encoded, plan, writer.older.videos, summary, task)
+                tally.count(encoded, writer.older.videos)
             for written in writes:
                 written.result()
     finally:
@@ -65,14 +66,35 @@ def encode_videos(
     summary.seconds = time.monotonic() - began
 
 
-def _count(
-    encoded: list[EncodedVideo], plan: EncodePlan, known: Collection[str], summary: EncodeSummary, task: Task
-) -> None:
-    videos = [plan.to_encode[video.slot] for video in encoded]
-    num_changed = sum(video.path in known for video in videos if not video.is_part)
-    summary.num_changed += num_changed
-    summary.num_new += sum(not video.is_part for video in videos) - num_changed
-    task.advance(len(encoded))
+class _Tally:
+    """Counts videos and failures; a failure of one window ends its video.
+
+    The row of a video follows those of its windows: windows that did not come by then have no frames.
+    """
+
+    def __init__(self, plan: EncodePlan, summary: EncodeSummary, task: Task) -> None:
+        self._videos, self._summary, self._task = plan.to_encode, summary, task
+        self._left = Counter(video.path for video in plan.to_encode)  # rows; without failed videos
+
+    def fail(self, slot: int, reason: str) -> None:
+        path = self._videos[slot].path
+        if left := self._left.pop(path, 0):
+            self._summary.failures.append((path, reason))
+            self._task.fail(path, reason)
+            self._task.advance(left - 1)
+
+    def has_failed(self, slot: int) -> bool:
+        return self._videos[slot].path not in self._left
+
+    def count(self, encoded: Sequence[EncodedVideo], known: Collection[str]) -> None:
+        for video in [self._videos[item.slot] for item in encoded]:
+            if not video.is_part:
+                self._summary.num_changed += video.path in known
+                self._summary.num_new += video.path not in known
+                self._task.advance(self._left[video.path])
+            elif video.path in self._left:
+                self._left[video.path] -= 1
+                self._task.advance()
 
 
 @dataclass(frozen=True)
@@ -112,22 +134,17 @@ def _join(jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | No
     return _Batch(jobs, np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8), failures)
 
 
-def _encode_batch(
-    model: Model, batch: _Batch, plan: EncodePlan, summary: EncodeSummary, task: Task
-) -> list[EncodedVideo]:
-    def fail(slot: int, reason: str) -> None:
-        summary.failures.append((plan.to_encode[slot].path, reason))
-        task.fail(*summary.failures[-1])
-
+def _encode_batch(model: Model, batch: _Batch, tally: _Tally, summary: EncodeSummary) -> list[EncodedVideo]:
     for slot, reason in batch.failures:
-        fail(slot, reason)
+        tally.fail(slot, reason)
     embedded = model.embed(batch.frames)  # (n, E)
     summary.num_frames += len(embedded)
     videos = []
     ends = np.cumsum([model.num_frames or job.num_real for job in batch.jobs], dtype=np.int64)
     for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
-        if not np.isfinite(real).all():
-            fail(job.slot, "its embedding is not finite; try --precision fp32")
+        if not tally.has_failed(job.slot) and not np.isfinite(real).all():
+            tally.fail(job.slot, "its embedding is not finite; try --precision fp32")
+        if tally.has_failed(job.slot):
             continue
         # As in X-Pool and VoP, the mean of a short video includes the repeats of its last frame.
         repeats = np.repeat(real[-1:], len(job.frames) - len(real), axis=0)

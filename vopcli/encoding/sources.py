@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import DataError, VideoError, format_name
+from vopcli.errors import DataError, VideoError
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.leftovers import failures_of
@@ -20,8 +19,8 @@ from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
 from vopcli.video.diff import Changes, find_changes, hash_file
-from vopcli.video.find_videos import find_videos
-from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile, is_same_file
+from vopcli.video.find_videos import check_found, find_videos
+from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile, is_same_file, missing_windows
 
 
 @dataclass(frozen=True)
@@ -45,36 +44,59 @@ class Job:
     sha256: bytes = b""
 
 
+@dataclass(frozen=True)
+class Copy:
+    """A video, or a window of one, whose content is in the index.
+
+    Attributes:
+        video: the video or window to add.
+        row: the row of the same content.
+        replaced: rows that the copy takes the place of, because their file was renamed.
+    """
+
+    video: NewVideo
+    row: int
+    replaced: list[int]
+
+
 @dataclass
 class EncodePlan:
     """The decision about each video of a source.
 
     Attributes:
         to_encode: new and changed videos.
-        to_copy: videos whose content is in the index, each with the row of that content.
-        renamed: rows of files that were renamed.
+        to_copy: videos whose content is in the index. Renamed videos are the last, so that an interrupted run
+            leaves whole what is still to be copied.
         num_unchanged: videos that are unchanged in the index.
-        num_changed: videos to encode of which the index has an older version.
         failed: path and reason of videos that cannot be read.
         failed_before: path and reason of unchanged videos that failed in an earlier run and are not retried.
         files: all videos of the source by path; others in the index were deleted.
     """
 
     to_encode: list[NewVideo] = field(default_factory=list)
-    to_copy: list[tuple[NewVideo, int]] = field(default_factory=list)
-    renamed: list[int] = field(default_factory=list)
+    to_copy: list[Copy] = field(default_factory=list)
     num_unchanged: int = 0
-    num_changed: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, VideoFile] = field(default_factory=dict)
 
-    def copy(self, video: VideoFile, known: KnownVideos[IndexedVideo], same: IndexedVideo) -> None:
-        """Copy the rows of a video of the same content: its windows, then the video itself."""
-        for row in (*known.parts_of(same), same):
-            self.to_copy.append(
-                (_new(video, row.sha256, row.num_frames, row.window, is_part=row.is_part), row.row)
-            )
+    def copy(
+        self,
+        video: VideoFile,
+        known: KnownVideos[IndexedVideo],
+        same: IndexedVideo,
+        *,
+        is_renamed: bool = False,
+    ) -> None:
+        """Copy the rows of a video of the same content that an interrupted run has not copied."""
+        rows = [(row.window, row) for row in (*known.parts_of(same), same)]
+        left = {row.row for _, row in rows} if is_renamed else set()
+        for _, row in missing_windows(known.parts_of(video), rows):
+            # the video itself, the last, takes the place of all that an interrupted run has copied
+            replaced = left & {row.row} if row.is_part else left
+            left = left - replaced
+            new = _new(video, row.sha256, row.num_frames, row.window, is_part=row.is_part)
+            self.to_copy.append(Copy(new, row.row, sorted(replaced)))
 
 
 class EncodeSource(Protocol):
@@ -86,7 +108,10 @@ class EncodeSource(Protocol):
         """Compare the source with the videos of an index."""
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
-        """Yield the frames of each video to encode, or its slot and the reason of a failure."""
+        """Yield the frames of each video to encode, or its slot and the reason of a failure.
+
+        The windows of a long video come before it; those after its end or a failure may be missing.
+        """
 
 
 class StoreSource:
@@ -114,26 +139,27 @@ class StoreSource:
         videos = self.store.videos
         known = index.find(videos)
         plan = EncodePlan(files={video.path: video for video in videos})
-        by_hash = {video.sha256: video for video in known.videos.values() if video.sha256}
+        # the oldest row of a content: that of a renamed file, before copies that an interrupted run has made
+        by_hash = {video.sha256: video for video in reversed(known.videos.values()) if video.sha256}
         self._to_encode = []
+        copies: dict[str, list[VideoFile]] = {}  # by the path of the same content
         for video in videos:
             noted, same = known.videos.get(video.path), by_hash.get(video.content_sha256)
             if noted and is_same_file(noted, video) and noted.sha256 == video.content_sha256:
                 plan.num_unchanged += 1
             elif same is not None:
-                plan.copy(video, known, same)
-                if same.path not in plan.files:
-                    plan.renamed += [row.row for row in (*known.parts_of(same), same)]
+                copies.setdefault(same.path, []).append(video)
             else:
-                plan.num_changed += noted is not None
-                done = {part.window for part in known.parts_of(video)}
-                for row in (*self.store.parts_of(video), video):
-                    if not (row.is_part and row.window in done):
-                        sha256 = b"" if row.is_part else row.content_sha256
-                        plan.to_encode.append(
-                            _new(row, sha256, row.num_frames, row.window, is_part=row.is_part)
-                        )
-                        self._to_encode.append(row)
+                rows = [(row.window, row) for row in (*self.store.parts_of(video), video)]
+                for window, row in missing_windows(known.parts_of(video), rows):
+                    sha256 = b"" if row.is_part else row.content_sha256
+                    plan.to_encode.append(_new(row, sha256, row.num_frames, window, is_part=row.is_part))
+                    self._to_encode.append(row)
+        for path, renamed in copies.items():
+            same = known.videos[path]
+            is_gone = path not in plan.files and not os.path.lexists(same.file)
+            for file in renamed:
+                plan.copy(file, known, same, is_renamed=is_gone and file is renamed[-1])
         return plan
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
@@ -148,9 +174,7 @@ class StoreSource:
 
 
 class VideoSource:
-    """Video files, decoded while encoding; those that failed before are left out unless ``retry_failed``."""
-
-    retry_failed = False
+    """Video files, decoded while encoding."""
 
     def __init__(
         self,
@@ -159,21 +183,25 @@ class VideoSource:
         *,
         workers: int,
         max_pixels: int,
+        retry_failed: bool,
     ) -> None:
-        """Find the videos, of which frames are to be taken by ``recipe``.
+        """Find the videos, of which frames are to be taken by ``recipe``; leave out those that failed before.
+
+        Args:
+            sources: folders, videos, and lists of videos.
+            recipe: how frames are taken.
+            workers: number of decoding processes.
+            max_pixels: videos with larger frames fail.
+            retry_failed: retry videos that failed in an earlier run.
 
         Raises:
             DataError: a source does not exist, or no video is found.
         """
         self._unreadable: list[tuple[str, str]] = []
         self._found = find_videos(sources, lambda name, reason: self._unreadable.append((name, reason)))
-        if not self._found:
-            problems = "".join(f"; {format_name(name)} {reason}" for name, reason in self._unreadable[:3])
-            raise DataError(
-                f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
-                hint="`vop extract-frames --help` lists the suffixes of videos",
-            )
+        check_found(self._found, sources, self._unreadable)
         self._recipe, self._workers, self._max_pixels = recipe, workers, max_pixels
+        self._retry_failed = retry_failed
         self.recipe = _recipe_json(recipe)
 
     def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
@@ -183,7 +211,7 @@ class VideoSource:
             DataError: two folders have different videos of the same name.
         """
         plan = EncodePlan(files={video.path: video for video in self._found}, failed=list(self._unreadable))
-        failures = {} if self.retry_failed else failures_of(index)
+        failures = {} if self._retry_failed else failures_of(index)
         wanted, known = [], index.find(self._found)
         for video in self._found:
             failure = failures.get(video.path)
@@ -194,9 +222,10 @@ class VideoSource:
         with progress.task("compare", total=len(wanted), unit="videos") as task:
             changes: Changes[IndexedVideo] = find_changes(wanted, known.videos, task.advance)
         plan.num_unchanged = len(changes.unchanged)
-        plan.renamed = [row.row for _, noted in changes.renamed for row in (*known.parts_of(noted), noted)]
-        for video, noted in changes.same_content + changes.renamed + changes.copies:
+        for video, noted in changes.same_content + changes.copies:
             plan.copy(video, known, noted)
+        for video, noted in changes.renamed:
+            plan.copy(video, known, noted, is_renamed=True)
         wanted = changes.new + changes.changed + [video for video, _ in changes.duplicates]
         if not wanted:  # the modules that decode take time to load
             return plan
@@ -211,15 +240,12 @@ class VideoSource:
             max_pixels=self._max_pixels,
         )
         plan.failed += [(video.path, reason) for video, reason in failed]
-        changed = {video.path for video in changes.changed}
         for video, windows in counted:
-            plan.num_changed += video.path in changed
-            done = {part.window for part in known.parts_of(video)}
-            for number, (window, count) in enumerate(windows, 1):
-                is_part = number < len(windows)
-                if not (is_part and window in done):
-                    sha256 = b"" if is_part else changes.hashes.get(video.path, b"")
-                    plan.to_encode.append(_new(video, sha256, count, window, is_part=is_part))
+            missing = missing_windows(known.parts_of(video), windows)
+            for number, (window, count) in enumerate(missing, 1):
+                is_part = number < len(missing)
+                sha256 = b"" if is_part else changes.hashes.get(video.path, b"")
+                plan.to_encode.append(_new(video, sha256, count, window, is_part=is_part))
         return plan
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
@@ -234,27 +260,22 @@ class VideoSource:
         )
         how = self._recipe
         spec = FrameSpec(how.sampling, how.size, how.resize, how.fit, how.decode, self._max_pixels)
-        results = decode_videos(jobs, spec, workers=self._workers)
-        with ThreadPoolExecutor(1) as hashing:
-            for job, sampled in results:
-                video = plan.to_encode[job.key]
-                if isinstance(sampled, VideoError):
-                    yield job.key, sampled.reason(job.path)
-                    continue
-                if not len(sampled.frames):  # the video is shorter than its container states
-                    continue
-                is_part = sampled.window != video.window
-                sha256 = video.sha256
-                if not (sha256 or is_part):
-                    sha256 = hashing.submit(_hash, job.path).result()
-                yield Job(
-                    slots[video.path, sampled.window],
-                    sampled.frames,
-                    sampled.seconds,
-                    sampled.num_real,
-                    sampled.info.duration_seconds,
-                    b"" if is_part else sha256,
-                )
+        for job, sampled in decode_videos(jobs, spec, workers=self._workers):
+            video = plan.to_encode[job.key]
+            if isinstance(sampled, VideoError):
+                yield job.key, sampled.reason(job.path)
+                continue
+            if not len(sampled.frames):  # the video is shorter than its container states
+                continue
+            is_part = sampled.window != video.window
+            yield Job(
+                slots[video.path, sampled.window],
+                sampled.frames,
+                sampled.seconds,
+                sampled.num_real,
+                sampled.info.duration_seconds,
+                b"" if is_part else video.sha256 or _hash(job.path),
+            )
 
 
 def _by_video(rows: Sequence[NewVideo]) -> Iterator[tuple[int, NewVideo, list[NewVideo]]]:

@@ -238,6 +238,21 @@ def read_format_name(path: Path) -> str:
     return _read_file(path, lambda file, *_: _format_name(file))
 
 
+def may_replace(path: Path, file_format: FileFormat) -> bool:
+    """Whether a file is of a format of any version, or so damaged that it may have been: empty or truncated.
+
+    Raises:
+        BusyError: another process changes ``path`` all the time.
+        FileError: ``path`` cannot be read.
+    """
+    try:
+        return read_format_name(path) == file_format.name
+    except (BusyError, FileError):
+        raise
+    except DataError:
+        return is_hdf5(path) or path.stat().st_size == 0
+
+
 def _read_file(path: Path, parse: Callable[[h5py.File, int, int], _Parsed | None]) -> _Parsed:
     # `parse` takes the file, its descriptor and its end. It is called again if it returns None, or if another
     # process has changed the metadata meanwhile.
@@ -324,7 +339,7 @@ def read_segment(
     """Read the metadata of a segment; its statuses are not read yet.
 
     Raises:
-        Exception: one of many types; it is damaged.
+        Exception: the segment is damaged; the type depends on the damage.
     """
     columns = {
         name: _read_column(_child(group, name), dtype, len(data))

@@ -227,7 +227,7 @@ def open_locked(path: Path) -> int:
         A file descriptor; closing it releases the lock.
 
     Raises:
-        BusyError: another process reads or writes ``path``.
+        BusyError: another process writes ``path``.
         FileError: ``path`` cannot be opened or written.
     """
     try:
@@ -252,7 +252,7 @@ def locked(path: Path) -> Iterator[None]:
     """Lock a file against other processes within the block.
 
     Raises:
-        BusyError: another process reads or writes ``path``.
+        BusyError: another process writes ``path``.
         FileError: ``path`` cannot be opened.
     """
     descriptor = open_locked(path)

@@ -214,9 +214,15 @@ class _Run:
             for video, error in self.plan.failed:
                 self._fail_duplicates(video.path, error)
                 self._stop_if_strict(video.path, error)
+            left = [len(windows) for _, windows in self.plan.to_decode]
             for key, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
                 video, windows = self.plan.to_decode[key]
+                if not left[key]:  # an earlier window failed, and the video with it
+                    continue
+                left[key] -= 1
                 if isinstance(sampled, VideoError):
+                    self.task.advance(left[key])
+                    left[key] = 0
                     error = sampled.reason(video.file)
                     self._fail(self.numbers[video.path, windows[-1][0]], error)
                     self._fail_duplicates(video.path, error)

@@ -10,9 +10,9 @@ from typing import Final
 
 from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX
-from vopcli.errors import BusyError, DataError, FileError
+from vopcli.errors import DataError, FileError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
-from vopcli.files.hdf5 import is_hdf5, read_format_name
+from vopcli.files.hdf5 import may_replace
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
 from vopcli.frames.recipe import Recipe
@@ -43,7 +43,7 @@ def opened(
 
     Raises:
         DataError: the store cannot be read, or was made with another recipe.
-        BusyError: another process reads or writes the store.
+        BusyError: another process writes the store.
         FileError: a new store cannot be created.
     """
     path, recipe = request.store, requested_recipe(request)
@@ -180,14 +180,7 @@ def _replaceable(path: Path) -> Iterator[None]:
     if not path.exists():
         yield
         return
-    is_like_one = is_hdf5(path) or path.stat().st_size == 0
-    try:
-        name = read_format_name(path)
-    except (BusyError, FileError):
-        raise
-    except DataError:
-        name = FRAME_FORMAT.name if is_like_one else ""
-    if name != FRAME_FORMAT.name:
+    if not may_replace(path, FRAME_FORMAT):
         raise DataError(
             f"{path} is not a frame store and is not overwritten", hint="is the store named last?"
         )

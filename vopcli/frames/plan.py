@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vopcli.config.schema import DataConfig
-from vopcli.errors import DataError, UsageError, format_name
+from vopcli.errors import UsageError
 from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
@@ -17,9 +17,9 @@ from vopcli.progress import Progress
 from vopcli.resources import usable_cores
 from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes
-from vopcli.video.find_videos import VIDEO_SUFFIXES, find_videos, named_videos
+from vopcli.video.find_videos import VIDEO_SUFFIXES, check_found, find_videos, named_videos
 from vopcli.video.sampling import Sampling, requested_sampling
-from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile, relocate
+from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile, missing_windows, relocate
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,7 @@ def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]
         found = find_videos(request.sources, report)
     else:
         found = named_videos(request.sources[0], request.names, report)
-    if not found:
-        names = ", ".join(os.fspath(source) for source in request.sources)
-        problems = "".join(f"; {format_name(name)} {reason}" for name, reason in unreadable[:3])
-        raise DataError(
-            f"no video found in {names}{problems}", hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}"
-        )
+    check_found(found, request.sources, unreadable)
     return found, unreadable
 
 
@@ -206,17 +201,12 @@ def make_plan(
         windows_of=request.windows_of,
         max_pixels=request.data.max_pixels,
     )
-    plan.to_decode = [(video, _without_stored(windows, known.parts_of(video))) for video, windows in counted]
+    plan.to_decode = counted
     _separate_long_duplicates(plan)
+    plan.to_decode = [
+        (video, missing_windows(known.parts_of(video), windows)) for video, windows in plan.to_decode
+    ]
     return plan
-
-
-def _without_stored(
-    windows: Sequence[tuple[TimeWindow, int]], stored: Sequence[Row]
-) -> list[tuple[TimeWindow, int]]:
-    """Return the windows that an interrupted run has not stored; the video itself is the last."""
-    known = {row.window for row in stored}
-    return [(window, count) for window, count in windows[:-1] if window not in known] + [windows[-1]]
 
 
 def _separate_long_duplicates(plan: ExtractPlan) -> None:

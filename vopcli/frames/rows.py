@@ -197,6 +197,7 @@ def latest(rows: Iterable[Row | None]) -> KnownVideos[Row]:
             parts.setdefault(row.path, {})[row.window] = row
         elif row.status is Status.GONE:
             videos.pop(row.path, None)
+            parts.pop(row.path, None)
         else:
             videos[row.path] = row
     ordered = {

@@ -21,7 +21,7 @@ from vopcli.frames.layout import check_shapes, frame_slots, row_fits, used_frame
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row, Status, latest, unpack_rows
 from vopcli.progress import Progress, SilentProgress
-from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, range_name
+from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile, is_same_file, range_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,17 @@ class FrameStore:
         """The videos, and the windows of long ones, by `StoredVideo.name`."""
         return {item.name: item for video in self.videos for item in (*self.parts_of(video), video)}
 
+    @property
+    def windows(self) -> list[StoredVideo]:
+        """The windows of all long videos, be they of an interrupted run, without those of an older file."""
+        videos = self.known.videos
+        return [
+            self._stored(part)
+            for path, parts in self.known.parts.items()
+            for part in parts
+            if path not in videos or is_same_file(part, videos[path])
+        ]
+
     @classmethod
     def open(cls, path: Path) -> FrameStore:
         """Open a store; frames are read later.
@@ -201,8 +212,9 @@ class FrameStore:
         problems = []
         if self.num_damaged_rows:
             problems.append(f"{self.num_damaged_rows} rows are damaged")
-        with (progress or SilentProgress()).task("verify", total=len(self.videos), unit="videos") as task:
-            for video in self.videos:
+        rows = self.videos + self.windows
+        with (progress or SilentProgress()).task("verify", total=len(rows), unit="rows") as task:
+            for video in rows:
                 slots = video.first_frame + np.arange(video.num_frames * self.recipe.candidates)
                 try:
                     self._check(video, slots, self._encoded(video, slots))

@@ -60,7 +60,7 @@ class FrameStoreWriter:
 
         Raises:
             DataError: ``path`` is not a frame store, of another version, or damaged.
-            BusyError: another process reads or writes ``path``.
+            BusyError: another process writes ``path``.
         """
         self._file = SegmentWriter(path, FRAME_FORMAT)
         try:
@@ -215,8 +215,6 @@ class FrameStoreWriter:
         """
         if self._segment is None:
             raise ValueError("lay_out comes first")
-        if not row.is_part:
-            self.known.videos[row.path] = row
         with self._lock:
             self._waiting.append((number, row))
         self._confirmations.append(self._syncer.submit(self._confirm))

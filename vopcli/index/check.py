@@ -49,9 +49,9 @@ def verify_index(path: Path, progress: Progress) -> list[str]:
         DataError: ``path`` cannot be read at all.
     """
     index = VideoIndex(path)
-    problems = []
-    with progress.task("Checking", total=len(index), unit="videos") as task:
-        for row in index.rows():
+    problems, rows = [], list(index.rows())
+    with progress.task("verify", total=len(rows), unit="rows") as task:
+        for row in rows:
             problems += _problems_of(index, row)
             task.advance()
     return problems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import FileError
 from vopcli.files.arrays import checksum, pack_strings
+from vopcli.files.atomic import atomic_path
 from vopcli.files.hdf5 import Segment
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.index.checksums import frames_checksum, name_hash, row_checksum
@@ -78,7 +77,7 @@ class IndexWriter:
 
         Raises:
             DataError: ``path`` is missing, not an index, of another version, or damaged.
-            BusyError: another process reads or writes ``path``.
+            BusyError: another process writes ``path``.
         """
         self._file = SegmentWriter(path, INDEX_FORMAT)
         try:
@@ -129,8 +128,12 @@ class IndexWriter:
         self._new, self._rows = list(videos), rows
         self.older = self.index.find(videos)
 
-    def add(self, encoded: Sequence[EncodedVideo]) -> None:
+    def add(self, encoded: Sequence[EncodedVideo], replaced: Sequence[int] = ()) -> None:
         """Write videos, wait until their data are on disk, and then mark them as done.
+
+        Args:
+            encoded: the videos.
+            replaced: rows of `index` to mark as replaced in the same step, such as those of a renamed file.
 
         Raises:
             FileError: the disk is full or failed; the videos are not marked as done.
@@ -141,10 +144,8 @@ class IndexWriter:
         for video in encoded:
             self._write(self._segment, video)
         statuses = [(self._segment, video.slot, DONE) for video in encoded]
-        for video in encoded:
-            statuses += [
-                (*self.index.position_of(row), REPLACED) for row in self._older(self._new[video.slot])
-            ]
+        older = [row for video in encoded for row in self._older(self._new[video.slot])]
+        statuses += [(*self.index.position_of(row), REPLACED) for row in (*replaced, *older)]
         self._file.write_statuses(statuses)
 
     def _older(self, new: NewVideo) -> list[int]:
@@ -156,12 +157,13 @@ class IndexWriter:
         return rows if video is None else [*rows, video.row]
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Mark rows as replaced, such as the old row of a renamed video.
+        """Mark rows of `current` as replaced, such as those of a video that failed.
 
         Raises:
             FileError: the disk failed.
         """
-        self._file.write_statuses([(*self.index.position_of(row), REPLACED) for row in rows])
+        current = self.current()
+        self._file.write_statuses([(*current.position_of(row), REPLACED) for row in rows])
 
     def note_failures(self, failed: Sequence[tuple[VideoFile, str]]) -> None:
         """Remember videos that cannot be decoded, with the reasons; they replace earlier failures.
@@ -187,10 +189,9 @@ class IndexWriter:
             DataError: a row is damaged.
             FileError: the disk is full; the index is unchanged.
         """
-        contents, path = self._file.contents, self._file.contents.path
-        temporary = path.with_name(f".{path.name[:80]}.{os.getpid()}.rewrite.part")
-        try:
-            temporary.unlink(missing_ok=True)
+        contents = self._file.contents
+        with atomic_path(contents.path) as temporary:
+            temporary.unlink()
             create_segment_file(
                 temporary, INDEX_FORMAT, contents.attributes, {**contents.map_tensors(), **(tensors or {})}
             )
@@ -201,13 +202,6 @@ class IndexWriter:
                     _copy(current, rows, new)
                 if failed:
                     _add_failures(new, current.meta.embed_dim, failed)
-                new.sync()
-            temporary.chmod(path.stat().st_mode & 0o777)
-            temporary.replace(path)
-        except OSError as error:
-            raise FileError(path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _write(self, segment: Segment, video: EncodedVideo) -> None:
         new, row, count = self._new[video.slot], self._rows[video.slot], len(video.frames)

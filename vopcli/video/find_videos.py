@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vopcli.errors import DataError, FileError
+from vopcli.errors import DataError, FileError, format_name
 from vopcli.video.video_file import VideoFile
 
 # fmt: off
@@ -59,6 +59,23 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
                     hint="pass a folder that contains both, or extract them into two stores",
                 )
     return sorted(videos.values(), key=lambda video: os.fsencode(video.path))
+
+
+def check_found(
+    videos: Sequence[VideoFile], sources: Iterable[Path], unreadable: Sequence[tuple[str, str]]
+) -> None:
+    """Check that there is a video; if not, name the sources and the first entries that cannot be read.
+
+    Raises:
+        DataError: there is none.
+    """
+    if videos:
+        return
+    problems = "".join(f"; {format_name(name)} {reason}" for name, reason in unreadable[:3])
+    raise DataError(
+        f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
+        hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}",
+    )
 
 
 def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem) -> list[VideoFile]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,25 @@ def is_same_file(one: VideoFile, other: VideoFile) -> bool:
 
 
 Record = TypeVar("Record", bound=VideoFile)
+Item = TypeVar("Item")
+
+
+class _HasWindow(Protocol):
+    @property
+    def window(self) -> TimeWindow: ...
+
+
+def missing_windows(
+    stored: Iterable[_HasWindow], wanted: Sequence[tuple[TimeWindow, Item]]
+) -> list[tuple[TimeWindow, Item]]:
+    """Return the windows of a video that are not stored yet, and the video itself, which is the last.
+
+    Args:
+        stored: windows that an interrupted run has finished.
+        wanted: all windows of the video, each with a value of the caller, and the video itself.
+    """
+    known = {part.window for part in stored}
+    return [pair for pair in wanted[:-1] if pair[0] not in known] + [wanted[-1]]
 
 
 def relocate(record: Record, file: VideoFile) -> Record:
