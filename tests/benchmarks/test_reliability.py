@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 
@@ -85,18 +84,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Kin
 
 
 @pytest.fixture
-def kinds(whole: tuple[Path, dict[str, Kind], object]) -> dict[str, Kind]:
+def kinds(whole: tuple[Path, dict[str, Kind], object], monkeypatch: pytest.MonkeyPatch) -> dict[str, Kind]:
     """The files, in their folder."""
-    os.chdir(whole[0])  # restored with the folder of the test
+    monkeypatch.chdir(whole[0])
     return whole[1]
 
 
 @pytest.fixture
 def campaigns(
-    whole: tuple[Path, object, dict[str, Campaign]],
+    whole: tuple[Path, object, dict[str, Campaign]], monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Campaign]:
     """The campaigns, in their folder."""
-    os.chdir(whole[0])  # restored with the folder of the test
+    monkeypatch.chdir(whole[0])
     return whole[2]
 
 

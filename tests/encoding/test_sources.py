@@ -6,17 +6,16 @@ import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.encoding import SHORT, SIZE, change, contents, request_for, run
+from tests.support.system_calls import Call, replaced
 from tests.support.videos import make_video
 from vopcli.config.choices import Fit, Resize
 from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError, UsageError
-from vopcli.files.journal import commit_changes
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import create_index
@@ -158,22 +157,24 @@ def rows_of(index: Path) -> list[tuple[str, float, bytes]]:
 
 
 class Stopping:
-    """Stops a run after so many steps of the journal, as Ctrl-C does."""
+    """Raises what Ctrl-C does after so many syncs; a step of the journal has four."""
 
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def __call__(self, *arguments: Any) -> None:
-        commit_changes(*arguments)
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
+    def __call__(self, _name: str, _call: Call) -> Call:
+        def counted(_descriptor: int) -> None:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+        return counted
 
 
 @pytest.mark.parametrize("is_store", [False, True])
 @pytest.mark.parametrize("is_renamed", [False, True])
 def test_copying_a_film_may_stop_at_any_moment(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_store: bool, is_renamed: bool
+    weights: Path, tmp_path: Path, *, is_store: bool, is_renamed: bool
 ) -> None:
     folder, store, index = tmp_path / "films", tmp_path / "frames.h5", tmp_path / "i.h5"
     folder.mkdir()
@@ -194,11 +195,10 @@ def test_copying_a_film_may_stop_at_any_moment(
     extract(filling, SilentProgress())
 
     before = index.read_bytes()
-    for steps in range(1, 20):
+    for syncs in range(1, 40, 5):
         index.write_bytes(before)
-        stopping = Stopping(after=steps)
-        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
-            patched.setattr("vopcli.files.hdf5_writer.commit_changes", stopping)
+        stopping = Stopping(after=syncs)
+        with contextlib.suppress(KeyboardInterrupt), replaced(stopping, ["fdatasync"]):
             run(request)
         found = rows_of(index)
         assert {(start, bits) for _, start, bits in found} == {(start, bits) for start, bits in film}
@@ -207,7 +207,7 @@ def test_copying_a_film_may_stop_at_any_moment(
         assert rows_of(index) == sorted((name, *row) for name in names for row in film)
         if stopping.left > 0:
             break
-    assert steps > 3
+    assert syncs > 12
 
 
 def test_a_file_that_another_source_has_is_copied_and_kept(

@@ -155,11 +155,11 @@ class StoreSource:
                     sha256 = b"" if row.is_part else row.content_sha256
                     plan.to_encode.append(_new(row, sha256, row.num_frames, window, is_part=row.is_part))
                     self._to_encode.append(row)
-        for path, renamed in copies.items():
+        for path, files in copies.items():
             same = known.videos[path]
             is_gone = path not in plan.files and not os.path.lexists(same.file)
-            for file in renamed:
-                plan.copy(file, known, same, is_renamed=is_gone and file is renamed[-1])
+            for file in files:
+                plan.copy(file, known, same, is_renamed=is_gone and file is files[-1])
         return plan
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
