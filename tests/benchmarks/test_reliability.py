@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -84,18 +85,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Kin
 
 
 @pytest.fixture
-def kinds(whole: tuple[Path, dict[str, Kind], object], monkeypatch: pytest.MonkeyPatch) -> dict[str, Kind]:
+def kinds(whole: tuple[Path, dict[str, Kind], object]) -> dict[str, Kind]:
     """The files, in their folder."""
-    monkeypatch.chdir(whole[0])
+    os.chdir(whole[0])  # restored with the folder of the test
     return whole[1]
 
 
 @pytest.fixture
 def campaigns(
-    whole: tuple[Path, object, dict[str, Campaign]], monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, object, dict[str, Campaign]],
 ) -> dict[str, Campaign]:
     """The campaigns, in their folder."""
-    monkeypatch.chdir(whole[0])
+    os.chdir(whole[0])  # restored with the folder of the test
     return whole[2]
 
 
