@@ -157,7 +157,7 @@ def rows_of(index: Path) -> list[tuple[str, float, bytes]]:
 
 
 class Stopping:
-    """Raises what Ctrl-C does after so many syncs; a step of the journal has four."""
+    """Raises KeyboardInterrupt at a given sync of a file; each journal step has four syncs."""
 
     def __init__(self, after: int) -> None:
         self.left = after

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.extracting import contents, counts, run, vop
-from tests.support.videos import drawn_number, make_video
+from tests.support.extracting import contents, counts, make_two_videos, run, vop
+from tests.support.videos import drawn_number
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.video.video_file import TimeWindow
 
@@ -21,20 +21,7 @@ ONE, TWO, LATE = TimeWindow(0.3, 1.1), TimeWindow(1.0, 2.0), TimeWindow(2.0, 99.
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_video(folder / "a.mp4", num_frames=NUM_FRAMES)
-    make_video(folder / "b.mp4", num_frames=40)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "videos"))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "out.h5"
+    return make_two_videos(tmp_path_factory.mktemp("made"))
 
 
 def middles_of(window: TimeWindow, count: int) -> list[int]:

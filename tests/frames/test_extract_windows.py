@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.extracting import contents, run
-from tests.support.videos import drawn_number, make_video
+from tests.support.extracting import contents, make_two_videos, run
+from tests.support.videos import drawn_number
 from vopcli.cli.info import describe_file
 from vopcli.errors import VideoError
 from vopcli.frames.store import FrameStore
@@ -22,20 +22,7 @@ SECOND_SECOND = TimeWindow(1.0, 2.0)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_video(folder / "a.mp4", num_frames=60)
-    make_video(folder / "b.mp4", num_frames=40)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "videos"))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "out.h5"
+    return make_two_videos(tmp_path_factory.mktemp("made"))
 
 
 def frame_numbers(store: Path) -> dict[str, list[int]]:

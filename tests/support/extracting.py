@@ -33,6 +33,13 @@ def make_videos(folder: Path, count: int = 4) -> Path:
     return folder
 
 
+def make_two_videos(folder: Path) -> Path:
+    """Write a.mp4 of 60 frames and b.mp4 of 40; each frame shows its number."""
+    make_video(folder / "a.mp4", num_frames=60)
+    make_video(folder / "b.mp4", num_frames=40)
+    return folder
+
+
 def make_bad_video(folder: Path, name: str = "text.mp4") -> Path:
     """Write one of the files that do not decode."""
     BAD[name][0](folder / name)

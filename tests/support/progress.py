@@ -6,15 +6,18 @@ from vopcli.progress import SilentProgress
 
 
 class Interrupting(SilentProgress):
-    """Stops the work after so many steps, as Ctrl-C does; comparing and counting a video are one each."""
+    """Raises an error after so many steps, by default that of Ctrl-C.
 
-    def __init__(self, after: int) -> None:
-        self.after = after
+    To compare a video and to count its frames are a step each.
+    """
+
+    def __init__(self, after: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.after, self.error = after, error
 
     def advance(self, amount: int = 1) -> None:
         self.after -= amount
         if self.after == 0:
-            raise KeyboardInterrupt
+            raise self.error
 
 
 class Counting(SilentProgress):

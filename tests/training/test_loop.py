@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.progress import Interrupting
 from tests.support.training import job_of, model_of
 from vopcli.config.choices import Variant
 from vopcli.errors import DataError, FileError
@@ -24,21 +25,6 @@ from vopcli.training.loop import TrainingJob, train
 
 class Killed(BaseException):
     """Stands for the signal that ends a run."""
-
-
-class Killer(SilentProgress):
-    """Ends a run after some steps."""
-
-    def __init__(self, stop_after: int) -> None:
-        self.steps_left = stop_after
-
-    def advance(self, amount: int = 1) -> None:
-        self.steps_left -= amount
-        if self.steps_left == 0:
-            raise Killed
-
-    def task(self, title: str, *, total: int | None, unit: str) -> "Killer":
-        return self
 
 
 def log_of(folder: Path, kind: str) -> list[dict[str, float]]:
@@ -83,7 +69,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     killed = dataclasses.replace(killed, checkpoint_seconds=0.0)  # a checkpoint after each step
 
     with pytest.raises(Killed):
-        train(killed, RunState(settings), Killer(stop_after))
+        train(killed, RunState(settings), Interrupting(stop_after, Killed))
     resumed = job_of(training_store, tmp_path / "killed", **changes)
     state = load_checkpoint(tmp_path / "killed" / "last.ckpt", settings, resumed.model)
     assert state.step == stop_after
@@ -139,7 +125,7 @@ def test_a_killed_run_draws_the_same_candidates(
     train(straight, RunState({}), SilentProgress())
     killed = dataclasses.replace(job_of(candidates_store, tmp_path / "killed"), checkpoint_seconds=0.0)
     with pytest.raises(Killed):
-        train(killed, RunState({}), Killer(stop_after))
+        train(killed, RunState({}), Interrupting(stop_after, Killed))
     resumed = job_of(candidates_store, tmp_path / "killed")
     train(resumed, load_checkpoint(tmp_path / "killed" / "last.ckpt", {}, resumed.model), SilentProgress())
     middles = job_of(training_store, tmp_path / "middles")

@@ -14,7 +14,7 @@ from vopcli.files.hdf5 import is_hdf5
 from vopcli.index.folder import OWN_INDEX, count_changes, indexes_in, own_index
 from vopcli.index.reader import VideoIndex
 from vopcli.resources import cache_folder, set_threads
-from vopcli.video.find_videos import find_videos
+from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import VideoFile
 
 
@@ -92,11 +92,7 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
     path = own_index(absolute, cache_folder())
     unreadable: list[tuple[str, str]] = []
     found = find_videos(absolute, lambda name, reason: unreadable.append((name, reason)))
-    if not found:
-        raise DataError(
-            f"no video found in {', '.join(map(str, sources))}",
-            hint="`vop extract-frames --help` lists the suffixes of videos",
-        )
+    check_found(found, sources, unreadable)
     for name, reason in unreadable:
         console.say(f"Failed: {name}: {reason}")
     try:

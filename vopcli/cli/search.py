@@ -139,14 +139,11 @@ class SearchCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give --open the number 1 unless a number follows."""
         end = args.index("--") if "--" in args else len(args)  # words behind it are no options
-        return super().parse_args(
-            ctx,
-            [
-                "--open=1" if word == "--open" and not follower.isdecimal() else word
-                for word, follower in zip(args[:end], [*args[:end], ""][1:], strict=True)
-            ]
-            + args[end:],
-        )
+        words = args[:end]
+        for place, follower in enumerate([*args[1:end], ""][: len(words)]):
+            if words[place] == "--open" and not follower.isdecimal():
+                words[place] = "--open=1"
+        return super().parse_args(ctx, words + args[end:])
 
 
 def _printer(

@@ -325,5 +325,6 @@ def _build(
         without_file=tuple(missing),
         num_ranges=len(parts) + sum(missing.values()),
     )
-    videos = [replace(items[one.video], captions=one.captions) for one in split.videos]
-    return AnnotatedSplit(tuple(videos), report)
+    return AnnotatedSplit(
+        tuple(replace(items[one.video], captions=one.captions) for one in split.videos), report
+    )

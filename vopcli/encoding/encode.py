@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import DecodeRule, Fit, Precision, Resize
+from vopcli.config.choices import DecodeRule, Precision, Resize
 from vopcli.encoding.adapter import adapter_meta, check_adapter, own_adapter, text_side
 from vopcli.encoding.backbone import Backbone, absolute_name, choose_place, keeps_model, read_backbone
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
@@ -22,7 +22,7 @@ from vopcli.errors import DataError, UsageError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import is_hdf5, may_replace
 from vopcli.files.journal import locked
-from vopcli.frames.recipe import EARLIER_RECIPES, Recipe, recorded_sampling
+from vopcli.frames.recipe import EARLIER_RECIPES, Recipe, recorded_fit, recorded_sampling
 from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
@@ -280,7 +280,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
                 data.resize or Resize(recipe.get("resize", Resize.BICUBIC)),
                 windows=parse_windows(data.windows or str(recipe.get("windows", "auto"))),
                 decode=data.decode or DecodeRule(recipe.get("decode", DecodeRule.EXACT)),
-                fit=data.fit or Fit(recipe.get("fit", Fit.CROP)),
+                fit=data.fit or recorded_fit(recipe),
             ),
             workers=data.workers or usable_cores(),
             max_pixels=data.max_pixels,

@@ -118,7 +118,7 @@ class FrameStore:
 
     @property
     def windows(self) -> list[StoredVideo]:
-        """The windows of all long videos, be they of an interrupted run, without those of an older file."""
+        """The windows of long videos, also of unfinished ones; not those of an earlier state of a file."""
         videos = self.known.videos
         return [
             self._stored(part)

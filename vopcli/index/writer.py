@@ -162,6 +162,8 @@ class IndexWriter:
         Raises:
             FileError: the disk failed.
         """
+        if not rows:  # opening the index again takes time
+            return
         current = self.current()
         self._file.write_statuses([(*current.position_of(row), REPLACED) for row in rows])
 
