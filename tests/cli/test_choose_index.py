@@ -70,7 +70,8 @@ def test_a_folder_is_indexed_once_and_then_only_what_changes(films: Path, weight
     index = films / ".vop" / "index.h5"
     before = index.read_bytes()
     again = vop("search", "a dog", films, "--json")
-    assert (json.loads(again.stdout), again.stderr) == (json.loads(first.stdout), "")
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert again.stderr == "failed, and not searched: 1 of 3 videos\n"
     assert not {"torch", "av", "cv2"} & loaded("search", "a dog", films)
     assert index.read_bytes() == before
     (films / "a.mp4").rename(films / "c.mp4")
@@ -78,6 +79,25 @@ def test_a_folder_is_indexed_once_and_then_only_what_changes(films: Path, weight
     make_video(films / "d.mp4", "-vf", "hflip", num_frames=8)
     assert paths(vop("search", "a dog", films, "--json")) == ["c.mp4", "d.mp4"]  # with the model of the index
     assert VideoIndex(index).meta.weights == str(weights)
+
+
+def test_words_of_an_unquoted_query_are_explained_beside_index_too(films: Path, weights: Path) -> None:
+    vop("encode", films, "i.h5", "--weights", weights)
+    result = vop("search", "a", "bicycle", "--index", "i.h5")
+    assert result.exit_code == 2
+    assert 'vop search "a bicycle"' in result.stderr
+    both = vop("search", "a bicycle", films, "--index", "i.h5")
+    assert (both.exit_code, "exclude each other" in both.stderr) == (2, True)
+
+
+def test_a_missing_index_of_the_settings_names_the_option() -> None:
+    Path("vop.yaml").write_text("search: {index: gone.h5}")
+    Path("q.jsonl").touch()
+    for command in (["search", "a dog"], ["moments", "q.jsonl"]):
+        result = vop(*command)
+        assert result.exit_code == 3
+        assert "gone.h5, the index of VOP_INDEX or vop.yaml, does not exist" in result.stderr
+        assert "--index" in result.stderr
 
 
 def test_the_index_of_the_current_folder_is_found_and_its_age_is_said(films: Path, weights: Path) -> None:

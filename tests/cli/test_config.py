@@ -39,3 +39,9 @@ def test_a_variable_goes_before_the_file_and_behind_set() -> None:
     assert document["backbone.weights"] == {"value": None, "from": "default"}
     document = json.loads(show("--json", "--set", "search.index=of_set.h5", **variables))
     assert document["search.index"] == {"value": "of_set.h5", "from": "--set search.index"}
+
+
+def test_rules_written_as_text_are_checked() -> None:
+    for name in ("data.windows", "data.sampling", "search.pooling"):
+        done = CliRunner().invoke(app, ["config", "show", "--set", f"{name}=x"])
+        assert (done.exit_code, "x" in done.stderr) == (2, True), name

@@ -51,6 +51,7 @@ def test_ranges_of_captions_are_counted(training_store: Path, tmp_path: Path) ->
     checked = vop("data", "check", *named)
     assert (checked.exit_code, checked.stdout) == (4, "train\t2\t\t2\t1\t1\t1\t1\n")
     assert f"train: 1 missing: {path}@0.5-1\n" in checked.stderr
+    assert f"`vop extract-frames VIDEOS... {training_store} --captions captions.jsonl`" in checked.stderr
     split = json.loads(vop("data", "check", *named, "--json").stdout)["splits"]["train"]
     assert (split["ranges"], split["without_file"]) == (1, [f"{path}@0.5-1"])
     lines[1]["start"], lines[1]["end"] = 99, 100

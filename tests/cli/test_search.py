@@ -87,7 +87,8 @@ def test_tab_separated_values(folder: Path) -> None:
         "/elsewhere/far.mp4",
     }
     assert {row[2] for row in rows} == escaped
-    assert result.stderr == ""
+    (line,) = result.stderr.splitlines()
+    assert set(line.removeprefix("missing files: ").split(", ")) == escaped
 
 
 def test_paths_are_the_bytes_of_the_names(folder: Path) -> None:
@@ -114,6 +115,10 @@ def test_json(folder: Path) -> None:
     documents = json.loads(vop("a dog", "--index", "idx.h5", "--json").stdout)["hits"]
     assert {hit["path"]: hit["missing"] for hit in documents}["plain.mp4"] is False
     assert sum(hit["missing"] for hit in documents) == 5
+    said = vop("a dog", "--index", "idx.h5").stderr
+    assert said.startswith("missing files: ")
+    assert "plain.mp4" not in said
+    assert said.count(",") == 4
 
 
 def test_another_pooling_scores_the_frames(folder: Path) -> None:
@@ -206,7 +211,7 @@ def test_where_the_index_is_named(folder: Path) -> None:
     assert "VOP_INDEX" in result.stderr
     os.chdir(folder)
     result = vop("a dog")  # the only index here
-    assert (result.stdout, result.stderr) == (expected, "Index: idx.h5\n")
+    assert (result.stdout, result.stderr.splitlines()[0]) == (expected, "Index: idx.h5")
     create_index(folder / "b.h5", IndexMeta("none", "0" * 64, {}, WIDTH))
     result = vop("a dog")
     assert (result.exit_code, "several indexes here: b.h5, idx.h5" in result.stderr) == (2, True)
@@ -246,7 +251,7 @@ def test_errors_are_two_lines_without_traceback(
 def test_index_in_use_and_empty_index(folder: Path) -> None:
     with IndexWriter(folder / "idx.h5"):
         done = in_process(folder, "a dog", "--index", "idx.h5")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)  # the files are missing
     create_index(folder / "empty.h5", IndexMeta("none", "0" * 64, {}, WIDTH))
     result = vop("a dog", "--index", "empty.h5")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -263,7 +268,7 @@ def test_reader_that_has_seen_enough(folder: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.stderr == ""
+    assert "Error" not in done.stderr
     assert done.returncode == 0
     assert done.stdout.count("\n") == 1
 

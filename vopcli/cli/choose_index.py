@@ -7,27 +7,38 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vopcli.cli import console
+import typer
+
+from vopcli.cli import console, options
 from vopcli.config.schema import Config, DataConfig
 from vopcli.errors import BusyError, DataError, FileError, UsageError
 from vopcli.files.hdf5 import is_hdf5
 from vopcli.index.folder import OWN_INDEX, count_changes, indexes_in, own_index
+from vopcli.index.leftovers import failures_of
 from vopcli.index.reader import VideoIndex
 from vopcli.resources import cache_folder, set_threads
 from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import VideoFile
 
 
-def choose_index(named: str | None) -> Path:
-    """Return the index to search without a folder of videos, and print its name.
+def choose_index(context: typer.Context, named: str | None) -> Path:
+    """Return the index to search without a folder of videos; print its name unless --index gives it.
 
     Args:
-        named: the index of VOP_INDEX or vop.yaml.
+        context: of a command with the option --index.
+        named: the index of --index, VOP_INDEX or vop.yaml.
 
     Raises:
         UsageError: there is none, or several.
+        DataError: that of VOP_INDEX or vop.yaml does not exist.
     """
+    if named and options.is_given(context, "index"):
+        return Path(named)
     path = Path(named) if named else _index_here()
+    if not path.exists():
+        raise DataError(
+            f"{path}, the index of VOP_INDEX or vop.yaml, does not exist", hint="name another with --index"
+        )
     console.say(f"Index: {path}")
     return path
 
@@ -87,7 +98,7 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
         UsageError: a source does not exist, or is an index.
         DataError: there is no video, or the index is damaged.
     """
-    _check_sources(query, sources)
+    check_sources(query, sources)
     absolute = [Path(os.path.realpath(source)) for source in sources]
     path = own_index(absolute, cache_folder())
     unreadable: list[tuple[str, str]] = []
@@ -104,7 +115,12 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
     return path
 
 
-def _check_sources(query: str, sources: Sequence[Path]) -> None:
+def check_sources(query: str, sources: Sequence[Path]) -> None:
+    """Check that sources are folders or videos; words of an unquoted query are not.
+
+    Raises:
+        UsageError: a source does not exist, or is an index.
+    """
     missing = [source for source in sources if not source.exists()]
     if missing:
         words = " ".join([query, *map(str, sources)])
@@ -122,8 +138,10 @@ def _update(
 ) -> None:
     num_gone, exists = 0, path.exists()
     if exists:
-        num_changed, num_gone = count_changes(VideoIndex(path), found)
+        index = VideoIndex(path)
+        num_changed, num_gone = count_changes(index, found)
         if not num_changed and not num_gone:
+            _say_failed(len(failures_of(index)), found)
             return
     from vopcli.encoding.encode import encode
     from vopcli.encoding.request import EncodeRequest
@@ -146,5 +164,9 @@ def _update(
         with contextlib.suppress(OSError):  # such as that of a folder with an index
             path.parent.rmdir()
         raise
-    if summary.failures:
-        console.say(f"failed, and not searched: {len(summary.failures)} of {len(found)} videos")
+    _say_failed(len(summary.failures) + len(summary.failed_before), found)
+
+
+def _say_failed(num_failed: int, found: list[VideoFile]) -> None:
+    if num_failed:
+        console.say(f"failed, and not searched: {num_failed} of {len(found)} videos")

@@ -3,7 +3,7 @@
 import typer
 
 from vopcli.cli import console, options
-from vopcli.config.schema import SETTINGS
+from vopcli.config.schema import SETTINGS, Config
 
 app = typer.Typer(help="Show the settings of vop.yaml, presets and options.", no_args_is_help=True)
 
@@ -28,6 +28,7 @@ def show_config(
     from vopcli.config.load import explain_config, to_dict
 
     config, origins = explain_config(config_file, preset=preset, assignments=assignments or ())
+    _check_rules(config)
     values = to_dict(config)
     rows = []
     for name in SETTINGS:
@@ -52,3 +53,20 @@ def show_config(
             console.print_line(f"{section}:")
             last = section
         console.print_line(f"  {text:{width}}  # {console.printable(origin)}")
+
+
+def _check_rules(config: Config) -> None:
+    """Check settings that hold a rule as text, which the commands that use them parse.
+
+    Raises:
+        UsageError: one is wrong.
+    """
+    from vopcli.config.choices import parse_pooling
+    from vopcli.video.sampling import requested_sampling
+    from vopcli.video.windows import parse_windows
+
+    requested_sampling(config.data)
+    if config.data.windows:
+        parse_windows(config.data.windows)
+    if config.search.pooling:
+        parse_pooling(config.search.pooling)

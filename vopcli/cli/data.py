@@ -61,6 +61,7 @@ def _row(report: "SplitReport", published: int | None) -> list[str]:
 
 
 def _say_notes(result: "DataCheck") -> None:
+    from vopcli.datasets.filter import how_to_add_ranges
     from vopcli.datasets.records import format_names, iter_other_sizes
 
     for warning in iter_other_sizes(result.annotations.reports):
@@ -78,3 +79,5 @@ def _say_notes(result: "DataCheck") -> None:
         for note in report.notes:
             console.say(f"{report.split}: {note}")
     console.say(f"Searched for videos in {result.looked_in}.")
+    if any(report.num_ranges and report.without_file for report in result.annotations.reports):
+        console.say(f"Missing ranges: {how_to_add_ranges(result.annotations, result.looked_in)}")

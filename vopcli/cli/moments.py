@@ -7,11 +7,12 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.schema import Config
-from vopcli.errors import DataError, UsageError
+from vopcli.errors import DataError
 
 
 @options.settings("search.index", "data.allow_missing")
 def moments(
+    context: typer.Context,
     queries: Annotated[
         Path, typer.Argument(metavar="QUERIES.jsonl", help="Queries with their videos and times.")
     ],
@@ -31,15 +32,14 @@ def moments(
     Captions. Ranges are searched within the query's own video, with the best constant range as the floor, and
     over all videos as `vop search` does.
     """
+    from vopcli.cli.choose_index import choose_index
     from vopcli.evaluation.moment_retrieval import evaluate_moments
 
-    if config.search.index is None:
-        raise UsageError("no index is named", hint="name it with --index INDEX.h5, written by `vop encode`")
     if save_predictions and save_predictions.exists() and not overwrite:
         raise DataError(f"{save_predictions} exists already", hint="name another file or use --overwrite")
     progress = console.progress(quiet=quiet)
     result = evaluate_moments(
-        Path(config.search.index),
+        choose_index(context, config.search.index),
         queries,
         progress,
         allow_missing=config.data.allow_missing,

@@ -196,3 +196,9 @@ def _other_kind(path: Path, *, is_alone: bool) -> str:
     if path.exists():
         return "" if is_hdf5(path) else "another file"
     return "not the name of an HDF5 file" if is_alone and path.suffix.lower() not in {".h5", ".hdf5"} else ""
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option is on the command line, not only in the environment or a settings file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -105,14 +105,11 @@ def search(
             clips, pad, copy, sheet, markers, open_rank, config.search.player, thumbnails, overwrite
         )
         outputs.check(is_many=query == "-")
-    if query != "-" and not query.strip():
-        raise UsageError("the query is empty", hint='describe the video, such as "a dog on a beach"')
-    if per_video is not None and not moments:
-        raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
+    _check(query, per_video, moments=moments)
     settings = config.search
     opened = _open(_index_of(context, query, sources, config, weights), config, weights)
-    found_any = False
-    documents = []
+    found_any, documents = False, []
+    missing: dict[str, None] = {}  # a set in order
     hits: list[Hit] = []
     for text in _lines() if query == "-" else [query]:
         hits = opened.search(
@@ -123,8 +120,10 @@ def search(
             documents.append(_document(opened, text, hits))
         else:
             show(opened, text, hits)
+            missing |= {format_path(hit): None for hit in hits if _is_missing(hit)}
     if as_json:
         console.print_json(documents if query == "-" else documents[0])
+    _say_missing([*missing])
     if outputs and hits and outputs.show(query, hits):
         raise typer.Exit(EXIT_SOME_FAILED)
     if settings.min_score is not None and not found_any:
@@ -144,6 +143,13 @@ class SearchCommand(TyperCommand):
             if words[place] == "--open" and not follower.isdecimal():
                 words[place] = "--open=1"
         return super().parse_args(ctx, words + args[end:])
+
+
+def _check(query: str, per_video: int | None, *, moments: bool) -> None:
+    if query != "-" and not query.strip():
+        raise UsageError("the query is empty", hint='describe the video, such as "a dog on a beach"')
+    if per_video is not None and not moments:
+        raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
 
 
 def _printer(
@@ -184,14 +190,17 @@ def _printer(
 def _index_of(
     context: typer.Context, query: str, sources: list[Path] | None, config: Config, weights: str | None
 ) -> Path:
-    named, source = config.search.index, context.get_parameter_source("index")
-    if named and source is not None and source.name == "COMMANDLINE":
-        if sources:
-            raise UsageError("--index and SRC exclude each other", hint="omit one of them")
-        return Path(named)
-    from vopcli.cli.choose_index import choose_index, index_videos
+    is_option = options.is_given(context, "index")
+    if is_option and config.search.index and not sources:
+        return Path(config.search.index)
+    from vopcli.cli.choose_index import check_sources, choose_index, index_videos
 
-    return index_videos(query, sources, config, weights) if sources else choose_index(named)
+    if sources and is_option:
+        check_sources(query, sources)  # most likely the words of a query without quotes
+        raise UsageError("--index and SRC exclude each other", hint="omit one of them")
+    if sources:
+        return index_videos(query, sources, config, weights)
+    return choose_index(context, config.search.index)
 
 
 def _open(path: Path, config: Config, weights: str | None) -> "Index":
@@ -255,6 +264,11 @@ def _print_table(hits: "list[Hit]", query: str | None) -> None:
     else:
         rows = [[query, *row] for row in rows]
         console.print_table(["query", "score", "range", "video"], rows, links=links)
+
+
+def _say_missing(files: list[str]) -> None:
+    if files and not sys.stdout.isatty():  # on a terminal, the table marks them
+        console.say(f"missing files: {', '.join(files[:10])}{', ...' if len(files) > 10 else ''}")
 
 
 def _is_missing(hit: "Hit") -> bool:

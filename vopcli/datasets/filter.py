@@ -135,12 +135,16 @@ def require_complete(
         lack = f"are not in {store}" if store else "have no file"
         what, add = "videos", "add the files"
         if any(one.num_ranges for one in reports):
-            what = "videos and ranges"
-            add = f"add them with `vop extract-frames VIDEOS... {store} --captions {annotations.name}`"
+            what, add = "videos and ranges", how_to_add_ranges(annotations, store)
         raise DataError(
             f"{count} of {wanted} {what} of {annotations.name} {lack}: {'; '.join(missing)}",
             hint=f"{add}, or pass --allow-missing and report the fraction that was found",
         )
+
+
+def how_to_add_ranges(annotations: Annotations, store: str) -> str:
+    """Return the command that adds ranges of a caption file to a frame store, as a hint."""
+    return f"add them with `vop extract-frames VIDEOS... {store} --captions {annotations.name}`"
 
 
 def _update_counts(report: SplitReport, videos: Sequence[CaptionedVideo]) -> SplitReport:
