@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.config.load import load_config
+from vopcli.datasets.benchmark import add_ranges
 from vopcli.errors import DataError
 from vopcli.evaluation.evaluate import EvaluateRequest, evaluate, newest_run
+from vopcli.evaluation.published import comparable_dataset
 from vopcli.evaluation.results import EvalResult
+from vopcli.frames.plan import ExtractRequest
 from vopcli.progress import SilentProgress
 
 
@@ -54,3 +58,26 @@ def test_a_missing_target_is_refused_before_any_is_evaluated(folder: Path) -> No
     (folder / "runs/none/config.yaml").touch()
     with pytest.raises(DataError, match="runs/none is an unfinished run"):
         evaluate(replace(request, targets=["runs/none"]), SilentProgress())
+
+
+def test_sentences_find_the_whole_video(folder: Path) -> None:
+    """Captions of ranges, which the store does not have: each finds its whole video."""
+    path = folder / "captions.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [{**line, "start": 0.1 * number, "end": 99.0} for number, line in enumerate(lines)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    config = load_config(assignments=["data.queries=sentences"])
+    assert add_ranges(ExtractRequest([], folder / "out.h5", config.data), SilentProgress()).ranges == {}
+    [result] = evaluate(EvaluateRequest(config, ["zero-shot"]), SilentProgress())
+    assert [answer.caption for answer in result.answers] == [
+        line["caption"] for line in lines if line["split"] == "test"
+    ]
+    assert (result.metrics.t2v.num_queries, result.metrics.t2v.gallery_size) == (6, 3)
+    assert result.to_json()["queries"] == "sentences"
+    with pytest.raises(DataError, match=r"6 of 6 videos and ranges of captions\.jsonl are not in"):
+        evaluate(EvaluateRequest(load_config(), ["zero-shot"]), SilentProgress())
+
+
+def test_published_results_are_not_of_sentences() -> None:
+    for queries, dataset in ((QueryUnit.CAPTIONS, DatasetName.DIDEMO), (QueryUnit.SENTENCES, None)):
+        assert comparable_dataset(DatasetName.DIDEMO, queries) is dataset

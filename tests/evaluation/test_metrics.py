@@ -243,6 +243,21 @@ def test_deep_recalls_appear_where_the_gallery_has_so_many() -> None:
         check(metrics.t2v, expected_t2v(scores.tolist(), range(size), "average"))
 
 
+@pytest.mark.parametrize("num_videos", [30, 130])
+def test_the_sum_of_recalls_of_several_sentences_per_video(num_videos: int) -> None:
+    random = np.random.default_rng(num_videos)
+    owner = np.repeat(np.arange(num_videos), random.integers(1, 5, num_videos))
+    scores = random.standard_normal((len(owner), num_videos))
+    scores[np.arange(len(owner)), owner] += 1.2
+    own = scores[np.arange(len(owner)), owner]
+    ranks = 1 + (scores > own[:, None]).sum(axis=1)
+    recalls = {depth: 100 * float(np.mean(ranks <= depth)) for depth in (1, 5, 10, 100)}
+    assert (recalls[100] == 100) is (num_videos < 100)
+    found = measure_similarity(scores, owner).t2v.by_name
+    assert [found[f"R@{depth}"] for depth in recalls] == pytest.approx(list(recalls.values()), abs=1e-9)
+    assert found["SumR"] == pytest.approx(sum(recalls.values()), abs=1e-9)
+
+
 def test_whole_numbers_are_scores_too() -> None:
     metrics = measure_similarity(np.array([[3, 1], [2, 2]]), np.arange(2))
     assert metrics.t2v.ranks.tolist() == [1, 1.5]
@@ -264,6 +279,8 @@ def test_json_holds_full_precision_and_names_the_rules() -> None:
             "R@1": 100 / 3,
             "R@5": 100.0,
             "R@10": 100.0,
+            "R@100": 100.0,
+            "SumR": 100 / 3 + 100.0 + 100.0 + 100.0,
             "MdR": 2.0,
             "MdR_lower": 2.0,
             "MnR": 7 / 3,

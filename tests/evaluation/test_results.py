@@ -52,6 +52,8 @@ def test_fields_have_the_values_of_the_document(tmp_path: Path) -> None:
         "R@1": 50.0,
         "R@5": 100.0,
         "R@10": 100.0,
+        "R@100": 100.0,
+        "SumR": 350.0,
         "MdR": 2.5,
         "MdR_lower": 1.0,
         "MnR": 1.75,

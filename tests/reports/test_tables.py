@@ -20,6 +20,14 @@ def test_figures_stand_under_their_headings() -> None:
     assert texts[1] == ["P", "P", "30,720", *way, *way, "4", "50"]
 
 
+def test_sentences_have_the_metrics_of_partially_relevant_retrieval() -> None:
+    table = results_table([make_result("P", 9, [1, 1, 2, 11], queries="sentences")])
+    assert list(table.columns[3:8]) == ["R@1", "R@5", "R@10", "R@100", "SumR"]
+    way = ["50.0", "75.0", "75.0", "100.0", "300.0"]
+    assert [cell.text for cell in table.rows[0][3:13]] == [*way, *way]
+    assert any("whole video: not comparable with paragraphs" in note for note in table.notes)
+
+
 def test_the_best_is_marked_and_ranks_are_better_when_low() -> None:
     rows = results_table([POOR, GOOD]).rows
     assert {cell.kind for cell in rows[0][3:]} == {""}

@@ -53,8 +53,12 @@ class Outline(HTMLParser):
 
 def make_document(variant: str, num_trained: int, ranks: list[float], **changes: Any) -> dict[str, Any]:
     """The JSON of `vop eval` for a model with these t2v ranks; where they are above 1, other.mp4 is first."""
+    recalls = {
+        f"R@{depth}": 100 * sum(rank <= depth for rank in ranks) / len(ranks) for depth in (1, 5, 10, 100)
+    }
     direction = {
-        **{f"R@{depth}": 100 * sum(rank <= depth for rank in ranks) / len(ranks) for depth in (1, 5, 10)},
+        **recalls,
+        "SumR": sum(recalls.values()),
         "MdR": sorted(ranks)[len(ranks) // 2],
         "MdR_lower": sorted(ranks)[(len(ranks) - 1) // 2],
         "MnR": sum(ranks) / len(ranks),
@@ -80,6 +84,7 @@ def make_document(variant: str, num_trained: int, ranks: list[float], **changes:
         "tuning": {"variant": variant},
         "dataset": None,
         "split": "test",
+        "queries": "captions",
         "pooling": "mean",
         "weights": "ViT-B/32",
         "selected": {"rule": "the best epoch", "on": "the split val", "epoch": 2} if num_trained else None,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vopcli.cli import console, options
+from vopcli.config.choices import QueryUnit
 from vopcli.config.schema import Config
-from vopcli.evaluation.published import DIRECTIONS, METRICS, format_published
+from vopcli.evaluation.published import DIRECTIONS, TABLE_METRICS, format_published
 
 if TYPE_CHECKING:
     from vopcli.evaluation.results import EvalResult
@@ -56,10 +57,11 @@ def evaluate(
         documents = [result.to_json() for result in results]
         console.print_json(documents if len(documents) > 1 else documents[0])
     else:
+        metrics = TABLE_METRICS[config.data.queries]
         columns = (
             "model",
             "trained",
-            *(f"{direction} {name}" for direction in DIRECTIONS for name in METRICS),
+            *(f"{direction} {name}" for direction in DIRECTIONS for name in metrics),
         )
         console.print_table(columns, [_row(result) for result in results])
         for result in results:
@@ -79,6 +81,8 @@ def _note(result: "EvalResult") -> str:
         f"{result.target}: {t2v.num_queries} queries, {t2v.gallery_size} videos, "
         f"{result.num_cut_captions} captions truncated, ties ranked by rule {t2v.ties.value}"
     )
+    if result.queries is QueryUnit.SENTENCES:
+        note += "; each sentence finds its whole video: not comparable with paragraphs"
     if result.pooling != "mean":
         note += f"; frames pooled by {result.pooling}; published protocols use the mean"
     if missing := len(data.without_file):
@@ -91,6 +95,6 @@ def _note(result: "EvalResult") -> str:
 
 
 def _row(result: "EvalResult") -> list[str]:
-    directions = result.metrics.by_direction.values()
-    metrics = [f"{direction.by_name[name]:.1f}" for direction in directions for name in METRICS]
+    directions, names = result.metrics.by_direction.values(), TABLE_METRICS[result.queries]
+    metrics = [f"{direction.by_name[name]:.1f}" for direction in directions for name in names]
     return [result.target, str(result.num_trained), *metrics]

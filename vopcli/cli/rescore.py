@@ -1,5 +1,6 @@
 """``vop rescore``: saved scores after dual softmax and QB-Norm."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.schema import Config
-from vopcli.evaluation.published import DIRECTIONS, METRICS
+from vopcli.evaluation.published import DIRECTIONS, TABLE_METRICS
 
 if TYPE_CHECKING:
     from vopcli.evaluation.rescore import Scoring
@@ -32,8 +33,9 @@ def rescore(
     if as_json:
         console.print_json(result.to_json())
         return
-    columns = ("scoring", "uses", *(f"{direction} {name}" for direction in DIRECTIONS for name in METRICS))
-    console.print_table(columns, [_row(scoring) for scoring in result.scorings])
+    names = TABLE_METRICS[result.queries]
+    columns = ("scoring", "uses", *(f"{direction} {name}" for direction in DIRECTIONS for name in names))
+    console.print_table(columns, [_row(scoring, names) for scoring in result.scorings])
     for scoring in result.scorings:
         if scoring.uses_bank:
             details = scoring.details
@@ -45,12 +47,12 @@ def rescore(
         console.say(f"{file} has no query bank: QB-Norm is skipped")
 
 
-def _row(scoring: "Scoring") -> list[str]:
+def _row(scoring: "Scoring", names: Sequence[str]) -> list[str]:
     uses = "other test queries" if scoring.t2v.uses_other_queries else ""
     uses = "training captions" if scoring.uses_bank else uses
     metrics = [
         f"{direction.by_name[name]:.1f}" if direction else ""
         for direction in (scoring.t2v, scoring.v2t)
-        for name in METRICS
+        for name in names
     ]
     return [scoring.name, uses or "nothing else", *metrics]

@@ -108,6 +108,13 @@ class DatasetName(str, Enum):
     VATEX = "vatex"
 
 
+class QueryUnit(str, Enum):
+    """Unit of text that is a query."""
+
+    CAPTIONS = "captions"  # one paragraph per video in benchmarks of paragraphs
+    SENTENCES = "sentences"  # each finds the whole video that it describes a part of
+
+
 class PoolingRule(str, Enum):
     """Pooling of a video's frames into one score with a text."""
 

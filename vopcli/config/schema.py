@@ -13,6 +13,7 @@ from vopcli.config.choices import (
     Fit,
     NormRule,
     Precision,
+    QueryUnit,
     Resize,
     Sides,
     TieRule,
@@ -104,6 +105,10 @@ class DataConfig:
     )
     last_caption_only: bool = setting(
         default=False, text="Use only the last caption of each video, as X-Pool does for LSMDC."
+    )
+    queries: QueryUnit = setting(
+        QueryUnit.CAPTIONS,
+        text="Queries: captions, paragraphs in DiDeMo and ActivityNet; or single sentences.",
     )
     allow_missing: bool = setting(
         default=False, text="Continue if videos are missing; the results report how many."

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from vopcli.config.choices import DatasetName
+from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.config.schema import DataConfig
 from vopcli.datasets.benchmarks.registry import (
     BENCHMARKS,
@@ -61,6 +61,7 @@ def read_benchmark(data: DataConfig, splits: Collection[str] | None = None) -> A
         splits=splits,
         skip_ids=_skipped(dataset, data.skip),
         last_caption_only=data.last_caption_only,
+        queries=data.queries,
     )
 
 
@@ -79,11 +80,16 @@ def read_stored_annotations(
         DataError: a file is missing or damaged, a name is ambiguous, or the store has none of the videos.
     """
     if data.captions:
-        return _match_stored(read_captions(Path(data.captions)), store)
+        return _match_stored(_read_captions(data, data.captions), store)
     dataset, _ = require_benchmark(data)
     keys = [video.path for video in store.videos]
     files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
     return find_dataset_files(read_benchmark(data, splits), dataset, files, store=str(store.path))
+
+
+def _read_captions(data: DataConfig, path: str) -> CaptionFile:
+    captions = read_captions(Path(path))
+    return captions.without_ranges() if data.queries is QueryUnit.SENTENCES else captions
 
 
 def _match_stored(captions: CaptionFile, store: FrameStore) -> Annotations:
@@ -172,7 +178,7 @@ def add_ranges(request: ExtractRequest, progress: Progress, *, must_exist: bool 
     path = request.data.captions
     if path is None or not (must_exist or Path(path).exists()):
         return request
-    captions = read_captions(Path(path))
+    captions = _read_captions(request.data, path)
     if not captions.has_ranges:
         return request
     ranges, missing = captioned_ranges(captions, [video.path for video in find(request)[0]])

@@ -70,6 +70,10 @@ class CaptionFile:
         """Whether a caption describes a range of its video only."""
         return any(line.window != WHOLE for line in self.lines)
 
+    def without_ranges(self) -> CaptionFile:
+        """Return the captions, each of the whole of its video."""
+        return replace(self, lines=tuple(replace(line, window=WHOLE) for line in self.lines))
+
 
 def read_captions(path: Path) -> CaptionFile:
     """Read captions from JSON Lines or CSV, told apart by suffix or first character.

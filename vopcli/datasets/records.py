@@ -251,6 +251,11 @@ def build_split(
     return AnnotatedSplit(videos, report)
 
 
+def join_sentences(sentences: Sequence[str]) -> list[str]:
+    """Return the sentences of a video as one paragraph; none if there are none."""
+    return [" ".join(sentences)] if sentences else []
+
+
 def _caption_notes(videos: Sequence[CaptionedVideo]) -> list[str]:
     notes = []
     repeated = sum(len(video.captions) - len(set(video.captions)) for video in videos)

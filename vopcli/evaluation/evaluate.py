@@ -17,7 +17,7 @@ from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
 from vopcli.errors import DataError
 from vopcli.evaluation.embed import Embedded, embed, measure, rank_first
-from vopcli.evaluation.published import published_metrics
+from vopcli.evaluation.published import comparable_dataset, published_metrics
 from vopcli.evaluation.results import Answer, EvalResult
 from vopcli.evaluation.runs import check_finished, is_run, read_run
 from vopcli.evaluation.save_scores import BankSource, SaveRequest, open_bank, save_similarities
@@ -216,15 +216,17 @@ def _measure(
     captions = tokenise_split(data, data.annotations.split(request.split), max_tokens=model.max_tokens)
     embedded = embed(model, data.store, captions, dtype, progress=progress, pooling=request.pooling)
     tuning = model.tuning or TuningConfig(variant=Variant.ZERO_SHOT)
-    dataset = request.config.data.dataset
+    given = request.config.data
+    published_on = comparable_dataset(given.dataset, given.queries)
     is_plain = request.split == TEST and request.pooling == MEAN
     run = read_run(folder) if is_run(folder) else None
     result = EvalResult(
         target=loaded.target,
         num_trained=loaded.num_trained,
         tuning=tuning,
-        dataset=dataset,
+        dataset=given.dataset,
         split=request.split,
+        queries=given.queries,
         pooling=str(request.pooling),
         weights=request.config.backbone.model,
         selected=replace(run.selected, metrics={}) if run else None,
@@ -235,7 +237,7 @@ def _measure(
         num_cut_captions=captions.num_cut,
         num_duplicate_captions=len(captions.texts) - len(set(captions.texts)),
         data=captions.report,
-        published=published_metrics(dataset, tuning) if dataset and is_plain else None,
+        published=published_metrics(published_on, tuning) if published_on and is_plain else None,
         metrics=measure(embedded, captions, request.config.evaluation.ties),
         num_frames=data.num_frames,
         answers=_answers(embedded, captions),

@@ -20,6 +20,7 @@ from vopcli.search.similarity import AnyFloats, CosineRows, GivenRows, Ints, Row
 
 DEPTHS: Final = (1, 5, 10)
 DEEPER: Final = (50, 100)  # reported if the gallery has as many candidates
+_SUMMED: Final = (*DEPTHS, 100)
 PLAIN: Final = "plain"
 
 
@@ -62,9 +63,15 @@ class DirectionMetrics:
 
     @property
     def by_name(self) -> dict[str, float]:
-        """The metrics by their names in tables: R@K in percent, MdR, MdR_lower and MnR."""
+        """The metrics by their names in tables: R@K in percent, their sum SumR, MdR, MdR_lower and MnR.
+
+        SumR is R@1 + R@5 + R@10 + R@100, the sum of partially relevant retrieval. R@100 of a gallery of less
+        than 100 candidates is 100.
+        """
+        recalls = {**self.recall_percent, 100: self.recall_percent.get(100, 100.0)}
         return {
-            **{f"R@{depth}": value for depth, value in self.recall_percent.items()},
+            **{f"R@{depth}": value for depth, value in recalls.items()},
+            "SumR": sum(recalls[depth] for depth in _SUMMED),
             "MdR": self.median_rank,
             "MdR_lower": self.median_rank_lower,
             "MnR": self.mean_rank,

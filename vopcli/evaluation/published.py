@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
+from vopcli.config.choices import ContextModule, DatasetName, QueryUnit, Sides, Variant
 from vopcli.config.schema import TuningConfig
 
 PublishedMetrics = Mapping[str, Mapping[str, float]]  # by direction, then as in the JSON of `vop eval`
 
 DIRECTIONS: Final = ("t2v", "v2t")
 METRICS: Final = ("R@1", "R@5", "R@10", "MdR", "MnR")  # as tables print them
+SENTENCE_METRICS: Final = ("R@1", "R@5", "R@10", "R@100", "SumR")  # of partially relevant retrieval
+TABLE_METRICS: Final = {QueryUnit.CAPTIONS: METRICS, QueryUnit.SENTENCES: SENTENCE_METRICS}
 SOURCE: Final = "VoP, CVPR 2023, ViT-B/32"
 
 _NAMES: Final = ("R@1", "R@5", "R@10", "MnR", "MdR")
@@ -68,6 +70,11 @@ ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
     (DatasetName.MSRVTT_9K, Sides.TEXT): 36.5,
     (DatasetName.MSRVTT_9K, Sides.VISUAL): 36.3,
 }
+
+
+def comparable_dataset(dataset: DatasetName | None, queries: QueryUnit) -> DatasetName | None:
+    """Return the benchmark whose published results are of these queries; None if there is none."""
+    return None if queries is QueryUnit.SENTENCES else dataset
 
 
 def published_metrics(dataset: DatasetName, tuning: TuningConfig) -> PublishedMetrics | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vopcli.config.choices import TieRule
+from vopcli.config.choices import QueryUnit, TieRule
 from vopcli.errors import DataError
 from vopcli.evaluation.metrics import DirectionMetrics, measure_similarity
 from vopcli.evaluation.rescoring import choose_beta, measure_dual_softmax, measure_qb_norm
@@ -63,6 +63,11 @@ class RescoreResult:
     num_bank: int
     ties: TieRule
     scorings: Sequence[Scoring]
+
+    @property
+    def queries(self) -> QueryUnit:
+        """The unit of the queries; files of earlier versions have captions."""
+        return QueryUnit(self.about.get("queries", QueryUnit.CAPTIONS))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document of ``vop rescore --json``."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.config.choices import DatasetName, TieRule
+from vopcli.config.choices import DatasetName, QueryUnit, TieRule
 from vopcli.config.load import build_config, to_dict
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.datasets.records import SplitReport
@@ -43,6 +43,7 @@ class EvalResult:
         tuning: the variant and its settings.
         dataset: the benchmark; None for other captions.
         split: of the captions.
+        queries: captions, or single sentences.
         pooling: how the frames of a video become one score, such as "mean".
         weights: the backbone, by name or path.
         selected: the epoch of the adapter; None unless ``target`` is a run folder.
@@ -64,6 +65,7 @@ class EvalResult:
     tuning: TuningConfig
     dataset: DatasetName | None
     split: str
+    queries: QueryUnit
     pooling: str
     weights: str
     selected: Selection | None
@@ -93,6 +95,7 @@ class EvalResult:
             "tuning": to_dict(self.tuning),
             "dataset": self.dataset.value if self.dataset else None,
             "split": self.split,
+            "queries": self.queries.value,
             "pooling": self.pooling,
             "weights": self.weights,
             "selected": self.selected.to_json() if self.selected else None,
@@ -123,6 +126,8 @@ class EvalResult:
                 tuning=build_config(TuningConfig, document["tuning"], source="tuning"),
                 dataset=get_optional(document, "dataset", lambda *field: DatasetName(get_text(*field))),
                 split=get_text(document, "split"),
+                # results of earlier versions have none
+                queries=QueryUnit(get_text({"queries": QueryUnit.CAPTIONS.value, **document}, "queries")),
                 pooling=get_text(document, "pooling"),
                 weights=get_text(document, "weights"),
                 selected=get_optional(document, "selected", Selection.from_field),

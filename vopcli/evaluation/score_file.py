@@ -133,7 +133,7 @@ def describe_scores(path: Path) -> dict[str, Any]:
         DataError: `path` cannot be read.
     """
     found = read_similarities(path)
-    named = ("target", "variant", "weights", "dataset", "split", "pooling", "logit_scale")
+    named = ("target", "variant", "weights", "dataset", "split", "queries", "pooling", "logit_scale")
     return {
         "kind": SCORE_FORMAT.name,
         "version": SCORE_FORMAT.version,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
-from vopcli.evaluation.published import METRICS, SOURCE, published_metrics
+from vopcli.evaluation.published import METRICS, SENTENCE_METRICS, SOURCE, published_metrics
 from vopcli.methods.registry import METHODS
 from vopcli.reports.groups import Group
 from vopcli.reports.html import Figure
@@ -64,11 +64,17 @@ def name_splits(groups: Sequence[Group]) -> dict[str, str]:
     return names
 
 
+def table_metrics(groups: Sequence[Group]) -> list[str]:
+    """Return the names of the metrics; those of sentences are added if a group has them."""
+    held = {name for group in groups for _, name in group.first.metrics}
+    return [*METRICS, *(name for name in SENTENCE_METRICS if name in held.difference(METRICS))]
+
+
 def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction: str) -> Table:
     """Return Table 1 in one direction: means of own runs beside published results."""
     splits = name_splits(groups)
     columns = ["method", "trained", _HEADING, "runs", "on"]
-    columns += [heading for name in METRICS for heading in (name, _HEADING)]
+    columns += [heading for name in table_metrics(groups) for heading in (name, _HEADING)]
     if not dataset:
         columns = [column for column in columns if column != _HEADING]
     best = _best_of_own(groups, direction)
@@ -111,12 +117,12 @@ def _elsewhere(groups: Sequence[Group], dataset: DatasetName) -> list[str]:
 def _best_of_own(groups: Sequence[Group], direction: str) -> dict[str, str]:
     """Return the best mean of each metric, as printed; empty if the data of the groups differ."""
     if len(name_splits(groups)) > 1:
-        return dict.fromkeys(METRICS, "")
+        return dict.fromkeys(table_metrics(groups), "")
     return {
         name: best_of(
             [_mean_text(group, direction, name) for group in groups if group.values(direction, name)], name
         )
-        for name in METRICS
+        for name in table_metrics(groups)
     }
 
 
@@ -138,7 +144,7 @@ def _row(
     cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
     cells.append(Cell(str(len(group.members)) if group else ""))
     cells.append(Cell(splits[group.first.on] if group else "", "text"))
-    for name in METRICS:
+    for name in best:
         value = published(dataset, tuning, direction, name)
         is_best = group is not None and _mean_text(group, direction, name) == best[name] != ""
         cells.append(Cell(group.text(direction, name) if group else "", "best" if is_best else ""))

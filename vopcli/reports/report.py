@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.choices import DatasetName
-from vopcli.evaluation.published import DIRECTIONS, METRICS
+from vopcli.evaluation.published import DIRECTIONS
 from vopcli.reports.answers import NOTES, Query
 from vopcli.reports.curves import training_curves
 from vopcli.reports.eval_page import show_first_results
 from vopcli.reports.groups import Group, group_runs
 from vopcli.reports.html import Page
-from vopcli.reports.paper import ablation_figure, paper_table, published, recall_figure
+from vopcli.reports.paper import ablation_figure, paper_table, published, recall_figure, table_metrics
 from vopcli.reports.sources import Sources, check_same_captions, read_sources
 from vopcli.reports.tables import name_results, name_runs
 
@@ -102,7 +102,7 @@ def _group_document(group: Group, dataset: DatasetName | None) -> dict[str, Any]
                 "deviation": group.deviation(direction, name) if len(group.members) > 1 else None,
                 "published": published(dataset, first.tuning, direction, name),
             }
-            for name in METRICS
+            for name in table_metrics([group])
         }
         for direction in DIRECTIONS
     }

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.config.load import to_dict
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import DataError, UsageError
-from vopcli.evaluation.published import DIRECTIONS, METRICS
+from vopcli.evaluation.published import DIRECTIONS, METRICS, SENTENCE_METRICS, comparable_dataset
 from vopcli.evaluation.results import EvalResult, read_results
 from vopcli.evaluation.runs import SUMMARY_NAME, Run, TrainedOn, is_run, read_run
 from vopcli.methods.registry import METHODS
@@ -76,9 +77,8 @@ def _hash_answers(result: EvalResult) -> str:
 
 
 def _from_run(run: Run) -> MeasuredRun:
-    names = [(direction, name) for direction in DIRECTIONS for name in METRICS]
-    selected = run.selected.metrics
-    tuning = run.config.tuning
+    data, tuning, selected = run.config.data, run.config.tuning, run.selected.metrics
+    names = [(direction, name) for direction in DIRECTIONS for name in _metrics(data.queries)]
     return MeasuredRun(
         name=str(run.folder),
         tuning=tuning,
@@ -90,10 +90,10 @@ def _from_run(run: Run) -> MeasuredRun:
         seed=None if METHODS[tuning.variant].is_idle else run.seed,
         num_trained=run.num_trained,
         on=f"validation{_size_mark(run.other_size)}: {run.selected.on}{_found_part(run.found_ratio)}"
-        f"{_size_part(run.other_size)}",
+        f"{_size_part(run.other_size)}{_queries_part(data.dataset, data.queries)}",
         data=run.trained_on.data_sha256[:8],
         is_evaluated=False,
-        dataset=run.config.data.dataset,
+        dataset=comparable_dataset(data.dataset, data.queries),
         metrics={
             (direction, name): selected[f"{direction} {name}"]
             for direction, name in names
@@ -117,16 +117,27 @@ def _from_result(result: EvalResult) -> MeasuredRun:
         num_trained=result.num_trained,
         on=f"{result.split}{_size_mark(result.data.other_size)}: {t2v.num_queries:,} queries, "
         f"{t2v.gallery_size:,} videos, ties {t2v.ties.value}{pooled}{_found_part(result.data.found_ratio)}"
-        f"{_size_part(result.data.other_size)}{_skipped_part(result)}",
+        f"{_size_part(result.data.other_size)}{_skipped_part(result)}"
+        f"{_queries_part(result.dataset, result.queries)}",
         data=_hash_answers(result),
         is_evaluated=True,
-        dataset=result.dataset,
+        dataset=comparable_dataset(result.dataset, result.queries),
         metrics={
             (name, metric): direction.by_name[metric]
             for name, direction in result.metrics.by_direction.items()
-            for metric in METRICS
+            for metric in _metrics(result.queries)
         },
     )
+
+
+def _metrics(queries: QueryUnit) -> Sequence[str]:
+    is_sentences = queries is QueryUnit.SENTENCES
+    return list(dict.fromkeys([*METRICS, *SENTENCE_METRICS])) if is_sentences else METRICS
+
+
+def _queries_part(dataset: DatasetName | None, queries: QueryUnit) -> str:
+    name = dataset.value if dataset else "the captions"
+    return f", single sentences of {name}" if queries is QueryUnit.SENTENCES else ""
 
 
 def _found_part(found_ratio: float) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from vopcli.evaluation.published import METRICS, format_published
+from vopcli.config.choices import QueryUnit
+from vopcli.evaluation.published import TABLE_METRICS, format_published
 
 if TYPE_CHECKING:
     from vopcli.evaluation.results import EvalResult  # loads NumPy, the command line does not
@@ -68,10 +69,11 @@ def name_results(results: Sequence[EvalResult]) -> list[str]:
 def results_table(results: Sequence[EvalResult]) -> Table:
     """Return the metrics of each model, in both directions."""
     names = name_results(results)
-    columns = ["model", "variant", "trained parameters", *METRICS, *METRICS, "queries", "gallery"]
-    groups = [("", 3), *((title, len(METRICS)) for title in DIRECTION_TITLES.values()), ("sizes (t2v)", 2)]
-    texts = [_metric_texts(result) for result in results]
-    best = [best_of(column, METRICS[at % len(METRICS)]) for at, column in enumerate(zip(*texts, strict=True))]
+    metrics = TABLE_METRICS[results[0].queries]
+    columns = ["model", "variant", "trained parameters", *metrics, *metrics, "queries", "gallery"]
+    groups = [("", 3), *((title, len(metrics)) for title in DIRECTION_TITLES.values()), ("sizes (t2v)", 2)]
+    texts = [_metric_texts(result, metrics) for result in results]
+    best = [best_of(column, metrics[at % len(metrics)]) for at, column in enumerate(zip(*texts, strict=True))]
     rows = []
     for label, result, row in zip(names, results, texts, strict=True):
         t2v = result.metrics.t2v
@@ -91,9 +93,9 @@ def results_table(results: Sequence[EvalResult]) -> Table:
     return Table("Results", groups, columns, rows, [*notes, *_notes_on(results, names)])
 
 
-def _metric_texts(result: EvalResult) -> list[str]:
+def _metric_texts(result: EvalResult, metrics: Sequence[str]) -> list[str]:
     directions = result.metrics.by_direction.values()
-    return [f"{direction.by_name[name]:.1f}" for direction in directions for name in METRICS]
+    return [f"{direction.by_name[name]:.1f}" for direction in directions for name in metrics]
 
 
 def best_of(texts: Sequence[str], name: str) -> str:
@@ -128,8 +130,7 @@ def _sentences(result: EvalResult) -> list[str]:
         f"Measured on the split {result.split}, with {result.weights}.",
         f"Equal scores rank by the rule '{t2v.ties.value}'; {t2v.protocol}, {v2t.protocol}.",
     ]
-    if result.pooling != "mean":
-        sentences.append(f"Frames are pooled by {result.pooling}, not the mean of the published protocols.")
+    sentences += _other_protocol(result)
     if selected := result.selected:
         sentences.append(f"Epoch {selected.epoch + 1} was selected: {selected.rule} ({selected.on}).")
     if data.found_ratio < 1:
@@ -152,6 +153,15 @@ def _sentences(result: EvalResult) -> list[str]:
     if result.published and result.dataset:
         sentences.append(f"{result.variant} on {result.dataset.value}, {format_published(result.published)}.")
     return [*sentences, *data.notes]
+
+
+def _other_protocol(result: EvalResult) -> Iterator[str]:
+    """Yield how the protocol differs from the published ones."""
+    if result.queries is QueryUnit.SENTENCES:
+        yield "Each sentence finds its whole video: not comparable with paragraphs."
+        yield "SumR: R@1 + R@5 + R@10 + R@100."
+    if result.pooling != "mean":
+        yield f"Frames are pooled by {result.pooling}, not the mean of the published protocols."
 
 
 def _shortened(name: str) -> str:

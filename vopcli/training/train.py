@@ -30,7 +30,7 @@ from vopcli.datasets.splits import (
 )
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.embed import embed, measure
-from vopcli.evaluation.published import published_metrics
+from vopcli.evaluation.published import comparable_dataset, published_metrics
 from vopcli.evaluation.runs import CONFIG_NAME, LOG_NAME, SUMMARY_NAME, Selection
 from vopcli.files.atomic import atomic_path, beside, make_folder, note_unfinished, replace_folder, restore
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, write_adapter
@@ -177,6 +177,7 @@ def plan(prepared: Prepared) -> TrainPlan:
     """Return the sizes and settings of a run without starting it."""
     config = prepared.request.config
     dataset = config.data.dataset
+    published_on = comparable_dataset(dataset, config.data.queries)
     steps = math.ceil(len(prepared.train.texts) / config.training.batch_size)
     trained = prepared.model.num_trained
     return TrainPlan(
@@ -196,7 +197,7 @@ def plan(prepared: Prepared) -> TrainPlan:
         estimated_bytes=_estimated_bytes(prepared, trained),
         dataset=dataset.value if dataset else None,
         found_ratio=found_ratio(prepared.reports),
-        published=published_metrics(dataset, config.tuning) if dataset else None,
+        published=published_metrics(published_on, config.tuning) if published_on else None,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.annotations import write_activitynet, write_json, write_videos
-from vopcli.config.choices import DatasetName
+from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
     get_skip_list,
@@ -43,6 +43,19 @@ def test_paragraphs_in_the_order_of_the_ids(tmp_path: Path) -> None:
     assert (report.num_listed, report.num_with_captions, report.num_used) == (4, 3, 3)
     assert report.without_captions == ("nocaptions0",)
     assert report.notes == ("1 videos of val_1.json are not in val_ids.json: notlisted00",)
+
+
+def test_each_sentence_is_a_query_of_the_whole_video(tmp_path: Path) -> None:
+    write_activitynet(tmp_path, "test", IDS, ENTRIES)
+    test = read_dataset(ACTIVITYNET, tmp_path, splits=["test"], queries=QueryUnit.SENTENCES).split("test")
+    assert test.videos == (
+        CaptionedVideo("AbCdEfGhIjK", (" Zwei M\u00e4nner.", "They talk."), TimeWindow(0.0, 31.0)),
+        CaptionedVideo("-.CdEfGhIjv_", (" One sentence.",), TimeWindow(0.0, 756.0)),
+        CaptionedVideo("LmNoPqRsTuV", ("A man waves.", " He then\nwalks away."), TimeWindow(0.0, 2.0)),
+    )
+    assert test.queries().owners == (0, 0, 1, 2, 2)
+    assert (test.report.num_used, test.report.num_captions) == (3, 5)
+    assert test.report.other_size == "3 videos instead of 4,917"
 
 
 @pytest.mark.parametrize(

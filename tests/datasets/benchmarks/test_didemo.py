@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.annotations import write_didemo, write_json, write_list, write_videos
-from vopcli.config.choices import DatasetName
+from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.datasets.benchmarks.registry import (
     find_dataset_files,
     get_skip_list,
@@ -44,6 +44,16 @@ def test_paragraphs_in_the_order_of_the_descriptions(tmp_path: Path) -> None:
         CaptionedVideo("90@N02_12_ef.null", ("rain",), FIRST),
     )
     assert val.report.notes == ("1 videos of val_data.json are not in val_list.txt: 99@N09_99_zz.avi",)
+
+
+def test_each_description_is_a_query_of_the_whole_video(tmp_path: Path) -> None:
+    write_didemo(tmp_path, "val", ROWS, LISTED)
+    val = read_dataset(DIDEMO, tmp_path, splits=["val"], queries=QueryUnit.SENTENCES).split("val")
+    assert val.videos == (
+        CaptionedVideo("12@N00_34_ab.mov", ("a cat jumps", " off the sofa "), FIRST),
+        CaptionedVideo("56@N01_78_cd.", ("The dog runs.\n", "then it stops"), FIRST),
+        CaptionedVideo("90@N02_12_ef.null", ("rain",), FIRST),
+    )
 
 
 def test_crlf_lists_and_a_last_line_without_end(tmp_path: Path) -> None:

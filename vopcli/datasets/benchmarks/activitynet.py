@@ -1,13 +1,14 @@
-"""ActivityNet Captions for video-paragraph retrieval: joins the sentences of a video and tests on val_1."""
+"""ActivityNet Captions, tested on val_1: queries are paragraphs, or the sentences that these consist of."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from vopcli.datasets.reading import ShapeError, deduplicate_ids, read_json, require_annotation_file
-from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, format_names
+from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, format_names, join_sentences
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import format_value
 from vopcli.video.video_file import TimeWindow
@@ -19,10 +20,13 @@ _MOST_SECONDS: Final = 1e6
 _PREFIX: Final = "v_"
 
 
-def read(root: Path, split: str) -> AnnotatedSplit:
+def read(
+    root: Path, split: str, unite: Callable[[Sequence[str]], list[str]] = join_sentences
+) -> AnnotatedSplit:
     """Read a split in the order of its list of ids; videos are named by their ids without the leading ``v_``.
 
-    Sentences keep the order of the file and are joined by a space, though most begin with one already.
+    Sentences keep the order of the file. ``unite`` makes captions of those of a video: by default one, joined
+    by spaces, though most sentences begin with one already.
     """
     ids_path, captions_path = (require_annotation_file(root, name) for name in _FILES[split])
     ids, notes = deduplicate_ids(ids_path, _ids(ids_path))
@@ -34,11 +38,9 @@ def read(root: Path, split: str) -> AnnotatedSplit:
             f"{len(unlisted)} videos of {captions_path.name} are not in {ids_path.name}: "
             f"{format_names(unlisted)}"
         )
-    paragraphs = {
-        video: [" ".join(sentences)] if sentences else [] for video, (sentences, _) in entries.items()
-    }
+    captions = {video: unite(sentences) for video, (sentences, _) in entries.items()}
     windows = {video: TimeWindow(0.0, float(math.ceil(seconds))) for video, (_, seconds) in entries.items()}
-    return build_split(split, ids, paragraphs, windows=windows, notes=notes)
+    return build_split(split, ids, captions, windows=windows, notes=notes)
 
 
 def candidates(files: VideoFiles, video: str) -> tuple[str, ...]:

@@ -1,12 +1,21 @@
-"""DiDeMo for video-paragraph retrieval: the joined descriptions of a video, and its first 31 seconds."""
+"""DiDeMo: the descriptions of a video, joined into a paragraph or single, and its first 31 seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from vopcli.datasets.reading import ShapeError, read_ids, read_json, require_annotation_file
-from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, format_names
+from vopcli.datasets.records import (
+    TEST,
+    TRAIN,
+    VAL,
+    AnnotatedSplit,
+    build_split,
+    format_names,
+    join_sentences,
+)
 from vopcli.datasets.video_files import VideoFiles, stem
 from vopcli.errors import format_value
 from vopcli.video.video_file import TimeWindow
@@ -22,10 +31,13 @@ DGL_SKIPPED: Final = (
 )
 
 
-def read(root: Path, split: str) -> AnnotatedSplit:
+def read(
+    root: Path, split: str, unite: Callable[[Sequence[str]], list[str]] = join_sentences
+) -> AnnotatedSplit:
     """Read a split: the listed videos, in the order of their first descriptions.
 
-    Videos are named by their file names with suffixes; some names end in a bare dot.
+    Videos are named by their file names with suffixes; some names end in a bare dot. ``unite`` makes
+    captions of the descriptions of a video: by default one, joined by spaces.
     """
     list_path = require_annotation_file(root, f"{split}_list.txt")
     ids, notes = read_ids(list_path)
@@ -40,8 +52,8 @@ def read(root: Path, split: str) -> AnnotatedSplit:
         )
     ordered = [video for video in descriptions if video in listed]
     ordered += [video for video in ids if video not in descriptions]
-    paragraphs = {video: [" ".join(texts)] for video, texts in descriptions.items()}
-    return build_split(split, ordered, paragraphs, windows=dict.fromkeys(ordered, WINDOW), notes=notes)
+    captions = {video: unite(texts) for video, texts in descriptions.items()}
+    return build_split(split, ordered, captions, windows=dict.fromkeys(ordered, WINDOW), notes=notes)
 
 
 def candidates(files: VideoFiles, video: str) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from vopcli.config.choices import DatasetName
+from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.datasets.benchmarks import activitynet, didemo, lsmdc, msrvtt, msvd, vatex
 from vopcli.datasets.filter import find_files, keep_last_caption, note_overlaps, skip_videos
 from vopcli.datasets.reading import find_annotation_file
@@ -38,6 +39,7 @@ class Benchmark:
         splits: names of its splits, in order.
         read: reads one split from the dataset's folder.
         sizes: published sizes of the splits, as far as known.
+        read_sentences: reads one split with its sentences as captions; None: its captions are sentences.
         candidates: returns the files that match the name of a video.
         optional_lists: by split, the list file that not every release has.
         skip_lists: videos that other projects skip, by the name of the project.
@@ -47,6 +49,7 @@ class Benchmark:
     splits: tuple[str, ...]
     read: Callable[[Path, str], AnnotatedSplit]
     sizes: Mapping[str, Size]
+    read_sentences: Callable[[Path, str], AnnotatedSplit] | None = None
     candidates: Callable[[VideoFiles, str], tuple[str, ...]] = _by_stem
     optional_lists: Mapping[str, str] = field(default_factory=dict)
     skip_lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -72,6 +75,7 @@ BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
         didemo.SPLITS,
         didemo.read,
         {TRAIN: Size(8392, 8392), VAL: Size(1065, 1065), TEST: Size(1004, 1004)},
+        partial(didemo.read, unite=list),
         candidates=didemo.candidates,
         skip_lists={"dgl": didemo.DGL_SKIPPED},
     ),
@@ -79,6 +83,7 @@ BENCHMARKS: Final[Mapping[DatasetName, Benchmark]] = {
         activitynet.SPLITS,
         activitynet.read,
         {TRAIN: Size(10_009, 10_009), TEST: Size(4917, 4917)},
+        partial(activitynet.read, unite=list),
         candidates=activitynet.candidates,
         skip_lists={"dgl": activitynet.DGL_SKIPPED},
     ),
@@ -115,6 +120,7 @@ def read_dataset(
     splits: Collection[str] | None = None,
     skip_ids: Collection[str] = (),
     last_caption_only: bool = False,
+    queries: QueryUnit = QueryUnit.CAPTIONS,
 ) -> Annotations:
     """Read the annotations of a benchmark, without looking for its videos.
 
@@ -125,6 +131,7 @@ def read_dataset(
         splits: splits to read, so that files of the others may be missing; None: all.
         skip_ids: videos to skip, see `get_skip_list`.
         last_caption_only: keep only the last caption of each video, as X-Pool's reader of LSMDC does.
+        queries: captions, or the sentences of a benchmark of paragraphs.
 
     Raises:
         UsageError: the benchmark has no such split.
@@ -140,17 +147,22 @@ def read_dataset(
     held = find_splits(dataset, root) if splits is None else splits
     wanted = [split for split in benchmark.splits if split in held]
     annotations = note_overlaps(
-        Annotations(dataset.value, {split: _read_split(benchmark, root, split) for split in wanted})
+        Annotations(dataset.value, {split: _read_split(benchmark, root, split, queries) for split in wanted})
     )
     if skip_ids:
         annotations = skip_videos(annotations, skip_ids)
     return keep_last_caption(annotations) if last_caption_only else annotations
 
 
-def _read_split(benchmark: Benchmark, root: Path, name: str) -> AnnotatedSplit:
+def _read_split(benchmark: Benchmark, root: Path, name: str, queries: QueryUnit) -> AnnotatedSplit:
     """Read a split, and note in its report if a truncated or another release gives it another size."""
-    split = benchmark.read(root, name)
-    report, published = split.report, benchmark.sizes.get(name, Size(None, None))
+    published = benchmark.sizes.get(name, Size(None, None))
+    if queries is QueryUnit.SENTENCES and benchmark.read_sentences:
+        split = benchmark.read_sentences(root, name)
+        published = published._replace(captions=None)
+    else:
+        split = benchmark.read(root, name)
+    report = split.report
     differences = [
         f"{count:,} {unit} instead of {expected:,}"
         for unit, count, expected in (
