@@ -40,7 +40,6 @@ TOPICS = (
     "encode",
     "search",
     "films",
-    "long",
     "fit",
     "cold_start",
 )

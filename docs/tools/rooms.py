@@ -18,6 +18,7 @@ _COLUMNS = {
     "cli": 2.6,
     "training": 2.6,
     "reports": 3.6,
+    "web": 4.6,
     "encoding": 1,
     "evaluation": 2.5,
     "search": 4,

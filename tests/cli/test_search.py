@@ -18,9 +18,9 @@ from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import write_model
 from vopcli.cli.app import app
-from vopcli.cli.search import format_range, format_time
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.search.hits import format_range, format_time
 from vopcli.search.search import open_index
 from vopcli.weights.reader import read_weights
 

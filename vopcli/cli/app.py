@@ -33,6 +33,7 @@ _COMMANDS: Final = {  # name -> module of this package, and the function or grou
     "report": ("report", "report"),
     "encode": ("encode", "encode"),
     "search": ("search", "search"),
+    "serve": ("serve", "serve"),
     "methods": ("methods", "methods"),
     "info": ("info", "info"),
     "index": ("index", "app"),

@@ -107,7 +107,8 @@ def search(
         outputs.check(is_many=query == "-")
     _check(query, per_video, moments=moments)
     settings = config.search
-    opened = _open(_index_of(context, query, sources, config, weights), config, weights)
+    opened = open_for_search(_index_of(context, query, sources, config, weights), config, weights)
+    _note_missing(opened)
     found_any, documents = False, []
     missing: dict[str, None] = {}  # a set in order
     hits: list[Hit] = []
@@ -203,7 +204,12 @@ def _index_of(
     return choose_index(context, config.search.index)
 
 
-def _open(path: Path, config: Config, weights: str | None) -> "Index":
+def open_for_search(path: Path, config: Config, weights: str | None) -> "Index":
+    """Open an index with the settings of a command.
+
+    Raises:
+        DataError: ``path`` is missing, not an index, or damaged.
+    """
     # A single query is bound by memory bandwidth and uses threads of its own; BLAS threads, which spin while
     # they wait, would only cost time, especially on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -212,7 +218,7 @@ def _open(path: Path, config: Config, weights: str | None) -> "Index":
     from vopcli.search.search import Index
 
     settings = config.search
-    opened = Index(
+    return Index(
         path,
         weights=weights,
         fallbacks=[config.backbone.weights] if config.backbone.weights else [],
@@ -220,11 +226,14 @@ def _open(path: Path, config: Config, weights: str | None) -> "Index":
         pooling=parse_pooling(settings.pooling) if settings.pooling else None,
         norm=settings.norm,
     )
+
+
+def _note_missing(opened: "Index") -> None:
+    """Say if videos are missing from an index."""
     if not len(opened):
-        console.say(f"{path} has no videos: add some with `vop encode`")
+        console.say(f"{opened.path} has no videos: add some with `vop encode`")
     if num_unfinished := opened.num_unfinished:
         console.say(f"{num_unfinished} videos are not encoded yet: run `vop encode` again")
-    return opened
 
 
 def _lines() -> Iterator[str]:
@@ -254,6 +263,8 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
 
 
 def _print_table(hits: "list[Hit]", query: str | None) -> None:
+    from vopcli.search.hits import format_range
+
     rows = [[format_score(hit.score), format_range(hit), format_path(hit)] for hit in hits]
     if sys.stdout.isatty():  # other programs get the names alone
         for row, hit in zip(rows, hits, strict=True):
@@ -278,20 +289,6 @@ def _is_missing(hit: "Hit") -> bool:
 def format_score(score: float) -> str:
     """Write 3 decimals on a terminal, 6 for other programs."""
     return f"{score:.6f}" if not sys.stdout.isatty() else f"{score:.3f}"
-
-
-def format_range(hit: "Hit") -> str:
-    """Write a range like 00:12.4-00:16.4."""
-    return f"{format_time(hit.start)}-{format_time(hit.end)}"
-
-
-def format_time(seconds: float) -> str:
-    """Write 12.4 seconds as 00:12.4, and 3612.4 as 1:00:12.4."""
-    tenths = round(max(seconds, 0.0) * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    rest = f"{minutes:02}:{tenths // 10:02}.{tenths % 10}"
-    return f"{hours}:{rest}" if hours else rest
 
 
 def format_path(hit: "Hit") -> str:

@@ -103,7 +103,7 @@ class Outputs:
             raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
 
     def _cut(self, folder: Path, hits: "Sequence[Hit]", failures: set[int]) -> None:
-        from vopcli.cli.search import format_time
+        from vopcli.search.hits import format_time
         from vopcli.video.clip import clip_suffix, cut_clip
 
         digits, pad = len(str(len(hits))), self.pad or 0.0
@@ -129,7 +129,7 @@ class Outputs:
                 _fail(hit, error, failures)
 
     def _draw(self, target: Path, query: str, hits: "Sequence[Hit]", failures: set[int]) -> None:
-        from vopcli.cli.search import format_range
+        from vopcli.search.hits import format_range
         from vopcli.search.sheet import write_sheet
 
         rows = [(hit, format_range(hit), _strip(hit, failures)) for hit in hits]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from vopcli.files.templates import html_templates
 from vopcli.reports.answers import Query
 from vopcli.reports.plots import HEIGHT, WIDTH, Chart
 from vopcli.reports.tables import Table
@@ -39,26 +39,5 @@ class Page:
 
 def render(page: Page, *, version: str) -> str:
     """Return the page as HTML with all text escaped; ``version`` is shown at its end."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("vopcli.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_visible,
-    )
-    template = environment.get_template("page.html")
+    template = html_templates("vopcli.reports").get_template("page.html")
     return template.render(page=page, width=WIDTH, height=HEIGHT, version=version)
-
-
-def _visible(value: Any) -> Any:
-    r"""Escape control characters and non-UTF-8 bytes of file names, such as \x1b: HTML allows neither."""
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value
-    return "".join(
-        character if character.isprintable() or character.isspace() else ascii(character)[1:-1]
-        for character in value
-    )

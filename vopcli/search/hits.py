@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.index.reader import VideoIndex
-from vopcli.search.engine import Engine, Floats, Found, dot_half_rows
+from vopcli.search.engine import Engine, Floats, Found
 from vopcli.search.ranges import REACH_SECONDS, find_ranges
 
 _MORE_ROWS: Final = 1000  # to rank if the best ones are of too few videos
@@ -32,6 +32,7 @@ class Hit:
         end: where it ends; both are those of the video if its frames match equally.
         best: time of the frame in that range most similar to the query.
         duration_seconds: duration of the video.
+        row: row in the index of the video, or of its window that matches best.
     """
 
     rank: int
@@ -42,9 +43,10 @@ class Hit:
     end: float
     best: float
     duration_seconds: float
+    row: int = -1
 
 
-FIELDS: Final = tuple(item.name for item in fields(Hit) if item.name != "duration_seconds")  # of outputs
+FIELDS: Final = tuple(item.name for item in fields(Hit)[:-2])  # of outputs
 
 
 def find_hits(
@@ -111,16 +113,16 @@ def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
 
 def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
     """Return the hit of a video with its best range, or a hit for each of its best moments; without ranks."""
-    video = index.video(row)
+    video, windows = index.video(row), index.windows_of(row)
     begin, end = 0.0, video.duration_seconds
-    if num_moments or not video.is_part:
-        windows = index.windows_of(row)
-    else:
+    if not num_moments and row in windows and video.is_part:
+        spans = [index.span_of(window) for window in windows]
         low, high = video.window.start_seconds - REACH_SECONDS, video.window.end_seconds + REACH_SECONDS
-        windows = index.windows_of(row, (low, high))
-        begin, end = index.span_of(windows[0])[0], index.span_of(windows[-1])[1]
+        near = [k for k, (start, stop) in enumerate(spans) if stop > low and start < high]
+        windows = [windows[k] for k in near]
+        begin, end = spans[near[0]][0], spans[near[-1]][1]
     frames, seconds = join_frames(index, windows)
-    cosines = dot_half_rows(frames, query[None])[0]
+    cosines = frames.astype(np.float32) @ query
     ranges = find_ranges(cosines, seconds, (begin, end), most=max(num_moments, 1))
     file = Path(video.file)
     return [
@@ -133,6 +135,21 @@ def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_momen
             part.end,
             part.best,
             video.duration_seconds,
+            row,
         )
         for part in ranges
     ]
+
+
+def format_range(hit: Hit) -> str:
+    """Write a range like 00:12.4-00:16.4."""
+    return f"{format_time(hit.start)}-{format_time(hit.end)}"
+
+
+def format_time(seconds: float) -> str:
+    """Write 12.4 seconds as 00:12.4, and 3612.4 as 1:00:12.4."""
+    tenths = round(max(seconds, 0.0) * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{minutes:02}:{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{rest}" if hours else rest

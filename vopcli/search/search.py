@@ -120,6 +120,11 @@ class Index:
         del self._videos, self._encoder, self._model
 
     @property
+    def videos(self) -> VideoIndex:
+        """The rows of the index."""
+        return self._videos
+
+    @property
     def rule(self) -> str:
         """Pooling that ranks the videos; without a choice "best match" in an index with windows."""
         is_best_match = self.pooling is None and self.norm is NormRule.NONE and self._videos.has_windows

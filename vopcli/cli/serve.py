@@ -1,0 +1,81 @@
+"""``vop serve``: a page to search in."""
+
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from vopcli.cli import console, options
+from vopcli.config.schema import Config
+from vopcli.errors import UsageError
+
+
+@options.settings("search.index", "search.top", "search.pooling", "search.norm")
+def serve(
+    context: typer.Context,
+    indexes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[INDEX.h5]...", help="Indexes to search. [default: as vop search]"),
+    ] = None,
+    *,
+    config: Config,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Weights of the model. [default: those of the index]"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="NAME", help="Address to listen at; others need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
+    ] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="VOP_TOKEN",
+            show_envvar=False,
+            metavar="TEXT",
+            help="Password of the page. [default: random for other hosts; env: VOP_TOKEN]",
+        ),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    log_queries: Annotated[
+        bool, typer.Option("--log-queries", help="Write the words of searches to the log.")
+    ] = False,
+) -> None:
+    """Search in a browser: a page with frames, videos that play at the moment, and JSON.
+
+    Serves this machine only, unless --host names another address, such as 0.0.0.0 for all; then the page
+    needs a token, which is printed once. Only videos of the indexes are served, by number, and only files
+    that have not changed since they were encoded. An index that changes is read again; searches do not wait
+    for a running vop encode. Ctrl-C stops the server.
+    """
+    if not (find_spec("starlette") and find_spec("uvicorn")):
+        raise UsageError(
+            "vop serve needs Starlette and uvicorn, which are not installed",
+            hint='run `pip install "vopcli[web]"`',
+        )
+    from vopcli.cli.choose_index import choose_index
+    from vopcli.cli.search import open_for_search
+    from vopcli.web.app import Site, create_app
+    from vopcli.web.guard import choose_token
+    from vopcli.web.served import ServedIndex
+    from vopcli.web.server import listen, run_server
+
+    paths = indexes or [choose_index(context, config.search.index)]
+    served = [ServedIndex(path, lambda path: open_for_search(path, config, weights)) for path in paths]
+    token = token or choose_token(host)
+    listener = listen(host, port)
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listener.getsockname()[1]}/"
+    if token:
+        console.say(f"Token: {token}")
+        address += f"?token={quote(token)}"
+    console.say(f"Serving at {address} (Ctrl-C stops)")
+    if open_page:
+        webbrowser.open(address)  # the socket listens already
+    site = Site(served, config.search.top, console.say, log_queries=log_queries)
+    run_server(create_app(site, hosts=[host], token=token), listener)

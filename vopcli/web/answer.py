@@ -1,0 +1,186 @@
+"""Search the served indexes for a question."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.errors import UsageError
+from vopcli.search.hits import FIELDS, Hit
+from vopcli.search.search import Index
+from vopcli.web.question import Question
+from vopcli.web.served import find_video, row_tag
+from vopcli.web.strip import StripFrame, strip_of
+
+_MOST_RANKED: Final = 4096  # hits that a filter is applied to
+Picture = Callable[[str], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class ServedHit:
+    """A hit with its place among the served indexes, and the frames to show.
+
+    Attributes:
+        index: number of the index.
+        hit: the hit; its rank counts through all indexes.
+        tag: of the row, see `row_tag`.
+        strip: frames in order of time.
+        is_missing: whether the file is gone.
+    """
+
+    index: int
+    hit: Hit
+    tag: str
+    strip: Sequence[StripFrame]
+    is_missing: bool
+
+    @property
+    def middle_frames(self) -> Sequence[StripFrame]:
+        """Up to three successive frames around the best one, for narrow screens."""
+        best = next(place for place, frame in enumerate(self.strip) if frame.is_best)
+        first = max(min(best - 1, len(self.strip) - 3), 0)
+        return self.strip[first : first + 3]
+
+    @property
+    def video_url(self) -> str:
+        """Path of the video on the server."""
+        return f"/video/{self.index}/{self.hit.row}?v={self.tag}"
+
+    def frame_url(self, frame: StripFrame) -> str:
+        """Return the path of a picture of a frame; the others of the strip are decoded with it."""
+        strip = "-".join(f"{other.row}.{other.number}" for other in self.strip)
+        return f"/frame/{self.index}/{frame.row}/{frame.number}?v={frame.tag}&of={strip}"
+
+    def like(self, frame: StripFrame) -> str:
+        """Return the parameter of a search for videos with such a frame."""
+        return f"{self.index}.{frame.row}.{frame.number}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as JSON values, with the fields of `vop search --json`."""
+        fields = {name: getattr(self.hit, name) for name in FIELDS}
+        return {
+            **fields,
+            "file": os.fspath(self.hit.file),
+            "missing": self.is_missing,
+            "duration_seconds": self.hit.duration_seconds,
+            "index": self.index,
+            "row": self.hit.row,
+            "video": self.video_url,
+            "frames": [
+                {
+                    "like": self.like(frame),
+                    "seconds": frame.seconds,
+                    "inside": frame.is_inside,
+                    "picture": self.frame_url(frame),
+                }
+                for frame in self.strip
+            ],
+        }
+
+
+def find_answers(indexes: Mapping[int, Index], question: Question, picture: Picture) -> list[ServedHit]:
+    """Search all indexes.
+
+    Hits of indexes of one model are ranked by score; scores of several models cannot be compared, and then
+    the first hits of all indexes come first.
+
+    Args:
+        indexes: by number.
+        question: one that is not empty.
+        picture: returns an uploaded picture (height, width, 3) uint8.
+
+    Raises:
+        UsageError: the question cannot be answered, such as for a frame that is not in the index.
+        DataError: an index or its model is damaged or missing.
+    """
+    found: list[list[ServedHit]] = []
+    for number, index in indexes.items():
+        if question.like and indexes[question.like[0]].videos.meta != index.videos.meta:
+            continue  # a frame of another model
+        query = _query(indexes, index, question, picture)
+        hits = _filtered(index, query, question)
+        found.append([_describe(number, index, hit) for hit in hits])
+    order: Callable[[ServedHit], Any] = lambda answer: (-answer.hit.score, answer.hit.path, answer.hit.start)  # noqa: E731
+    if len({str(index.videos.meta.attributes()) + index.rule for index in indexes.values()}) > 1:
+        order = lambda answer: (answer.hit.rank, answer.index)  # noqa: E731
+    answers = sorted((answer for part in found for answer in part), key=order)[: question.top]
+    return [replace(answer, hit=replace(answer.hit, rank=rank)) for rank, answer in enumerate(answers, 1)]
+
+
+def _query(
+    indexes: Mapping[int, Index], index: Index, question: Question, picture: Picture
+) -> str | NDArray[Any]:
+    """Return the text, the picture or the sum of vectors to search for.
+
+    Raises:
+        UsageError: the parts cannot be added.
+    """
+    has_several = sum(map(bool, (question.text, question.minus, question.like, question.picture))) > 1
+    if question.picture:
+        if has_several:
+            raise UsageError("a picture is searched for alone", hint="remove the picture or the words")
+        return picture(question.picture)
+    if not has_several and question.text:
+        return question.text
+    parts = []
+    if question.text:
+        parts.append(index.encode([question.text])[0])
+    if question.like:
+        parts.append(_frame_vector(indexes, question.like))
+    if question.minus:
+        parts.append(-index.encode([question.minus])[0])
+    return np.asarray(np.sum(parts, axis=0, dtype=np.float32))
+
+
+def _frame_vector(indexes: Mapping[int, Index], like: tuple[int, int, int]) -> NDArray[np.float32]:
+    number, row, frame = like
+    videos = indexes[number].videos
+    if find_video(videos, row, None) is None:
+        raise UsageError("the frame is no longer in the index", hint="search again")
+    frames, _ = videos.frames_of(row)
+    if frame >= len(frames):
+        raise UsageError("the video has fewer frames", hint="search again")
+    vector = frames[frame].astype(np.float32)
+    return np.asarray(vector / np.linalg.norm(vector))
+
+
+def _filtered(index: Index, query: Any, question: Question) -> list[Hit]:
+    """Return the best hits that pass the filters, of the best few thousand."""
+    if not question.is_filtered:
+        return index.search(query, top=question.top, moments=question.moments)
+    if isinstance(query, str):
+        query = index.encode([query])[0]
+    asked = 4 * question.top
+    while True:
+        hits = index.search(query, top=asked, moments=question.moments)
+        passed = [hit for hit in hits if _passes(index, hit, question)]
+        if len(passed) >= question.top or len(hits) < asked or asked >= _MOST_RANKED:
+            return passed[: question.top]
+        asked = min(4 * asked, _MOST_RANKED)
+
+
+def _passes(index: Index, hit: Hit, question: Question) -> bool:
+    return all(_checks(index, hit, question))
+
+
+def _checks(index: Index, hit: Hit, question: Question) -> Iterator[bool]:
+    yield question.folder.casefold() in f"{os.fspath(hit.file.parent)}/".casefold()
+    yield question.longer is None or hit.duration_seconds >= question.longer
+    yield question.shorter is None or hit.duration_seconds <= question.shorter
+    if question.after or question.before:
+        seconds = index.videos.video(hit.row).mtime_ns / 1e9
+        day = datetime.datetime.fromtimestamp(seconds).astimezone().date()
+        yield question.after is None or day >= question.after
+        yield question.before is None or day <= question.before
+
+
+def _describe(number: int, index: Index, hit: Hit) -> ServedHit:
+    videos = index.videos
+    is_missing = not os.path.exists(hit.file)  # noqa: PTH110  (False where a folder may not be read)
+    return ServedHit(number, hit, row_tag(videos, hit.row), strip_of(videos, hit), is_missing)

@@ -1,0 +1,150 @@
+"""The query of a request: its words, pictures and frames, and the filters."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vopcli.errors import UsageError, format_value
+
+MAX_TEXT: Final = 1000  # characters
+MAX_TOP: Final = 200
+
+
+@dataclass(frozen=True)
+class Question:
+    """A query with its filters.
+
+    Attributes:
+        text: words to search for; may be empty.
+        minus: words to subtract.
+        like: index number, row and frame number of a frame to search for.
+        picture: the name of an uploaded picture.
+        moments: rank moments instead of videos.
+        top: maximum number of hits.
+        folder: text in the folders of the videos, in any case.
+        longer: minimum duration in seconds.
+        shorter: maximum duration in seconds.
+        after: minimum modification time, a date.
+        before: maximum modification time, a date.
+    """
+
+    text: str = ""
+    minus: str = ""
+    like: tuple[int, int, int] | None = None
+    picture: str = ""
+    moments: bool = False
+    top: int = 12
+    folder: str = ""
+    longer: float | None = None
+    shorter: float | None = None
+    after: datetime.date | None = None
+    before: datetime.date | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to search for."""
+        return not (self.text or self.like or self.picture)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether hits can be left out."""
+        return bool(self.folder) or any(
+            limit is not None for limit in (self.longer, self.shorter, self.after, self.before)
+        )
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the parameters of a request with this question, without those that are not set."""
+        values = {
+            "q": self.text,
+            "minus": self.minus,
+            "like": ".".join(map(str, self.like or ())),
+            "picture": self.picture,
+            "moments": "1" if self.moments else "",
+            "folder": self.folder,
+            "longer": "" if self.longer is None else f"{self.longer:g}",
+            "shorter": "" if self.shorter is None else f"{self.shorter:g}",
+            "after": self.after.isoformat() if self.after else "",
+            "before": self.before.isoformat() if self.before else "",
+            "top": str(self.top),
+        }
+        return {name: value for name, value in values.items() if value}
+
+
+PARAMETERS: Final = (
+    "q", "minus", "like", "picture", "moments", "folder", "longer", "shorter", "after", "before", "top",
+)  # fmt: skip
+
+
+def parse_question(values: Mapping[str, str], *, top: int, moments: bool = False) -> Question:
+    """Parse the parameters of a request; empty ones count as missing.
+
+    Args:
+        values: parameters by name.
+        top: number of hits unless the request names one.
+        moments: rank moments even if the request does not ask for them.
+
+    Raises:
+        UsageError: a parameter is unknown or has a wrong value.
+    """
+    if unknown := sorted(values.keys() - {*PARAMETERS}):
+        raise UsageError(f"unknown parameter {format_value(unknown[0])}", hint=f"use {', '.join(PARAMETERS)}")
+    given = {name: value.strip() for name, value in values.items() if value.strip()}
+    if any(len(value) > MAX_TEXT for value in given.values()):
+        raise UsageError(f"a parameter is longer than {MAX_TEXT} characters", hint="shorten it")
+    like = given.get("like")
+    return Question(
+        text=given.get("q", ""),
+        minus=given.get("minus", ""),
+        like=None if like is None else parse_frame(like),
+        picture=given.get("picture", ""),
+        moments=moments or given.get("moments", "0") not in {"0", "false"},
+        top=int(_number(given, "top", 1, MAX_TOP) or min(top, MAX_TOP)),
+        folder=given.get("folder", ""),
+        longer=_number(given, "longer", 0, math.inf),
+        shorter=_number(given, "shorter", 0, math.inf),
+        after=_date(given, "after"),
+        before=_date(given, "before"),
+    )
+
+
+def parse_frame(text: str) -> tuple[int, int, int]:
+    """Parse index number, row and frame number, such as 0.17.3.
+
+    Raises:
+        UsageError: it is none.
+    """
+    parts = text.split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
+        raise UsageError(f"{format_value(text)} is no frame", hint="write INDEX.ROW.FRAME, such as 0.17.3")
+    index, row, frame = map(int, parts)
+    return index, row, frame
+
+
+def _number(values: Mapping[str, str], name: str, least: float, most: float) -> float | None:
+    if name not in values:
+        return None
+    try:
+        number = float(values[name])
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most or math.isinf(number):
+        raise UsageError(
+            f"{name} cannot be {format_value(values[name])}",
+            hint=f"use a number from {least:g}" + (f" to {most:g}" if most < math.inf else ""),
+        )
+    return number
+
+
+def _date(values: Mapping[str, str], name: str) -> datetime.date | None:
+    if name not in values:
+        return None
+    try:
+        return datetime.date.fromisoformat(values[name])
+    except ValueError:
+        raise UsageError(
+            f"{name} cannot be {format_value(values[name])}", hint="use a date such as 2024-12-31"
+        ) from None
