@@ -13,7 +13,7 @@ from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
-from vopcli.search.engine import best_rows, dot_rows
+from vopcli.search.engine import best_rows, dot_half_rows, dot_rows
 from vopcli.search.search import choose_engine
 
 NAMES = [f"{(7 * i) % 40:02}.mp4" for i in range(40)]
@@ -88,3 +88,22 @@ def test_dot_rows_without_vecdot(monkeypatch: pytest.MonkeyPatch) -> None:
     other = np.empty(7, np.float32)
     dot_rows(rows, query, other)
     np.testing.assert_allclose(other, out, atol=1e-6)
+
+
+def test_each_float16_number_is_widened_exactly() -> None:
+    """All 65,536 bit patterns, subnormal, infinite and NaN among them, each in a row of its own."""
+    rows = np.arange(65536, dtype=np.uint16).view(np.float16)[:, None]
+    queries = np.array([[1.0], [-0.5]], np.float32)
+    with np.errstate(invalid="ignore"):
+        expected = rows.astype(np.float32)[:, 0] * queries
+        np.testing.assert_array_equal(dot_half_rows(rows, queries), expected)
+    finite = rows[np.isfinite(rows[:, 0])]
+    np.testing.assert_array_equal(dot_half_rows(finite, queries[:1])[0], finite[:, 0].astype(np.float32))
+
+
+def test_products_of_float16_rows_are_those_of_float32() -> None:
+    rows = np.random.default_rng(0).standard_normal((1300, 40)).astype(np.float16)  # three blocks
+    queries = unit_rows(2)[:, :40]
+    expected = rows.astype(np.float64) @ queries.T.astype(np.float64)
+    np.testing.assert_allclose(dot_half_rows(rows, queries), expected.T, atol=1e-5)
+    assert dot_half_rows(rows[:0], queries).shape == (2, 0)

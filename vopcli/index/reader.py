@@ -162,10 +162,14 @@ class VideoIndex:
         # `is_part` is tested after the row is compared with its checksum
         return (video for video in map(self.video, self.rows()) if not video.is_part)
 
-    def windows_of(self, row: int) -> list[int]:
+    def windows_of(self, row: int, between: tuple[float, float] | None = None) -> list[int]:
         """Return the windows of a row's video in order of time, or the row itself if there are none.
 
         Windows of another state of the file, which a change of the video leaves for a while, do not count.
+
+        Args:
+            row: a video or a window.
+            between: two times in seconds; only windows that overlap the time between them are returned.
         """
         if not self.has_windows:
             return [row]
@@ -177,6 +181,8 @@ class VideoIndex:
             found = rows[places]
             is_window = found["is_part"] > 0
             is_window &= (found["size"] == own["size"]) & (found["mtime_ns"] == own["mtime_ns"])
+            if between:
+                is_window &= (found["window"][:, 1] > between[0]) & (found["window"][:, 0] < between[1])
             numbers.append(places[is_window] + start)
             seconds.append(found["window"][is_window, 0])
         order = np.argsort(np.concatenate(seconds), kind="stable")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.index.reader import VideoIndex
-from vopcli.search.engine import Engine, Floats, Found
+from vopcli.search.engine import Engine, Floats, Found, dot_half_rows
 from vopcli.search.ranges import REACH_SECONDS, find_ranges
 
 _MORE_ROWS: Final = 1000  # to rank if the best ones are of too few videos
@@ -113,16 +113,16 @@ def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
 
 def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
     """Return the hit of a video with its best range, or a hit for each of its best moments; without ranks."""
-    video, windows = index.video(row), index.windows_of(row)
+    video = index.video(row)
     begin, end = 0.0, video.duration_seconds
-    if not num_moments and row in windows and video.is_part:
-        spans = [index.span_of(window) for window in windows]
+    if num_moments or not video.is_part:
+        windows = index.windows_of(row)
+    else:
         low, high = video.window.start_seconds - REACH_SECONDS, video.window.end_seconds + REACH_SECONDS
-        near = [k for k, (start, stop) in enumerate(spans) if stop > low and start < high]
-        windows = [windows[k] for k in near]
-        begin, end = spans[near[0]][0], spans[near[-1]][1]
+        windows = index.windows_of(row, (low, high))
+        begin, end = index.span_of(windows[0])[0], index.span_of(windows[-1])[1]
     frames, seconds = join_frames(index, windows)
-    cosines = frames.astype(np.float32) @ query
+    cosines = dot_half_rows(frames, query[None])[0]
     ranges = find_ranges(cosines, seconds, (begin, end), most=max(num_moments, 1))
     file = Path(video.file)
     return [

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from vopcli.index.reader import VideoIndex
-from vopcli.search.engine import Floats, Found, best_rows, dot_rows
+from vopcli.search.engine import Floats, Found, best_rows, dot_half_rows
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.ranges import best_matches
 
@@ -45,9 +45,7 @@ def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *,
         scores = np.empty(len(frames), np.float32)
         for count in np.unique(counts).tolist():  # few: a short video may have fewer frames than others
             places = np.flatnonzero(counts == count)
-            stacked = np.concatenate([frames[place] for place in places.tolist()]).astype(np.float32)
-            cosines = np.empty(len(stacked), np.float32)
-            dot_rows(stacked, query, cosines)
-            scores[places] = best_matches(cosines.reshape(-1, count))
+            stacked = np.concatenate([frames[place] for place in places.tolist()])
+            scores[places] = best_matches(dot_half_rows(stacked, query[None]).reshape(-1, count))
         answers.append(best_rows(found.rows, scores, top, index.path_of))
     return answers

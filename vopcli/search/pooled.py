@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vopcli.config.choices import Pooling
 from vopcli.index.reader import VideoIndex
 from vopcli.resources import usable_cores
-from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_rows
+from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_half_rows
 from vopcli.search.pooling import pool_scores
 
 
@@ -76,10 +76,7 @@ def frame_blocks(index: VideoIndex, num_videos: int = 512) -> Iterator[FrameBloc
 
 def _score(block: FrameBlock, queries: Floats, pooling: Pooling) -> Floats:
     """Return the scores (Q, N) of a block's videos; the bits of a score do not depend on the block."""
-    frames = block.frames.astype(np.float32)  # (T, E)
-    cosines = np.empty((len(queries), len(frames)), np.float32)
-    for query, row in zip(queries, cosines, strict=True):
-        dot_rows(frames, query, row)
+    cosines = dot_half_rows(block.frames, queries)  # (Q, T)
     scores = np.empty((len(queries), len(block.rows)), np.float32)
     for count in np.unique(block.counts).tolist():  # one value, except with fps:N sampling
         of_count = np.flatnonzero(block.counts == count)
