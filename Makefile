@@ -31,9 +31,9 @@ docs: .venv/ready-dev ## the documentation, into build/site; broken links fail
 check-wheel: .venv/ready-dev ## build the wheel, install it elsewhere, search there
 	$(BIN)/python .ci/check_wheel.py
 
-bench: .venv/ready-dev ## measure against the peers; an hour and a half on two cores
+bench: .venv/ready-dev ## measure against the peers; two and a half hours on two cores
 	$(PIP) --editable '.[bench]'
-	for topic in decode store encode search cold_start train; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
+	for topic in decode store encode search cold_start train long; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
 
 reliability: .venv/ready-dev ## kill, fill disks, flip bits, give hostile files and damaged videos; 20 minutes on two idle cores
 	$(BIN)/python benchmarks/reliability/kills.py --runs 15

@@ -40,6 +40,7 @@ TOPICS = (
     "encode",
     "search",
     "films",
+    "long",
     "fit",
     "cold_start",
 )
