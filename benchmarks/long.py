@@ -325,8 +325,8 @@ def measure_search(folder: Path, rounds: int) -> str:
         ["adding one more film (1 %)", f"{added:.3f}"],
     ]
     return (
-        f"### Search in 100 hours\n\n{NUM_FILMS} films, {NUM_FILMS * WINDOWS:,} windows, {size:,.0f} MiB; ten "
-        f"hits with ranges, random ViT-B/32 text tower; medians of {rounds} rounds.\n\n"
+        f"### Search in 100 hours\n\n{NUM_FILMS} films, {NUM_FILMS * WINDOWS:,} windows, {size:,.0f} MiB; "
+        f"ten hits with ranges, random ViT-B/32 text tower; medians of {rounds} rounds.\n\n"
         + markdown_table(["", "seconds"], rows)
     )
 
