@@ -63,7 +63,7 @@ def test_the_examples_work(demo: Path) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     order = ["extract_frames", "load_model", "train", "evaluate", "encode", "open_index"]
     assert sorted(order) == sorted(FUNCTIONS)
-    for name in [*order, *METHODS]:
+    for name in [*order, "Query", *METHODS]:
         owner, _, method = name.partition(".")
         member = getattr(vopcli, owner)
         (test,) = doctest.DocTestFinder(recurse=False).find(

@@ -11,12 +11,14 @@ from vopcli.resources import __version__
 if TYPE_CHECKING:
     from vopcli.api import encode, evaluate, extract_frames, train
     from vopcli.methods.encoder import Model, load_model
+    from vopcli.search.query import Query
     from vopcli.search.search import Index, open_index
 
 __all__ = [
     "Index",
     "Model",
     "Progress",
+    "Query",
     "__version__",
     "encode",
     "errors",
@@ -29,6 +31,7 @@ __all__ = [
 _MODULES = {
     "Index": "vopcli.search.search",
     "Model": "vopcli.methods.encoder",
+    "Query": "vopcli.search.query",
     "load_model": "vopcli.methods.encoder",
     "open_index": "vopcli.search.search",
 }

@@ -41,6 +41,7 @@ TOPICS = (
     "search",
     "films",
     "long",
+    "queries",
     "fit",
     "cold_start",
 )

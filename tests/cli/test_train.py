@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import vopcli
@@ -286,8 +287,17 @@ def test_an_adapter_encodes_and_searches_as_the_tuned_model_does(folder: Path, v
     assert "1 new" in vop("encode", "out.h5", "idx.h5", "--precision", "fp32").stderr  # with its own adapter
     again = json.loads(vop("search", query, "--index", "idx.h5", "--json").stdout)["hits"]
     assert {hit["path"]: hit["score"] for hit in again} == pytest.approx(expected, abs=1e-4)
+    Image.fromarray(frames[0, 0]).save("shot.png")  # as a video that shows it all the time
+    vector = model.encode_video(frames[:1, :1].repeat(FRAMES, axis=1))[0]
+    expected = {hit.path: hit.score for hit in vopcli.open_index("idx.h5").search(vector)}
+    again = json.loads(vop("search", "--image", "shot.png", "--index", "idx.h5", "--json").stdout)["hits"]
+    assert {hit["path"]: hit["score"] for hit in again} == pytest.approx(expected, abs=1e-4)
     assert vop("index", "rm", "idx.h5", store.videos[0].path).exit_code == 0
     (folder / run / "adapter.safetensors").rename(folder / run / "moved.safetensors")
+    refused = vop("search", "--image", "shot.png", "--index", "idx.h5")
+    assert (refused.exit_code, "Hint: name it with --adapter" in refused.stderr) == (3, True)
+    moved = ("--adapter", f"{run}/moved.safetensors")
+    assert vop("search", "--image", "shot.png", "--index", "idx.h5", *moved).exit_code == 0
     refused = vop("encode", "out.h5", "idx.h5")
     assert refused.exit_code == 3
     assert f"was made with an adapter ({variant}), which cannot be read" in refused.stderr

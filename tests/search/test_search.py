@@ -261,7 +261,7 @@ def test_a_vector_is_searched_as_a_text_of_that_embedding(index: Path) -> None:
 
 def test_a_frame_is_searched_with_the_image_model(index: Path, weights: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (48, 70, 3), dtype=np.uint8)
-    vector = load_model(weights).encode_frames(frame[None, None])[0, 0]
+    vector = load_model(weights, precision="fp32").encode_frames(frame[None, None])[0, 0]
     opened = open_index(index)
     assert opened.search(frame, top=9) == opened.search(vector, top=9)
 

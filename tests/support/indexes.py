@@ -98,13 +98,16 @@ def add_film(
     mtime_ns: int = 1,
     seconds: float = SECONDS,
     num_windows: int = 4,
+    name: str = "film.mp4",
+    rows: NDArray[np.float32] | None = None,
 ) -> None:
-    """Add windows of a film, one of which matches the query, and its own row if it is whole."""
+    """Add windows of a film, one of which matches the query, and its own row if it is whole.
+
+    With ``rows``, the frames of its windows are these, 12 of each.
+    """
     spans = [TimeWindow(seconds * number, seconds * (number + 1)) for number in windows]
-    new = [
-        NewVideo("/v", "film.mp4", 9, mtime_ns, num_frames=12, window=span, is_part=True) for span in spans
-    ]
-    new += [NewVideo("/v", "film.mp4", 9, mtime_ns, num_frames=12)] * is_whole
+    new = [NewVideo("/v", name, 9, mtime_ns, num_frames=12, window=span, is_part=True) for span in spans]
+    new += [NewVideo("/v", name, 9, mtime_ns, num_frames=12)] * is_whole
     duration = num_windows * seconds
     with IndexWriter(path) as writer:
         writer.lay_out(new)
@@ -112,5 +115,7 @@ def add_film(
             start, length = (video.window.start_seconds, seconds) if video.is_part else (0.0, duration)
             vector = QUERY if video.is_part and start == seconds * matching else OTHER
             frames = np.repeat(vector[None], 12, axis=0).astype(np.float16)
+            if rows is not None and video.is_part:
+                frames = rows[12 * slot : 12 * slot + 12].astype(np.float16)
             times = start + (np.arange(12) + 0.5) * length / 12
             writer.add([EncodedVideo(slot, vector, frames, times, 12, duration)])

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +12,12 @@ import typer
 from typer.core import TyperCommand
 
 from vopcli.cli import console, options
+from vopcli.cli.query import Examples, Likes, Minus, PictureFiles, Plus, VideoParts
 from vopcli.config.schema import Config
 from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
+    from vopcli.cli.show import Outputs
     from vopcli.search.hits import Hit
     from vopcli.search.search import Index
 
@@ -23,17 +26,27 @@ if TYPE_CHECKING:
 def search(
     context: typer.Context,
     query: Annotated[
-        str, typer.Argument(metavar="QUERY", help="Text to search for; - reads one query per line of stdin.")
-    ],
+        str | None,
+        typer.Argument(metavar="QUERY", help="Text to search for; - reads one query per line of stdin."),
+    ] = None,
     sources: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[SRC]...", help="A folder or videos, indexed first. [default: the index]"),
     ] = None,
     *,
     config: Config,
+    image: PictureFiles = None,
+    video: VideoParts = None,
+    like: Likes = None,
+    plus: Plus = None,
+    minus: Minus = None,
     weights: Annotated[
         str | None,
         typer.Option(metavar="NAME|PATH", help="Weights of the model. [default: those of the index]"),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Where the adapter of the index is now, for pictures and videos."),
     ] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Print file names only, one per line.")] = False,
     print0: Annotated[
@@ -45,6 +58,10 @@ def search(
     per_video: Annotated[
         int | None,
         typer.Option("--per-video", min=1, metavar="N", help="Maximum moments per video. [default: 3]"),
+    ] = None,
+    dedupe: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="COSINE", help="Drop hits this similar to a better one."),
     ] = None,
     as_json: options.Json = False,
     jsonl: Annotated[
@@ -81,7 +98,7 @@ def search(
     ] = False,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Rank the videos of an index, or of a folder, by a text query.
+    """Rank the videos of an index, or of a folder, by a text, pictures or videos.
 
     SRC, a folder or videos, is indexed the first time, and later only new and changed videos; the index is
     kept in the hidden folder .vop of a folder that can be written, else in the cache. Without SRC and
@@ -93,44 +110,64 @@ def search(
     reads all frames. With -, each query is answered at once, with the query as the first column; empty lines
     are skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated.
 
+    --image, --video and --like (a frame of the index, without a model) are added to the text; --plus and
+    --minus take further texts, or image:FILE, video:FILE or like:VIDEO@TIME. Each part is normalised and
+    weighted. Times are seconds or 1:02.5. Besides these, a first argument that names a file is SRC.
+
     The fields of --format are rank, score, file (absolute), path, start, end and best, in seconds; with -0
     each line ends in NUL. Players, clips and the like take a single query.
     """
-    show = _printer(template, is_many=query == "-", paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
-    outputs = None
-    if clips or pad is not None or copy or sheet or markers or open_rank or thumbnails:
-        from vopcli.cli.show import Outputs
-
-        outputs = Outputs(
-            clips, pad, copy, sheet, markers, open_rank, config.search.player, thumbnails, overwrite
-        )
-        outputs.check(is_many=query == "-")
-    _check(query, per_video, moments=moments)
+    examples = Examples(image or (), video or (), like or (), plus or (), minus or ())
+    query, sources = examples.split(query, sources or [], context)
+    is_many = query == "-"
+    show = _printer(template, is_many=is_many, paths=paths, print0=print0, as_json=as_json, jsonl=jsonl)
+    more = (clips, pad, copy, sheet, markers, open_rank, config.search.player, thumbnails, overwrite)
+    outputs = _outputs(*more, is_many=is_many)
+    if per_video is not None and not moments:
+        raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
     settings = config.search
-    opened = open_for_search(_index_of(context, query, sources, config, weights), config, weights)
+    path = _index_of(context, query or "", sources, config, weights)
+    opened = open_for_search(path, config, weights, adapter)
     _note_missing(opened)
-    found_any, documents = False, []
-    missing: dict[str, None] = {}  # a set in order
-    hits: list[Hit] = []
-    for text in _lines() if query == "-" else [query]:
-        hits = opened.search(
-            text, top=settings.top, min_score=settings.min_score, moments=moments, per_video=per_video
-        )
-        found_any = found_any or bool(hits)
-        if as_json:
-            documents.append(_document(opened, text, hits))
-        else:
-            show(opened, text, hits)
-            missing |= {format_path(hit): None for hit in hits if _is_missing(hit)}
-    if as_json:
-        console.print_json(documents if query == "-" else documents[0])
-    _say_missing([*missing])
-    if outputs and hits and outputs.show(query, hits):
+    limits = {"top": settings.top, "min_score": settings.min_score, "per_video": per_video, "dedupe": dedupe}
+    find = partial(opened.search, moments=moments, **limits)
+    answers = ((str(one), find(one)) for one in examples.queries(_lines() if is_many else iter([query])))
+    found_any, label, hits = _print_answers(opened, answers, None if as_json else show, is_many=is_many)
+    if outputs and hits and outputs.show(label, hits):
         raise typer.Exit(EXIT_SOME_FAILED)
     if settings.min_score is not None and not found_any:
-        if query != "-":
+        if not is_many:
             console.say(f"no hit has a score of {settings.min_score:g} or more")
         raise typer.Exit(EXIT_NOTHING_FOUND)
+
+
+def _print_answers(
+    opened: "Index",
+    answers: "Iterable[tuple[str, list[Hit]]]",
+    show: "Callable[[Index, str, list[Hit]], None] | None",
+    *,
+    is_many: bool,
+) -> "tuple[bool, str, list[Hit]]":
+    """Print each answer when it is there, all as one JSON document without `show`.
+
+    Returns:
+        Whether a query has hits; the last query and its hits.
+    """
+    found_any, documents = False, []
+    missing: dict[str, None] = {}  # a set in order
+    query: str = ""
+    hits: list[Hit] = []
+    for query, hits in answers:
+        found_any = found_any or bool(hits)
+        if show is None:
+            documents.append(_document(opened, query, hits))
+        else:
+            show(opened, query, hits)
+            missing |= {format_path(hit): None for hit in hits if _is_missing(hit)}
+    if show is None:
+        console.print_json(documents if is_many else documents[0])
+    _say_missing([*missing])
+    return found_any, query, hits
 
 
 class SearchCommand(TyperCommand):
@@ -146,11 +183,16 @@ class SearchCommand(TyperCommand):
         return super().parse_args(ctx, words + args[end:])
 
 
-def _check(query: str, per_video: int | None, *, moments: bool) -> None:
-    if query != "-" and not query.strip():
-        raise UsageError("the query is empty", hint='describe the video, such as "a dog on a beach"')
-    if per_video is not None and not moments:
-        raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
+def _outputs(*given: Any, is_many: bool) -> "Outputs | None":
+    """Return the outputs besides the list, checked; None if there are none."""
+    *asked, _, thumbnails, _ = given
+    if not (thumbnails or any(one not in {None, False} for one in asked)):
+        return None
+    from vopcli.cli.show import Outputs
+
+    outputs = Outputs(*given)
+    outputs.check(is_many=is_many)
+    return outputs
 
 
 def _printer(
@@ -204,7 +246,7 @@ def _index_of(
     return choose_index(context, config.search.index)
 
 
-def open_for_search(path: Path, config: Config, weights: str | None) -> "Index":
+def open_for_search(path: Path, config: Config, weights: str | None, adapter: Path | None = None) -> "Index":
     """Open an index with the settings of a command.
 
     Raises:
@@ -222,6 +264,7 @@ def open_for_search(path: Path, config: Config, weights: str | None) -> "Index":
         path,
         weights=weights,
         fallbacks=[config.backbone.weights] if config.backbone.weights else [],
+        adapter=adapter,
         progress=console.progress(quiet=False),
         pooling=parse_pooling(settings.pooling) if settings.pooling else None,
         norm=settings.norm,

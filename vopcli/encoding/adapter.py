@@ -14,7 +14,6 @@ from vopcli.errors import DataError
 from vopcli.frames.recipe import other_frames, recorded_sampling
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter, check_backbone
-from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
 
 _BACKBONE = "clip."
@@ -31,30 +30,6 @@ def adapter_meta(adapter: Adapter | None) -> dict[str, Any]:
         "tuning": to_dict(adapter.tuning),
         "num_frames": adapter.num_frames,
     }
-
-
-def own_adapter(index: Path, meta: IndexMeta) -> Adapter | None:
-    """Read the adapter that an index was made with, from where it was; None if it was made without one.
-
-    Raises:
-        DataError: the file is missing, or has changed.
-    """
-    if not meta.adapter:
-        return None
-    path = Path(str(meta.adapter.get("path", "")))
-    try:
-        adapter = read_any_adapter(path)
-    except DataError as error:
-        raise DataError(
-            f"{index} was made with an adapter ({meta.variant}), which cannot be read: {error}",
-            hint="name it with --adapter",
-        ) from error
-    if adapter.sha256 != meta.adapter.get("sha256"):
-        raise DataError(
-            f"{index} was made with an earlier state of {path}",
-            hint="name the adapter it was made with, with --adapter; or use another index, or --overwrite",
-        )
-    return adapter
 
 
 def text_side(adapter: Adapter) -> dict[str, NDArray[np.float32]]:

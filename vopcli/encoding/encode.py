@@ -13,7 +13,7 @@ import numpy as np
 
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import DecodeRule, Precision, Resize
-from vopcli.encoding.adapter import adapter_meta, check_adapter, own_adapter, text_side
+from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
 from vopcli.encoding.backbone import Backbone, absolute_name, choose_place, keeps_model, read_backbone
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
@@ -28,7 +28,7 @@ from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.methods.adapter_file import Adapter
-from vopcli.methods.modelscope import read_any_adapter
+from vopcli.methods.modelscope import own_adapter, read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower

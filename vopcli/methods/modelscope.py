@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
-from vopcli.errors import FileError, WeightsError
+from vopcli.errors import DataError, FileError, WeightsError
+from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter, write_adapter
 from vopcli.weights.formats import read_container
 from vopcli.weights.reader import Weights
@@ -44,6 +45,35 @@ def read_any_adapter(path: Path) -> Adapter:
     if path.suffix not in _TORCH_SUFFIXES:
         raise WeightsError(f"{path} is not an adapter file", hint=_HINT)
     return read_modelscope(path)
+
+
+def own_adapter(index: Path, meta: IndexMeta, given: Path | None = None) -> Adapter | None:
+    """Read the adapter that an index was made with, from where it was; None if it was made without one.
+
+    Args:
+        index: the index, for messages.
+        meta: its metadata.
+        given: where the adapter is now; None: where it was.
+
+    Raises:
+        DataError: the file is missing, or has changed.
+    """
+    if not meta.adapter:
+        return None
+    path = given or Path(str(meta.adapter.get("path", "")))
+    try:
+        adapter = read_any_adapter(path)
+    except DataError as error:
+        raise DataError(
+            f"{index} was made with an adapter ({meta.variant}), which cannot be read: {error}",
+            hint="name it with --adapter",
+        ) from error
+    if adapter.sha256 != meta.adapter.get("sha256"):
+        raise DataError(
+            f"{path} has changed, or is not the adapter that {index} was made with",
+            hint="name the adapter it was made with, with --adapter; or use another index, or --overwrite",
+        )
+    return adapter
 
 
 def is_modelscope(path: Path) -> bool:

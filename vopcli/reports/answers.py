@@ -46,7 +46,7 @@ class RankedVideo:
 
 
 @dataclass(frozen=True)
-class Query:
+class ShownQuery:
     """A caption with the right video and the top-ranked videos of all models."""
 
     caption: str
@@ -75,7 +75,7 @@ def show_queries(
     names: Sequence[str],
     queries: Sequence[int],
     frames_of: Callable[[str], Sequence[str]],
-) -> list[Query]:
+) -> list[ShownQuery]:
     """Return the top-ranked videos of each query without repeats, the right one first.
 
     Args:
@@ -95,7 +95,7 @@ def show_queries(
             RankedVideo(video, video == answer.video, models, frames_of(video))
             for video, models in finders.items()
         ]
-        shown.append(Query(answer.caption, found))
+        shown.append(ShownQuery(answer.caption, found))
     return shown
 
 

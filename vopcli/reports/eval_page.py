@@ -12,7 +12,7 @@ from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.runs import is_run, read_run
 from vopcli.files.atomic import atomic_path
 from vopcli.frames.store import FrameStore
-from vopcli.reports.answers import NOTES, Query, choose_queries, frame_uris, show_queries
+from vopcli.reports.answers import NOTES, ShownQuery, choose_queries, frame_uris, show_queries
 from vopcli.reports.curves import training_curves
 from vopcli.reports.html import Page, render
 from vopcli.reports.paper import recall_scatter
@@ -83,7 +83,7 @@ def eval_page(results: Sequence[EvalResult], store: Path, *, num_queries: int) -
 
 def show_first_results(
     results: Sequence[EvalResult], names: Sequence[str], store: Path, count: int
-) -> list[Query]:
+) -> list[ShownQuery]:
     """Choose ``count`` captions and return the top-ranked videos of each model, with frames of the store.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vopcli.files.templates import html_templates
-from vopcli.reports.answers import Query
+from vopcli.reports.answers import ShownQuery
 from vopcli.reports.plots import HEIGHT, WIDTH, Chart
 from vopcli.reports.tables import Table
 
@@ -33,7 +33,7 @@ class Page:
     title: str
     tables: Sequence[Table]
     figures: Sequence[Figure] = ()
-    queries: Sequence[Query] = ()
+    queries: Sequence[ShownQuery] = ()
     query_notes: Sequence[str] = field(default_factory=tuple)
 
 

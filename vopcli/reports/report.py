@@ -9,7 +9,7 @@ from typing import Any
 
 from vopcli.config.choices import DatasetName
 from vopcli.evaluation.published import DIRECTIONS
-from vopcli.reports.answers import NOTES, Query
+from vopcli.reports.answers import NOTES, ShownQuery
 from vopcli.reports.curves import training_curves
 from vopcli.reports.eval_page import show_first_results
 from vopcli.reports.groups import Group, group_runs
@@ -81,7 +81,7 @@ def report_page(report: Report) -> Page:
     if curves := training_curves(logs):
         figures.append(curves)
     request, results = report.request, report.sources.results
-    queries: list[Query] = []
+    queries: list[ShownQuery] = []
     if request.store:
         names = name_results(results)
         queries = show_first_results(results, names, request.store, request.num_queries)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found, dot_half_rows
-from vopcli.search.ranges import REACH_SECONDS, find_ranges
+from vopcli.search.ranges import MATCHED_FRAMES, REACH_SECONDS, find_ranges
 
 _MORE_ROWS: Final = 1000  # to rank if the best ones are of too few videos
+_ROUNDING: Final = 1e-6  # of the cosine of two equal embeddings
+
+_Row = tuple[int, float]  # of the index, and its score
+_Embedding = NDArray[np.float32] | NDArray[np.float16]
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -49,42 +54,91 @@ class Hit:
 FIELDS: Final = tuple(item.name for item in fields(Hit)[:-2])  # of outputs
 
 
-def find_hits(
-    index: VideoIndex,
-    engine: Engine,
-    query: Floats,
-    found: Found,
-    *,
-    top: int,
-    min_score: float | None,
-    num_moments: int,
-) -> list[Hit]:
+@dataclass(frozen=True)
+class Wanted:
+    """Which of the ranked videos become hits.
+
+    Attributes:
+        top: maximum number of hits.
+        min_score: leave out hits that score less; None: none.
+        num_moments: maximum number of moments per video; 0 for videos.
+        dedupe: leave out hits whose embedding has at least this cosine with that of a better hit; None: none.
+        matched: number of successive frames whose match a range begins with.
+    """
+
+    top: int
+    min_score: float | None = None
+    num_moments: int = 0
+    dedupe: float | None = None
+    matched: int = MATCHED_FRAMES
+
+
+def find_hits(index: VideoIndex, engine: Engine, query: Floats, found: Found, wanted: Wanted) -> list[Hit]:
     """Return the best videos with their best ranges, or the best moments of the best videos.
 
     Args:
         index: the videos.
-        engine: ranks more rows if ``found`` has too few videos: the windows of a long video may fill it.
+        engine: ranks more rows if those found are too few videos, such as windows of a long one, or
+            duplicates; in the worst case it ranks the whole index.
         query: (E,) L2-normalised.
-        found: the ``top`` best rows.
-        top: maximum number of hits.
-        min_score: leave out hits that score less; None: none.
-        num_moments: maximum number of moments per video; 0 for videos.
+        found: the ``wanted.top`` best rows.
+        wanted: which videos become hits.
 
     Raises:
         DataError: the index is damaged.
     """
-    best, asked, wanted = _best_of_videos(index, found), top, min(top, index.num_names)
-    while len(best) < wanted and len(found.rows) == asked:
+    select, asked = (_moments if wanted.num_moments else _videos), wanted.top
+    while True:
+        best = _best_of_videos(index, found)
+        has_all = len(found.rows) < asked or len(best) >= index.num_names
+        if has_all or len(best) >= wanted.top:
+            hits = select(index, best, query, wanted)
+            if has_all or wanted.dedupe is None or len(hits) >= wanted.top or _is_below(best[-1], wanted):
+                return [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
         asked = max(4 * asked, _MORE_ROWS)
         [found] = engine(query[None], top=asked)
-        best = _best_of_videos(index, found)
-    if min_score is not None and not num_moments:
-        best = [(row, score) for row, score in best if score >= min_score]
-    hits = [hit for row, score in best[:top] for hit in _hits_of(index, row, score, query, num_moments)]
-    if num_moments:
-        hits = [hit for hit in hits if min_score is None or hit.score >= min_score]
-        hits.sort(key=lambda hit: (-hit.score, hit.path, hit.start))
-    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top], 1)]
+
+
+def _videos(index: VideoIndex, best: Sequence[_Row], query: Floats, wanted: Wanted) -> list[Hit]:
+    """Return the hits of the best videos, each with its best range."""
+    best = [row for row in best if not _is_below(row, wanted)]
+    if wanted.dedupe is not None:
+        best = _distinct(((row, index.embedding_of(row[0])) for row in best), wanted.dedupe, wanted.top)
+    return [hit for row in best[: wanted.top] for hit, _ in _hits_of(index, row, query, wanted)]
+
+
+def _moments(index: VideoIndex, best: Sequence[_Row], query: Floats, wanted: Wanted) -> list[Hit]:
+    """Return the best moments of the ``top`` best videos, or of more if too many are duplicates."""
+    count, found = 0, []
+    while True:
+        new, count = best[count : max(2 * count, wanted.top)], max(2 * count, wanted.top)
+        found += [pair for row in new for pair in _hits_of(index, row, query, wanted)]
+        found.sort(key=lambda pair: (-pair[0].score, pair[0].path, pair[0].start))
+        scored = [pair for pair in found if wanted.min_score is None or pair[0].score >= wanted.min_score]
+        if wanted.dedupe is None:
+            return [hit for hit, _ in scored[: wanted.top]]
+        hits = _distinct(scored, wanted.dedupe, wanted.top)
+        if len(hits) >= wanted.top or count >= len(best) or _is_below(best[count - 1], wanted):
+            return hits
+
+
+def _is_below(row: _Row, wanted: Wanted) -> bool:
+    return wanted.min_score is not None and row[1] < wanted.min_score
+
+
+def _distinct(found: Iterable[tuple[_Item, _Embedding]], dedupe: float, top: int) -> list[_Item]:
+    """Return the first ``top`` items whose embedding (E,) is less similar than ``dedupe`` to all before."""
+    items: list[_Item] = []
+    kept: list[NDArray[np.float64]] = []
+    for item, embedding in found:
+        unit = embedding.astype(np.float64)
+        unit /= np.linalg.norm(unit)
+        if not kept or (np.array(kept) @ unit).max() < dedupe - _ROUNDING:
+            items.append(item)
+            kept.append(unit)
+        if len(items) == top:
+            break
+    return items
 
 
 def join_frames(index: VideoIndex, rows: Sequence[int]) -> tuple[NDArray[np.float16], NDArray[np.float64]]:
@@ -103,16 +157,20 @@ def join_frames(index: VideoIndex, rows: Sequence[int]) -> tuple[NDArray[np.floa
     return np.concatenate(frames), np.concatenate(seconds)
 
 
-def _best_of_videos(index: VideoIndex, found: Found) -> list[tuple[int, float]]:
+def _best_of_videos(index: VideoIndex, found: Found) -> list[_Row]:
     """Return the best row of each video, with its score."""
-    best: dict[int, tuple[int, float]] = {}
+    best: dict[int, _Row] = {}
     for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
         best.setdefault(index.name_hash_of(row), (row, score))
     return list(best.values())
 
 
-def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_moments: int) -> list[Hit]:
-    """Return the hit of a video with its best range, or a hit for each of its best moments; without ranks."""
+def _hits_of(index: VideoIndex, scored: _Row, query: Floats, wanted: Wanted) -> list[tuple[Hit, _Embedding]]:
+    """Return the hit of a video with its best range, or a hit for each of its best moments.
+
+    Ranks are not set. With each hit comes the embedding (E,) of its best frame.
+    """
+    (row, score), num_moments = scored, wanted.num_moments
     video = index.video(row)
     begin, end = 0.0, video.duration_seconds
     if num_moments or not video.is_part:
@@ -123,19 +181,22 @@ def _hits_of(index: VideoIndex, row: int, score: float, query: Floats, num_momen
         begin, end = index.span_of(windows[0])[0], index.span_of(windows[-1])[1]
     frames, seconds = join_frames(index, windows)
     cosines = dot_half_rows(frames, query[None])[0]
-    ranges = find_ranges(cosines, seconds, (begin, end), most=max(num_moments, 1))
+    ranges = find_ranges(cosines, seconds, (begin, end), most=max(num_moments, 1), matched=wanted.matched)
     file = Path(video.file)
     return [
-        Hit(
-            0,
-            part.score if num_moments else score,
-            file,
-            video.path,
-            part.start,
-            part.end,
-            part.best,
-            video.duration_seconds,
-            row,
+        (
+            Hit(
+                0,
+                part.score if num_moments else score,
+                file,
+                video.path,
+                part.start,
+                part.end,
+                part.best,
+                video.duration_seconds,
+                row,
+            ),
+            frames[int((seconds == part.best).argmax())],
         )
         for part in ranges
     ]

@@ -2,7 +2,7 @@
 
 The mean of a window of ten seconds hides a scene of three. Comparing all frames would read the whole index,
 so the rows of highest mean cosine are chosen first, and their frames compared: every row of up to 2.7 hours
-of video, the likely ones of more.
+of video, the likely ones of more. A picture shows one moment, so single frames are compared with it.
 
 Axes: Q queries, F frames of a row, E joint width.
 """
@@ -17,12 +17,14 @@ import numpy as np
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Floats, Found, best_rows, dot_half_rows
 from vopcli.search.exact import Part, search_exact
-from vopcli.search.ranges import best_matches
+from vopcli.search.ranges import MATCHED_FRAMES, best_matches
 
 CANDIDATES: Final = 1000  # rows whose frames are compared
 
 
-def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *, top: int) -> list[Found]:
+def search_matches(
+    index: VideoIndex, parts: Sequence[Part], queries: Floats, *, top: int, matched: int = MATCHED_FRAMES
+) -> list[Found]:
     """Find the ``top`` rows of highest best match for each query, ordered by falling score, then path.
 
     The first k rows of a longer answer are the answer for k up to 1,000 rows; more bring more candidates.
@@ -32,6 +34,7 @@ def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *,
         parts: their embeddings.
         queries: (Q, E) L2-normalised.
         top: maximum number of rows per query; over 1000, as many are compared.
+        matched: number of successive frames that are to match.
 
     Raises:
         DataError: the index is damaged.
@@ -46,6 +49,6 @@ def search_matches(index: VideoIndex, parts: Sequence[Part], queries: Floats, *,
         for count in np.unique(counts).tolist():  # few: a short video may have fewer frames than others
             places = np.flatnonzero(counts == count)
             stacked = np.concatenate([frames[place] for place in places.tolist()])
-            scores[places] = best_matches(dot_half_rows(stacked, query[None]).reshape(-1, count))
+            scores[places] = best_matches(dot_half_rows(stacked, query[None]).reshape(-1, count), matched)
         answers.append(best_rows(found.rows, scores, top, index.path_of))
     return answers

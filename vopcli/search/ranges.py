@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_MATCHED_FRAMES: Final = 3
+MATCHED_FRAMES: Final = 3  # successive ones that are compared with a text; a picture with one
 _HEIGHT: Final = 0.6  # of the limit between median and best match
 REACH_SECONDS: Final = 120.0  # of a range to each side of the best match
 
@@ -45,22 +45,28 @@ class Range:
     score: float
 
 
-def best_matches(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the highest mean of three successive frames, or of a quarter of fewer than 12 frames.
+def best_matches(cosines: NDArray[np.float32], matched: int = MATCHED_FRAMES) -> NDArray[np.float32]:
+    """Return the highest mean of ``matched`` successive frames, or of a quarter of the frames if less.
 
     Args:
         cosines: (..., T) of a query with frames in order of time.
+        matched: number of frames that are to match.
 
     Returns:
         (...) float32.
     """
-    count = _matched(cosines.shape[-1])
+    count = _num_matched(cosines.shape[-1], matched)
     means = np.lib.stride_tricks.sliding_window_view(cosines, count, axis=-1).mean(axis=-1)
     return np.asarray(means.max(axis=-1), np.float32)
 
 
 def find_ranges(
-    cosines: NDArray[np.float32], seconds: NDArray[np.float64], span: tuple[float, float], *, most: int = 1
+    cosines: NDArray[np.float32],
+    seconds: NDArray[np.float64],
+    span: tuple[float, float],
+    *,
+    most: int = 1,
+    matched: int = MATCHED_FRAMES,
 ) -> list[Range]:
     """Find the ranges of a video that match a query best.
 
@@ -69,13 +75,14 @@ def find_ranges(
         seconds: (T,) times of the frames, increasing.
         span: begin and end of the video, or of the part with these frames, in seconds.
         most: maximum number of ranges.
+        matched: number of successive frames that are to match, see `best_matches`.
 
     Returns:
         At least one range, that of the best match first; none overlap. The whole span if all frames match
         equally.
     """
     values = cosines.astype(np.float64)
-    count = _matched(len(values))
+    count = _num_matched(len(values), matched)
     means = np.convolve(values, np.ones(count) / count, "valid")  # of the frames from i on
     begin, end_of_all = min(span[0], float(seconds[0])), max(span[1], float(seconds[-1]))
     bounds = np.concatenate([[begin], (seconds[1:] + seconds[:-1]) / 2, [end_of_all]])
@@ -101,8 +108,8 @@ def find_ranges(
     return ranges or [Range(begin, end_of_all, float(seconds[values.argmax()]), float(values.mean()))]
 
 
-def _matched(num_frames: int) -> int:
-    return min(_MATCHED_FRAMES, max(num_frames // 4, 1))
+def _num_matched(num_frames: int, most: int) -> int:
+    return min(most, max(num_frames // 4, 1))
 
 
 def _grow(gains: NDArray[np.float64], seconds: NDArray[np.float64], first: int, end: int) -> tuple[int, int]:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
-from vopcli.errors import DataError, UsageError, format_name, format_value
+from vopcli.errors import UsageError, format_value
 from vopcli.index.reader import PENDING, VideoIndex
-from vopcli.progress import Progress
+from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.search.engine import Engine
 from vopcli.search.exact import Part, search_exact
-from vopcli.search.hits import Hit, find_hits
-from vopcli.search.text_tower import TextEncoder
-
-if TYPE_CHECKING:
-    from vopcli.methods.encoder import Model
+from vopcli.search.hits import Hit, Wanted, find_hits
+from vopcli.search.query import Query, is_picture
+from vopcli.search.query_encoder import QueryEncoder
+from vopcli.search.ranges import MATCHED_FRAMES
 
 MOMENTS_PER_VIDEO: Final = 3
 
@@ -63,12 +62,13 @@ class Index:
         norm: hubness correction, unless a search chooses otherwise.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (options)
         self,
         path: Path,
         *,
         weights: str | None = None,
         fallbacks: Sequence[str] = (),
+        adapter: Path | None = None,
         cache: Path | None = None,
         progress: Progress | None = None,
         pooling: Pooling | None = None,
@@ -80,10 +80,12 @@ class Index:
             path: the file.
             weights: name or path of the index's model, which is verified; None to find it.
             fallbacks: more names or paths to try.
+            adapter: where the adapter of the index is now, for pictures and videos; None: where it was.
             cache: folder of derived weights; None: the user's.
             progress: receives warnings and the progress of downloads.
             pooling: how frame scores are pooled; a rule other than the mean reads all frames per search.
-                None: the best match of three successive frames in an index with windows, else the mean.
+                None: in an index with windows the best match of three successive frames, of a picture that
+                of one, else the mean.
             norm: ``qb`` ranks by QB-Norm with the query bank of the index; its scores are not cosines.
 
         Raises:
@@ -95,11 +97,15 @@ class Index:
         self._videos = VideoIndex(path)
         _LOG.debug("index: %s, %d videos, made with %s", path, len(self._videos), self._videos.meta.weights)
         self._cache = cache or cache_folder()
-        self._engines: dict[tuple[Pooling | None, NormRule], Engine] = {}
+        self._engines: dict[tuple[Pooling | None, NormRule, int], Engine] = {}
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
-        self._model: Model | None = None
-        self._encoder = TextEncoder(
-            self._videos, weights=weights, fallbacks=fallbacks, cache=self._cache, progress=progress
+        self._encoder = QueryEncoder(
+            self._videos,
+            weights=weights,
+            fallbacks=fallbacks,
+            adapter=adapter,
+            cache=self._cache,
+            progress=progress or SilentProgress(),
         )
 
     def __enter__(self) -> Index:
@@ -117,7 +123,7 @@ class Index:
             20
         """
         self._engines.clear()
-        del self._videos, self._encoder, self._model
+        del self._videos, self._encoder
 
     @property
     def videos(self) -> VideoIndex:
@@ -154,7 +160,7 @@ class Index:
     @overload
     def search(
         self,
-        query: str | Vectors | Images,
+        query: str | Query | Vectors | Images,
         *,
         top: int = 10,
         min_score: float | None = None,
@@ -162,6 +168,7 @@ class Index:
         norm: NormRule | str | None = None,
         moments: bool = False,
         per_video: int | None = None,
+        dedupe: float | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -174,11 +181,12 @@ class Index:
         norm: NormRule | str | None = None,
         moments: bool = False,
         per_video: int | None = None,
+        dedupe: float | None = None,
     ) -> list[list[Hit]]: ...
 
-    def search(
+    def search(  # noqa: PLR0913  (options)
         self,
-        query: str | Vectors | Images | list[Any] | tuple[Any, ...],
+        query: str | Query | Vectors | Images | list[Any] | tuple[Any, ...],
         *,
         top: int = 10,
         min_score: float | None = None,
@@ -186,28 +194,33 @@ class Index:
         norm: NormRule | str | None = None,
         moments: bool = False,
         per_video: int | None = None,
+        dedupe: float | None = None,
     ) -> list[Hit] | list[list[Hit]]:
-        """Rank the videos for a text, a vector or a frame.
+        """Rank the videos for a text, a vector, a frame, or a sum of texts, pictures and videos.
 
         Args:
             query: a text; an embedding (E,), which is L2-normalised; an RGB frame (H, W, 3) uint8, which
-                loads the index's model; or a list of these.
+                loads the index's model; a `vopcli.Query`; or a list of these.
             top: maximum number of hits per query.
             min_score: leave out hits that score less.
             pooling: how frame scores are pooled, such as "max"; None: as the index was opened.
             norm: hubness correction, "none" or "qb"; None: as the index was opened.
             moments: rank the moments of the ``top`` best videos instead of the videos.
             per_video: maximum number of moments per video; None: 3.
+            dedupe: leave out hits whose embedding has a cosine of ``dedupe`` or more with that of a better
+                hit, and search on for others, in the worst case in the whole index. The embedding of a hit
+                is that of its video, or of the window that matches best, and with ``moments`` that of its
+                best frame. None: keep duplicates.
 
         Returns:
             Hits in order of falling score, then path, then time; for a list of queries, one list of hits per
             query.
 
         Raises:
-            UsageError: a query is empty or has a wrong shape, ``top`` or ``per_video`` is less than 1, or a
-                rule is unknown.
+            UsageError: a query is empty, zero or has a wrong shape, names a video that the index lacks, or
+                ``top``, ``per_video``, ``dedupe`` or a rule is out of range.
             WeightsError: the index's model is missing.
-            DataError: the index is damaged, or has no query bank for "qb".
+            DataError: the index or a file of the query is damaged, or the query bank for "qb" is missing.
 
         Examples:
             >>> hit = index.search("a red circle", top=1)[0]
@@ -215,87 +228,48 @@ class Index:
             'train/red-circle-right-01.mp4'
             >>> index.search(next(iter(index)).embedding, top=1)[0].path == next(iter(index)).path
             True
+            >>> query = vopcli.Query.parse("a red star", f"like:{hit.path}@0.5", minus=["0.5:a circle"])
+            >>> index.search(query, top=1, dedupe=0.99)[0].rank
+            1
         """
         if top < 1 or (per_video is not None and per_video < 1):
             raise UsageError(f"cannot return {min(top, per_video or top)} videos", hint="use 1 or more")
+        if dedupe is not None and not 0 < dedupe <= 1:
+            raise UsageError(f"dedupe cannot be {dedupe:g}", hint="use a cosine above 0, up to 1")
         most = (per_video or MOMENTS_PER_VIDEO) if moments else 0
         queries = list(query) if isinstance(query, (list, tuple)) else [query]
-        engine = self._engine(
+        rules = (
             self.pooling if pooling is None else parse_pooling(str(pooling)),
             self.norm if norm is None else _parse_norm(norm),
         )
-        vectors = self._vectors(queries)
-        answers: list[list[Hit]] = [[] for _ in queries]
-        if queries and not self._videos.is_empty:
-            find = partial(find_hits, self._videos, engine, top=top, min_score=min_score, num_moments=most)
-            answers = [*map(find, vectors, engine(vectors, top=top))]
+        self._engine(*rules)  # refuses rules that the index cannot follow, even without videos
+        wanted = Wanted(top, min_score, most, dedupe)
+        answers = [[] for _ in queries] if self._videos.is_empty else self._rank(queries, *rules, wanted)
         return answers if isinstance(query, (list, tuple)) else answers[0]
 
-    def _engine(self, pooling: Pooling | None, norm: NormRule) -> Engine:
-        if (pooling, norm) not in self._engines:
-            self._engines[pooling, norm] = choose_engine(self._videos, pooling, norm)
+    def _rank(
+        self, queries: list[Any], pooling: Pooling | None, norm: NormRule, wanted: Wanted
+    ) -> list[list[Hit]]:
+        """Answer pictures by their best frame, and other queries by the best of several frames."""
+        vectors = self._encoder.encode(queries)
+        answers: list[list[Hit]] = [[] for _ in queries]
+        is_still = np.array([is_picture(query) for query in queries], np.bool_)
+        for places, matched in ((np.flatnonzero(is_still), 1), (np.flatnonzero(~is_still), MATCHED_FRAMES)):
+            if len(places):
+                engine, how = self._engine(pooling, norm, matched), replace(wanted, matched=matched)
+                for place, found in zip(
+                    places.tolist(), engine(vectors[places], top=wanted.top), strict=True
+                ):
+                    answers[place] = find_hits(self._videos, engine, vectors[place], found, how)
+        return answers
+
+    def _engine(self, pooling: Pooling | None, norm: NormRule, matched: int = MATCHED_FRAMES) -> Engine:
+        key = pooling, norm, matched
+        if key not in self._engines:
+            self._engines[key] = choose_engine(self._videos, *key)
             # the best match reads few frames, and compares them with their checksums
             self._videos.verify_once("embeddings" if pooling in {None, MEAN} else "frames", self._cache)
-        return self._engines[pooling, norm]
-
-    def _vectors(self, queries: Sequence[Any]) -> Vectors:
-        """Return the embedding of each query: (Q, E) float32, L2-normalised.
-
-        Raises:
-            UsageError: a query is an empty text, or neither a text, a vector nor a frame.
-        """
-        vectors = np.empty((len(queries), self._videos.meta.embed_dim), np.float32)
-        texts = [number for number, query in enumerate(queries) if isinstance(query, str)]
-        for number in texts:
-            if not queries[number].strip():
-                raise UsageError("the query is empty", hint='describe a scene, such as "a dog on a beach"')
-        if texts and not self._videos.is_empty:
-            vectors[texts] = self.encode([queries[number] for number in texts])
-        for number, query in enumerate(queries):
-            if not isinstance(query, str):
-                vectors[number] = self._vector(np.asarray(query))
-        return vectors
-
-    def _vector(self, query: NDArray[Any]) -> Vectors:
-        if query.dtype == np.uint8 and query.ndim == 3:
-            return self._image_model().encode_frames(query[None, None])[0, 0]
-        width = self._videos.meta.embed_dim
-        if query.shape != (width,) or not np.issubdtype(query.dtype, np.floating):
-            raise UsageError(
-                f"cannot search for an array of shape {query.shape} and dtype {query.dtype}",
-                hint=f"give a text, an embedding ({width},), or a frame (H, W, 3) uint8",
-            )
-        norm = float(np.linalg.norm(query))
-        if not 0 < norm < np.inf:
-            raise UsageError("the vector is zero, infinite or NaN", hint="give an embedding of this model")
-        return np.asarray(query / norm, np.float32)
-
-    def _image_model(self) -> Model:
-        """Load the index's model.
-
-        Raises:
-            UsageError: the index was made with an adapter, whose vision part it does not store.
-            DataError: the weights are not those of the index.
-        """
-        meta = self._videos.meta
-        if meta.adapter:
-            raise UsageError(
-                f"{self.path} was made with an adapter and cannot encode frames",
-                hint="encode the frame with load_model(weights, adapter), and search for the vector",
-            )
-        if self._model is None:
-            from vopcli.frames.recipe import recorded_fit
-            from vopcli.methods.encoder import load_model
-
-            model = load_model(meta.weights)
-            if model.fingerprint != meta.fingerprint:
-                raise DataError(
-                    f"{format_name(meta.weights)} is not the model that {self.path} was made with",
-                    hint="encode the frame with the original weights, and search for the vector",
-                )
-            model.fit = recorded_fit(meta.recipe)
-            self._model = model
-        return self._model
+        return self._engines[key]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to (Q, E) float32, L2-normalised; long texts are truncated, with one warning.
@@ -308,7 +282,7 @@ class Index:
             >>> index.encode(["a red circle"]).shape
             (1, 128)
         """
-        return self._encoder.encode(texts)
+        return self._encoder.encode_texts(texts)
 
     def export(self, target: str | Path) -> None:
         """Write the embeddings of all videos to a file, in the order of iteration.
@@ -341,8 +315,16 @@ def _parse_norm(name: str) -> NormRule:
         ) from None
 
 
-def choose_engine(videos: VideoIndex, pooling: Pooling | None, norm: NormRule) -> Engine:
+def choose_engine(
+    videos: VideoIndex, pooling: Pooling | None, norm: NormRule, matched: int = MATCHED_FRAMES
+) -> Engine:
     """Return the engine that ranks the videos of an index by a rule; None: the default of the index.
+
+    Args:
+        videos: the index.
+        pooling: the rule.
+        norm: hubness correction.
+        matched: number of successive frames of the best match, the default of an index with windows.
 
     Raises:
         UsageError: QB-Norm with a pooling other than the mean.
@@ -362,7 +344,7 @@ def choose_engine(videos: VideoIndex, pooling: Pooling | None, norm: NormRule) -
     if pooling is None and videos.has_windows:
         from vopcli.search.matches import search_matches
 
-        return partial(search_matches, videos, parts)
+        return partial(search_matches, videos, parts, matched=matched)
     return partial(search_exact, parts, path_of=videos.path_of)
 
 

@@ -132,12 +132,31 @@ def keep_text_tower(weights: Weights, fingerprint: str, cache: Path, progress: P
 def load_text_tower(
     fingerprint: str, *, weights: str | None, fallbacks: Sequence[str], cache: Path, progress: Progress
 ) -> NumpyTextTower:
-    """Load the text tower of a backbone from the cache, or from its weights.
+    """Load the text tower of a backbone from the cache, or from its weights; see `find_weights`.
+
+    Raises:
+        UsageError: `weights` is not the name of a model.
+        FileError: `weights` does not exist.
+        WeightsError: the weights are missing, damaged, or of another model.
+    """
+    tower = _read(text_tower_path(cache, fingerprint)) if weights is None else None
+    if tower is not None:
+        return tower
+    found = find_weights(fingerprint, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress)
+    keep_text_tower(found, fingerprint, cache, progress)
+    tensors = {name: np.asarray(found.tensors[name], np.float32) for name in text_tensors(found.shape)}
+    return NumpyTextTower(tensors, found.shape)
+
+
+def find_weights(
+    fingerprint: str, *, weights: str | None, fallbacks: Sequence[str], cache: Path, progress: Progress
+) -> Weights:
+    """Read the weights of a backbone.
 
     Args:
         fingerprint: fingerprint of the index's backbone.
         weights: name or path given by the user, which is read and verified.
-        fallbacks: names or paths to try if `weights` is None and the cache is empty.
+        fallbacks: names or paths to try if `weights` is None.
         cache: folder of derived weights.
         progress: receives warnings and the progress of downloads.
 
@@ -147,14 +166,11 @@ def load_text_tower(
         WeightsError: the weights are missing, damaged, or of another model.
     """
     if weights is not None:
-        return _load(weights, fingerprint, cache, progress)
-    tower = _read(text_tower_path(cache, fingerprint))
-    if tower is not None:
-        return tower
+        return _read_verified(weights, fingerprint, cache, progress)
     problems = []
     for fallback in fallbacks:
         try:
-            return _load(fallback, fingerprint, cache, progress)
+            return _read_verified(fallback, fingerprint, cache, progress)
         except (DataError, UsageError) as error:
             problems.append(str(error))
     raise WeightsError(
@@ -163,7 +179,7 @@ def load_text_tower(
     )
 
 
-def _load(weights: str, fingerprint: str, cache: Path, progress: Progress) -> NumpyTextTower:
+def _read_verified(weights: str, fingerprint: str, cache: Path, progress: Progress) -> Weights:
     from vopcli.weights.reader import read_weights, resolve_weights
 
     found = read_weights(resolve_weights(weights, cache=cache, progress=progress))
@@ -172,9 +188,7 @@ def _load(weights: str, fingerprint: str, cache: Path, progress: Progress) -> Nu
             f"{weights} is not the model of the index",
             hint="give the weights that were used to encode it, or encode another index with them",
         )
-    keep_text_tower(found, fingerprint, cache, progress)
-    tensors = {name: np.asarray(found.tensors[name], np.float32) for name in text_tensors(found.shape)}
-    return NumpyTextTower(tensors, found.shape)
+    return found
 
 
 def _read(path: Path) -> NumpyTextTower | None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vopcli.errors import UsageError
+from vopcli.video.picture import MAX_PIXELS
 
 MAX_UPLOAD_BYTES: Final = 20 << 20
-MAX_PIXELS: Final = 50_000_000
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _SIDE: Final = 512  # pixels of a kept picture; models take less
 _MOST_KEPT: Final = 200
