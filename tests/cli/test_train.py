@@ -159,8 +159,8 @@ def test_the_plain_backbone_is_measured_as_by_hand(folder: Path) -> None:
     assert (found["t2v"]["num_queries"], found["t2v"]["gallery_size"]) == (6, 3)
     assert found["t2v"]["R@1"] == pytest.approx(100 * float((ranks <= 1).double().mean()))
     assert found["answers"] == [
-        {"caption": line["caption"], "video": line["video"], "first": paths[first]}
-        for line, first in zip(test, similarity.argmax(1).tolist(), strict=True)
+        {"caption": line["caption"], "video": line["video"], "top": [paths[video] for video in top]}
+        for line, top in zip(test, similarity.argsort(1, descending=True).tolist(), strict=True)
     ]
     assert (found["selected"], found["seed"], found["training"]) == (None, None, None)
 

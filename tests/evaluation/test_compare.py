@@ -22,7 +22,7 @@ NUM_VIDEOS, PER_VIDEO = 8, 3
 def document(target: str, ranks: list[float], video_ranks: list[float]) -> dict[str, Any]:
     t2v, v2t = (make_document("VoP", 1, row)["t2v"] for row in (ranks, video_ranks))
     answers = [
-        {"caption": f"caption {i}", "video": f"{i // PER_VIDEO}.mp4", "first": "0.mp4"}
+        {"caption": f"caption {i}", "video": f"{i // PER_VIDEO}.mp4", "top": ["0.mp4"]}
         for i in range(len(ranks))
     ]
     return make_document("VoP", 1, ranks, target=target, t2v=t2v, v2t=v2t, answers=answers)

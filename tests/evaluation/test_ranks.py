@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vopcli.evaluation.ranks import BestCaptions, count_ranks, first_columns
+from vopcli.evaluation.ranks import BestCaptions, count_ranks, top_columns
 from vopcli.search.similarity import GivenRows
 
 SCORES = np.array([[3, 1, 3], [2, 2, 2], [0, 5, 1], [4, 4, 9]], np.float64)
@@ -38,7 +38,7 @@ def test_videos_without_captions_are_candidates_of_t2v_only() -> None:
 
 
 def test_the_first_of_equal_columns_is_returned() -> None:
-    assert first_columns(GivenRows(SCORES)).tolist() == [0, 0, 1, 2]
+    assert top_columns(GivenRows(SCORES), 1).tolist() == [[0], [0], [1], [2]]
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(1, 7))

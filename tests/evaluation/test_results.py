@@ -45,7 +45,7 @@ def test_a_result_is_written_as_it_was_read(tmp_path: Path) -> None:
 def test_fields_have_the_values_of_the_document(tmp_path: Path) -> None:
     [result] = read_results(write(tmp_path / "a.json", DOCUMENT))
     assert (result.variant, result.tuning.variant, result.dataset) == ("P", Variant.P, DatasetName.MSRVTT_9K)
-    assert result.answers[1] == Answer("caption 1", "1.mp4", "other.mp4")
+    assert result.answers[1] == Answer("caption 1", "1.mp4", ["other.mp4", "1.mp4"])
     assert result.metrics.ties is TieRule.AVERAGE
     assert result.metrics.t2v.ranks.tolist() == [1.0, 2.5]
     assert result.metrics.v2t.by_name == {
@@ -77,6 +77,7 @@ def test_fields_have_the_values_of_the_document(tmp_path: Path) -> None:
         (("v2t", "num_queries"), 3, "v2t has 2 ranks for 2 queries"),
         (("v2t", "ranks"), [1.0, 0.5], "a rank is not a number of at least 1"),
         (("answers",), [], "t2v has 2 ranks for 0 queries"),
+        (("answers", 0, "top"), [], "top is empty"),
     ],
 )
 def test_a_damaged_field_is_named(tmp_path: Path, place: tuple[str, ...], value: Any, match: str) -> None:

@@ -10,31 +10,46 @@ import numpy as np
 from PIL import Image
 
 from tests.support.pages import make_result
-from vopcli.reports.answers import choose_queries, frame_uris, show_queries
+from vopcli.reports.answers import choose_different, choose_worst, frame_uris, show_queries
 
 
 def test_captions_on_which_models_differ_most_come_first() -> None:
     first, second = make_result("P", 1, [1, 2, 50, 5, 5]), make_result("VoP", 1, [4, 1, 50, 6, 5])
-    assert choose_queries([first, second], 5) == [0, 1, 3, 2, 4]
-    assert choose_queries([first, second], 2) == [0, 1]
-    assert choose_queries([first], 3) == [2, 3, 4], "a model alone: what it ranks worst"
+    assert choose_different([first, second], 5) == [0, 1, 3, 2, 4]
+    assert choose_different([first, second], 2) == [0, 1]
+
+
+def test_the_worst_captions_are_those_of_the_highest_mean_rank() -> None:
+    first, second = make_result("P", 1, [1, 9, 50, 5, 5]), make_result("VoP", 1, [40, 4, 1, 6, 6])
+    assert choose_worst([first, second], 5) == [2, 0, 1, 3, 4], "products 50, 40, 36, 30, 30"
+    assert choose_worst([first], 2) == [2, 1]
 
 
 def test_a_video_is_asked_for_once() -> None:
     result = make_result("P", 1, [9, 8, 7])
     first, second, third = result.answers
     result = replace(result, answers=[first, replace(second, video=first.video), third])
-    assert choose_queries([result], 3) == [0, 2]
+    assert choose_worst([result], 3) == choose_different([result], 3) == [0, 2]
 
 
-def test_the_right_video_is_shown_even_if_none_found_it() -> None:
-    results = [make_result("P", 1, [3.0]), make_result("VoP", 1, [2.0])]
-    [query] = show_queries(results, ["P", "VoP"], [0], lambda path: [f"data:{path}"])
-    assert query.caption == "caption 0"
-    assert [(found.video, found.is_right, list(found.finders), found.frames) for found in query.found] == [
-        ("0.mp4", True, [], ["data:0.mp4"]),
-        ("other.mp4", False, ["P (rank 3)", "VoP (rank 2)"], ["data:other.mp4"]),
+def test_each_model_shows_its_top_videos_with_their_middle_frames() -> None:
+    results = [make_result("P", 1, [1.0]), make_result("VoP", 1, [2.0])]
+    read: list[str] = []
+
+    def frames_of(path: str) -> list[str]:
+        read.append(path)
+        return [f"{number} of {path}" for number in range(3)]
+
+    [query] = show_queries(results, ["P", "VoP"], [0], frames_of)
+    assert (query.caption, query.video) == ("caption 0", "0.mp4")
+    assert list(query.frames) == ["0 of 0.mp4", "1 of 0.mp4", "2 of 0.mp4"]
+    shown = [
+        (ranking.model, ranking.rank, [(found.is_right, found.frame) for found in ranking.top])
+        for ranking in query.rankings
     ]
+    right, wrong = (True, "1 of 0.mp4"), (False, "1 of other.mp4")
+    assert shown == [("P", 1.0, [right, wrong]), ("VoP", 2.0, [wrong, right])]
+    assert sorted(read) == ["0.mp4", "other.mp4"], "each video is read once"
 
 
 def decoded(uri: str) -> np.ndarray:

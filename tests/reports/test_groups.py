@@ -10,7 +10,8 @@ import pytest
 from vopcli.config.choices import Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import DataError
-from vopcli.reports.groups import MeasuredRun, group_runs
+from vopcli.evaluation.bootstrap import Interval
+from vopcli.reports.groups import MeasuredRun, group_runs, variant_series
 
 
 def measured(recall: float, seed: int | None, variant: Variant = Variant.VOP, **changes: Any) -> MeasuredRun:
@@ -36,10 +37,15 @@ def test_seeds_are_averaged() -> None:
     assert group.label == "VoP"
     assert group.mean("t2v", "R@1") == pytest.approx(statistics.fmean(values))
     assert group.deviation("t2v", "R@1") == pytest.approx(statistics.stdev(values))
-    assert group.text("t2v", "R@1") == "41.3 ± 1.5"
-    assert (group.text("v2t", "R@1"), group.mean("v2t", "R@1")) == ("", None)
+    assert group.texts("t2v", "R@1") == ("41.3", "± 1.5")
+    assert (group.texts("v2t", "R@1"), group.mean("v2t", "R@1")) == (("", ""), None)
     [single] = group_runs([measured(40.0, 0)])
-    assert (single.text("t2v", "R@1"), single.deviation("t2v", "R@1")) == ("40.0", 0.0)
+    assert (single.texts("t2v", "R@1"), single.deviation("t2v", "R@1")) == (("40.0", ""), 0.0)
+    known = measured(40.0, 0, intervals={("t2v", "R@1"): Interval(40.0, 37.04, 43.0)})
+    [single] = group_runs([known])
+    assert single.texts("t2v", "R@1") == ("40.0", "37.0–43.0")
+    [group] = group_runs([known, measured(42.0, 1)])
+    assert group.texts("t2v", "R@1") == ("41.0", "± 1.4"), "over seeds, the deviation"
 
 
 def test_other_settings_are_other_groups_and_the_label_says_which() -> None:
@@ -72,3 +78,17 @@ def test_a_run_named_twice_counts_once() -> None:
     assert len(group.members) == 1
     with pytest.raises(DataError, match="VoP-seed0 is listed twice, with different metrics on test: 9"):
         group_runs([measured(40, 0), measured(41, 0)])
+
+
+def test_groups_of_a_variant_share_their_colour_and_variants_of_the_paper_differ() -> None:
+    groups = group_runs(
+        [
+            measured(1, 0, settings={"sides": "text"}),
+            measured(2, 0, settings={"sides": "both"}),
+            measured(3, 0, Variant.C_F),
+        ]
+    )
+    first, second, other = (group.series for group in groups)
+    assert first != second
+    assert first % 8 == second % 8 != other % 8
+    assert len({variant_series(variant) for variant in Variant}) == len(Variant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ import pytest
 
 from tests.support.pages import Outline, make_report, make_result
 from vopcli.evaluation.results import Answer, EvalResult
-from vopcli.reports.answers import NOTES, choose_queries, show_queries
-from vopcli.reports.curves import training_curves
-from vopcli.reports.html import Figure, Page, render
-from vopcli.reports.paper import recall_scatter
+from vopcli.reports.answers import DIFFERENT, choose_different, show_queries
+from vopcli.reports.curves import rank_histograms, training_curves
+from vopcli.reports.groups import group_runs
+from vopcli.reports.html import Page, Section, render, render_figure
+from vopcli.reports.paper import recall_figure
 from vopcli.reports.plots import Line, Point, line_chart
+from vopcli.reports.sources import from_result
 from vopcli.reports.tables import name_results, results_table
 
 RESULTS = [
@@ -27,25 +30,36 @@ LOG = [
     {"step": 40, "kind": "train", "loss": 1.25, "lr": 2e-4},
     {"step": 40, "kind": "val", "t2v R@1": 41.5},
 ]
+LATER = [{**line, "loss": line["loss"] + 1} if "loss" in line else line for line in LOG]
 
 
 def make_page(results: list[EvalResult] = RESULTS) -> Page:
     names = name_results(results)
-    points = [
-        Point(r.num_trained, r.metrics.t2v.recall_percent[1], n, series=i)
-        for i, (n, r) in enumerate(zip(names, results, strict=True))
-    ]
-    figures = [recall_scatter("On the test queries", points)]
-    curves = training_curves({1: ("VoP", LOG), 2: ("P+F", LOG[1:])})
+    measured = [from_result(result) for result in results]
+    groups = group_runs(measured)
+    histograms = rank_histograms(groups)
+    curves = training_curves(
+        group_runs(
+            [replace(measured[0], log=log, num_epochs=2, seed=seed) for seed, log in enumerate([LOG, LATER])]
+        )
+    )
+    assert histograms
     assert curves
     queries = show_queries(
-        results, names, choose_queries(results, 2), lambda _: ["data:image/jpeg;base64,AAAA"]
+        results, names, choose_different(results, 2), lambda _: ["data:image/jpeg;base64,AAAA"]
     )
-    return Page("Text-video retrieval", [results_table(results)], [*figures, curves], queries, NOTES)
+    sections = [
+        Section("Results", tables=[results_table(results, [item.intervals for item in measured])]),
+        recall_figure(groups, None),
+        histograms,
+        curves,
+        Section("Where the models differ", queries=queries, notes=[DIFFERENT]),
+    ]
+    return Page("Text-video retrieval", [("Data", "a & b"), ("Command", "vop eval")], sections)
 
 
 def test_the_page_is_the_golden_one(check_golden: Callable[[str, str], None]) -> None:
-    check_golden("page.html", render(make_page(), version="0.0.0"))
+    check_golden("page.html", render(make_page()))
 
 
 def test_a_missing_golden_file_fails(
@@ -58,7 +72,7 @@ def test_a_missing_golden_file_fails(
 
 
 def test_the_page_is_balanced_and_needs_nothing_else() -> None:
-    text = render(make_page(), version="0.0.0")
+    text = render(make_page())
     outline = Outline(text)
     assert text.startswith("<!DOCTYPE html>\n<html lang=")
     assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in outline.tags}
@@ -68,13 +82,15 @@ def test_the_page_is_balanced_and_needs_nothing_else() -> None:
         for name, value in attributes.items()
         if name in {"src", "href", "srcset"}
     ]
-    assert links
-    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    anchors = [link for link in links if link.startswith("#")]
+    assert anchors == [f"#{section['id']}" for section in outline.named("section")]
+    assert len(links) > len(anchors) == 5
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links if link not in anchors)
     assert not re.search(r"https?:|//\w|url\(|@import", text)
 
 
 def test_every_coordinate_is_a_finite_number_within_the_picture() -> None:
-    outline = Outline(render(make_page(), version="0.0.0"))
+    outline = Outline(render(make_page()))
     numbers = [
         float(number)
         for tag, attributes in outline.tags
@@ -99,14 +115,14 @@ def test_what_users_write_is_text_and_never_markup() -> None:
             selected={"rule": evil, "on": evil, "epoch": 0},
             data=make_report(2, notes=[evil]),
         ),
-        make_result("P", 20, [2.0, 1.0], target=f"{evil}2"),
+        make_result("P", 20, [2.0, 1.0], target=f"{evil}2", weights=evil),
     ]
     answers = [Answer(evil, f"{evil}.mp4", answer.first) for answer in results[0].answers]
     results = [replace(result, answers=answers) for result in results]
-    outline = Outline(render(make_page(results), version=evil))
+    outline = Outline(render(make_page(results)))
     assert not outline.named("script")
     assert all(attributes["src"].startswith("data:") for attributes in outline.named("img"))
-    assert outline.text.count(evil) >= 8
+    assert outline.text.count(evil) >= 6
     assert f"frame 1 of {evil}.mp4" in [attributes["alt"] for attributes in outline.named("img")]
 
 
@@ -115,25 +131,40 @@ def test_control_characters_and_broken_names_are_shown_escaped() -> None:
     first, second = results[0].answers
     strange = replace(first, caption="a\x1b[31m\x00b", video="bad\udc80name.mp4")
     results = [replace(results[0], answers=[strange, second])]
-    text = render(make_page(results), version="0.0.0")
+    text = render(make_page(results))
     assert "a\\x1b[31m\\x00b" in text
     assert "bad\\udc80name.mp4" in text
     text.encode("utf-8")
-    assert "naïve — 狗" in render(Page("naïve — 狗", []), version="0.0.0")
+    assert "naïve — 狗" in render(Page("naïve — 狗"))
 
 
 def test_right_and_wrong_are_told_in_words() -> None:
-    text = " ".join(Outline(render(make_page(), version="0.0.0")).text.split())
-    shown = text[text.index("First results") :]
+    text = " ".join(Outline(render(make_page())).text.split())
+    shown = text[text.rindex("Where the models differ") :]
     assert shown.index("caption 1") < shown.index("caption 2"), "ratio 12 before ratio 3"
-    assert "✓ right 1.mp4 first for P+F (rank 1)" in shown
-    assert "✗ wrong other.mp4 first for zero-shot (rank 12), VoP (rank 4)" in shown
+    assert "✓ right 1.mp4 zero-shot rank 12 1 2 ✓ VoP rank 4 1 2 ✓ P+F rank 1 1 ✓ 2" in shown
 
 
 def test_sixteen_series_look_different() -> None:
     lines = [Line(str(series), [Point(0, 1, series=series)], series) for series in range(16)]
     chart = line_chart("", lines, x_label="", y_label="")
-    text = render(Page("", [], [Figure("", [chart])]), version="0.0.0")
+    text = render(Page("", [], [Section("", charts=[chart])]))
     marks = re.findall(r'<g class="(mark s\d)"><title>[^<]*</title>\s*<(\w+) ([^>]*)/>', text)
     assert len(marks) == 16
     assert len(set(marks)) == 16, "colour or shape"
+
+
+def test_a_figure_is_a_file_of_its_own_without_variables() -> None:
+    evil = '</title><script>&"'
+    chart = line_chart(evil, [Line(evil, [Point(0, 1, evil)], 0)], x_label=evil, y_label=evil)
+    root = ElementTree.fromstring(  # noqa: S314
+        render_figure(chart, [(evil, 0), ("b", 1)])
+    )
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not [part for part in root.iter() if part.tag.endswith("script")]
+    texts = [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count(evil) == 3, "both axes and the legend"
+    style = root.find("{http://www.w3.org/2000/svg}style")
+    assert style is not None
+    assert "#0b62c4" in str(style.text)
+    assert "var(" not in str(style.text)

@@ -48,7 +48,7 @@ def test_an_odd_value_anywhere_is_shown_or_refused(
             try:
                 found = report(ReportRequest([path], None, store, 2))
                 json.dumps(report_document(found), allow_nan=False)
-                page = render(report_page(found), version="0")
+                page = render(report_page(found))
             except VopError as error:
                 said = str(error), error.hint
             else:

@@ -6,10 +6,17 @@ from dataclasses import replace
 
 from tests.support.pages import make_document, make_report, make_result
 from vopcli.config.choices import DatasetName
-from vopcli.reports.tables import name_results, results_table
+from vopcli.evaluation.compare import result_intervals
+from vopcli.evaluation.results import EvalResult
+from vopcli.reports.tables import Cell, Table, fold_columns, name_results
+from vopcli.reports.tables import results_table as make_table
 
 GOOD = make_result("P", 30_720, [1, 1, 2, 11])
 POOR = make_result("zero-shot", 0, [1, 7, 9, 30])
+
+
+def results_table(results: list[EvalResult]) -> Table:
+    return make_table(results, [{}] * len(results))
 
 
 def test_figures_stand_under_their_headings() -> None:
@@ -17,21 +24,45 @@ def test_figures_stand_under_their_headings() -> None:
     assert sum(span for _, span in table.groups) == len(table.columns)
     texts = [[cell.text for cell in row] for row in table.rows]
     way = ["50.0", "75.0", "75.0", "2.0", "3.8"]
-    assert texts[1] == ["P", "P", "30,720", *way, *way, "4", "50"]
+    assert texts[1] == ["P", *way, *way, "30,720"], "the variant repeats the name"
+
+
+def test_intervals_stand_beside_their_recalls() -> None:
+    intervals = result_intervals(GOOD)
+    [row] = make_table([GOOD], [intervals]).rows
+    found = intervals["t2v", "R@1"]
+    assert (row[1].text, row[1].spread) == ("50.0", f"{found.low:.1f}–{found.high:.1f}")
+    assert [bool(cell.spread) for cell in row] == [False, *[True, True, True, False, False] * 2, False]
+    assert any("95 % intervals" in note for note in make_table([GOOD], [intervals]).notes)
+
+
+def test_columns_of_one_value_become_notes() -> None:
+    columns = ["method", "R@1", "publ.", "runs", "on", "variant"]
+    rows = [
+        [Cell(text) for text in (name, "1.0", "", "2", on, name)] for name, on in (("P", "a"), ("F", "b"))
+    ]
+    table = fold_columns(Table("", [("", 1), ("way", 2), ("", 3)], columns, rows, ["first"]))
+    assert list(table.columns) == ["method", "R@1", "on"], "metrics are never folded"
+    assert [[cell.text for cell in row] for row in table.rows] == [["P", "1.0", "a"], ["F", "1.0", "b"]]
+    assert (list(table.groups), list(table.notes)) == (
+        [("", 1), ("way", 1), ("", 1)],
+        ["first", "In all rows: runs 2."],
+    )
+    assert list(fold_columns(Table("", [], columns, rows[:1])).columns) == ["method", "R@1", "runs", "on"]
 
 
 def test_sentences_have_the_metrics_of_partially_relevant_retrieval() -> None:
     table = results_table([make_result("P", 9, [1, 1, 2, 11], queries="sentences")])
-    assert list(table.columns[3:8]) == ["R@1", "R@5", "R@10", "R@100", "SumR"]
+    assert list(table.columns[1:6]) == ["R@1", "R@5", "R@10", "R@100", "SumR"]
     way = ["50.0", "75.0", "75.0", "100.0", "300.0"]
-    assert [cell.text for cell in table.rows[0][3:13]] == [*way, *way]
+    assert [cell.text for cell in table.rows[0][1:11]] == [*way, *way]
     assert any("whole video: not comparable with paragraphs" in note for note in table.notes)
 
 
 def test_the_best_is_marked_and_ranks_are_better_when_low() -> None:
     rows = results_table([POOR, GOOD]).rows
-    assert {cell.kind for cell in rows[0][3:]} == {""}
-    assert [cell.kind for cell in rows[1][3:13]] == ["best", "best", "", "best", "best"] * 2
+    assert {cell.kind for cell in rows[0][1:]} == {""}
+    assert [cell.kind for cell in rows[1][1:11]] == ["best", "best", "", "best", "best"] * 2
     assert {cell.kind for row in results_table([GOOD]).rows for cell in row} == {"", "text"}, (
         "nothing to compare with"
     )
@@ -46,7 +77,6 @@ def test_notes_say_for_whom_they_hold_unless_for_all() -> None:
         num_cut_captions=3,
     )
     notes = results_table([POOR, GOOD, partial]).notes
-    assert "Measured on the split test, with ViT-B/32." in notes
     assert "All but zero-shot: Epoch 3 was selected: the best epoch (the split val)." in notes
     assert "VoP: Only 93.4 % of the gallery was found: not comparable with others." in notes
     assert {"VoP: odd", "VoP: 3 captions were cut to 77 tokens."} <= set(notes)

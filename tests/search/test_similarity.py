@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vopcli.evaluation.metrics import measure_embeddings, measure_similarity
-from vopcli.evaluation.ranks import first_columns
+from vopcli.evaluation.ranks import top_columns
 from vopcli.search.similarity import CosineRows, GivenRows, NotFiniteError, iter_blocks
 
 
@@ -137,9 +137,9 @@ def test_blocks_cover_the_rows_once_and_stay_small() -> None:
         assert all(block.stop - block.start <= (size or 4096) for block in blocks)
 
 
-def test_the_first_column_is_the_first_of_the_highest() -> None:
+def test_the_top_columns_are_those_of_a_stable_sort() -> None:
     scores = np.random.default_rng(5).integers(0, 4, (70_000, 70)).astype(np.float32)
-    expected = [max(range(70), key=lambda column, row=row: (row[column], -column)) for row in scores[::997]]
-    found = first_columns(GivenRows(scores))
-    assert found.shape == (70_000,)
+    expected = [sorted(range(70), key=lambda column, row=row: -row[column])[:3] for row in scores[::997]]
+    found = top_columns(GivenRows(scores), 3)
+    assert found.shape == (70_000, 3)
     assert found[::997].tolist() == expected

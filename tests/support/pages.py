@@ -74,7 +74,11 @@ def make_document(variant: str, num_trained: int, ranks: list[float], **changes:
         "ranks": ranks,
     }
     answers = [
-        {"caption": f"caption {i}", "video": f"{i}.mp4", "first": f"{i}.mp4" if rank <= 1 else "other.mp4"}
+        {
+            "caption": f"caption {i}",
+            "video": f"{i}.mp4",
+            "top": [f"{i}.mp4", "other.mp4"] if rank <= 1 else ["other.mp4", f"{i}.mp4"],
+        }
         for i, rank in enumerate(ranks)
     ]
     return {

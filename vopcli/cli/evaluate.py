@@ -30,6 +30,7 @@ def evaluate(
     split: Annotated[str, typer.Option(metavar="NAME", help="Split to evaluate.")] = "test",
     config: Config,
     html: options.Html = None,
+    figures: options.Figures = None,
     queries: options.NumQueries = options.NUM_QUERIES,
     save_sims: Annotated[
         Path | None,
@@ -43,12 +44,12 @@ def evaluate(
     from vopcli.evaluation.evaluate import EvaluateRequest
     from vopcli.evaluation.evaluate import evaluate as measure
     from vopcli.evaluation.save_scores import SaveRequest
-    from vopcli.reports.eval_page import check_page_path, eval_page, write_page
+    from vopcli.reports.eval_page import eval_page
+    from vopcli.reports.output import check_outputs, write_outputs
 
     save = SaveRequest(save_sims, config.evaluation.bank, overwrite) if save_sims else None
     request = EvaluateRequest(config, targets or [], split, save)
-    if html:
-        check_page_path(html, overwrite=overwrite)
+    check_outputs(html, figures, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
     results = measure(request, progress)
     if save_sims:
@@ -69,10 +70,10 @@ def evaluate(
             if result.published and result.dataset:
                 published = format_published(result.published)
                 progress.note(f"{result.dataset.value}, {result.variant}, {published}")
-    if html:
+    if html or figures:
         store = Path(request.config.data.frames or "")
-        write_page(html, eval_page(results, store, num_queries=queries))
-        progress.note(f"wrote {html}")
+        page = eval_page(results, store, num_queries=queries if html else 0)
+        write_outputs(page, html, figures, progress)
 
 
 def _note(result: "EvalResult") -> str:

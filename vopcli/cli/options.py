@@ -30,9 +30,12 @@ Html = Annotated[
     Path | None,
     typer.Option(metavar="PAGE.html", help="Write tables, plots and top results to an HTML page."),
 ]
+Figures = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write each plot to a folder as an SVG file.")
+]
 NUM_QUERIES = 8
 NumQueries = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Captions to show with their top results on the page.")
+    int, typer.Option(min=0, metavar="N", help="Captions of each kind to show with top results.")
 ]
 ConfigFile = Annotated[
     Path | None,

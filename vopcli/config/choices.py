@@ -179,6 +179,14 @@ class NormRule(str, Enum):
     QB = "qb"
 
 
+class TableFormat(str, Enum):
+    """Format of the tables of a report."""
+
+    MD = "md"
+    LATEX = "latex"
+    CSV = "csv"
+
+
 class Codec(str, Enum):
     """Format of the frames in a frame store."""
 

@@ -143,13 +143,32 @@ def compare_files(
     first = _find(models, baseline)
     for model in models:
         _check_same(first, model)
-    videos = [answer.video for answer in first.result.answers]
-    groups = np.unique(np.array(videos), return_inverse=True)[1]
+    groups = _video_numbers(first.result)
     for model in models:
         for direction in DIRECTIONS:
             owner = groups if direction == "t2v" else None
             model.directions[direction] = _compare(first, model, direction, owner, num_shown, seed)
     return ModelComparison(first, models)
+
+
+def _video_numbers(result: EvalResult) -> NDArray[np.int64]:
+    """Return a number (Q,) for each caption that is equal for captions of one video."""
+    return np.unique(np.array([answer.video for answer in result.answers]), return_inverse=True)[1]
+
+
+def result_intervals(result: EvalResult, *, seed: int = 0) -> dict[tuple[str, str], Interval]:
+    """Return the bootstrap interval of each recall by direction and name, such as ("t2v", "R@1").
+
+    Empty where queries have several ranks, as under ``clip4clip``.
+    """
+    found = {}
+    for name, direction in result.metrics.by_direction.items():
+        if direction.num_ranks == direction.num_queries:
+            groups = _video_numbers(result) if name == "t2v" else None
+            depths = tuple(direction.recall_percent)
+            recall = recall_intervals(direction.ranks, groups=groups, depths=depths, seed=seed)
+            found.update({(name, f"R@{depth}"): interval for depth, interval in recall.items()})
+    return found
 
 
 def _compare(

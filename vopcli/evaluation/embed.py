@@ -18,7 +18,7 @@ from vopcli.config.choices import MEAN, Pooling, TieRule
 from vopcli.datasets.splits import TokenisedSplit
 from vopcli.errors import DataError
 from vopcli.evaluation.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
-from vopcli.evaluation.ranks import first_columns
+from vopcli.evaluation.ranks import top_columns
 from vopcli.frames.store import FrameStore
 from vopcli.methods.memory import encode_in_batches
 from vopcli.methods.model import VideoTextModel, pool_frames
@@ -137,6 +137,9 @@ def measure(
         ) from error
 
 
-def rank_first(embedded: Embedded) -> NDArray[np.int64]:
-    """Return the top-ranked video (Q,) of each caption; among equal scores the first in the gallery."""
-    return first_columns(embedded.rows())
+def rank_top(embedded: Embedded, count: int) -> NDArray[np.int64]:
+    """Return the ``count`` top-ranked videos (Q, count) of each caption, at most the gallery.
+
+    Videos of equal scores are in the order of the gallery.
+    """
+    return top_columns(embedded.rows(), min(count, len(embedded.video)))

@@ -16,9 +16,9 @@ from vopcli.config.schema import Config, TuningConfig
 from vopcli.datasets.records import TEST
 from vopcli.datasets.splits import CaptionedStore, TokenisedSplit, open_captioned_store, tokenise_split
 from vopcli.errors import DataError
-from vopcli.evaluation.embed import Embedded, embed, measure, rank_first
+from vopcli.evaluation.embed import Embedded, embed, measure, rank_top
 from vopcli.evaluation.published import comparable_dataset, published_metrics
-from vopcli.evaluation.results import Answer, EvalResult
+from vopcli.evaluation.results import NUM_TOP, Answer, EvalResult
 from vopcli.evaluation.runs import check_finished, is_run, read_run
 from vopcli.evaluation.save_scores import BankSource, SaveRequest, open_bank, save_similarities
 from vopcli.frames.recipe import other_frames
@@ -248,8 +248,9 @@ def _measure(
 
 
 def _answers(embedded: Embedded, captions: TokenisedSplit) -> list[Answer]:
-    first = rank_first(embedded)
+    names = [video.name for video in captions.videos]
+    top = rank_top(embedded, NUM_TOP).tolist()
     return [
-        Answer(text, captions.videos[own].name, captions.videos[found].name)
-        for text, own, found in zip(captions.texts, captions.owner, first, strict=True)
+        Answer(text, names[own], [names[video] for video in found])
+        for text, own, found in zip(captions.texts, captions.owner, top, strict=True)
     ]

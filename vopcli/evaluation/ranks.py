@@ -112,9 +112,18 @@ def count_ranks(
     return t2v, v2t
 
 
-def first_columns(similarity: CosineRows | GivenRows) -> Ints:
-    """Return the column (Q,) of the highest score of each row; the first among equals."""
-    return np.concatenate([similarity[rows].argmax(axis=1) for rows in iter_blocks(similarity.shape, None)])
+def top_columns(similarity: CosineRows | GivenRows, count: int) -> Ints:
+    """Return the columns (Q, count) of the highest scores of each row, best first; earlier ones among equals.
+
+    ``count`` is at most G.
+    """
+    found = np.empty((similarity.shape[0], count), np.int64)
+    for rows in iter_blocks(similarity.shape, None):
+        scores = np.array(similarity[rows])
+        for rank in range(count):
+            found[rows, rank] = best = scores.argmax(axis=1)
+            scores[np.arange(len(scores)), best] = -np.inf
+    return found
 
 
 def _count_rows(counts: Counts, rows: slice, scores: AnyFloats, right: AnyFloats, targets: Ints) -> None:

@@ -24,13 +24,21 @@ from vopcli.evaluation.runs import Selection, TrainedOn
 _HINT: Final = "name files that `vop eval --json` wrote"
 
 
+NUM_TOP: Final = 5  # videos that a result names for each caption
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A caption, the name of the video it describes, and that of the video ranked first for it."""
+    """A caption, the name of the video it describes, and those of the top-ranked videos, best first."""
 
     caption: str
     video: str
-    first: str
+    top: Sequence[str]
+
+    @property
+    def first(self) -> str:
+        """Name of the video that is ranked first."""
+        return self.top[0]
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,7 @@ class EvalResult:
                     TieRule(get_text(document, "ties")),
                 ),
                 num_frames=get_count(document, "num_frames"),
-                answers=[
-                    Answer(*(get_text(answer, name) for name in ("caption", "video", "first")))
-                    for answer in document["answers"]
-                ],
+                answers=[_answer(answer) for answer in document["answers"]],
             )
             _check_lengths(result)
         except KeyError as error:
@@ -181,6 +186,13 @@ def read_results(path: Path) -> list[EvalResult]:
 
 def _training(document: Any, key: str) -> TrainingConfig:
     return build_config(TrainingConfig, document[key], source=key)
+
+
+def _answer(document: Any) -> Answer:
+    top = list(get_texts(document, "top"))
+    if not top:
+        raise ValueError("top is empty")
+    return Answer(get_text(document, "caption"), get_text(document, "video"), top)
 
 
 def _published(document: Any, key: str) -> PublishedMetrics:

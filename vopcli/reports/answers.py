@@ -1,4 +1,4 @@
-"""Top-ranked videos of each model for some queries, with a few frames: the paper's figure 7.
+"""Top-ranked videos of each model for some queries, with their frames: the paper's figure 7.
 
 Axes: F frames of a video.
 """
@@ -9,6 +9,7 @@ import base64
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from vopcli.evaluation.results import EvalResult
 from vopcli.video.preprocess import fit_frame, jpeg_bytes
 
-_RULE: Final = (
-    "Shown are the captions on which the models differ most, by the ratio of the worst to the best rank of "
-    "the right video; among equals those that are ranked worst, then the order of the captions. "
+DIFFERENT: Final = (
+    "The captions on which the models differ most, by the ratio of the worst to the best rank of the right "
+    "video; among equals those that are ranked worst. At most one caption a video."
+)
+WORST: Final = (
+    "The captions whose right video is ranked worst, by the geometric mean of its ranks in the models. "
     "At most one caption a video."
 )
-NOTES: Final = (_RULE, "In brackets: the rank of the right video in a model.")
 _NUM_FRAMES: Final = 4
 _SIDE_PX: Final = 112
 _QUALITY: Final = 80
@@ -30,40 +33,54 @@ _QUALITY: Final = 80
 
 @dataclass(frozen=True)
 class RankedVideo:
-    """A top-ranked video, or the right one.
-
-    Attributes:
-        video: its path.
-        is_right: whether the caption describes it.
-        finders: models that rank it first, with their rank of the right video.
-        frames: a few of its frames in order, as data URIs.
-    """
+    """A video, its middle frame as a data URI, and whether the caption describes it."""
 
     video: str
     is_right: bool
-    finders: Sequence[str]
-    frames: Sequence[str]
+    frame: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Top-ranked videos of a model, best first, and its rank of the right video."""
+
+    model: str
+    rank: float
+    top: Sequence[RankedVideo]
 
 
 @dataclass(frozen=True)
 class ShownQuery:
-    """A caption with the right video and the top-ranked videos of all models."""
+    """A caption with its video, a few frames of it in order as data URIs, and each model's ranking."""
 
     caption: str
-    found: Sequence[RankedVideo]
+    video: str
+    frames: Sequence[str]
+    rankings: Sequence[Ranking]
 
 
-def choose_queries(results: Sequence[EvalResult], count: int) -> list[int]:
-    """Return the indices of ``count`` captions to show, by the rule in `NOTES`."""
-    ranks = [result.metrics.t2v.ranks for result in results]
+def choose_different(results: Sequence[EvalResult], count: int) -> list[int]:
+    """Return the indices of ``count`` captions by the rule in `DIFFERENT`."""
+
+    def difference(of_query: Sequence[float]) -> tuple[float, float]:
+        return max(of_query) / min(of_query), max(of_query)
+
+    return _choose(results, count, difference)
+
+
+def choose_worst(results: Sequence[EvalResult], count: int) -> list[int]:
+    """Return the indices of ``count`` captions by the rule in `WORST`."""
+    return _choose(results, count, lambda of_query: (math.prod(of_query), 0.0))
+
+
+def _choose(
+    results: Sequence[EvalResult], count: int, key: Callable[[Sequence[float]], tuple[float, float]]
+) -> list[int]:
+    """Return the captions with the highest keys of their ranks; among equals the earlier ones."""
+    ranks = [*zip(*(result.metrics.t2v.ranks.tolist() for result in results), strict=True)]
     answers = results[0].answers
-
-    def difference(query: int) -> tuple[float, float]:
-        of_query = [row[query] for row in ranks]
-        return -math.log(max(of_query) / min(of_query)), -max(of_query)
-
     chosen: dict[str, int] = {}
-    for query in sorted(range(len(answers)), key=difference):
+    for query in sorted(range(len(answers)), key=lambda query: key(ranks[query]), reverse=True):
         if len(chosen) == count:
             break
         chosen.setdefault(answers[query].video, query)
@@ -76,7 +93,7 @@ def show_queries(
     queries: Sequence[int],
     frames_of: Callable[[str], Sequence[str]],
 ) -> list[ShownQuery]:
-    """Return the top-ranked videos of each query without repeats, the right one first.
+    """Return each query with its video and the top-ranked videos of the models.
 
     Args:
         results: of the same captions in the same order.
@@ -84,19 +101,27 @@ def show_queries(
         queries: indices of the captions.
         frames_of: gives the frames of a video as data URIs.
     """
+    frames_of = cache(frames_of)
     shown = []
     for query in queries:
         answer = results[0].answers[query]
-        finders: dict[str, list[str]] = {answer.video: []}
-        for name, result in zip(names, results, strict=True):
-            rank = result.metrics.t2v.ranks[query]
-            finders.setdefault(result.answers[query].first, []).append(f"{name} (rank {rank:,.7g})")
-        found = [
-            RankedVideo(video, video == answer.video, models, frames_of(video))
-            for video, models in finders.items()
+        rankings = [
+            Ranking(
+                name,
+                float(result.metrics.t2v.ranks[query]),
+                [
+                    RankedVideo(video, video == answer.video, _middle(frames_of(video)))
+                    for video in result.answers[query].top
+                ],
+            )
+            for name, result in zip(names, results, strict=True)
         ]
-        shown.append(ShownQuery(answer.caption, found))
+        shown.append(ShownQuery(answer.caption, answer.video, frames_of(answer.video), rankings))
     return shown
+
+
+def _middle(frames: Sequence[str]) -> str:
+    return frames[len(frames) // 2]
 
 
 def frame_uris(frames: NDArray[np.uint8]) -> list[str]:

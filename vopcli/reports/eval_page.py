@@ -1,55 +1,21 @@
-"""Page of `vop eval`: table, recall against trained parameters, training curves, and first results."""
+"""Page of `vop eval`, and the sections that it shares with the page of `vop report`."""
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vopcli.errors import DataError, FileError, UsageError
+from vopcli.errors import DataError
 from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.runs import is_run, read_run
-from vopcli.files.atomic import atomic_path
 from vopcli.frames.store import FrameStore
-from vopcli.reports.answers import NOTES, ShownQuery, choose_queries, frame_uris, show_queries
-from vopcli.reports.curves import training_curves
-from vopcli.reports.html import Page, render
-from vopcli.reports.paper import recall_scatter
-from vopcli.reports.plots import Point
+from vopcli.reports.answers import DIFFERENT, WORST, choose_different, choose_worst, frame_uris, show_queries
+from vopcli.reports.curves import rank_histograms, training_curves
+from vopcli.reports.groups import group_runs
+from vopcli.reports.html import Page, Section
+from vopcli.reports.paper import recall_figure
+from vopcli.reports.sources import from_result, from_run
 from vopcli.reports.tables import name_results, results_table
-from vopcli.resources import __version__
-
-
-def check_page_path(path: Path, *, overwrite: bool) -> None:
-    """Check that a page can be written to ``path``, before the work begins.
-
-    Raises:
-        UsageError: `path` does not have the extension of a page; files of other kinds are not overwritten.
-        DataError: `path` is a folder, or exists and is not to be overwritten.
-        FileError: the folder of `path` cannot be written or created.
-    """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder", hint="name a file, such as page.html")
-    if path.suffix.lower() not in {".html", ".htm"}:
-        raise UsageError(f"{path} is not the name of a page", hint="use the extension .html")
-    if path.exists() and not overwrite:
-        raise DataError(f"{path} exists already", hint="name another file or use --overwrite")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise FileError(path, OSError(errno.ENOTDIR, "not a folder"))
-    if not os.access(folder, os.W_OK):
-        raise FileError(path, OSError(errno.EACCES, "permission denied"))
-
-
-def write_page(path: Path, page: Page) -> None:
-    """Write the page; characters that are not valid Unicode, as in some file names, are escaped.
-
-    Raises:
-        FileError: `path` cannot be written.
-    """
-    with atomic_path(path) as aside:
-        aside.write_bytes(render(page, version=__version__).encode("utf-8", "backslashreplace"))
 
 
 def eval_page(results: Sequence[EvalResult], store: Path, *, num_queries: int) -> Page:
@@ -58,33 +24,35 @@ def eval_page(results: Sequence[EvalResult], store: Path, *, num_queries: int) -
     Args:
         results: of `evaluate`.
         store: frames of the videos.
-        num_queries: captions whose first results are shown.
+        num_queries: captions of each kind whose top results are shown.
 
     Raises:
         DataError: a run folder or the frame store is damaged.
     """
-    names = name_results(results)
-    points = [
-        Point(result.num_trained, result.metrics.t2v.recall_percent[1], name, series=number)
-        for number, (name, result) in enumerate(zip(names, results, strict=True))
+    measured = [from_result(result) for result in results]
+    folders = [folder for result in results if is_run(folder := Path(result.target))]
+    groups = group_runs(measured)
+    table = results_table(results, [item.intervals for item in measured])
+    sections = [
+        Section("Results", tables=[table]),
+        recall_figure(groups, measured[0].dataset),
+        rank_histograms(groups),
+        training_curves(group_runs([from_run(read_run(folder)) for folder in folders])),
+        *query_sections(results, store, num_queries),
     ]
-    split = results[0].split
-    figures = [recall_scatter(f"On the split {split}", points)]
-    logs = {
-        series: (name, read_run(folder).log)
-        for series, (name, result) in enumerate(zip(names, results, strict=True))
-        if is_run(folder := Path(result.target))
-    }
-    if curves := training_curves(logs):
-        figures.append(curves)
-    queries = show_first_results(results, names, store, num_queries)
-    return Page(f"Text-video retrieval: split {split}", [results_table(results)], figures, queries, NOTES)
+    first = results[0]
+    data = first.dataset.value if first.dataset else "own captions"
+    t2v, v2t = first.metrics.t2v, first.metrics.v2t
+    sizes = f"{t2v.num_queries:,} captions, {t2v.gallery_size:,} videos"
+    if v2t.num_queries != t2v.gallery_size:
+        sizes += f", {v2t.num_queries:,} of them with captions"
+    facts = [("Data", f"{data}, split {first.split}: {sizes}"), ("Weights", first.weights)]
+    title = f"Text-video retrieval: {data}, {first.split}"
+    return Page(title, facts, [section for section in sections if section])
 
 
-def show_first_results(
-    results: Sequence[EvalResult], names: Sequence[str], store: Path, count: int
-) -> list[ShownQuery]:
-    """Choose ``count`` captions and return the top-ranked videos of each model, with frames of the store.
+def query_sections(results: Sequence[EvalResult], store: Path, count: int) -> list[Section]:
+    """Show ``count`` captions on which the models differ, and those that they rank worst.
 
     Raises:
         DataError: the store is damaged, or lacks a video.
@@ -98,4 +66,11 @@ def show_first_results(
             raise DataError(f"{store} does not hold {name}", hint="name the frame store of the evaluation")
         return frame_uris(opened.read(opened.items[name]))
 
-    return show_queries(results, names, choose_queries(results, count), frames_of)
+    kinds = [("Worst queries", choose_worst, WORST)]
+    if len(results) > 1:
+        kinds.insert(0, ("Where the models differ", choose_different, DIFFERENT))
+    names = name_results(results)
+    return [
+        Section(title, queries=show_queries(results, names, choose(results, count), frames_of), notes=[rule])
+        for title, choose, rule in kinds
+    ]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from vopcli.config.choices import DatasetName, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import DataError
 from vopcli.evaluation.published import DIRECTIONS
 
+if TYPE_CHECKING:  # load NumPy, the command line does not
+    from vopcli.evaluation.bootstrap import Interval
+    from vopcli.evaluation.metrics import RetrievalMetrics
+
+_STEP: Final = 16  # series with the same colour but another shape
 RECALLS: Final = tuple(f"{direction} R@{depth}" for direction in DIRECTIONS for depth in (1, 5, 10))
 
 
@@ -30,6 +35,10 @@ class MeasuredRun:
         is_evaluated: by `vop eval`; False for metrics on the validation set that the epoch was selected on.
         dataset: the benchmark; None for other data.
         metrics: by direction and name, such as ("t2v", "R@1"); percentages and ranks.
+        intervals: of the recalls, by direction and name; empty if unknown.
+        measured: the metrics with the ranks of all queries; None if unknown.
+        log: lines of the training log.
+        num_epochs: that the log covers.
     """
 
     name: str
@@ -42,6 +51,10 @@ class MeasuredRun:
     is_evaluated: bool
     dataset: DatasetName | None
     metrics: Mapping[tuple[str, str], float]
+    intervals: Mapping[tuple[str, str], Interval] = field(default_factory=dict)
+    measured: RetrievalMetrics | None = None
+    log: Sequence[Mapping[str, Any]] = ()
+    num_epochs: int = 0
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -56,10 +69,12 @@ class Group:
     Attributes:
         label: the variant, and settings that are not the default or differ between groups of that variant.
         members: the runs.
+        series: index of colour and shape in charts: the same colour for all groups of a variant.
     """
 
     label: str
     members: Sequence[MeasuredRun]
+    series: int = 0
 
     @property
     def first(self) -> MeasuredRun:
@@ -73,10 +88,16 @@ class Group:
         ]
         return found if len(found) == len(self.members) else []
 
-    def text(self, direction: str, name: str) -> str:
-        """Return mean and deviation of a metric, such as "43.1 ± 0.8"; empty if there is none."""
+    def texts(self, direction: str, name: str) -> tuple[str, str]:
+        """Return a metric and its spread, such as "43.1" and "± 0.8"; empty if there is none.
+
+        The spread of a single run is its bootstrap interval, such as "40.1–46.0".
+        """
         values = self.values(direction, name)
-        return mean_and_deviation(values) if values else ""
+        if interval := self.first.intervals.get((direction, name)) if len(values) == 1 else None:
+            return f"{values[0]:.1f}", format_interval(interval)
+        mean, _, deviation = mean_and_deviation(values).partition(" ") if values else ("", "", "")
+        return mean, deviation
 
     def mean(self, direction: str, name: str) -> float | None:
         """Return the mean of a metric."""
@@ -112,7 +133,21 @@ def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
         by_kind.values(), key=lambda same: order.index(next(iter(same.values())).tuning.variant)
     )
     members = [list(same.values()) for same in together]
-    return [Group(_label(same[0], members), same) for same in members]
+    return [
+        Group(_label(same[0], members), same, _series(number, members)) for number, same in enumerate(members)
+    ]
+
+
+def variant_series(variant: Variant, number: int = 0) -> int:
+    """Return the series of a variant in all charts; ``number`` tells groups of the variant apart by shape."""
+    order = list(Variant)
+    shift = order.index(Variant.VOP)  # the prompts have the first colours; the baselines repeat some of them
+    return (order.index(variant) - shift) % len(order) + _STEP * number
+
+
+def _series(number: int, members: Sequence[Sequence[MeasuredRun]]) -> int:
+    variant = members[number][0].tuning.variant
+    return variant_series(variant, sum(same[0].tuning.variant is variant for same in members[:number]))
 
 
 def _run_key(item: MeasuredRun) -> tuple[Any, ...]:
@@ -152,6 +187,11 @@ def mean_table(
         for variant, group in by_variant.items()
     ]
     return ("variant", "trained", "runs", *names), rows
+
+
+def format_interval(interval: Interval) -> str:
+    """Format the ends of an interval as "40.1–46.0"."""
+    return f"{interval.low:.1f}–{interval.high:.1f}"
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

@@ -2,42 +2,100 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from vopcli.files.templates import html_templates
 from vopcli.reports.answers import ShownQuery
 from vopcli.reports.plots import HEIGHT, WIDTH, Chart
 from vopcli.reports.tables import Table
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+# light and dark; those of text and series (c0 ...) have a contrast of at least 4.5 to the background
+_COLOURS: Final = {
+    "text": ("#1b1f24", "#e6e9ed"),
+    "back": ("#ffffff", "#14171b"),
+    "faint": ("#5b6470", "#a2abb6"),
+    "line": ("#d4d9df", "#3a414a"),
+    "tint": ("#f2f4f7", "#1e2329"),
+    "shade": ("#b4bcc6", "#4a535e"),
+    "link": ("#0b62c4", "#6cb1ff"),
+    "good": ("#116329", "#56d364"),
+    "c0": ("#0b62c4", "#6cb1ff"),
+    "c1": ("#b45309", "#ffb059"),
+    "c2": ("#11753f", "#5fd38d"),
+    "c3": ("#a1248f", "#f08de0"),
+    "c4": ("#0e7490", "#5fd3e8"),
+    "c5": ("#b91c1c", "#ff8f8f"),
+    "c6": ("#5b45c4", "#b3a4ff"),
+    "c7": ("#6b6a10", "#d8d35a"),
+}
+
 
 @dataclass(frozen=True)
-class Figure:
-    """A section of charts with a common legend.
+class Section:
+    """A part of a page: tables, charts and queries, each of which may be empty.
 
     Attributes:
-        title: heading.
+        title: heading, and its entry in the contents.
+        tables: below each other.
         charts: side by side if the window is wide enough.
         legend: name and series of each line or point, for all charts.
+        queries: captions with their top results.
+        notes: sentences at the end.
     """
 
     title: str
-    charts: Sequence[Chart]
+    tables: Sequence[Table] = ()
+    charts: Sequence[Chart] = ()
     legend: Sequence[tuple[str, int]] = ()
+    queries: Sequence[ShownQuery] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """Contents of a page, in order."""
+    """A page: facts on its origin by name, and its sections."""
 
     title: str
-    tables: Sequence[Table]
-    figures: Sequence[Figure] = ()
-    queries: Sequence[ShownQuery] = ()
-    query_notes: Sequence[str] = field(default_factory=tuple)
+    facts: Sequence[tuple[str, str]] = ()
+    sections: Sequence[Section] = ()
 
 
-def render(page: Page, *, version: str) -> str:
-    """Return the page as HTML with all text escaped; ``version`` is shown at its end."""
-    template = html_templates("vopcli.reports").get_template("page.html")
-    return template.render(page=page, width=WIDTH, height=HEIGHT, version=version)
+def render(page: Page) -> str:
+    """Return the page as HTML with all text escaped."""
+    return _template("page.html").render(page=page, width=WIDTH, height=HEIGHT, colours=_COLOURS)
+
+
+def render_figure(chart: Chart, legend: Sequence[tuple[str, int]]) -> str:
+    """Return a chart with its legend as an SVG file of fixed colours, which drawing programs can read."""
+    text = _template("figure.svg").render(chart=chart, legend=legend, width=WIDTH, height=HEIGHT)
+    return re.sub(r"var\(--(\w+)\)", lambda found: _COLOURS[found[1]][0], text)
+
+
+def _template(name: str) -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("vopcli.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_visible,
+    )
+    return environment.get_template(name)
+
+
+def _visible(value: Any) -> Any:
+    r"""Escape control characters and non-UTF-8 bytes of file names, such as \x1b: HTML allows neither."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "".join(
+        character if character.isprintable() or character.isspace() else ascii(character)[1:-1]
+        for character in value
+    )

@@ -10,10 +10,18 @@ from vopcli.config.choices import ContextModule, DatasetName, Sides, Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.evaluation.published import METRICS, SENTENCE_METRICS, SOURCE, published_metrics
 from vopcli.methods.registry import METHODS
-from vopcli.reports.groups import Group
-from vopcli.reports.html import Figure
+from vopcli.reports.groups import Group, variant_series
+from vopcli.reports.html import Section
 from vopcli.reports.plots import Chart, Line, Point, line_chart, scatter
-from vopcli.reports.tables import DIRECTION_TITLES, METRICS_NOTE, Cell, Table, best_of
+from vopcli.reports.tables import (
+    DIRECTION_TITLES,
+    INTERVALS_NOTE,
+    METRICS_NOTE,
+    Cell,
+    Table,
+    best_of,
+    fold_columns,
+)
 
 PUBLISHED: Final = "published"
 _HEADING: Final = "publ."
@@ -73,8 +81,8 @@ def table_metrics(groups: Sequence[Group]) -> list[str]:
 def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction: str) -> Table:
     """Return Table 1 in one direction: means of own runs beside published results."""
     splits = name_splits(groups)
-    columns = ["method", "trained", _HEADING, "runs", "on"]
-    columns += [heading for name in table_metrics(groups) for heading in (name, _HEADING)]
+    columns = ["method", *(heading for name in table_metrics(groups) for heading in (name, _HEADING))]
+    columns += ["trained", _HEADING, "runs", "on"]
     if not dataset:
         columns = [column for column in columns if column != _HEADING]
     best = _best_of_own(groups, direction)
@@ -86,14 +94,29 @@ def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction:
     if dataset:
         is_same = not _elsewhere(groups, dataset)
         where = f" on {dataset.value}" if is_same else f", beside {dataset.value} as published"
-    return Table(f"{DIRECTION_TITLES[direction]}{where}", [], columns, rows, notes(groups, dataset))
+    return Table(f"{DIRECTION_TITLES[direction]}{where}", [], columns, rows)
+
+
+def paper_section(groups: Sequence[Group], dataset: DatasetName | None) -> Section:
+    """Return the tables of both directions without repeated columns, and the notes on both once."""
+    tables = [fold_columns(paper_table(groups, dataset, direction)) for direction in DIRECTION_TITLES]
+    below = notes(groups, dataset)
+    if any(cell.spread and "±" not in cell.spread for table in tables for row in table.rows for cell in row):
+        below.append(INTERVALS_NOTE)
+    below += dict.fromkeys(note for table in tables for note in table.notes)
+    return Section("Results", tables=[replace(table, notes=()) for table in tables], notes=below)
+
+
+def data_notes(groups: Sequence[Group]) -> list[str]:
+    """Return a note on each data that was measured on, with its short name."""
+    return [f"{name} — {on.partition(': ')[2]}" for on, name in name_splits(groups).items()]
 
 
 def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
-    """Return the notes below the table."""
-    own = [f"{name} — {on.partition(': ')[2]}" for on, name in name_splits(groups).items()]
-    own.append("± is the sample standard deviation (N - 1) over runs that differ in the seed only.")
-    own += [f"Trained: number of parameters. {METRICS_NOTE}"]
+    """Return the notes below the tables of both directions."""
+    own = [f"Trained: number of parameters. {METRICS_NOTE}"]
+    if any(len(group.members) > 1 for group in groups):
+        own.append("± is the sample standard deviation (N - 1) over runs that differ in the seed only.")
     if len(groups) > 1 and len(name_splits(groups)) == 1:
         own.append("Bold and starred on a page: the best of the own runs in a column.")
     if not dataset:
@@ -119,15 +142,9 @@ def _best_of_own(groups: Sequence[Group], direction: str) -> dict[str, str]:
     if len(name_splits(groups)) > 1:
         return dict.fromkeys(table_metrics(groups), "")
     return {
-        name: best_of(
-            [_mean_text(group, direction, name) for group in groups if group.values(direction, name)], name
-        )
+        name: best_of([text for group in groups if (text := group.texts(direction, name)[0])], name)
         for name in table_metrics(groups)
     }
-
-
-def _mean_text(group: Group, direction: str, name: str) -> str:
-    return group.text(direction, name).partition(" ")[0]
 
 
 def _row(
@@ -139,28 +156,31 @@ def _row(
     splits: Mapping[str, str],
     best: Mapping[str, str],
 ) -> list[Cell]:
-    millions = METHODS[tuning.variant].published_millions
-    trained = Cell(f"{group.first.num_trained:,}" if group else "")
-    cells = [label, trained, Cell(f"{millions} M" if millions else "", PUBLISHED)]
-    cells.append(Cell(str(len(group.members)) if group else ""))
-    cells.append(Cell(splits[group.first.on] if group else "", "text"))
+    cells = [label]
     for name in best:
         value = published(dataset, tuning, direction, name)
-        is_best = group is not None and _mean_text(group, direction, name) == best[name] != ""
-        cells.append(Cell(group.text(direction, name) if group else "", "best" if is_best else ""))
+        text, spread = group.texts(direction, name) if group else ("", "")
+        cells.append(Cell(text, "best" if text == best[name] != "" else "", spread))
         cells.append(Cell("" if value is None else f"{value:.1f}", PUBLISHED))
+    millions = METHODS[tuning.variant].published_millions
+    cells.append(Cell(f"{group.first.num_trained:,}" if group else ""))
+    cells.append(Cell(f"{millions} M" if millions else "", PUBLISHED))
+    cells.append(Cell(str(len(group.members)) if group else ""))
+    cells.append(Cell(splits[group.first.on] if group else "", "text"))
     return [cell for cell in cells if dataset or cell.kind != PUBLISHED]
 
 
 def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows of both directions for a terminal."""
+    """Return columns and rows of both directions for a terminal: deviations, but no intervals."""
     tables = {direction: paper_table(groups, dataset, direction) for direction in DIRECTION_TITLES}
     return ["direction", *tables["t2v"].columns], [
-        [direction, *(cell.text for cell in row)] for direction, table in tables.items() for row in table.rows
+        [direction, *(f"{cell.text} {cell.spread}" if "±" in cell.spread else cell.text for cell in row)]
+        for direction, table in tables.items()
+        for row in table.rows
     ]
 
 
-def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure:
+def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Section:
     """Return figure 1: recall against trained parameters, own points filled and published ones hollow."""
     splits = name_splits(groups)
     points = [
@@ -169,24 +189,18 @@ def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figur
             mean,
             f"{group.label}, {splits[group.first.on]}" if len(splits) > 1 else group.label,
             deviation=group.deviation(*_RECALL),
+            series=group.series,
         )
         for group in groups
         if (mean := group.mean(*_RECALL)) is not None
     ]
-    return recall_scatter(
-        "t2v R@1 and trained parameters", [*points, *(_published_points(dataset) if dataset else ())]
+    points += _published_points(dataset) if dataset else ()
+    chart = scatter(
+        "t2v R@1 and trained parameters", points, x_label="trained parameters, log scale", y_label=_Y_LABEL
     )
-
-
-def recall_scatter(title: str, points: Sequence[Point]) -> Figure:
-    """Return points, each at its number of trained parameters and its t2v R@1 in percent, with a legend."""
-    names = list(dict.fromkeys(point.name for point in points))
-    points = [replace(point, series=names.index(point.name)) for point in points]
-    chart = scatter(title, points, x_label="trained parameters, log scale", y_label=_Y_LABEL)
-    hollow = f"; hollow: {PUBLISHED} ({SOURCE})" if any(point.is_hollow for point in points) else ""
-    return Figure(
-        f"Recall against trained parameters{hollow}", [chart], [(name, i) for i, name in enumerate(names)]
-    )
+    legend = list(dict.fromkeys((point.name, point.series) for point in points))
+    hollow = [f"Hollow: {PUBLISHED} ({SOURCE})."] if any(point.is_hollow for point in points) else []
+    return Section("Recall against trained parameters", charts=[chart], legend=legend, notes=hollow)
 
 
 def _published_points(dataset: DatasetName) -> Iterator[Point]:
@@ -194,36 +208,27 @@ def _published_points(dataset: DatasetName) -> Iterator[Point]:
         recall = published(dataset, TuningConfig(variant=variant), *_RECALL)
         if recall is not None:
             count = 1e6 * (METHODS[variant].published_millions or 0.0)
-            yield Point(count, recall, variant.value, is_hollow=True)
+            yield Point(count, recall, variant.value, series=variant_series(variant), is_hollow=True)
 
 
-def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Figure | None:
+def ablation_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Section | None:
     """Return figure 3: a chart for each setting that alone differs between runs; None if there is none."""
     charts: list[Chart] = []
-    legend: list[str] = []
+    legend: dict[str, int] = {}
     for setting in dict.fromkeys(name for group in groups for name in group.first.settings):
         series = _series_over(setting, groups)
         if not series:
             continue
         series |= dict(_published_series(setting, dataset))
         values = sorted({value for points in series.values() for value in points}, key=_order)
-        legend += [name for name in series if name not in legend]
-        lines = [
-            Line(
-                name,
-                [
-                    replace(points[value], x=i, series=legend.index(name))
-                    for i, value in enumerate(values)
-                    if value in points
-                ],
-                legend.index(name),
-                is_marked=True,
-            )
-            for name, points in series.items()
-        ]
+        lines = []
+        for name, by_value in series.items():
+            points = [replace(by_value[value], x=i) for i, value in enumerate(values) if value in by_value]
+            lines.append(Line(name, points, points[0].series, is_marked=True))
+            legend[name] = points[0].series
         texts = [str(value) for value in values]
         charts.append(line_chart(f"By {setting}", lines, x_label=setting, y_label=_Y_LABEL, categories=texts))
-    return Figure("Ablations", charts, [(name, i) for i, name in enumerate(legend)]) if charts else None
+    return Section("Ablations", charts=charts, legend=list(legend.items())) if charts else None
 
 
 def _series_over(setting: str, groups: Sequence[Group]) -> dict[str, dict[Any, Point]]:
@@ -245,7 +250,10 @@ def _series_over(setting: str, groups: Sequence[Group]) -> dict[str, dict[Any, P
     for key, points in alike.items():
         if len(points) > 1:
             number = sum(name.startswith(names[key]) for name in found)
-            found[names[key] + (f" ({number + 1})" if number else "")] = points
+            series = variant_series(key[0], number)
+            found[names[key] + (f" ({number + 1})" if number else "")] = {
+                value: replace(point, series=series) for value, point in points.items()
+            }
     return found
 
 
@@ -253,9 +261,9 @@ def _published_series(setting: str, dataset: DatasetName | None) -> Iterator[tup
     for variant, name, values in _ABLATIONS:
         if name != setting:
             continue
-        title = f"{variant.value}, {PUBLISHED}"
+        title, series = f"{variant.value}, {PUBLISHED}", variant_series(variant) + 8  # dashed
         points = {
-            value.value: Point(0, recall, title)
+            value.value: Point(0, recall, title, series=series)
             for value in values
             if (
                 recall := published(

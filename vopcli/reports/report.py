@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vopcli.config.choices import DatasetName
+from vopcli.config.choices import DatasetName, TableFormat
 from vopcli.evaluation.published import DIRECTIONS
-from vopcli.reports.answers import NOTES, ShownQuery
-from vopcli.reports.curves import training_curves
-from vopcli.reports.eval_page import show_first_results
+from vopcli.reports.curves import rank_histograms, training_curves
+from vopcli.reports.eval_page import query_sections
+from vopcli.reports.formats import format_tables
 from vopcli.reports.groups import Group, group_runs
-from vopcli.reports.html import Page
-from vopcli.reports.paper import ablation_figure, paper_table, published, recall_figure, table_metrics
+from vopcli.reports.html import Page, Section
+from vopcli.reports.paper import (
+    ablation_figure,
+    data_notes,
+    paper_section,
+    paper_table,
+    published,
+    recall_figure,
+    table_metrics,
+)
 from vopcli.reports.sources import Sources, check_same_captions, read_sources
-from vopcli.reports.tables import name_results, name_runs
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,8 @@ class ReportRequest:
     Attributes:
         paths: run folders, and files that `vop eval --json` wrote.
         published: benchmark of the published results to compare with; None: that of the runs.
-        store: frame store for first results; None: no first results.
-        num_queries: captions whose first results are shown.
+        store: frame store for top results; None: no top results.
+        num_queries: captions whose top results are shown.
     """
 
     paths: Sequence[Path]
@@ -49,7 +56,7 @@ def report(request: ReportRequest) -> Report:
     """Read the sources and group the runs.
 
     Raises:
-        UsageError: first results are requested, but the sources hold none, or of different captions.
+        UsageError: top results are requested, but the sources hold none, or of different captions.
         DataError: a source is missing, damaged or of another kind.
     """
     sources = read_sources(request.paths)
@@ -64,28 +71,43 @@ def report(request: ReportRequest) -> Report:
 
 
 def report_page(report: Report) -> Page:
-    """Build the page: Table 1 and figures 1 and 3 of each benchmark, training curves, first results.
+    """Build the page: Table 1 and figures 1 and 3 of each benchmark, ranks, training curves, top results.
 
     Raises:
         DataError: the frame store is damaged, or lacks a video.
     """
-    tables, figures = [], []
+    sections: list[Section | None] = []
+    facts = []
     for dataset, groups in report.by_dataset:
-        tables += [paper_table(groups, dataset, direction) for direction in DIRECTIONS]
-        figures.append(recall_figure(groups, dataset))
-        if ablations := ablation_figure(groups, dataset):
-            figures.append(ablations)
-    runs = report.sources.runs
-    names = name_runs([(run.config.tuning.variant.value, str(run.folder)) for run in runs])
-    logs = dict(enumerate(zip(names, (run.log for run in runs), strict=True)))
-    if curves := training_curves(logs):
-        figures.append(curves)
-    request, results = report.request, report.sources.results
-    queries: list[ShownQuery] = []
+        name = dataset.value if dataset else "own captions"
+        part = f": {name}" if len(report.by_dataset) > 1 else ""
+        figures = [recall_figure(groups, dataset), ablation_figure(groups, dataset), rank_histograms(groups)]
+        for section in (paper_section(groups, dataset), *figures):
+            sections.append(section and replace(section, title=section.title + part))
+        facts += [("Data", f"{name}, {note}") for note in data_notes(groups)]
+    sections.append(training_curves(group_runs(report.sources.runs)))
+    request = report.request
     if request.store:
-        names = name_results(results)
-        queries = show_first_results(results, names, request.store, request.num_queries)
-    return Page("Text-video retrieval: report", tables, figures, queries, NOTES)
+        sections += query_sections(report.sources.results, request.store, request.num_queries)
+    weights = dict.fromkeys(str(item.settings["weights"]) for item in report.sources.measured)
+    facts.append(("Weights", ", ".join(weights)))
+    return Page("Text-video retrieval: report", facts, [section for section in sections if section])
+
+
+def format_report(report: Report, kind: TableFormat) -> str:
+    """Return the tables of all benchmarks as text."""
+    if kind is TableFormat.CSV:
+        tables = [
+            paper_table(groups, dataset, direction)
+            for dataset, groups in report.by_dataset
+            for direction in DIRECTIONS
+        ]
+        return format_tables(tables, [], kind)
+    texts = []
+    for dataset, groups in report.by_dataset:
+        section = paper_section(groups, dataset)
+        texts.append(format_tables(section.tables, [*data_notes(groups), *section.notes], kind))
+    return "\n".join(texts)
 
 
 def report_document(report: Report) -> list[dict[str, Any]]:

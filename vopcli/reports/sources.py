@@ -12,6 +12,7 @@ from vopcli.config.choices import DatasetName, QueryUnit
 from vopcli.config.load import to_dict
 from vopcli.config.schema import TrainingConfig, TuningConfig
 from vopcli.errors import DataError, UsageError
+from vopcli.evaluation.compare import result_intervals
 from vopcli.evaluation.published import DIRECTIONS, METRICS, SENTENCE_METRICS, comparable_dataset
 from vopcli.evaluation.results import EvalResult, read_results
 from vopcli.evaluation.runs import SUMMARY_NAME, Run, TrainedOn, is_run, read_run
@@ -29,12 +30,12 @@ class Sources:
 
     Attributes:
         measured: each model with its metrics.
-        runs: the run folders among the sources.
+        runs: the run folders among the sources, with metrics on the validation set.
         results: of `vop eval`.
     """
 
     measured: list[MeasuredRun]
-    runs: list[Run]
+    runs: list[MeasuredRun]
     results: list[EvalResult]
 
 
@@ -47,15 +48,14 @@ def read_sources(paths: Sequence[Path]) -> Sources:
     sources = Sources([], [], [])
     for path in paths:
         if is_run(path):
-            run = read_run(path)
-            sources.runs.append(run)
-            sources.measured.append(_from_run(run))
+            sources.runs.append(from_run(read_run(path)))
+            sources.measured.append(sources.runs[-1])
         elif path.is_dir():
             raise DataError(f"{path} is not a finished run: it has no {SUMMARY_NAME}", hint=_HINT)
         else:
             results = read_results(path)
             sources.results.extend(results)
-            sources.measured.extend(_from_result(result) for result in results)
+            sources.measured.extend(from_result(result) for result in results)
     return replace(sources, measured=_tell_apart(sources.measured))
 
 
@@ -76,7 +76,8 @@ def _hash_answers(result: EvalResult) -> str:
     return hashlib.sha256("\n".join(pairs).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def _from_run(run: Run) -> MeasuredRun:
+def from_run(run: Run) -> MeasuredRun:
+    """Return a run with its metrics on the validation set and its log."""
     data, tuning, selected = run.config.data, run.config.tuning, run.selected.metrics
     names = [(direction, name) for direction in DIRECTIONS for name in _metrics(data.queries)]
     return MeasuredRun(
@@ -99,10 +100,13 @@ def _from_run(run: Run) -> MeasuredRun:
             for direction, name in names
             if f"{direction} {name}" in selected
         },
+        log=run.log,
+        num_epochs=run.config.training.epochs,
     )
 
 
-def _from_result(result: EvalResult) -> MeasuredRun:
+def from_result(result: EvalResult) -> MeasuredRun:
+    """Return a model with the metrics of `vop eval`."""
     t2v = result.metrics.t2v
     pooled = "" if result.pooling == "mean" else f", frames pooled by {result.pooling}"
     return MeasuredRun(
@@ -127,6 +131,8 @@ def _from_result(result: EvalResult) -> MeasuredRun:
             for name, direction in result.metrics.by_direction.items()
             for metric in _metrics(result.queries)
         },
+        intervals=result_intervals(result),
+        measured=result.metrics,
     )
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from vopcli.config.choices import QueryUnit
-from vopcli.evaluation.published import TABLE_METRICS, format_published
+from vopcli.evaluation.published import DIRECTIONS, TABLE_METRICS, format_published
+from vopcli.reports.groups import format_interval
 
 if TYPE_CHECKING:
+    from vopcli.evaluation.bootstrap import Interval
     from vopcli.evaluation.results import EvalResult  # loads NumPy, the command line does not
 
 METRICS_NOTE: Final = (
     "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank."
 )
+INTERVALS_NOTE: Final = (
+    "Ranges: 95 % intervals by bootstrap over the queries, captions of one video drawn together."
+)
+_DESCRIPTIONS: Final = frozenset({"variant", "trained parameters", "trained", "runs", "on"})
 LOWER_IS_BETTER: Final = {"MdR", "MnR"}
 DIRECTION_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
 _LONGEST_NAME: Final = 28
@@ -23,10 +29,17 @@ _LONGEST_NAME: Final = 28
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table; ``kind`` is "" for a number, "text", "best" or "published"."""
+    """A cell of a table.
+
+    Attributes:
+        text: the value.
+        kind: "" for a number, "text", "best" or "published".
+        spread: deviation or interval of the value, such as "± 0.8" or "40.1–46.0".
+    """
 
     text: str
     kind: str = ""
+    spread: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Table:
     """A table.
 
     Attributes:
-        title: heading.
+        title: heading; empty for the only table of a section.
         groups: headings above the columns, and how many columns each spans; may be empty.
         columns: headings.
         rows: as many cells as columns; the first one names the row.
@@ -66,31 +79,63 @@ def name_results(results: Sequence[EvalResult]) -> list[str]:
     return name_runs([(result.variant, result.target) for result in results])
 
 
-def results_table(results: Sequence[EvalResult]) -> Table:
-    """Return the metrics of each model, in both directions."""
+def fold_columns(table: Table) -> Table:
+    """Drop columns that are empty or repeat the first, and move those that repeat one value to the notes."""
+    kept, notes = [0], []
+    for at, heading in enumerate(table.columns[1:], 1):
+        texts = [row[at].text for row in table.rows]
+        if not any(texts) or (heading in _DESCRIPTIONS and texts == [row[0].text for row in table.rows]):
+            continue
+        if heading in _DESCRIPTIONS and len(texts) > 1 and len(set(texts)) == 1:
+            notes.append(f"In all rows: {heading} {texts[0]}.")
+        else:
+            kept.append(at)
+    owners = [number for number, (_, span) in enumerate(table.groups) for _ in range(span)]
+    left = [owners[at] for at in kept] if owners else []
+    spans = [(text, left.count(number)) for number, (text, _) in enumerate(table.groups)]
+    return Table(
+        table.title,
+        [(text, span) for text, span in spans if span],
+        [table.columns[at] for at in kept],
+        [[row[at] for at in kept] for row in table.rows],
+        [*table.notes, *notes],
+    )
+
+
+def results_table(
+    results: Sequence[EvalResult], intervals: Sequence[Mapping[tuple[str, str], Interval]]
+) -> Table:
+    """Return the metrics of each model in both directions, with the intervals of the recalls."""
     names = name_results(results)
     metrics = TABLE_METRICS[results[0].queries]
-    columns = ["model", "variant", "trained parameters", *metrics, *metrics, "queries", "gallery"]
-    groups = [("", 3), *((title, len(metrics)) for title in DIRECTION_TITLES.values()), ("sizes (t2v)", 2)]
+    columns = ["model", *metrics, *metrics, "variant", "trained parameters"]
+    groups = [("", 1), *((title, len(metrics)) for title in DIRECTION_TITLES.values()), ("", 2)]
+    spreads = [
+        [
+            format_interval(one[key]) if (key := (direction, name)) in one else ""
+            for direction in DIRECTIONS
+            for name in metrics
+        ]
+        for one in intervals
+    ]
     texts = [_metric_texts(result, metrics) for result in results]
     best = [best_of(column, metrics[at % len(metrics)]) for at, column in enumerate(zip(*texts, strict=True))]
     rows = []
-    for label, result, row in zip(names, results, texts, strict=True):
-        t2v = result.metrics.t2v
+    for label, result, row, spread in zip(names, results, texts, spreads, strict=True):
+        cells = [
+            Cell(text, "best" if text == top else "", ends)
+            for text, top, ends in zip(row, best, spread, strict=True)
+        ]
         rows.append(
-            [
-                Cell(label, "text"),
-                Cell(result.variant, "text"),
-                Cell(f"{result.num_trained:,}"),
-                *(Cell(text, "best" if text == top else "") for text, top in zip(row, best, strict=True)),
-                Cell(f"{t2v.num_queries:,}"),
-                Cell(f"{t2v.gallery_size:,}"),
-            ]
+            [Cell(label, "text"), *cells, Cell(result.variant, "text"), Cell(f"{result.num_trained:,}")]
         )
     notes = [METRICS_NOTE]
+    if any(intervals):
+        notes.append(INTERVALS_NOTE)
     if len(results) > 1:
         notes.append("Bold and starred: the best of a column.")
-    return Table("Results", groups, columns, rows, [*notes, *_notes_on(results, names)])
+    table = Table("", groups, columns, rows, [*notes, *_notes_on(results, names)])
+    return fold_columns(table)
 
 
 def _metric_texts(result: EvalResult, metrics: Sequence[str]) -> list[str]:
@@ -127,7 +172,6 @@ def _whose(numbers: Sequence[int], names: Sequence[str]) -> str:
 def _sentences(result: EvalResult) -> list[str]:
     t2v, v2t, data = result.metrics.t2v, result.metrics.v2t, result.data
     sentences = [
-        f"Measured on the split {result.split}, with {result.weights}.",
         f"Equal scores rank by the rule '{t2v.ties.value}'; {t2v.protocol}, {v2t.protocol}.",
     ]
     sentences += _other_protocol(result)
