@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -135,3 +136,14 @@ def test_every_table_shows_each_number_whole(folder: Path, draw: Draw) -> None:
             text = "\n".join(draw(*given, **more, width=width))
             expected = Counter(number for row in given[1] for cell in row for number in numbers(cell))
             assert not expected - Counter(numbers(text)), (command, width, text)
+
+
+def test_a_rate_is_shown_of_work_that_took_some_time(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = [console.PlainTask(title, 3, "videos") for title in ("compare", "decode")]
+    time.sleep(1.05)
+    for task in (*tasks, console.PlainTask("encode", 3, "videos")):
+        with task:
+            task.advance(3)
+    lines = capsys.readouterr().err.splitlines()
+    assert [lines[0], lines[2]] == ["compare: 3/3 videos", "encode: 3/3 videos"]
+    assert re.fullmatch(r"decode: 3/3 videos, [1-2]\.\d videos/s", lines[1])

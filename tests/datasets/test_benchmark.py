@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support.annotations import write_msrvtt, write_videos
+from tests.support.videos import make_video
 from vopcli.config.choices import DatasetName
 from vopcli.config.schema import DataConfig
 from vopcli.datasets.benchmark import (
+    add_ranges,
     complete_request,
     find_benchmark_videos,
     read_benchmark,
     require_benchmark,
 )
 from vopcli.errors import UsageError
+from vopcli.frames.extract import extract
 from vopcli.frames.plan import ExtractRequest
 from vopcli.progress import SilentProgress
 
@@ -74,3 +78,15 @@ def test_a_request_takes_the_listed_videos(tmp_path: Path, data: DataConfig) -> 
     assert only_test.names == ["video7.mp4"]
     with pytest.raises(UsageError, match="--split selects videos below the benchmark's folder"):
         complete_request(ExtractRequest([tmp_path], tmp_path / "out.h5", data), ["test"], told)
+
+
+def test_a_folder_is_walked_once_for_ranges_and_extraction(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    make_video(folder / "a.mp4", num_frames=10)
+    (tmp_path / "c.jsonl").write_text('{"video": "a", "caption": "x", "start": 0, "end": 0.2}\n')
+    data = DataConfig(captions=str(tmp_path / "c.jsonl"), size=32, num_frames=2, workers=0)
+    request = add_ranges(ExtractRequest([folder], tmp_path / "out.h5", data), SilentProgress())
+    shutil.copyfile(folder / "a.mp4", folder / "later.mp4")
+    summary = extract(request, SilentProgress())
+    assert (summary.num_found, summary.num_frames) == (1, 4)

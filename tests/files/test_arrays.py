@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from vopcli.files.arrays import checksum, pack_strings, row_checksums, unpack_string
+from vopcli.files.arrays import checksum, distinct, is_in, pack_strings, row_checksums, unpack_string
 
 
 def test_names_of_any_bytes() -> None:
@@ -28,3 +28,12 @@ def test_checksums_are_those_of_the_bytes_in_c_order() -> None:
     assert checksum(rows[:, ::2], 7) == xxhash.xxh3_64_intdigest(rows[:, ::2].tobytes(), 7)
     assert row_checksums(rows).tolist() == [xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows]
     assert row_checksums(rows[:0]).tolist() == []
+
+
+def test_distinct_values_and_membership_are_those_of_numpy() -> None:
+    random = np.random.default_rng(0)
+    for count in (0, 1, 200):
+        values = random.integers(-50, 50, count)
+        np.testing.assert_array_equal(distinct(values), np.unique(values))
+        other = random.integers(-80, 80, 300)
+        np.testing.assert_array_equal(is_in(other, distinct(values)), np.isin(other, values))

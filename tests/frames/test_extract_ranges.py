@@ -88,8 +88,10 @@ def test_a_range_without_frames_is_told_and_not_sought_again(folder: Path, store
     assert "1 videos with ranges are not among the videos to extract: c\n" in err
     assert "a.mp4 has no frames from 7 to 8 s\n" in err
     assert ": 2 new" in out
-    code, out, _ = vop("extract-frames", folder, store, "--captions", captions)
-    assert (code, out.rpartition(": ")[2]) == (0, "2 unchanged\n")
+    for option in ((), ("--dry-run",)):
+        code, out, err = vop("extract-frames", folder, store, "--captions", captions, *option)
+        assert (code, out.rpartition(": ")[2].partition(";")[0].strip()) == (0, "2 unchanged")
+        assert err.count("a.mp4 has no frames from 7 to 8 s\n") == 1
 
 
 def test_a_failed_video_with_ranges_is_not_tried_again(folder: Path, store: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from tests.support.stores import (
     RAW,
 )
-from vopcli.config.choices import Fit
+from vopcli.config.choices import Codec, DatasetName, Fit
+from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError
 from vopcli.files.hdf5_writer import create_segment_file
-from vopcli.frames.recipe import other_frames
+from vopcli.frames.recipe import other_frames, requested_recipe
 from vopcli.frames.rows import FRAME_FORMAT
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter
@@ -61,3 +62,22 @@ def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:
     create_segment_file(path, FRAME_FORMAT, attributes)
     with pytest.raises(DataError, match="has no valid recipe"):
         FrameStore.open(path)
+
+
+def test_settings_go_before_what_is_recorded_and_that_before_the_defaults() -> None:
+    plain = requested_recipe(DataConfig())
+    assert str(plain) == "sampling uniform:12, windows auto, 224 x 224 pixels, raw"
+    assert str(requested_recipe(DataConfig(dataset=DatasetName.MSVD)).windows) == "whole"
+    recorded = {"sampling": "fps:1", "resize": "legacy-tensor", "windows": "5", "decode": "keyframes"}
+    held = requested_recipe(DataConfig(size=64), {**recorded, "fit": "pad"}, size=48)
+    assert held.to_json() == {**recorded, "fit": "pad", "size": 48, "codec": "raw"}
+    given = DataConfig(sampling="uniform", windows="7", fit=Fit.SQUASH, codec=Codec.JPEG)
+    assert requested_recipe(given, recorded).to_json() == {
+        "sampling": "uniform:12",
+        "resize": "legacy-tensor",
+        "windows": "7",
+        "decode": "keyframes",
+        "fit": "squash",
+        "size": 224,
+        "codec": "jpeg",
+    }

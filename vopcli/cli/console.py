@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import logging
 
 _PLAIN_SECONDS = 10.0  # between progress lines without a terminal
+_RATED_SECONDS = 1.0  # a rate of less time is noise
+_UNRATED = {"compare", "count frames"}  # steps before the work, whose rate tells nothing of it
 _STDOUT, _STDERR = 1, 2  # descriptors
 _LOGS: "Final[list[logging.Handler]]" = []  # open ones; without any, logging need not be imported
 
@@ -240,20 +242,20 @@ class BarTask:
         from rich.console import Console
 
         amount: bars.ProgressColumn = bars.MofNCompleteColumn()
-        rate: bars.ProgressColumn = bars.TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
+        rate: bars.ProgressColumn = bars.TextColumn("{task.fields[rate]}")
         if unit == "B":
             amount, rate = bars.DownloadColumn(), bars.TransferSpeedColumn()
         failures = bars.TextColumn("[red]{task.fields[failures]}")
         columns = [bars.TextColumn("{task.description}"), bars.BarColumn(), amount, rate, failures]
         self._bars = bars.Progress(*columns, bars.TimeRemainingColumn(), console=Console(file=sys.stderr))
-        self._id = self._bars.add_task(printable(title), total=total, rate=0.0, failures="")
-        self._failed = 0
+        self._id = self._bars.add_task(printable(title), total=total, rate="", failures="")
+        self._title, self._unit, self._failed = title, unit, 0
 
     def advance(self, amount: int = 1) -> None:
         """Advance the bar."""
         self._bars.update(self._id, advance=amount)
         task = self._bars.tasks[0]
-        self._bars.update(self._id, rate=task.speed or task.completed / max(task.elapsed or 0.0, 1e-3))
+        self._bars.update(self._id, rate=_rate(self._title, task.completed, task.elapsed or 0.0, self._unit))
 
     def fail(self, item: str, reason: str) -> None:
         """Count a failure and print it above the bar."""
@@ -269,6 +271,12 @@ class BarTask:
 
     def __exit__(self, *exception: object) -> None:
         self._bars.stop()
+
+
+def _rate(title: str, done: float, seconds: float, unit: str) -> str:
+    """Format the rate of a step; empty if it has run too short or does no work of its own."""
+    is_rated = seconds >= _RATED_SECONDS and title not in _UNRATED
+    return f"{done / seconds:.1f} {unit}/s" if is_rated else ""
 
 
 class PlainTask:
@@ -305,7 +313,9 @@ class PlainTask:
         amount = f"{self._done * scale:.0f}"
         if self._total is not None:
             amount += f"/{self._total * scale:.0f}"
-        parts = [f"{self._title}: {amount} {unit}", f"{rate * scale:.1f} {unit}/s"]
+        parts = [f"{self._title}: {amount} {unit}"]
+        if text := _rate(self._title, self._done * scale, seconds, unit):
+            parts.append(text)
         if self._failed:
             parts.append(f"{self._failed} failed")
         if self._total is not None and 0 < self._done < self._total:

@@ -2,13 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.config.schema import Config
 from vopcli.errors import EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from vopcli.encoding.request import EncodeSummary
 
 
 @options.settings(
@@ -38,6 +41,7 @@ def encode(
         bool, typer.Option("--prune", help="Remove videos that are no longer in SRC, and compact the index.")
     ] = False,
     retry_failed: options.RetryFailed = False,
+    dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -63,23 +67,39 @@ def encode(
         retry_failed=retry_failed,
         bank=querybank,
     )
-    summary = encode_videos(request, console.progress(quiet=quiet))
+    progress = console.progress(quiet=quiet)
+    if dry_run:
+        from vopcli.encoding.dry_run import plan_encoding
+
+        summary = plan_encoding(request, progress)
+    else:
+        summary = encode_videos(request, progress)
     if as_json:
         document = {**asdict(summary), "index": str(index)}
         for name in ("failures", "failed_before"):
             document[name] = [{"path": path, "reason": reason} for path, reason in getattr(summary, name)]
         console.print_json(document)
-    elif not quiet:
-        counts = {
-            "new": summary.num_new,
-            "changed": summary.num_changed,
-            "copied": summary.num_copied,
-            "unchanged": summary.num_unchanged,
-            "pruned": summary.num_pruned,
-            "failed": len(summary.failures),
-            "failed before (--retry-failed tries them again)": len(summary.failed_before),
-        }
-        changes = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        console.say(f"{index}: {summary.num_videos} videos ({changes or 'nothing to do'})")
+    elif dry_run or not quiet:
+        _print_summary(summary)
     if summary.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_summary(summary: "EncodeSummary") -> None:
+    counts = {
+        "new": summary.num_new,
+        "changed": summary.num_changed,
+        "copied": summary.num_copied,
+        "unchanged": summary.num_unchanged,
+        "pruned": summary.num_pruned,
+        "failed": len(summary.failures),
+        "failed before (--retry-failed tries them again)": len(summary.failed_before),
+    }
+    changes = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing to do"
+    if summary.estimate:
+        work = f"{summary.num_frames} frames, {summary.num_bytes / 1e6:.1f} MB"
+        console.print_line(
+            console.printable(f"{summary.index} would get {work}: {changes}; {summary.estimate}")
+        )
+    else:
+        console.say(f"{summary.index}: {summary.num_videos} videos ({changes})")

@@ -147,6 +147,7 @@ def complete_request(
     annotations = read_benchmark(data, splits)
     dataset, root = require_benchmark(data)
     if request.sources:
+        request = replace(request, found=find(request))
         keys = [video.path for video in find(request)[0]]
         files = index_dataset_keys(dataset, keys, prefer=_preferred(data))
         found = find_dataset_files(annotations, dataset, files)
@@ -181,6 +182,7 @@ def add_ranges(request: ExtractRequest, progress: Progress, *, must_exist: bool 
     captions = _read_captions(request.data, path)
     if not captions.has_ranges:
         return request
+    request = replace(request, found=find(request))
     ranges, missing = captioned_ranges(captions, [video.path for video in find(request)[0]])
     if missing:
         progress.warn(

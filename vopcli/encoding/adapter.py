@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError
 from vopcli.frames.recipe import other_frames, recorded_sampling
 from vopcli.index.meta import IndexMeta
-from vopcli.methods.adapter_file import Adapter, check_backbone
 from vopcli.progress import Progress
+
+if TYPE_CHECKING:
+    from vopcli.methods.adapter_file import Adapter
 
 _BACKBONE = "clip."
 _TEXT_PARTS = ("text_prompts.", "text_adapters.")
@@ -30,6 +32,19 @@ def adapter_meta(adapter: Adapter | None) -> dict[str, Any]:
         "tuning": to_dict(adapter.tuning),
         "num_frames": adapter.num_frames,
     }
+
+
+def given_adapter(request: EncodeRequest) -> Adapter | None:
+    """Read the adapter of a request; None if it names none.
+
+    Raises:
+        DataError: the file is missing, damaged, or no adapter.
+    """
+    if request.adapter is None:
+        return None
+    from vopcli.methods.modelscope import read_any_adapter  # takes time to load
+
+    return read_any_adapter(request.adapter)
 
 
 def text_side(adapter: Adapter) -> dict[str, NDArray[np.float32]]:
@@ -67,6 +82,8 @@ def check_adapter(
         )
     if adapter is None:
         return
+    from vopcli.methods.adapter_file import check_backbone
+
     check_backbone(adapter, meta.fingerprint, meta.weights)
     num_frames = recorded_sampling(meta.recipe).num_stored
     if num_frames not in {None, adapter.num_frames}:

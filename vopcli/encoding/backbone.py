@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from vopcli.clip.shape import ClipShape
 from vopcli.encoding.request import EncodeRequest
@@ -13,12 +13,14 @@ from vopcli.index.meta import IndexMeta
 from vopcli.progress import Progress, interrupts_deferred
 from vopcli.resources import cache_folder
 from vopcli.weights.catalog import find_model
-from vopcli.weights.reader import CheckedT, Weights, read_checked
 
 if TYPE_CHECKING:
     import torch
 
     from vopcli.config.choices import Precision
+    from vopcli.weights.reader import Weights
+
+CheckedT = TypeVar("CheckedT")
 
 
 class Backbone(NamedTuple):
@@ -33,6 +35,12 @@ def keeps_model(request: EncodeRequest, stored: IndexMeta) -> bool:
     asked = request.config.backbone.weights
     is_same = asked is None or absolute_name(asked) == stored.weights
     return is_same and isinstance(stored.recipe.get("size"), int)
+
+
+def chosen_name(request: EncodeRequest, stored: IndexMeta | None) -> str:
+    """Return the name or path of the weights: by default those of the index."""
+    asked = request.config.backbone
+    return stored.weights if stored and asked.weights is None else asked.model
 
 
 def absolute_name(weights: str) -> str:
@@ -52,8 +60,9 @@ def read_backbone(
     Raises:
         DataError: the index was made with other weights.
     """
-    asked = request.config.backbone
-    name = stored.weights if stored and asked.weights is None else asked.model
+    from vopcli.weights.reader import read_checked  # takes time to load
+
+    name = chosen_name(request, stored)
     weights, checked = read_checked(name, check, cache=request.cache or cache_folder(), progress=progress)
     fingerprint = weights.fingerprint()
     if stored and stored.fingerprint != fingerprint:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import DecodeRule, Precision, Resize
-from vopcli.encoding.adapter import adapter_meta, check_adapter, text_side
+from vopcli.config.choices import Precision
+from vopcli.encoding.adapter import adapter_meta, check_adapter, given_adapter, text_side
 from vopcli.encoding.backbone import Backbone, absolute_name, choose_place, keeps_model, read_backbone
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
@@ -22,23 +22,21 @@ from vopcli.errors import DataError, UsageError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import is_hdf5, may_replace
 from vopcli.files.journal import locked
-from vopcli.frames.recipe import EARLIER_RECIPES, Recipe, recorded_fit, recorded_sampling
+from vopcli.frames.recipe import EARLIER_RECIPES, requested_recipe
 from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
-from vopcli.methods.adapter_file import Adapter
-from vopcli.methods.modelscope import own_adapter, read_any_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder, usable_cores
 from vopcli.search.text_tower import keep_text_tower
-from vopcli.video.sampling import DEFAULT_SAMPLING, requested_sampling
+from vopcli.video.sampling import requested_sampling
 from vopcli.video.video_file import VideoFile, is_same_file
-from vopcli.video.windows import parse_windows
 
 if TYPE_CHECKING:
     import torch
 
+    from vopcli.methods.adapter_file import Adapter
     from vopcli.methods.encoder import Model
 
 _COPIED_VIDEOS: Final = 256  # copied at a time, to bound memory
@@ -57,7 +55,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         BusyError: another process writes the index.
     """
     with contextlib.ExitStack() as stack:
-        earlier = stack.enter_context(_extended(request, progress)) if _is_extended(request) else None
+        earlier = stack.enter_context(_extended(request, progress)) if is_extended(request) else None
         check_beta(request, earlier.index if earlier else None)
         captions = read_bank_captions(request.bank) if request.bank else []
         work = _open_work(request, earlier, stack, progress)
@@ -91,20 +89,16 @@ def _open_work(
     request: EncodeRequest, earlier: IndexWriter | None, stack: contextlib.ExitStack, progress: Progress
 ) -> _Work:
     stored = earlier.index.meta if earlier else None
-    adapter = read_any_adapter(request.adapter) if request.adapter else None
-
-    def open_source(size: int) -> EncodeSource:
-        recipe = stored.recipe if stored else adapter.recipe if adapter else None
-        source = _open_source(request, recipe, size)
-        _check_recipe(request, source, stored)
-        return source
+    adapter = given_adapter(request)
 
     def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
         # Choose the device before an index is replaced: a missing one must not cost the old index.
-        return open_source(shape.image_resolution), None if earlier else choose_place(request)
+        return open_source(
+            request, stored, adapter, shape.image_resolution
+        ), None if earlier else choose_place(request)
 
     if earlier and stored and keeps_model(request, stored):
-        work = _Work(earlier, open_source(stored.recipe["size"]), adapter)
+        work = _Work(earlier, open_source(request, stored, adapter, stored.recipe["size"]), adapter)
         if adapter:
             meta = replace(stored, adapter=adapter_meta(adapter))
             check_adapter(request, adapter, meta, stored, progress)
@@ -122,19 +116,32 @@ def _open_work(
 
 def _load_model(request: EncodeRequest, work: _Work, progress: Progress) -> Model:
     stored = work.writer.index.meta
-    device, precision = work.place or choose_place(request)
+    place = work.place or choose_place(request)
+    from vopcli.methods.modelscope import own_adapter
+
     adapter = work.adapter or own_adapter(request.index, stored)
     if work.backbone is None:
         work.backbone, _ = read_backbone(request, stored, lambda _: None, progress)
         keep_text_tower(*work.backbone, request.cache or cache_folder(), progress)
+    return place_model(request, work.backbone, adapter, place, progress)
+
+
+def place_model(
+    request: EncodeRequest,
+    backbone: Backbone,
+    adapter: Adapter | None,
+    place: tuple[torch.device, Precision],
+    progress: Progress,
+) -> Model:
+    """Put the model that encodes on its device, in its precision."""
     from vopcli.methods.encoder import Model
 
     return Model(
-        work.backbone.weights,
-        device=device,
-        precision=precision,
+        backbone.weights,
+        device=place[0],
+        precision=place[1],
         adapter=adapter,
-        fingerprint=work.backbone.fingerprint,
+        fingerprint=backbone.fingerprint,
         batch_size=request.config.encoding.batch_size,
         progress=progress,
     )
@@ -183,10 +190,10 @@ def _finish(
     is_pruned = request.prune or request.overwrite
     if is_pruned:
         failed = failures_of(writer.current()).values()
-        writer.remove([video.row for video in failed if not _is_kept(video, plan)])
+        writer.remove([video.row for video in failed if not is_kept(video, plan)])
     index = writer.current()
     rows = list(index.rows())
-    kept = [row for row in rows if _is_kept(index.video(row), plan)] if is_pruned else rows
+    kept = [row for row in rows if is_kept(index.video(row), plan)] if is_pruned else rows
     summary.num_videos = sum(not index.video(row).is_part for row in kept) if is_pruned else len(index)
     summary.num_pruned = len(index) - summary.num_videos
     num_stored = [np.count_nonzero(segment.status != FAILED) for segment in index.segments]
@@ -237,12 +244,12 @@ def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
         writer.add(encoded, [row for copy in copies for row in copy.replaced])
 
 
-def _is_kept(video: VideoFile, plan: EncodePlan) -> bool:
+def is_kept(video: VideoFile, plan: EncodePlan) -> bool:
     """Whether a video is one of the source, or may be: its folder cannot be read."""
     return video.path in plan.files or any(video.file.startswith(f"{name}/") for name, _ in plan.failed)
 
 
-def _is_extended(request: EncodeRequest) -> bool:
+def is_extended(request: EncodeRequest) -> bool:
     """Whether the request adds to an existing index.
 
     Raises:
@@ -258,30 +265,30 @@ def _is_extended(request: EncodeRequest) -> bool:
     raise UsageError(f"{path} is not an index and is not overwritten", hint="name another file, or delete it")
 
 
-def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> EncodeSource:
-    """Open a frame store, or find videos; ``recipe`` is the default for their sampling.
+def open_source(
+    request: EncodeRequest, stored: IndexMeta | None, adapter: Adapter | None, size: int
+) -> EncodeSource:
+    """Open a frame store, or find videos, which by default are sampled as for the index, else the adapter.
 
     Raises:
         UsageError: the sources or options contradict each other.
+        DataError: the frames differ from those of the index.
     """
+    recipe = stored.recipe if stored else adapter.recipe if adapter else None
+    source = _open_source(request, recipe, size)
+    _check_recipe(request, source, stored)
+    return source
+
+
+def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> EncodeSource:
     stores = [source for source in request.sources if is_hdf5(source)]
     if not request.sources:
         raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
     data = request.config.data
-    asked = requested_sampling(data)
     if not stores:
-        sampling = asked or (recorded_sampling(recipe) if recipe else DEFAULT_SAMPLING)
-        recipe = recipe or {}
         return VideoSource(
             request.sources,
-            Recipe(
-                sampling.middle,
-                size,
-                data.resize or Resize(recipe.get("resize", Resize.BICUBIC)),
-                windows=parse_windows(data.windows or str(recipe.get("windows", "auto"))),
-                decode=data.decode or DecodeRule(recipe.get("decode", DecodeRule.EXACT)),
-                fit=data.fit or recorded_fit(recipe),
-            ),
+            requested_recipe(data, recipe, size=size).middle,
             workers=data.workers or usable_cores(),
             max_pixels=data.max_pixels,
             retry_failed=request.retry_failed,
@@ -292,6 +299,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
             hint="encode one store at a time into the same index",
         )
     store = StoreSource(stores[0], size=size)
+    asked = requested_sampling(data)
     if asked and asked.middle != store.sampling:
         raise UsageError(
             f"{stores[0]} holds frames sampled by {store.sampling}, not {asked.middle}",

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vopcli.config.schema import Config
+
+if TYPE_CHECKING:
+    from vopcli.video.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,5 @@ class EncodeSummary:
     precision: str = ""
     failures: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)  # unchanged, and not retried
+    num_bytes: int = 0  # of a dry run: growth of the index
+    estimate: Estimate | None = None  # of a dry run

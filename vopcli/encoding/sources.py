@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from vopcli.progress import Progress
 from vopcli.video.diff import Changes, find_changes, hash_file
 from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile, is_same_file, missing_windows
+
+if TYPE_CHECKING:
+    from vopcli.video.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,11 @@ class EncodeSource(Protocol):
 
     recipe: dict[str, Any]
 
-    def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
-        """Compare the source with the videos of an index."""
+    def plan(self, index: VideoIndex | None, progress: Progress) -> EncodePlan:
+        """Compare the source with the videos of an index; None: a new one."""
+
+    def estimate(self, plan: EncodePlan) -> Estimate:
+        """Estimate the work of `jobs`, without that of the model."""
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Yield the frames of each video to encode, or its slot and the reason of a failure.
@@ -134,10 +140,10 @@ class StoreSource:
         self.recipe = _recipe_json(recipe)
         self._to_encode: list[StoredVideo] = []
 
-    def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
+    def plan(self, index: VideoIndex | None, progress: Progress) -> EncodePlan:
         """Compare by name, modification time and content hash, which the store has of each video."""
         videos = self.store.videos
-        known = index.find(videos)
+        known = index.find(videos) if index is not None else KnownVideos()
         plan = EncodePlan(files={video.path: video for video in videos})
         # the oldest row of a content: that of a renamed file, before copies that an interrupted run has made
         by_hash = {video.sha256: video for video in reversed(known.videos.values()) if video.sha256}
@@ -161,6 +167,14 @@ class StoreSource:
             for file in files:
                 plan.copy(file, known, same, is_renamed=is_gone and file is files[-1])
         return plan
+
+    def estimate(self, plan: EncodePlan) -> Estimate:
+        """Count the hours; reading frames takes little time beside the model."""
+        from vopcli.video.estimate import Estimate
+
+        whole = [row.duration_seconds for row in self._to_encode if not row.is_part]
+        hours, num_windows = sum(whole) / 3600, len(self._to_encode) - len(whole)
+        return Estimate(len(whole), hours, num_windows, 0.0, "frames are read from the store")
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Read the videos one after the other."""
@@ -204,15 +218,15 @@ class VideoSource:
         self._retry_failed = retry_failed
         self.recipe = _recipe_json(recipe)
 
-    def plan(self, index: VideoIndex, progress: Progress) -> EncodePlan:
+    def plan(self, index: VideoIndex | None, progress: Progress) -> EncodePlan:
         """Compare by size and time, then by content; count the frames to encode.
 
         Raises:
             DataError: two folders have different videos of the same name.
         """
         plan = EncodePlan(files={video.path: video for video in self._found}, failed=list(self._unreadable))
-        failures = {} if self._retry_failed else failures_of(index)
-        wanted, known = [], index.find(self._found)
+        failures = failures_of(index) if index is not None and not self._retry_failed else {}
+        wanted, known = [], index.find(self._found) if index is not None else KnownVideos()
         for video in self._found:
             failure = failures.get(video.path)
             if failure and is_same_file(failure, video):
@@ -248,18 +262,26 @@ class VideoSource:
                 plan.to_encode.append(_new(video, sha256, count, window, is_part=is_part))
         return plan
 
+    def estimate(self, plan: EncodePlan) -> Estimate:
+        """Estimate by decoding some of the videos."""
+        from vopcli.video.estimate import estimate_work
+
+        videos = [
+            (video, [(row.window, row.num_frames) for row in rows])
+            for _, video, rows in _by_video(plan.to_encode)
+        ]
+        return estimate_work(videos, self._recipe.frame_spec(self._max_pixels), workers=self._workers)
+
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Decode in worker processes, in arbitrary order; hash files that have no hash yet."""
         from vopcli.video.pool import DecodeJob, decode_videos
-        from vopcli.video.video import FrameSpec
 
         slots = {(video.path, video.window): slot for slot, video in enumerate(plan.to_encode)}
         jobs = (
             DecodeJob(slot, video.file, tuple(row.window for row in rows))
             for slot, video, rows in _by_video(plan.to_encode)
         )
-        how = self._recipe
-        spec = FrameSpec(how.sampling, how.size, how.resize, how.fit, how.decode, self._max_pixels)
+        spec = self._recipe.frame_spec(self._max_pixels)
         for job, sampled in decode_videos(jobs, spec, workers=self._workers):
             video = plan.to_encode[job.key]
             if isinstance(sampled, VideoError):

@@ -62,3 +62,17 @@ def string_keys(ranges: NDArray[np.int64], text: NDArray[np.uint8]) -> NDArray[n
         keys ^= words[np.clip(places, 0, len(words) - 1)]  # np.take would copy all of them
         keys *= _HASH_FACTOR
     return np.where(lengths < _WORD_BYTES, lengths, keys)
+
+
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the distinct values in order, like `np.unique`, which loads NumPy's masked arrays."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
+
+
+def is_in(values: NDArray[Any], ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each value is one of ``ordered``, distinct values in order."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    place = np.searchsorted(ordered, values).clip(max=len(ordered) - 1)
+    return np.equal(ordered[place], values)

@@ -15,15 +15,16 @@ from typing import Any, Final
 import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
-from vopcli.frames.open_store import check_room, opened, read_known, requested_recipe
-from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, num_workers
+from vopcli.frames.open_store import check_room, opened, read_known
+from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, num_workers, warn_empty
+from vopcli.frames.recipe import requested_recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
 from vopcli.video.collect import SampledFrames
 from vopcli.video.diff import hash_file
+from vopcli.video.estimate import Estimate, estimate_work
 from vopcli.video.pool import DecodeJob, decode_videos
-from vopcli.video.video import FrameSpec
 from vopcli.video.video_file import relocate
 
 _JPEG_QUALITY: Final = 95
@@ -53,6 +54,7 @@ class ExtractSummary:
         failed: path and reason of each video that failed in this run.
         failed_before: path and reason of each video that failed in an earlier run and was not retried.
         unreadable: name and reason of each file or folder that cannot be read.
+        estimate: of a dry run.
     """
 
     store: str
@@ -71,6 +73,7 @@ class ExtractSummary:
     failed: list[tuple[str, str]] = field(default_factory=list)
     failed_before: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    estimate: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON values; bytes of names that are not UTF-8 are surrogates."""
@@ -96,7 +99,7 @@ class ExtractSummary:
         changes = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         work = f"{self.num_frames} frames, {self.num_bytes / 1e6:.1f} MB"
         if self.is_dry_run:
-            return f"{self.store} would get {work} ({self.recipe}): {changes}"
+            return f"{self.store} would get {work} ({self.recipe}): {changes or 'nothing'}; {self.estimate}"
         return f"{self.store} got {work} in {self.seconds:.1f} s ({self.recipe}): {changes}"
 
     @property
@@ -122,7 +125,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         VideoError: a video failed in a strict run; finished videos are kept.
     """
     began = time.monotonic()
-    requested_recipe(request)  # refuse invalid options before reading anything
+    requested_recipe(request.data)  # refuse invalid options before reading anything
     found, unreadable = find(request)
     if request.strict and unreadable:
         raise VideoError(
@@ -135,6 +138,8 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         summary.num_new, summary.num_changed = len(plan.changes.new), len(plan.changes.changed)
         summary.num_copies += len(plan.changes.duplicates)
         summary.num_frames, summary.num_bytes = plan.num_frames, plan.num_bytes(num_free)
+        spec = recipe.frame_spec(request.data.max_pixels)
+        summary.estimate = estimate_work(plan.to_decode, spec, workers=num_workers(request))
     else:
         if request.overwrite:  # an interrupted replacement may hold failures
             request = replace(request, retry_failed=True)
@@ -231,7 +236,7 @@ class _Run:
                     self._put(self.numbers[video.path, sampled.window], sampled, sha256)
                 else:  # the video is shorter than its container states, or a range is
                     if sampled.window in self.request.ranges.get(video.path, ()):
-                        progress.warn(f"{video.path} has no frames from {sampled.window}")
+                        warn_empty(video, sampled.window, progress)
                     self.task.advance()
 
     def _decoded(self) -> Generator[Decoded, None, None]:
@@ -247,9 +252,7 @@ class _Run:
         )
         results: Any = decode_videos(
             jobs,
-            FrameSpec(
-                recipe.sampling, recipe.size, recipe.resize, recipe.fit, recipe.decode, self.max_pixels
-            ),
+            recipe.frame_spec(self.max_pixels),
             workers=self.workers,
             jpeg_quality=_JPEG_QUALITY if recipe.codec == "jpeg" else None,
         )

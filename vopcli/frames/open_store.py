@@ -8,21 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
-from vopcli.config.schema import DEFAULT_SIZE_PX
 from vopcli.errors import DataError, FileError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
 from vopcli.files.hdf5 import may_replace
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
-from vopcli.frames.recipe import Recipe
+from vopcli.frames.recipe import Recipe, requested_recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
 from vopcli.progress import Progress
-from vopcli.video.sampling import DEFAULT_SAMPLING
 from vopcli.video.video_file import KnownVideos, VideoFile
-from vopcli.video.windows import parse_windows
 
 _SPARE_BYTES: Final = 4 << 20  # left free on the disk
 
@@ -46,7 +42,7 @@ def opened(
         BusyError: another process writes the store.
         FileError: a new store cannot be created.
     """
-    path, recipe = request.store, requested_recipe(request)
+    path, recipe = request.store, requested_recipe(request.data)
     if request.overwrite:
         with _replaceable(path):
             remove_leftovers(path)
@@ -118,7 +114,7 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, KnownVideos[Row], list[
         DataError: the store cannot be read, or was made with another recipe.
     """
     if request.overwrite or not request.store.exists():
-        return requested_recipe(request), KnownVideos(), []
+        return requested_recipe(request.data), KnownVideos(), []
     store = FrameStore(request.store)  # with damaged rows: the run would extract them again
     check_recipe(request, store.recipe)
     num_free = [slots - used for slots, used in zip(store.num_slots, store.used_frames, strict=True)]
@@ -131,7 +127,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     Raises:
         DataError: an option or setting of the request differs from the store.
     """
-    asked, data = requested_recipe(request), request.data
+    asked, data = requested_recipe(request.data), request.data
     differences = []
     if request.sampling and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")
@@ -152,20 +148,6 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
             f"{request.store} holds {'; '.join(differences)}",
             hint="omit these options and settings, name another file, or use --overwrite",
         )
-
-
-def requested_recipe(request: ExtractRequest) -> Recipe:
-    """Return the recipe of a request, with default values for missing settings.
-
-    Raises:
-        UsageError: an option is invalid.
-    """
-    data = request.data
-    codec, resize = data.codec or Codec.RAW, data.resize or Resize.BICUBIC
-    size = data.size or DEFAULT_SIZE_PX
-    windows = parse_windows(data.windows or ("whole" if data.dataset else "auto"))
-    decode, fit = data.decode or DecodeRule.EXACT, data.fit or Fit.CROP
-    return Recipe(request.sampling or DEFAULT_SAMPLING, size, resize, codec.value, windows, decode, fit)
 
 
 @contextlib.contextmanager

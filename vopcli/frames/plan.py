@@ -38,6 +38,7 @@ class ExtractRequest:
         dry_run: only report the plan.
         annotated: sampled part of each video of which only a part is annotated, by path in the store.
         ranges: windows of videos, by path in the store; of other videos they follow from ``data.windows``.
+        found: result of `find`, once it is known.
     """
 
     sources: Sequence[Path]
@@ -50,6 +51,7 @@ class ExtractRequest:
     dry_run: bool = False
     annotated: Mapping[str, TimeWindow] = field(default_factory=dict)
     ranges: Mapping[str, Sequence[TimeWindow]] = field(default_factory=dict)
+    found: tuple[list[VideoFile], list[tuple[str, str]]] | None = None
 
     @property
     def sampling(self) -> Sampling | None:
@@ -134,6 +136,11 @@ class ExtractPlan:
         return Row(**vars(video) | {"sha256": sha256}, status=status, window=window, error=error)
 
 
+def warn_empty(video: VideoFile, window: TimeWindow, progress: Progress) -> None:
+    """Warn that a range with captions has no frames."""
+    progress.warn(f"{video.path} has no frames from {window}")
+
+
 def num_workers(request: ExtractRequest) -> int:
     """Return the number of decoding processes; by default one for each usable core."""
     return usable_cores() if request.data.workers is None else request.data.workers
@@ -147,6 +154,8 @@ def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]
         FileError: a source does not exist.
         DataError: no video is found.
     """
+    if request.found is not None:
+        return request.found
     if request.store.suffix.lower() in VIDEO_SUFFIXES:
         raise UsageError(
             f"{request.store} has the name of a video, not of a frame store",
@@ -188,6 +197,11 @@ def make_plan(
             lambda video: request.part_of(video, known),
         )
     plan = ExtractPlan(recipe, request.window_of, changes, known)
+    kept = [(row, row) for row in changes.unchanged]
+    for video, row in kept + changes.same_content + changes.renamed + changes.copies:
+        for window in request.ranges.get(video.path, ()):
+            if window.start_seconds >= row.duration_seconds > 0:
+                warn_empty(video, window, progress)
     plan.failed_before = [(row.path, row.error) for row in changes.unchanged if row.status is Status.FAILED]
     changes.unchanged = [row for row in changes.unchanged if row.status is Status.DONE]
     changes.deleted = [row for row in changes.deleted if row.status is Status.DONE]

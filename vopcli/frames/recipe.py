@@ -6,12 +6,16 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
+from vopcli.config.schema import DEFAULT_SIZE_PX, DataConfig
 from vopcli.errors import DataError, UsageError
-from vopcli.video.sampling import Sampling, parse_sampling
+from vopcli.video.sampling import DEFAULT_SAMPLING, Sampling, parse_sampling, requested_sampling
 from vopcli.video.windows import WHOLE_ONLY, WindowRule, parse_windows
+
+if TYPE_CHECKING:
+    from vopcli.video.video import FrameSpec
 
 # values of recipes that were recorded before these settings existed
 EARLIER_RECIPES: Final = {"fit": Fit.CROP.value}
@@ -73,6 +77,12 @@ class Recipe:
         """The recipe of the middle candidates alone, which only training does not use."""
         return replace(self, sampling=self.sampling.middle)
 
+    def frame_spec(self, max_pixels: int) -> FrameSpec:
+        """Return how frames are taken from a video; loads the decoder."""
+        from vopcli.video.video import FrameSpec
+
+        return FrameSpec(self.sampling, self.size, self.resize, self.fit, self.decode, max_pixels)
+
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         return asdict(self) | {
@@ -94,6 +104,33 @@ class Recipe:
         windows = "" if self.windows == WHOLE_ONLY else f", windows {self.windows}"
         keys = "" if self.decode is DecodeRule.EXACT else ", nearest key frames"
         return f"sampling {self.sampling}{windows}, {size}{how}, {self.codec}{keys}"
+
+
+def requested_recipe(
+    data: DataConfig, recorded: Mapping[str, Any] | None = None, *, size: int | None = None
+) -> Recipe:
+    """Return the recipe of the settings; those that are not set are as recorded, else the defaults.
+
+    Args:
+        data: the settings.
+        recorded: recipe in JSON form of an index or adapter.
+        size: side of the frames in pixels, that of the model; None: by the settings.
+
+    Raises:
+        UsageError: a setting is invalid.
+    """
+    held = recorded or {}
+    sampling = requested_sampling(data) or (recorded_sampling(held) if held else DEFAULT_SAMPLING)
+    usual = "whole" if data.dataset else "auto"
+    return Recipe(
+        sampling,
+        size or data.size or DEFAULT_SIZE_PX,
+        data.resize or Resize(held.get("resize", Recipe.resize)),
+        (data.codec or Codec(Recipe.codec)).value,
+        parse_windows(data.windows or str(held.get("windows", usual))),
+        data.decode or DecodeRule(held.get("decode", Recipe.decode)),
+        data.fit or recorded_fit(held),
+    )
 
 
 def recorded_fit(recipe: Mapping[str, Any]) -> Fit:

@@ -109,7 +109,7 @@ class FrameStore:
 
     def parts_of(self, video: StoredVideo) -> list[StoredVideo]:
         """Return the windows of a long video, in order of time; none for a short one."""
-        return [self._stored(replace(part, sha256=video.sha256)) for part in self.known.parts_of(video)]
+        return self._windows.get(video.path, [])
 
     @cached_property
     def items(self) -> dict[str, StoredVideo]:
@@ -119,13 +119,17 @@ class FrameStore:
     @property
     def windows(self) -> list[StoredVideo]:
         """The windows of long videos, also of unfinished ones; not those of an earlier state of a file."""
-        videos = self.known.videos
-        return [
-            self._stored(part)
-            for path, parts in self.known.parts.items()
-            for part in parts
-            if path not in videos or is_same_file(part, videos[path])
-        ]
+        return [window for windows in self._windows.values() for window in windows]
+
+    @cached_property
+    def _windows(self) -> dict[str, list[StoredVideo]]:
+        """The windows by the path of their video, whose hash they get."""
+        found = {}
+        for path, parts in self.known.parts.items():
+            video = self.known.videos.get(path, parts[0])
+            same = [part for part in parts if path not in self.known.videos or is_same_file(part, video)]
+            found[path] = [self._stored(replace(part, sha256=video.sha256)) for part in same]
+        return found
 
     @classmethod
     def open(cls, path: Path) -> FrameStore:

@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.files.arrays import checksum, pack_strings, row_checksums, string_keys, unpack_string
+from vopcli.files.arrays import (
+    checksum,
+    distinct,
+    is_in,
+    pack_strings,
+    row_checksums,
+    string_keys,
+    unpack_string,
+)
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
 from vopcli.index.checksums import frames_checksum, row_checksum
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
@@ -199,7 +207,7 @@ class VideoIndex:
         if not self.has_windows:
             return len(self)
         live = [names[done] for names, done in zip(self._name_hashes, self.done, strict=True)]
-        return len(np.unique(np.concatenate(live)))
+        return len(distinct(np.concatenate(live)))
 
     def span_of(self, row: int) -> tuple[float, float]:
         """Return start and end of a row's window in seconds; not compared with a checksum."""
@@ -254,15 +262,15 @@ class VideoIndex:
             DataError: a matching row is damaged.
         """
         files = list(files)
-        sizes = np.unique(np.array([file.size for file in files], np.int64))
+        sizes = distinct(np.array([file.size for file in files], np.int64))
         packed, ranges = pack_strings([file.path for file in files])
-        keys = np.unique(string_keys(ranges, packed))
+        keys = distinct(string_keys(ranges, packed))
         found = []
         for start, segment, done in zip(self.starts, self.segments, self.done, strict=False):
             for begin in range(0, len(done), _ROWS_AT_ONCE):
                 rows = segment.map("rows")[begin : begin + _ROWS_AT_ONCE]
-                is_found = np.isin(rows["size"], sizes)
-                is_found |= np.isin(string_keys(rows["path"], segment.map("paths")), keys)
+                is_found = is_in(rows["size"], sizes)
+                is_found |= is_in(string_keys(rows["path"], segment.map("paths")), keys)
                 is_found &= done[begin : begin + _ROWS_AT_ONCE]
                 found += (np.flatnonzero(is_found) + start + begin).tolist()
                 segment.release()

@@ -64,6 +64,14 @@ class EncodedVideo:
     sha256: bytes = b""
 
 
+def rows_bytes(videos: Sequence[NewVideo], embed_dim: int) -> int:
+    """Return the bytes that videos take in an index, without alignment and metadata."""
+    packed, _ = pack_strings([name for video in videos for name in (video.path, video.root)])
+    row = 1 + INDEX_ROW.itemsize + 4 * embed_dim
+    frame = 8 + 2 * embed_dim
+    return packed.nbytes + row * len(videos) + frame * sum(video.num_frames for video in videos)
+
+
 class IndexWriter:
     """An index opened for writing and locked; a context manager.
 

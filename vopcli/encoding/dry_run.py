@@ -1,0 +1,119 @@
+"""``vop encode --dry-run``: count the work and estimate its time, without a download or a written byte."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vopcli.encoding.adapter import given_adapter
+from vopcli.encoding.backbone import choose_place, chosen_name, keeps_model, read_backbone
+from vopcli.encoding.encode import is_extended, is_kept, open_source, place_model
+from vopcli.encoding.request import EncodeRequest, EncodeSummary
+from vopcli.encoding.sources import EncodePlan
+from vopcli.index.reader import VideoIndex
+from vopcli.index.writer import rows_bytes
+from vopcli.methods.modelscope import own_adapter
+from vopcli.progress import Progress
+from vopcli.resources import cache_folder
+from vopcli.video.estimate import Estimate, format_seconds
+from vopcli.weights.catalog import find_model, openai_shape
+from vopcli.weights.reader import DEMO_NAME
+
+if TYPE_CHECKING:
+    from vopcli.methods.encoder import Model
+
+
+def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
+    """Return the summary that an encoding of the request would have, with estimates of size and time.
+
+    Weights that are not downloaded yet stay so: their time is left out. Adapters are checked when encoding.
+
+    Raises:
+        UsageError: the options contradict each other or the index.
+        DataError: a source, the index or the weights cannot be used, or they do not fit each other.
+    """
+    index = VideoIndex(request.index) if is_extended(request) else None
+    stored = index.meta if index is not None else None
+    adapter = given_adapter(request)
+    name, backbone = chosen_name(request, stored), None
+    entry = None if name.lower() == DEMO_NAME else find_model(name)
+    is_missing = entry is not None and not ((request.cache or cache_folder()) / entry.file).is_file()
+    if stored and keeps_model(request, stored):
+        source, width = open_source(request, stored, adapter, stored.recipe["size"]), stored.embed_dim
+    elif entry and is_missing:
+        shape = openai_shape(entry)
+        source, width = open_source(request, stored, adapter, shape.image_resolution), shape.embed_dim
+    else:
+        backbone, source = read_backbone(
+            request,
+            stored,
+            lambda shape: open_source(request, stored, adapter, shape.image_resolution),
+            progress,
+        )
+        width = backbone.weights.shape.embed_dim
+    plan = source.plan(index, progress)
+    summary = _summary(request, index, plan)
+    summary.num_bytes = rows_bytes([*plan.to_encode, *(copy.video for copy in plan.to_copy)], width)
+    summary.estimate = source.estimate(plan)
+    if not plan.to_encode:
+        return summary
+    if is_missing:
+        basis = f"{summary.estimate.basis}; without the model, whose weights are not downloaded"
+        summary.estimate = replace(summary.estimate, basis=basis)
+        return summary
+    if backbone is None:
+        backbone, _ = read_backbone(request, stored, lambda _: None, progress)
+    place = choose_place(request)
+    if stored and adapter is None:
+        adapter = own_adapter(request.index, stored)
+    model = place_model(request, backbone, adapter, place, progress)
+    seconds = summary.num_frames * _seconds_per_frame(model, summary.num_frames)
+    summary.device, summary.precision = str(model.device), model.precision.value
+    summary.estimate = _with_model(summary.estimate, seconds, is_concurrent=model.device.type != "cpu")
+    return summary
+
+
+def _summary(request: EncodeRequest, index: VideoIndex | None, plan: EncodePlan) -> EncodeSummary:
+    """Count the videos of a plan; windows do not count."""
+    whole = [video for video in plan.to_encode if not video.is_part]
+    known = index.find(whole).videos if index is not None else {}
+    num_changed = sum(video.path in known for video in whole)
+    pruned = (
+        [video for video in index.videos() if not is_kept(video, plan)]
+        if index is not None and request.prune
+        else []
+    )
+    return EncodeSummary(
+        request.index,
+        num_new=len(whole) - num_changed,
+        num_changed=num_changed,
+        num_copied=sum(not copy.video.is_part for copy in plan.to_copy),
+        num_unchanged=plan.num_unchanged,
+        num_pruned=len(pruned),
+        num_videos=len(index) if index is not None else 0,
+        num_frames=sum(video.num_frames for video in plan.to_encode),
+        failures=plan.failed,
+        failed_before=plan.failed_before,
+    )
+
+
+def _seconds_per_frame(model: Model, num_frames: int) -> float:
+    """Measure the model on one batch, after a first small one."""
+    size, each = model.shape.image_resolution, model.num_frames or 1
+    count = max(min(model.batch_size, num_frames) // each, 1) * each
+    model.embed(np.zeros((each, size, size, 3), np.uint8))
+    began = time.monotonic()
+    model.embed(np.zeros((count, size, size, 3), np.uint8))
+    return (time.monotonic() - began) / count
+
+
+def _with_model(estimate: Estimate, seconds: float, *, is_concurrent: bool) -> Estimate:
+    """Add the time of the model, which on a GPU runs while the CPU decodes."""
+    basis = f"{estimate.basis}; model about {format_seconds(seconds)}, estimated from one batch"
+    if estimate.seconds is None:
+        return replace(estimate, basis=basis)
+    total = max(estimate.seconds, seconds) if is_concurrent else estimate.seconds + seconds
+    return replace(estimate, seconds=total, basis=basis)
