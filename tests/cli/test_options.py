@@ -23,6 +23,7 @@ OTHERS = {
     ("demo", "seed"),  # of the videos
     ("report", "frames"),  # only to show results on the page
     ("search", "weights"),  # only to check the model that the index names
+    ("serve", "weights"),  # the same
 }
 SECTIONS = tuple(Config.__dataclass_fields__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from tests.support.pages import make_document
 from vopcli.cli.app import app
 from vopcli.errors import DataError, UsageError
-from vopcli.evaluation.compare import compare_files
+from vopcli.evaluation.compare import compare_files, result_intervals
+from vopcli.evaluation.results import read_results
 
 NUM_VIDEOS, PER_VIDEO = 8, 3
 
@@ -64,6 +66,20 @@ def test_values_wins_and_intervals_are_those_of_a_plain_loop(
     assert [ratios[item["caption"]] for item in won] == sorted(ratios.values(), reverse=True)[:3]
     assert all(item["rank_before"] / item["rank"] == ratios[item["caption"]] for item in won)
     assert [ratios[item["caption"]] for item in against["most_lost"]] == sorted(ratios.values())[:3]
+
+
+def test_the_intervals_of_a_result_are_those_of_the_comparison(
+    tmp_path: Path, results: list[dict[str, Any]]
+) -> None:
+    file = write(tmp_path / "both.json", results)
+    [result, _] = read_results(file)
+    intervals = result_intervals(result)
+    for direction in ("t2v", "v2t"):
+        for name, recall in compare_files([file]).to_json()["models"][0][direction]["recall"].items():
+            assert asdict(intervals[direction, name]) == recall
+    several = {**results[0], "t2v": {**results[0]["t2v"], "num_ranks": 99}}
+    [result] = read_results(write(tmp_path / "several.json", several))
+    assert {direction for direction, _ in result_intervals(result)} == {"v2t"}
 
 
 def test_a_baseline_is_chosen_by_name_or_file(tmp_path: Path, results: list[dict[str, Any]]) -> None:

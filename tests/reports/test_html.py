@@ -16,7 +16,7 @@ from vopcli.reports.curves import rank_histograms, training_curves
 from vopcli.reports.groups import group_runs
 from vopcli.reports.html import Page, Section, render, render_figure
 from vopcli.reports.paper import recall_figure
-from vopcli.reports.plots import Line, Point, line_chart
+from vopcli.reports.plots import Line, Point, histogram, line_chart
 from vopcli.reports.sources import from_result
 from vopcli.reports.tables import name_results, results_table
 
@@ -168,3 +168,12 @@ def test_a_figure_is_a_file_of_its_own_without_variables() -> None:
     assert style is not None
     assert "#0b62c4" in str(style.text)
     assert "var(" not in str(style.text)
+
+
+def test_bars_of_one_colour_differ_in_shade_and_the_legend_shows_it() -> None:
+    rows = [[Point(0, 50, "a", series=series)] for series in (0, 24)]
+    chart = histogram("", ["1"], rows, x_label="", y_label="")
+    text = render(Page("", sections=[Section("", charts=[chart], legend=[("a", 0), ("b", 24)])]))
+    shades = re.findall(r'<rect class="s0" fill-opacity="([\d.]+)"', text)
+    assert len(set(shades)) == 2
+    assert shades[:2] == shades[2:], "of the legend, then of the bars"

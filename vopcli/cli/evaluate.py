@@ -31,7 +31,7 @@ def evaluate(
     config: Config,
     html: options.Html = None,
     figures: options.Figures = None,
-    queries: options.NumQueries = options.NUM_QUERIES,
+    num_queries: options.NumQueries = options.NUM_QUERIES,
     save_sims: Annotated[
         Path | None,
         typer.Option(metavar="SIMS.h5", help="Save the scores of one model for `vop rescore`."),
@@ -72,7 +72,7 @@ def evaluate(
                 progress.note(f"{result.dataset.value}, {result.variant}, {published}")
     if html or figures:
         store = Path(request.config.data.frames or "")
-        page = eval_page(results, store, num_queries=queries if html else 0)
+        page = eval_page(results, store, num_queries=num_queries if html else 0)
         write_outputs(page, html, figures, progress)
 
 

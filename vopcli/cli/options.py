@@ -35,7 +35,7 @@ Figures = Annotated[
 ]
 NUM_QUERIES = 8
 NumQueries = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Captions of each kind to show with top results.")
+    int, typer.Option("--queries", min=0, metavar="N", help="Captions of each kind to show with top results.")
 ]
 ConfigFile = Annotated[
     Path | None,

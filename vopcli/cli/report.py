@@ -29,7 +29,7 @@ def report(
         Path | None,
         typer.Option(metavar="STORE.h5", help="Frame store for pictures of top results on the page."),
     ] = None,
-    queries: options.NumQueries = options.NUM_QUERIES,
+    num_queries: options.NumQueries = options.NUM_QUERIES,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -50,7 +50,7 @@ def report(
     if table_format and as_json:
         raise UsageError("--format and --json exclude each other", hint="leave out one")
     check_outputs(html, figures, overwrite=overwrite)
-    found = read(ReportRequest(sources, published, frames, queries))
+    found = read(ReportRequest(sources, published, frames, num_queries))
     if html or figures:
         write_outputs(report_page(found), html, figures, console.progress(quiet=quiet))
     if table_format:

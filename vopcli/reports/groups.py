@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # load NumPy, the command line does not
     from vopcli.evaluation.bootstrap import Interval
     from vopcli.evaluation.metrics import RetrievalMetrics
 
-_STEP: Final = 16  # series with the same colour but another shape
+_STEP: Final = 24  # from a series to one of the same colour, with another shape and shade
 RECALLS: Final = tuple(f"{direction} R@{depth}" for direction in DIRECTIONS for depth in (1, 5, 10))
 
 
