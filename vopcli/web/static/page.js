@@ -16,7 +16,10 @@ async function show(address, push) {
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     document.getElementById("results").replaceWith(page.getElementById("results"));
     document.title = page.title;
-    if (push) history.pushState(null, "", address);
+    if (push) {
+      history.pushState(null, "", address);
+      document.getElementById("results").focus();  // so that keys act on the results
+    }
     else history.replaceState(null, "", address);
     prepare();
   } catch (error) {
