@@ -131,7 +131,7 @@ def formats() -> str:
     lines = []
     for title, file_format in FORMATS.items():
         rows = []
-        for name, dtype in file_format.columns.items():
+        for name, dtype in {**file_format.columns, **file_format.optional}.items():
             fields = "<br>".join(f"{part}: {_dtype(dtype[part])}" for part in dtype.names or ())
             rows.append((_code(name), fields or str(dtype)))
         lines += [f"{title}: format `{file_format.name}`, version {file_format.version}", ""]

@@ -82,6 +82,7 @@ SEARCH = {
     "vopcli.index.checksums",
     "vopcli.index.meta",
     "vopcli.index.reader",
+    "vopcli.index.thumbnails",
     "vopcli.progress",
     "vopcli.resources",
     "vopcli.search.engine",

@@ -12,6 +12,7 @@ from vopcli.config.schema import BackboneConfig, Config, DataConfig, EncodingCon
 from vopcli.encoding.encode import encode
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.index.reader import VideoIndex
+from vopcli.index.thumbnails import slots_of
 from vopcli.progress import SilentProgress
 
 SIZE = tiny_clip().image_resolution
@@ -36,7 +37,10 @@ def contents(path: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
     found = {}
     for video in index.videos():
         frames, seconds = index.frames_of(video.row)
-        found[video.path] = (index.embedding_of(video.row).tobytes(), frames.tobytes(), seconds.tolist())
+        slots = slots_of(index, video.row)
+        pictures = b"" if slots is None else slots.tobytes()
+        content = frames.tobytes() + pictures
+        found[video.path] = (index.embedding_of(video.row).tobytes(), content, seconds.tolist())
     return found
 
 
@@ -48,6 +52,7 @@ def change(request: EncodeRequest, **values: object) -> EncodeRequest:
         "fit": "data.fit",
         "windows": "data.windows",
         "resize": "data.resize",
+        "thumbnails": "encoding.thumbnails",
     }
     given = {settings[name]: values.pop(name) for name in settings if name in values}
     return replace(request, config=override(request.config, given), **values)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from tests.support.indexes import unit_rows
 from tests.support.models import write_model
 from tests.support.videos import make_video
 from vopcli.index.meta import IndexMeta
+from vopcli.index.thumbnails import pack_thumbnail
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.search.search import Index
 from vopcli.web.app import Site, create_app
@@ -30,20 +31,25 @@ SECONDS = np.array([0.3, 0.9, 1.5, 2.1])  # of the sampled frames
 ORIGIN = "http://127.0.0.1:8000"
 
 
-def add_videos(index: Path, root: Path, names: list[str], *, seed: int = 0) -> None:
-    """Add existing files to an index, with embeddings drawn at random."""
+def add_videos(
+    index: Path, root: Path, names: list[str], *, seed: int = 0, thumbnail: bytes | None = None
+) -> None:
+    """Add existing files to an index, with embeddings drawn at random, and one picture for all frames."""
     vectors = unit_rows(len(names) * len(SECONDS), seed=seed).reshape(len(names), len(SECONDS), -1)
     new = []
     for name in names:
         status = (root / name).stat()
         new.append(NewVideo(str(root), name, status.st_size, status.st_mtime_ns, num_frames=len(SECONDS)))
     with IndexWriter(index) as writer:
-        writer.lay_out(new)
+        writer.lay_out(new, thumbnails=thumbnail is not None)
+        slots = None if thumbnail is None else np.stack([pack_thumbnail(thumbnail)] * len(SECONDS))
         for slot, frames in enumerate(vectors):
             mean = frames.mean(axis=0)
             mean /= np.linalg.norm(mean)
             halves = frames.astype(np.float16)
-            writer.add([EncodedVideo(slot, mean, halves, SECONDS, len(SECONDS), FRAMES / 25)])
+            writer.add(
+                [EncodedVideo(slot, mean, halves, SECONDS, len(SECONDS), FRAMES / 25, thumbnails=slots)]
+            )
 
 
 def write_site(folder: Path) -> Path:

@@ -79,6 +79,18 @@ def test_a_frame_is_the_one_of_the_video(client) -> None:
         assert drawn_number(pixels) == int(frame["seconds"] * 25)
 
 
+def test_thumbnails_of_the_index_are_shown_even_of_missing_files(tmp_path: Path) -> None:
+    index, jpeg = write_site(tmp_path), picture(form="JPEG")
+    film = shutil.copy2(tmp_path / "videos/plain.mp4", tmp_path / "videos/new.mp4")
+    add_videos(index, tmp_path / "videos", ["new.mp4"], seed=5, thumbnail=jpeg)
+    film.unlink()
+    site, _ = make_site(index)
+    hits = client_of(site).get("/api/search?q=x").json()["hits"]
+    frames = {hit["path"]: client_of(site).get(hit["frames"][0]["picture"]) for hit in hits}
+    assert frames["new.mp4"].content == jpeg
+    assert all(frames[name].content != jpeg for name in NAMES)
+
+
 def test_more_like_a_frame_finds_its_video(client, site_index: Path) -> None:
     videos = VideoIndex(site_index)
     for row in videos.rows():

@@ -271,6 +271,9 @@ class EncodingConfig:
     batch_size: int | None = setting(
         None, text="Frames per forward pass.", between=(1, 65_536), unset="by device"
     )
+    thumbnails: bool = setting(
+        default=True, text="Store a picture of each frame in the index, 4 KB each, for `vop serve`."
+    )
     beta: float | None = setting(
         None,
         text="QB-Norm's beta; `vop rescore` reports the best one on validation.",

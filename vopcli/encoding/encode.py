@@ -26,6 +26,7 @@ from vopcli.frames.recipe import EARLIER_RECIPES, requested_recipe
 from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
+from vopcli.index.thumbnails import slots_of
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder, usable_cores
@@ -66,7 +67,8 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         summary.failed_before = plan.failed_before
         model = _load_model(request, work, progress) if plan.to_encode else None
-        _add_videos(model, work.writer, work.source, plan, summary, progress)
+        thumbnails = request.config.encoding.thumbnails
+        _add_videos(model, work.writer, work.source, plan, summary, progress, thumbnails=thumbnails)
         _drop_windows(work.writer, plan, summary)
         if isinstance(work.source, VideoSource):
             _note_failures(work.writer, plan, summary)
@@ -210,16 +212,18 @@ def _add_videos(
     plan: EncodePlan,
     summary: EncodeSummary,
     progress: Progress,
+    *,
+    thumbnails: bool,
 ) -> None:
     if plan.to_encode or plan.to_copy:
-        writer.lay_out(plan.to_encode + [copy.video for copy in plan.to_copy])
+        writer.lay_out(plan.to_encode + [copy.video for copy in plan.to_copy], thumbnails=thumbnails)
     _copy(writer, plan)
     summary.num_copied = sum(not copy.video.is_part for copy in plan.to_copy)
     if model is not None:
         from vopcli.encoding.pipeline import encode_videos
 
         summary.device, summary.precision = str(model.device), model.precision.value
-        encode_videos(model, writer, source, plan, summary, progress)
+        encode_videos(model, writer, source, plan, summary, progress, thumbnails=thumbnails)
 
 
 def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
@@ -239,6 +243,7 @@ def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
                     seconds=seconds,
                     num_real=video.num_real,
                     duration_seconds=video.duration_seconds,
+                    thumbnails=slots_of(writer.index, copy.row),
                 )
             )
         writer.add(encoded, [row for copy in copies for row in copy.replaced])

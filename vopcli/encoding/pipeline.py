@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vopcli.encoding.request import EncodeSummary
 from vopcli.encoding.sources import EncodePlan, EncodeSource, Job
+from vopcli.encoding.thumbnails import make_thumbnails
 from vopcli.frames.prefetch import Prefetched
 from vopcli.index.writer import EncodedVideo, IndexWriter
 from vopcli.methods.encoder import Model
@@ -33,10 +34,12 @@ def encode_videos(
     plan: EncodePlan,
     summary: EncodeSummary,
     progress: Progress,
+    *,
+    thumbnails: bool = False,
 ) -> None:
     """Encode the videos of a plan; completed videos are written even if encoding is interrupted."""
     began = time.monotonic()
-    batches = _batches(source.jobs(plan), model.batch_size, model.num_frames)
+    batches = _batches(source.jobs(plan), model.batch_size, model.num_frames, thumbnails=thumbnails)
     waiting: deque[EncodedVideo] = deque()
 
     def write() -> None:
@@ -99,18 +102,19 @@ class _Tally:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Videos, their frames (n, S, S, 3) one video after the other, and failures.
+    """Videos, their frames (n, S, S, 3) one video after the other, their thumbnails, and failures.
 
     Repeated last frames are left out unless the model takes whole videos.
     """
 
     jobs: list[Job]
     frames: NDArray[np.uint8]
+    thumbnails: list[NDArray[np.uint8] | None]
     failures: list[tuple[int, str]]
 
 
 def _batches(
-    jobs: Iterator[Job | tuple[int, str]], batch_size: int, num_frames: int | None
+    jobs: Iterator[Job | tuple[int, str]], batch_size: int, num_frames: int | None, *, thumbnails: bool
 ) -> Generator[_Batch, None, None]:
     """Group videos until their frames fill a batch; runs on the reading thread."""
     held: list[Job] = []
@@ -123,15 +127,22 @@ def _batches(
         else:
             failures.append(job)
         if sum(item.num_real for item in held) >= batch_size or (failures and not held):
-            yield _join(held, failures, num_frames)
+            yield _join(held, failures, num_frames, thumbnails=thumbnails)
             held, failures = [], []
     if held or failures:
-        yield _join(held, failures, num_frames)
+        yield _join(held, failures, num_frames, thumbnails=thumbnails)
 
 
-def _join(jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | None) -> _Batch:
+def _join(
+    jobs: list[Job], failures: list[tuple[int, str]], num_frames: int | None, *, thumbnails: bool
+) -> _Batch:
     frames = [job.frames[: num_frames or job.num_real] for job in jobs]
-    return _Batch(jobs, np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8), failures)
+    return _Batch(
+        jobs,
+        np.concatenate(frames) if frames else np.empty((0, 1, 1, 3), np.uint8),
+        [make_thumbnails(job.frames, job.num_real) if thumbnails else None for job in jobs],
+        failures,
+    )
 
 
 def _encode_batch(model: Model, batch: _Batch, tally: _Tally, summary: EncodeSummary) -> list[EncodedVideo]:
@@ -141,7 +152,8 @@ def _encode_batch(model: Model, batch: _Batch, tally: _Tally, summary: EncodeSum
     summary.num_frames += len(embedded)
     videos = []
     ends = np.cumsum([model.num_frames or job.num_real for job in batch.jobs], dtype=np.int64)
-    for job, real in zip(batch.jobs, np.split(embedded, ends[:-1]), strict=False):
+    parts = zip(batch.jobs, batch.thumbnails, np.split(embedded, ends[:-1]), strict=False)
+    for job, thumbnails, real in parts:
         if not tally.has_failed(job.slot) and not np.isfinite(real).all():
             tally.fail(job.slot, "its embedding is not finite; try --precision fp32")
         if tally.has_failed(job.slot):
@@ -158,6 +170,7 @@ def _encode_batch(model: Model, batch: _Batch, tally: _Tally, summary: EncodeSum
                 num_real=job.num_real,
                 duration_seconds=job.duration_seconds,
                 sha256=job.sha256,
+                thumbnails=thumbnails,
             )
         )
     return videos

@@ -64,12 +64,14 @@ class FileFormat:
         columns: name -> dtype of the datasets that each segment has. A column ``status`` of bytes says which
             rows count; it changes in atomic steps.
         command: the command that creates a file again.
+        optional: further columns, which a segment may lack.
     """
 
     name: str
     version: int
     columns: Mapping[str, np.dtype[Any]]
     command: str
+    optional: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 
     @property
     def hint(self) -> str:
@@ -343,7 +345,8 @@ def read_segment(
     """
     columns = {
         name: _read_column(_child(group, name), dtype, len(data))
-        for name, dtype in file_format.columns.items()
+        for name, dtype in {**file_format.columns, **file_format.optional}.items()
+        if name in file_format.columns or name in group
     }
     num_rows = columns[_STATUS].shape[0] if _STATUS in columns else 0
     return Segment(path, number, _read_json(group, ATTRIBUTES), columns, np.zeros(num_rows, np.uint8), data)

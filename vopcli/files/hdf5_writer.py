@@ -110,10 +110,11 @@ class SegmentWriter:
             with h5py.File(overlay, "r+", **_OPTIONS) as file:
                 group = file.create_group(f"{SEGMENTS}/{number:06d}")
                 group.attrs[ATTRIBUTES] = np.bytes_(json.dumps(attributes))
+                dtypes = {**file_format.columns, **file_format.optional}
                 for column, values in filled.items():
-                    _create_dataset(group, column, values.shape, file_format.columns[column])[...] = values
+                    _create_dataset(group, column, values.shape, dtypes[column])[...] = values
                 for column, shape in empty.items():
-                    _create_dataset(group, column, shape, file_format.columns[column])
+                    _create_dataset(group, column, shape, dtypes[column])
                 file.flush()
                 overlay.check()
                 with path.open("rb") as plain:

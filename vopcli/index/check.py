@@ -9,6 +9,7 @@ import numpy as np
 
 from vopcli.errors import DataError
 from vopcli.index.reader import FAILED, INDEX_FORMAT, PENDING, REPLACED, VideoIndex
+from vopcli.index.thumbnails import read_thumbnail
 from vopcli.progress import Progress
 
 
@@ -63,6 +64,8 @@ def _problems_of(index: VideoIndex, row: int) -> list[str]:
         if not abs(norm - 1) < 1e-3 or not np.isfinite(index.frames_of(row)[0]).all():
             return [f"{index.path_of(row)}: its embeddings are not normalised"]
         index.video(row)
+        for number in range(len(index.frames_of(row)[0])):
+            read_thumbnail(index, row, number)
     except DataError as error:
         return [str(error)]
     return []

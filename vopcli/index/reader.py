@@ -33,6 +33,7 @@ from vopcli.files.arrays import (
 from vopcli.files.hdf5 import FileFormat, Segment, SegmentFile
 from vopcli.index.checksums import frames_checksum, row_checksum
 from vopcli.index.meta import DAMAGE_HINT, IndexMeta
+from vopcli.index.thumbnails import SLOT_BYTES
 from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile
 
 PENDING: Final = 0  # a single flipped bit never turns another status into this one
@@ -77,6 +78,7 @@ INDEX_FORMAT: Final = FileFormat(
         "seconds": np.dtype("<f8"),  # (T,) presentation times
     },
     "vop encode SRC... INDEX.h5 --overwrite",
+    {"thumbnails": np.dtype("u1")},  # (T, SLOT_BYTES), see `pack_thumbnail`
 )
 
 
@@ -386,13 +388,13 @@ class VideoIndex:
         columns, width = segment.columns, self.meta.embed_dim
         videos, frames = columns["status"].shape[0], columns["seconds"].shape[0]
         shapes = {
-            "status": (videos,),
-            "rows": (videos,),
+            **dict.fromkeys(("status", "rows"), (videos,)),
             "paths": columns["paths"].shape[:1],
             "video_embeddings": (videos, width),
             "frame_embeddings": (frames, width),
             "seconds": (frames,),
+            "thumbnails": (frames, SLOT_BYTES),
         }
         for name, shape in shapes.items():
-            if columns[name].shape != shape:
+            if name in columns and columns[name].shape != shape:
                 raise self.damaged(f"{name} has shape {columns[name].shape} instead of {shape}")

@@ -27,6 +27,7 @@ from vopcli.index.reader import (
     IndexedVideo,
     VideoIndex,
 )
+from vopcli.index.thumbnails import SLOT_BYTES, has_thumbnails, slots_of
 from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile, is_same_file
 
 _COPIED_ROWS: Final = 4096  # copied at a time, to bound memory
@@ -53,6 +54,7 @@ class EncodedVideo:
         num_real: number of frames that do not repeat the last one.
         duration_seconds: duration of the video.
         sha256: hash of the file, if it was unknown to `IndexWriter.lay_out`.
+        thumbnails: (F, SLOT_BYTES) uint8, see `pack_thumbnail`; None: none.
     """
 
     slot: int
@@ -62,6 +64,7 @@ class EncodedVideo:
     num_real: int
     duration_seconds: float
     sha256: bytes = b""
+    thumbnails: NDArray[np.uint8] | None = None
 
 
 def rows_bytes(videos: Sequence[NewVideo], embed_dim: int) -> int:
@@ -104,8 +107,12 @@ class IndexWriter:
     def __exit__(self, *exception: object) -> None:
         self._file.__exit__(*exception)
 
-    def lay_out(self, videos: Sequence[NewVideo]) -> None:
+    def lay_out(self, videos: Sequence[NewVideo], *, thumbnails: bool = False) -> None:
         """Allocate space for ``videos`` on disk; to be called once, with at least one video.
+
+        Args:
+            videos: the videos and windows.
+            thumbnails: allocate space for thumbnails.
 
         Raises:
             FileError: the disk is full; the index is unchanged.
@@ -127,11 +134,7 @@ class IndexWriter:
         self._segment = self._file.add_segment(
             {HAS_WINDOWS: any(video.is_part for video in videos)},
             {"status": np.zeros(len(videos), np.uint8), "rows": rows, "paths": packed},
-            {
-                "video_embeddings": (len(videos), width),
-                "frame_embeddings": (frames, width),
-                "seconds": (frames,),
-            },
+            _empty_columns(len(videos), frames, width, thumbnails=thumbnails),
         )
         self._new, self._rows = list(videos), rows
         self.older = self.index.find(videos)
@@ -228,6 +231,10 @@ class IndexWriter:
         self._file.write(segment, "video_embeddings", video.slot, video.embedding[None])
         self._file.write(segment, "frame_embeddings", first, video.frames)
         self._file.write(segment, "seconds", first, video.seconds)
+        if "thumbnails" in segment.columns:
+            slots = video.thumbnails
+            none = np.zeros((count, SLOT_BYTES), np.uint8)
+            self._file.write(segment, "thumbnails", first, none if slots is None else slots)
         self._file.write(segment, "rows", video.slot, self._rows[video.slot : video.slot + 1])
 
 
@@ -253,7 +260,7 @@ def _add_failures(file: SegmentWriter, width: int, failed: Sequence[tuple[VideoF
     file.add_segment(
         {HAS_WINDOWS: False},
         {"status": np.full(len(failed), FAILED, np.uint8), "rows": rows, "paths": packed},
-        {"video_embeddings": (len(failed), width), "frame_embeddings": (0, width), "seconds": (0,)},
+        _empty_columns(len(failed), 0, width, thumbnails=False),
     )
 
 
@@ -270,7 +277,7 @@ def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
     segment = new.add_segment(
         {HAS_WINDOWS: any(video.is_part for video in videos)},
         {"status": np.full(len(rows), DONE, np.uint8), "rows": records, "paths": packed},
-        {"video_embeddings": (len(rows), width), "frame_embeddings": (frames, width), "seconds": (frames,)},
+        _empty_columns(len(rows), frames, width, thumbnails=any(has_thumbnails(index, row) for row in rows)),
     )
     for begin in range(0, len(rows), _COPIED_ROWS):
         part = rows[begin : begin + _COPIED_ROWS]
@@ -281,3 +288,20 @@ def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
             segment, "frame_embeddings", int(firsts[begin]), np.concatenate([item[0] for item in found])
         )
         new.write(segment, "seconds", int(firsts[begin]), np.concatenate([item[1] for item in found]))
+        if "thumbnails" in segment.columns:
+            for row, first in zip(part, firsts[begin:].tolist(), strict=False):
+                slots = slots_of(index, row)
+                none = np.zeros((index.video(row).num_frames, SLOT_BYTES), np.uint8)
+                new.write(segment, "thumbnails", first, none if slots is None else slots)
+
+
+def _empty_columns(
+    num_rows: int, num_frames: int, width: int, *, thumbnails: bool
+) -> dict[str, tuple[int, ...]]:
+    """Return the columns that are written after a segment was added, with their shapes."""
+    columns: dict[str, tuple[int, ...]] = {
+        "video_embeddings": (num_rows, width),
+        "frame_embeddings": (num_frames, width),
+        "seconds": (num_frames,),
+    }
+    return columns | ({"thumbnails": (num_frames, SLOT_BYTES)} if thumbnails else {})

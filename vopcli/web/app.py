@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from vopcli.errors import BusyError, UsageError, VideoError, VopError
 from vopcli.index.reader import IndexedVideo, VideoIndex
+from vopcli.index.thumbnails import read_thumbnail
 from vopcli.resources import __version__, cache_folder
 from vopcli.search.search import Index
 from vopcli.web.answer import ServedHit, find_answers
@@ -202,6 +203,8 @@ async def _frame(site: Site, request: Request) -> Response:
     _, seconds = videos.frames_of(row)
     if number >= len(seconds):
         raise HTTPException(404)
+    if (thumbnail := read_thumbnail(videos, row, number)) is not None:
+        return Response(thumbnail, 200, _KEPT, "image/jpeg")
     others = _times_of_strip(videos, video, request.query_params.get("of", ""))
     return Response(await site.frames.jpeg(video, float(seconds[number]), others), 200, _KEPT, "image/jpeg")
 

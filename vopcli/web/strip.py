@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vopcli.index.reader import VideoIndex
+from vopcli.index.thumbnails import has_thumbnails
 from vopcli.search.hits import Hit
 from vopcli.web.served import row_tag
 
@@ -23,6 +24,7 @@ class StripFrame:
         seconds: its time.
         is_inside: whether it lies in the range of the hit.
         is_best: whether it is the frame most similar to the query.
+        is_square: whether the index has a thumbnail of it, which is the square that the model sees.
     """
 
     row: int
@@ -31,6 +33,7 @@ class StripFrame:
     seconds: float
     is_inside: bool
     is_best: bool
+    is_square: bool
 
 
 def strip_of(videos: VideoIndex, hit: Hit) -> list[StripFrame]:
@@ -50,9 +53,11 @@ def strip_of(videos: VideoIndex, hit: Hit) -> list[StripFrame]:
     times.sort()
     inside = {place for place, (time, _, _) in enumerate(times) if hit.start <= time <= hit.end}
     best = min(range(len(times)), key=lambda place: abs(times[place][0] - hit.best))
+    places = choose_places(len(times), sorted(inside | {best}), best)
+    is_square = has_thumbnails(videos, hit.row)
     return [
-        StripFrame(row, row_tag(videos, row), number, time, place in inside, place == best)
-        for place in choose_places(len(times), sorted(inside | {best}), best)
+        StripFrame(row, row_tag(videos, row), number, time, place in inside, place == best, is_square)
+        for place in places
         for time, row, number in [times[place]]
     ]
 
