@@ -50,7 +50,7 @@ def make_page(results: list[EvalResult] = RESULTS) -> Page:
     )
     sections = [
         Section("Results", tables=[results_table(results, [item.intervals for item in measured])]),
-        recall_figure(groups, None),
+        recall_figure(groups, None) or Section("one point"),
         histograms,
         curves,
         Section("Where the models differ", queries=queries, notes=[DIFFERENT]),

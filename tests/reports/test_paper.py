@@ -112,6 +112,7 @@ def test_notes_stand_once_below_both_directions() -> None:
 
 def test_figure_1_has_own_and_published_points() -> None:
     figure = recall_figure(OWN, DATASET)
+    assert figure
     [chart] = figure.charts
     own = [mark for mark in chart.marks if not mark.is_hollow]
     assert [mark.title for mark in own] == ["VoP: 41.5 ± 2.1", "P: 50"]
@@ -120,7 +121,9 @@ def test_figure_1_has_own_and_published_points() -> None:
     assert set(legend) == {variant.value for variant in IN_PAPER}
     assert all(mark.series == legend[mark.title.partition(":")[0]] for mark in chart.marks)
     assert any("Hollow: published" in note for note in figure.notes)
+    assert recall_figure(OWN[:1], None) is None, "one point shows nothing"
     without = recall_figure(OWN, None)
+    assert without
     assert (without.title, len(without.charts[0].marks)) == ("Recall against trained parameters", 2)
 
 

@@ -114,7 +114,7 @@ def data_notes(groups: Sequence[Group]) -> list[str]:
 
 def notes(groups: Sequence[Group], dataset: DatasetName | None) -> list[str]:
     """Return the notes below the tables of both directions."""
-    own = [f"Trained: number of parameters. {METRICS_NOTE}"]
+    own = [METRICS_NOTE]
     if any(len(group.members) > 1 for group in groups):
         own.append("± is the sample standard deviation (N - 1) over runs that differ in the seed only.")
     if len(groups) > 1 and len(name_splits(groups)) == 1:
@@ -180,8 +180,11 @@ def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[li
     ]
 
 
-def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Section:
-    """Return figure 1: recall against trained parameters, own points filled and published ones hollow."""
+def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Section | None:
+    """Return figure 1: recall against trained parameters, own points filled and published ones hollow.
+
+    None unless there are two points.
+    """
     splits = name_splits(groups)
     points = [
         Point(
@@ -195,6 +198,8 @@ def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Secti
         if (mean := group.mean(*_RECALL)) is not None
     ]
     points += _published_points(dataset) if dataset else ()
+    if len(points) < 2:
+        return None
     chart = scatter(
         "t2v R@1 and trained parameters", points, x_label="trained parameters, log scale", y_label=_Y_LABEL
     )

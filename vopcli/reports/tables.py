@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from vopcli.evaluation.results import EvalResult  # loads NumPy, the command line does not
 
 METRICS_NOTE: Final = (
-    "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank."
+    "R@K: percent of the queries whose right answer is among the first K. MdR, MnR: median and mean rank. "
+    "Trained: number of parameters."
 )
 INTERVALS_NOTE: Final = (
     "Ranges: 95 % intervals by bootstrap over the queries, captions of one video drawn together."
 )
-_DESCRIPTIONS: Final = frozenset({"variant", "trained parameters", "trained", "runs", "on"})
+_DESCRIPTIONS: Final = frozenset({"variant", "trained", "runs", "on"})
 LOWER_IS_BETTER: Final = {"MdR", "MnR"}
 DIRECTION_TITLES: Final = {"t2v": "Text to video (t2v)", "v2t": "Video to text (v2t)"}
 _LONGEST_NAME: Final = 28
@@ -108,7 +109,7 @@ def results_table(
     """Return the metrics of each model in both directions, with the intervals of the recalls."""
     names = name_results(results)
     metrics = TABLE_METRICS[results[0].queries]
-    columns = ["model", *metrics, *metrics, "variant", "trained parameters"]
+    columns = ["model", *metrics, *metrics, "variant", "trained"]
     groups = [("", 1), *((title, len(metrics)) for title in DIRECTION_TITLES.values()), ("", 2)]
     spreads = [
         [
