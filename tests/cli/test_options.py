@@ -22,6 +22,7 @@ OTHERS = {
     ("compare", "seed"),  # of the bootstrap
     ("demo", "seed"),  # of the videos
     ("report", "frames"),  # only to show results on the page
+    ("search", "thumbnails"),  # printed on the terminal
     ("search", "weights"),  # only to check the model that the index names
     ("serve", "weights"),  # the same
 }
