@@ -235,6 +235,19 @@ def iter_table(
         raise DataError(f"{path} is empty", hint=f"write the columns in the first line: {','.join(columns)}")
 
 
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a comma-separated table whose first row names the columns; return its rows as dictionaries.
+
+    Raises:
+        FileError: the file cannot be read.
+        DataError: one of ``columns`` is missing, or a row has more or fewer fields than the header.
+    """
+    problems = Problems(path)
+    rows = [row for _, row in iter_table(path, read_text(path), columns, problems)]
+    problems.raise_any(hint=_MEND)
+    return rows
+
+
 def _header(path: Path, row: list[str], columns: Sequence[str]) -> list[str]:
     header = [field.strip() for field in row]
     missing = [column for column in columns if column not in header]

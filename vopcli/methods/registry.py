@@ -167,4 +167,5 @@ METHODS: Final[Mapping[Variant, Method]] = {
 
 # A variant without a record would be a run that trains nothing.
 if list(METHODS) != list(Variant):
-    raise TypeError(f"METHODS must have a record for each of {', '.join(Variant)}, in this order")
+    missing = ", ".join(variant for variant in Variant if variant not in METHODS) or "none"
+    raise TypeError(f"METHODS must have the variants in the order of Variant; without a record: {missing}")

@@ -27,12 +27,16 @@ def build_parts(tuning: TuningConfig, clip: Clip, *, num_frames: int) -> Parts:
 
     Raises:
         ConfigError: the sizes contradict each other or the backbone's.
+        ValueError: the builder returned a name that is not one of ``PART_NAMES``.
     """
     check_sizes(tuning, clip.shape)
     method = METHODS[tuning.variant]
     for name, parameter in clip.named_parameters():
         parameter.requires_grad_(method.selects is not None and method.selects(name, clip.shape))
-    return _load_builder(method.builder)(tuning, clip, num_frames) if method.builder else {}
+    parts = _load_builder(method.builder)(tuning, clip, num_frames) if method.builder else {}
+    if unknown := sorted(parts.keys() - set(PART_NAMES)):  # it would be left out of the model
+        raise ValueError(f"{method.builder} returned {', '.join(unknown)}, not of {', '.join(PART_NAMES)}")
+    return parts
 
 
 def _load_builder(name: str) -> Builder:

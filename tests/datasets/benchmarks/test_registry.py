@@ -29,7 +29,8 @@ def test_published_sizes_are_of_the_splits() -> None:
     }
     assert sizes["msvd"] == {"train": (1200, 48_774), "val": (100, 4290), "test": (670, 27_763)}
     assert sizes["activitynet"] == {"train": (10_009, 10_009), "test": (4917, 4917)}
-    assert {name: held["test"][0] for name, held in sizes.items()} == {
+    counts = {name: held["test"][0] for name, held in sizes.items() if "test" in held}
+    assert counts == counts | {
         **dict.fromkeys(("msrvtt-9k", "msrvtt-7k", "lsmdc"), 1000),
         "didemo": 1004,
         "activitynet": 4917,

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.datasets.reading import (
-    Problems,
     ShapeError,
     deduplicate_ids,
-    iter_table,
     read_json,
-    read_text,
+    read_table,
     require_annotation_file,
 )
 from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, note_caption_counts
@@ -21,7 +19,6 @@ SPLITS: Final = (TRAIN, TEST)
 CAPTIONS_FILE: Final = "MSRVTT_data.json"
 TEST_FILE: Final = "MSRVTT_JSFUSION_test.csv"
 _USUAL_CAPTIONS: Final = 20
-_MEND: Final = "download the file of CLIP4Clip's release again"
 
 
 def read_9k(root: Path, split: str) -> AnnotatedSplit:
@@ -40,7 +37,7 @@ def _read(root: Path, split: str, train_file: str) -> AnnotatedSplit:
 
 def _read_train(root: Path, train_file: str) -> AnnotatedSplit:
     path = require_annotation_file(root, train_file)
-    ids, notes = deduplicate_ids(path, [row["video_id"].strip() for row in _rows(path, ["video_id"])])
+    ids, notes = deduplicate_ids(path, [row["video_id"].strip() for row in read_table(path, ["video_id"])])
     captions = _captions(require_annotation_file(root, CAPTIONS_FILE))
     return note_caption_counts(build_split(TRAIN, ids, captions, notes=notes), _USUAL_CAPTIONS)
 
@@ -48,17 +45,10 @@ def _read_train(root: Path, train_file: str) -> AnnotatedSplit:
 def _read_test(root: Path) -> AnnotatedSplit:
     path = require_annotation_file(root, TEST_FILE)
     captions: dict[str, list[str]] = {}
-    for row in _rows(path, ["video_id", "sentence"]):
+    for row in read_table(path, ["video_id", "sentence"]):
         captions.setdefault(row["video_id"].strip(), []).append(row["sentence"])
     ids, notes = deduplicate_ids(path, list(captions))
     return note_caption_counts(build_split(TEST, ids, captions, notes=notes), 1)
-
-
-def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    problems = Problems(path)
-    rows = [row for _, row in iter_table(path, read_text(path), columns, problems)]
-    problems.raise_any(hint=_MEND)
-    return rows
 
 
 def _captions(path: Path) -> dict[str, list[str]]:
