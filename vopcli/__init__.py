@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use: ``import vopcli`` itself loads neither torch nor NumPy.
 
     Raises:
-        AttributeError: there is no such public name.
+        AttributeError: no public name is called this.
     """
     if name not in __all__:
         raise AttributeError(f"module 'vopcli' has no attribute '{name}'")

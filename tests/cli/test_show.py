@@ -111,7 +111,7 @@ def test_open_runs_the_player_of_the_settings(folder: Path, shared: Path) -> Non
         result = vop(*arguments)
         assert (result.exit_code == 0) == (best != "gone.mp4"), result.stderr
     refused = vop("a dog", "--open", "4")
-    assert (refused.exit_code, "there is no hit 4: the search found 3" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "hit 4 does not exist: the search found 3" in refused.stderr) == (2, True)
 
 
 def test_formats_are_lines_or_end_in_nul(folder: Path, shared: Path) -> None:

@@ -59,7 +59,7 @@ def test_eval_pools_as_a_plain_loop_does(folder: Path, rule: str) -> None:
     ("command", "code", "problem"),
     [
         (["zero-shot", "zero-shot"], 2, "s.h5 can hold one model, but 2 are named"),
-        (["zero-shot", "--split", "train"], 2, "'train' is measured"),
+        (["zero-shot", "--split", "train"], 2, "'train' is evaluated"),
         (["zero-shot", "--save-sims", "captions.jsonl"], 3, "captions.jsonl exists already"),
         (["zero-shot", "--save-sims", "out.h5", "--overwrite"], 3, "out.h5 does not hold saved scores and"),
         (["zero-shot", "--save-sims", "vop.yaml", "--overwrite"], 3, "vop.yaml is not an HDF5 file"),

@@ -36,7 +36,7 @@ def test_a_store_without_a_whole_recipe_is_damaged(tmp_path: Path, attributes: d
     path = tmp_path / "store.h5"
     create_segment_file(path, FRAME_FORMAT, attributes)
     for opening in (FrameStore.open, FrameStoreWriter):
-        with pytest.raises(DataError, match="has no valid recipe"):
+        with pytest.raises(DataError, match="its sampling and size are not readable"):
             opening(path)
 
 
@@ -60,7 +60,7 @@ def test_a_recipe_that_nobody_can_read(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
     attributes = {"recipe": RAW.to_json() | {"sampling": "now and then"}}
     create_segment_file(path, FRAME_FORMAT, attributes)
-    with pytest.raises(DataError, match="has no valid recipe"):
+    with pytest.raises(DataError, match="its sampling and size are not readable"):
         FrameStore.open(path)
 
 

@@ -64,12 +64,16 @@ def _write_log(path: Path | None) -> None:
 
 _Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", callback=_show_log, help="Print a debug log to stderr; any command."),
+    typer.Option(
+        "--verbose", "-v", callback=_show_log, help="Print a debug log to stderr; valid for every command."
+    ),
 ]
 _LogFile = Annotated[
     Path | None,
     typer.Option(
-        callback=_write_log, metavar="FILE", help="Append messages and the debug log to FILE; any command."
+        callback=_write_log,
+        metavar="FILE",
+        help="Append messages and the debug log to FILE; for every command.",
     ),
 ]
 

@@ -84,7 +84,7 @@ def format_age(seconds: float) -> str:
 
 
 def index_videos(query: str, sources: Sequence[Path], config: Config, weights: str | None) -> Path:
-    """Bring the own index of folders or videos up to date, and return it.
+    """Update the index that `vop search` keeps of folders or videos, and return its path.
 
     Without changes, sizes and times of the files are compared, and no model is loaded.
 
@@ -96,7 +96,7 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
 
     Raises:
         UsageError: a source does not exist, or is an index.
-        DataError: there is no video, or the index is damaged.
+        DataError: the sources have no video, or the index is damaged.
     """
     check_sources(query, sources)
     absolute = [Path(os.path.realpath(source)) for source in sources]

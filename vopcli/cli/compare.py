@@ -27,12 +27,12 @@ def compare(
         typer.Option(metavar="MODEL|FILE", help="Model to compare with. [default: the first model]"),
     ] = None,
     show: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Captions to list per model that gained or lost most.")
+        int, typer.Option(min=0, metavar="N", help="Captions to list per model whose rank changed most.")
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the bootstrap.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Compare models on the same queries: recall, its change, and 95 % intervals of both.
+    """Compare models on the same queries: recall, its change, and 95 % confidence intervals.
 
     Intervals come from a paired bootstrap over the queries that resamples the captions of a video together.
     A change whose interval includes 0 is not significant. The variance between training seeds is not

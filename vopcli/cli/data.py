@@ -34,7 +34,7 @@ def check(
 ) -> None:
     """Count listed, captioned, existing and used videos of each split; name missing ones.
 
-    Videos are searched in the frame store if it exists, else below the root folder. Exit code 4 means that
+    Videos are looked up in the frame store if it exists, else below the root folder. Exit code 4 means that
     videos are missing, or that a split differs from its published size. Up to ten names per split are printed
     to stderr, all of them with --json.
     """

@@ -29,8 +29,8 @@ def demo(
 
     The set has 576 videos of coloured shapes that move, grow or shrink, with captions in a train and a test
     split, and a vop.yaml that names demo-tiny, a tiny CLIP model: nothing is downloaded. An interrupted run
-    is resumed by the same command. With --films, 12 films of 100 clips each follow, in each of which one clip
-    shows a shape in a colour that no other film has; films.jsonl has the query and the times of each.
+    is resumed by the same command. With --films, 12 films of 100 clips each are added. One clip of each film
+    shows a shape in a colour that no other film has; films.jsonl has its query and times.
     """
     from vopcli.datasets.demo.folder import DemoRequest, make_demo
 

@@ -25,7 +25,7 @@ def encode(
         list[Path],
         typer.Argument(
             metavar="SRC... INDEX.h5",
-            help="A frame store; or videos, folders, and lists of videos; last the index.",
+            help="A frame store, or videos, folders and lists of videos; the index is last.",
         ),
     ],
     *,
@@ -49,9 +49,9 @@ def encode(
     """Encode videos with CLIP into an index for `vop search`.
 
     SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding. An existing
-    index is extended by new and changed videos, with its own model and frames unless others are named, and
-    an interrupted run is resumed. An existing query bank is updated to the videos in the index. A video that
-    failed is tried again once its file changes, or with --retry-failed.
+    index is extended by new and changed videos, with its own model and sampling unless options name others,
+    and an interrupted run is resumed. An existing query bank is updated to the videos in the index. A video
+    that failed is tried again once its file changes, or with --retry-failed.
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest

@@ -23,7 +23,7 @@ def extract_frames(
         list[Path],
         typer.Argument(
             metavar="[SRC]... OUT.h5",
-            help="Videos, folders or text files of video names; last the frame store to write.",
+            help="Videos, folders or text files of video names; the store to write is last.",
         ),
     ],
     *,
@@ -41,8 +41,8 @@ def extract_frames(
     An existing store is extended by new and changed videos. Without SRC, the videos listed in the benchmark's
     splits are decoded, each limited to the part that its captions describe. Ranges with captions of their own
     (`start` and `end` in the captions) are decoded beside the whole video. Folders are searched recursively,
-    except hidden and system folders, for files ending in SUFFIXES; a file named explicitly may end in
-    anything. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
+    except hidden and system folders, for files ending in SUFFIXES; a file named explicitly may have
+    any suffix. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
     """
     from vopcli.datasets.benchmark import add_ranges, complete_request
     from vopcli.frames.extract import extract

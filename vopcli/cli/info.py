@@ -26,7 +26,7 @@ def info(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Describe a frame store, index, adapter, run, saved scores or weights, and verify it."""
+    """Describe or verify a frame store, index, adapter, run, saved scores or weights."""
     found = describe_file(file, console.progress(quiet=quiet), verify=verify)
     if as_json:
         console.print_json(found.description | ({"problems": found.problems} if verify else {}))

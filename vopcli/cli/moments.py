@@ -27,10 +27,10 @@ def moments(
 ) -> None:
     """Evaluate how well ranges that a search finds match annotated ones.
 
-    QUERIES has lines with qid, query, vid, duration and relevant_windows, as QVHighlights and the films of
-    `vop demo --films`; a .json file maps videos to duration, timestamps and sentences, as ActivityNet
-    Captions. Ranges are searched within the query's own video, with the best constant range as the floor, and
-    over all videos as `vop search` does.
+    QUERIES has lines with qid, query, vid, duration and relevant_windows, as in QVHighlights and the films
+    of `vop demo --films`; a .json file maps videos to duration, timestamps and sentences, as in ActivityNet
+    Captions. Ranges are searched within the query's own video, with the best constant range as the baseline,
+    and over all videos as `vop search` does.
     """
     from vopcli.cli.choose_index import choose_index
     from vopcli.evaluation.moment_retrieval import evaluate_moments

@@ -34,7 +34,7 @@ def report(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write the paper's Table 1 and figures 1, 3 and 7 for your runs, next to the published results.
+    """Write the VoP paper's Table 1 and figures 1, 3 and 7 for your runs, with its published results.
 
     Runs that differ only in the seed form one row with mean and standard deviation. Results of run folders
     are those on the validation set; results of `vop eval --json` for the same run replace them. Published

@@ -23,9 +23,9 @@ def rescore(
 ) -> None:
     """Evaluate saved scores: unchanged, after dual softmax, and after QB-Norm.
 
-    Only the first line follows the plain protocol. Dual softmax uses all test queries at once, which a search
-    cannot do. QB-Norm uses a bank of training captions, with beta chosen on the validation split; it applies
-    to t2v only.
+    Only the first line follows the standard protocol. Dual softmax uses all test queries at once, which a
+    search cannot do. QB-Norm uses a bank of training captions, with beta chosen on the validation split; it
+    applies to t2v only.
     """
     from vopcli.evaluation.rescore import rescore as measure
 

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The outputs that were asked for.
+    """Outputs of a search besides its list; None: not requested.
 
     Attributes:
-        clips: folder of clips.
+        clips: folder for the clips.
         pad: seconds to add before and after each hit.
-        copy: copy the packets of clips.
-        sheet: contact sheet.
+        copy: cut clips without re-encoding.
+        sheet: image file of the contact sheet.
         markers: file of markers.
         open_rank: rank of the hit to open in a player.
         player: command of the player.
@@ -58,7 +58,8 @@ class Outputs:
             raise UsageError("--copy and --pad need --clips", hint="name a folder with --clips DIR")
         if is_many and self:
             raise UsageError(
-                "clips, sheets, markers, players and thumbnails take one query", hint="give the query itself"
+                "clips, sheets, markers, players and thumbnails take one query",
+                hint="pass a query instead of -",
             )
         if self.sheet:
             from vopcli.search.sheet import check_sheet
@@ -82,7 +83,7 @@ class Outputs:
         """Write or show the hits of a query; return how many could not be.
 
         Raises:
-            UsageError: there is no hit of the rank to open.
+            UsageError: the rank to open is more than the number of hits.
             DataError: a file exists or cannot be written, or the player fails.
         """
         failures: set[int] = set()
@@ -154,7 +155,7 @@ class Outputs:
         from vopcli.search.player import play, player_command
 
         if rank > len(hits):
-            raise UsageError(f"there is no hit {rank}: the search found {len(hits)}", hint="see --top")
+            raise UsageError(f"hit {rank} does not exist: the search found {len(hits)}", hint="see --top")
         play(player_command(self.player), hits[rank - 1])
 
 

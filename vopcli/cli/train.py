@@ -36,7 +36,7 @@ def train(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Tune CLIP on captioned videos by a method of the paper.
+    """Tune CLIP on captioned videos by a method of the VoP paper.
 
     Options override --set, which overrides vop.yaml, which overrides the preset. Each run has its own folder,
     named after variant and seed, with the adapter of the epoch that is best on the validation set. Several
@@ -117,7 +117,7 @@ def _runs(config: Config, variants: str | None, seeds: str | None) -> list[Confi
         for number in numbers
     ]
     if not runs:
-        raise ConfigError("no variant is named", hint=f"known are {', '.join(Variant)}")
+        raise ConfigError("no variant is named", hint=f"use one of {', '.join(Variant)}")
     return list(dict.fromkeys(runs))
 
 

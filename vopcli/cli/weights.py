@@ -17,7 +17,7 @@ app = typer.Typer(
 
 ActivationOption = Annotated[
     Activation | None,
-    typer.Option(help="For files without one: quick_gelu for OpenAI models, gelu for most open_clip."),
+    typer.Option(help="For files that name none: quick_gelu for OpenAI models, gelu for most others."),
 ]
 Source = Annotated[
     str, typer.Argument(metavar="NAME|PATH", help="A name of `vop weights list`, a file or a folder.")

@@ -14,7 +14,7 @@ from vopcli.clip.vision import VisionTransformer
 
 
 class Clip(TextTransformer):
-    """Both towers and the scale of their similarity, with OpenAI's tensor names.
+    """CLIP: vision tower, text tower and logit scale, with OpenAI's tensor names.
 
     OpenAI keeps the vision tower under ``visual`` and the text tower at the root. Inheriting from the text
     tower keeps these names, so that tensors are not renamed on each load and save.

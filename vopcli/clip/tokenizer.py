@@ -55,12 +55,12 @@ class Tokenizer:
     def tokenize(
         self, texts: Sequence[str], *, max_tokens: int = MAX_TOKENS
     ) -> tuple[NDArray[np.int64], int]:
-        """Tokenize a batch; it is as wide as its longest text.
+        """Tokenize a batch of texts, padded to the longest one.
 
         Args:
             texts: any strings, the empty one included.
-            max_tokens: longest text, start and end of text included; a longer one is truncated and still
-                ends in end of text.
+            max_tokens: maximum length in tokens, start and end of text included; a longer text is truncated
+                and still ends in end of text.
 
         Returns:
             (N, L) ids, zero after the end of each text, with L <= ``max_tokens``; and the number of truncated

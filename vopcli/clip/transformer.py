@@ -115,7 +115,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or the tokens before ``num_read`` to (N, R, D)."""
+        """Map (N, L, D) to (N, L, D), or only the tokens ``[:num_read]`` to (N, R, D)."""
         width = tokens.shape[-1]
         if num_read is None:
             query, key, value = self._project(tokens, slice(None))
@@ -159,7 +159,7 @@ class Block(nn.Module):
         self.mlp = FeedForward(width, activation)
 
     def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or the tokens before ``num_read`` to (N, R, D)."""
+        """Map (N, L, D) to (N, L, D), or only the tokens ``[:num_read]`` to (N, R, D)."""
         tokens = tokens[:, :num_read] + self.attn(self.ln_1(tokens), num_read)
         return tokens + self.mlp(self.ln_2(tokens))
 

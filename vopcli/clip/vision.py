@@ -1,4 +1,4 @@
-"""The vision tower, a transformer over the patches of an image (CLIP, section 2.4), and its pixels.
+"""The vision tower, a transformer over the patches of an image (CLIP, section 2.4), and its input.
 
 Axes: N images, L tokens with the class token first, D tower width, E joint width, H and W pixels.
 """

@@ -234,9 +234,7 @@ def build_config(
         of_source = "; ".join(f"{name} {text}" for name, text in problems if name not in labels)
         listed = [f"{source}: {of_source}"] if of_source else []
         listed += [f"{labels[name]} {text}" for name, text in problems if name in labels]
-        raise ConfigError(
-            "; ".join([*listed, *rest]), hint="see `vop COMMAND --help` and the table of settings"
-        )
+        raise ConfigError("; ".join([*listed, *rest]), hint="see `vop COMMAND --help` and `vop config show`")
     return config
 
 

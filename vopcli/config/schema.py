@@ -130,7 +130,7 @@ class DataConfig:
     )
     windows: str | None = setting(
         None,
-        text="Parts of long videos with frames of their own: auto (10 s), whole, or seconds.",
+        text="Split long videos into windows: auto (of 10 s), whole (no split), or seconds.",
         metavar="auto|whole|SECONDS",
         unset="auto, whole for a benchmark",
     )
@@ -182,10 +182,12 @@ class TuningConfig:
 
     variant: Variant = setting(Variant.P_F, text="Tuning method, see `vop methods`.", metavar="NAME")
     prompt_length: int = setting(8, text="Prompts per layer of a tower.", between=(1, 64))
-    specific_length: int = setting(4, text="Of these, the prompts specific to P or C.", between=(1, 63))
-    split_layer: int = setting(8, text="Layers of F before frames attend to each other.", between=(0, 1000))
+    specific_length: int = setting(
+        4, text="Prompts of prompt_length that differ by frame, in P and C.", between=(1, 63)
+    )
+    split_layer: int = setting(8, text="Layers before frames attend to each other, in F.", between=(0, 1000))
     context_module: ContextModule = setting(
-        ContextModule.BILSTM, text="Network that summarises the frames in C."
+        ContextModule.BILSTM, text="Network that summarises the frames, in C."
     )
     sides: Sides = setting(Sides.BOTH, text="Towers that get prompts.")
     layers: str = setting("all", text="Layers that get prompts, counted from 1.", metavar="all|1-6|1,3,5")
@@ -291,7 +293,9 @@ class EvaluationConfig:
         10_000, text="Maximum training captions to save for QB-Norm; 0 saves none.", between=(0, 10**9)
     )
     gate_top: int = setting(
-        1, text="Apply QB-Norm to the top N videos of each bank caption.", between=(1, 10**9)
+        1,
+        text="Apply QB-Norm to queries whose best video is in the top N of a bank caption.",
+        between=(1, 10**9),
     )
 
 

@@ -138,7 +138,7 @@ def _require_one_length(store: FrameStore, videos: Sequence[StoredVideo]) -> int
     lengths = sorted({video.num_frames for video in videos})
     if len(lengths) > 1:
         raise UsageError(
-            f"{store.path} has videos of {lengths[0]} to {lengths[-1]} frames, not of one number",
+            f"{store.path} has videos of {lengths[0]} to {lengths[-1]} frames instead of one number",
             hint="create a store with `vop extract-frames --sampling uniform`",
         )
     return lengths[0]

@@ -65,8 +65,8 @@ class ComparedModel:
 
     Attributes:
         name: its target, with the pooling and the file where these are needed to tell models apart.
-        file: that it was read from.
-        result: of `vop eval`.
+        file: the file it was read from.
+        result: its result of `vop eval`.
         directions: its metrics beside the baseline's, by direction.
     """
 
@@ -220,7 +220,7 @@ def _check_same(first: ComparedModel, other: ComparedModel) -> None:
         if any(item.num_ranks != item.num_queries for item in model.result.metrics.by_direction.values()):
             raise DataError(
                 f"{model.file} has several ranks for some queries, as --ties clip4clip counts them",
-                hint="measure again with another --ties, such as average",
+                hint="evaluate again with another --ties, such as average",
             )
     pair = f"{first.name} ({first.file}) and {other.name} ({other.file})"
     facts = [_protocol(model.result) for model in (first, other)]
@@ -228,7 +228,7 @@ def _check_same(first: ComparedModel, other: ComparedModel) -> None:
         if facts[1][name] != value:
             raise DataError(
                 f"{pair} differ in {name}: {value} and {facts[1][name]}",
-                hint="measure both on the same data and split with the same --ties",
+                hint="evaluate both on the same data and split with the same --ties",
             )
     for mine, theirs in zip(first.result.answers, other.result.answers, strict=True):
         if (mine.caption, mine.video) != (theirs.caption, theirs.video):
@@ -236,7 +236,7 @@ def _check_same(first: ComparedModel, other: ComparedModel) -> None:
                 f"{pair} have different captions: "
                 f"{format_value(mine.caption)} of {format_name(mine.video)}, and "
                 f"{format_value(theirs.caption)} of {format_name(theirs.video)}",
-                hint="measure both on the same captions",
+                hint="evaluate both on the same captions",
             )
 
 

@@ -40,7 +40,7 @@ class EvaluateRequest:
     Attributes:
         config: weights, frames, captions, and the rules of evaluation and pooling.
         targets: run folders, adapter files, or "zero-shot" for the plain backbone; empty is the newest run.
-        split: of the captions.
+        split: name of the split.
         save: file for the scores of the only target; None: not saved.
     """
 
@@ -124,7 +124,7 @@ def newest_run(output: Path) -> str:
             f"{output} does not hold a finished run",
             hint=f"name one, such as {deeper[-1].parent}, or the --preset that it was trained with"
             if deeper
-            else "train one with `vop train`, or measure the plain backbone with `vop eval zero-shot`",
+            else "train one with `vop train`, or evaluate the plain backbone with `vop eval zero-shot`",
         )
     return str(found[-1].parent)
 

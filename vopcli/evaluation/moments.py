@@ -44,12 +44,12 @@ def iou(first: Ranges, second: Ranges) -> NDArray[np.float64]:
 def average_precision(overlaps: NDArray[np.float64], threshold: float) -> float:
     """Return the area below the interpolated precision of one query's predictions.
 
-    Each prediction, best first, takes the free range that it overlaps most; without one of ``threshold`` it
-    is wrong.
+    Each prediction, best first, is matched with the unmatched range that it overlaps most; if they overlap
+    by less than ``threshold``, it is a false positive.
 
     Args:
         overlaps: (P, W) IoU.
-        threshold: least IoU.
+        threshold: minimum IoU.
     """
     free, is_right = np.ones(overlaps.shape[1], bool), np.zeros(len(overlaps), bool)
     for number, row in enumerate(overlaps):

@@ -1,6 +1,6 @@
-"""Hubness correction: dual softmax and QB-Norm. Neither is part of the plain protocol.
+"""Hubness correction: dual softmax and QB-Norm. Neither is part of the standard protocol.
 
-Dual softmax uses all queries of the test at once, so a search cannot apply it. QB-Norm uses a bank of
+Dual softmax uses all queries of the test split at once, so a search cannot apply it. QB-Norm uses a bank of
 training captions instead, reduced to one number for each video, which an index can store.
 
 Axes: Q captions, G videos, B captions of the bank.

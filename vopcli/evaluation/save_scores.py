@@ -28,11 +28,11 @@ from vopcli.progress import Progress, SilentProgress
 
 @dataclass(frozen=True)
 class SaveRequest:
-    """File for the scores of a test.
+    """Request to save the scores of an evaluation.
 
     Attributes:
         path: the file.
-        num_bank: largest number of training captions in QB-Norm's bank; 0: no bank.
+        num_bank: maximum number of training captions in QB-Norm's bank; 0: no bank.
         overwrite: replace an existing file.
     """
 
@@ -55,7 +55,7 @@ class SaveRequest:
         if self.num_bank and split in (TRAIN, VAL):
             raise UsageError(
                 f"QB-Norm's bank and beta come from the splits train and val, and "
-                f"{format_value(split)} is measured",
+                f"{format_value(split)} is evaluated",
                 hint="use --bank 0",
             )
         if self.path.exists() and not self.overwrite:

@@ -48,11 +48,11 @@ class Similarities:
 
     Attributes:
         document: JSON of the result of ``vop eval``, and ``logit_scale``.
-        similarity: (Q, G) scores of the test.
-        owner: (Q,) the video of each of its captions.
+        similarity: (Q, G) scores of the test split.
+        owner: (Q,) the index of the video of each caption.
         bank: (B, G) scores of training captions with the test videos.
         val_similarity: (V, W) scores of the validation split.
-        val_owner: (V,) the video of each of its captions.
+        val_owner: (V,) the index of the video of each caption.
         val_bank: (B, W) scores of the same training captions with the validation videos.
     """
 

@@ -55,9 +55,9 @@ def atomic_path(path: Path, *, is_new: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def beside(path: Path, progress: Progress) -> Iterator[Path]:
-    """Yield a place to build the replacement of ``path``, which the block moves to ``path`` at its end.
+    """Yield a path in a hidden folder to build a replacement at; the block has to move it to ``path`` itself.
 
-    After an error what was built is kept, and the next call yields the same place with it.
+    After an error the unfinished replacement is kept, and the next call yields its path again.
 
     Raises:
         BusyError: another process builds a replacement.

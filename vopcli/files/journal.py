@@ -101,7 +101,7 @@ class Overlay(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read the file with the changed pages in place."""
+        """Read from the current position, changed pages included; return the number of bytes."""
         data = bytearray(os.pread(self._descriptor, len(buffer), self._position))
         for page, start, end in _pages(self._position, self._position + len(data)):
             if page in self._pages:

@@ -115,7 +115,7 @@ class ExtractPlan:
         return frames_bytes(missing_frames(num_free, self._counts()), self.recipe)
 
     def rows(self) -> tuple[list[Row], list[int]]:
-        """Return the rows to add, and for each the number of frames to come."""
+        """Return the rows to add, and the number of frames to decode for each."""
         changes = self.changes
         pending = []
         for video, windows in self.to_decode:

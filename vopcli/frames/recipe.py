@@ -65,7 +65,10 @@ class Recipe:
                 recipe = cls(**recorded | parts)
                 if recipe.codec in list(Codec) and isinstance(recipe.size, int) and 0 < recipe.size < 65536:
                     return recipe
-        raise DataError(f"{path} is damaged: it has no valid recipe", hint="use --overwrite")
+        raise DataError(
+            f"{path} is damaged: its sampling and size are not readable",
+            hint="extract the frames again with --overwrite",
+        )
 
     @property
     def candidates(self) -> int:

@@ -160,7 +160,7 @@ class FrameStore:
         return "frames" if self.recipe.codec == "raw" else "frame_bytes"
 
     def read(self, video: StoredVideo) -> NDArray[np.uint8]:
-        """Return the frames of a video, (F, S, S, 3) uint8 RGB, the middle candidates.
+        """Return the frames of a video, (F, S, S, 3) uint8 RGB: the middle candidate of each segment.
 
         Raises:
             DataError: a frame does not match its checksum.

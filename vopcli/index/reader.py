@@ -175,7 +175,7 @@ class VideoIndex:
     def windows_of(self, row: int, between: tuple[float, float] | None = None) -> list[int]:
         """Return the windows of a row's video in order of time, or the row itself if there are none.
 
-        Windows of another state of the file, which a change of the video leaves for a while, do not count.
+        Windows encoded from an earlier version of the file, which may still be stored, are excluded.
 
         Args:
             row: a video or a window.
@@ -307,7 +307,7 @@ class VideoIndex:
     def frames_of_rows(
         self, rows: Iterable[int]
     ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float64], int]]:
-        """Yield the frames (F, E) of each row, their times (F,), and the number that are no repeats.
+        """Yield the frames (F, E) of each row, their times (F,), and the number of them without repeats.
 
         Raises:
             DataError: a row is damaged.

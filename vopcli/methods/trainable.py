@@ -1,6 +1,6 @@
 """Selections of the backbone's own tensors: everything, biases, projections or the last layers.
 
-Each function tells whether the tensor of an (OpenAI) name is trained.
+Each function returns whether the tensor called ``name`` by OpenAI is trained in a model of ``shape``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one training loop, for every variant (VoP, section 4.1).
+"""The training loop, shared by all variants (VoP, section 4.1).
 
 Axes: B videos of a batch, F frames, S side of a frame in pixels, L tokens.
 """
@@ -70,7 +70,7 @@ class TrainingJob:
 
 @dataclass
 class Window:
-    """Sums over the steps since the last line of the log."""
+    """Sums over the steps since the last entry of the log."""
 
     began: float = field(default_factory=time.perf_counter)
     steps: int = 0
@@ -79,7 +79,7 @@ class Window:
     waited_seconds: float = 0.0
 
     def values(self, lr: float) -> dict[str, float]:
-        """Return means, rates and fractions for the log."""
+        """Return the mean loss, videos per second, and fraction of the time spent on waiting for batches."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
         return {
             "loss": self.loss / max(self.steps, 1),

@@ -41,11 +41,11 @@ def backward_in_parts(
 
     Args:
         embed: one function for each part; returns its (text, video) embeddings, equal on every call.
-        logit_scale: ().
+        logit_scale: () tensor, the factor of the cosines.
         scale_loss: multiplies the loss, as a gradient scaler does.
 
     Returns:
-        (), the loss, without a graph.
+        () tensor, the loss, detached.
     """
     if len(embed) == 1:
         loss = contrastive_loss(*embed[0](), logit_scale)

@@ -34,7 +34,7 @@ class UprightConverter:
         self.graph: Graph | None = None
 
     def apply(self, frame: VideoFrame) -> VideoFrame:
-        """Convert a frame.
+        """Rotate a frame upright and apply the filters.
 
         Uses the frame's colour matrix (BT.601, BT.709, ...) and range; BT.601 and limited range if it has
         none, like FFmpeg.

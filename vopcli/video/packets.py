@@ -81,7 +81,7 @@ class PacketTable:
     has_made_up_times: bool = False
 
     def drop_before(self, start: int) -> None:
-        """Remove the frames before a presentation time from `order`."""
+        """Remove the frames presented before ``start``, in units of ``time_base``, from `order`."""
         shown = [(self.pts[position], position) for position in self.order]
         self.order = [position for pts, position in shown if pts is None or pts >= start]
 

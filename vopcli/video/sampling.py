@@ -44,7 +44,7 @@ class Sampling:
         kept: frames that clip4clip sampling keeps if there are more than ``num_frames``: evenly spaced ones,
             the first or the last.
         candidates: frames kept per segment, of which training draws one; odd, so that the middle one is the
-            frame that is taken without candidates.
+            frame of ``candidates=1``.
     """
 
     rule: SamplingRule
@@ -74,7 +74,8 @@ class Sampling:
     def plain(self) -> Sampling:
         """The sampling under its canonical name: with 12 segments, X-Pool's rule equals the uniform rule.
 
-        If a bound is an integer, the only rounded factor is a third. Three times a rounded third is exact
+        Bound k of n frames is k * (n / 12), truncated. It can only be wrong if it is an integer and n / 12 is
+        rounded; then its denominator is 3 or 6, and k is 3, 6 or 9. Three times a rounded third is exact
         again (Kahan), and nine times a rounded third is off by less than half of its last bit.
         """
         is_uniform = self.rule == "xpool" and self.num_frames == _XPOOL_FRAMES
@@ -171,7 +172,7 @@ def xpool_indices(num_frames: int, num_presentable: int, candidates: int = 1) ->
     """Take the middle frame of X-Pool's segments, whose bounds are numpy's linspace, truncated.
 
     Some bounds are one frame less than those of `uniform_indices`, if a product of floats is rounded below
-    an integer: first for 14 frames of 122. Arguments and result are the same.
+    an integer: first for 14 frames of 122. Arguments and result are as there.
     """
     segments = min(num_frames, num_presentable)
     # The same two operations on the same floats as in numpy, hence the same bits.

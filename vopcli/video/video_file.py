@@ -1,4 +1,4 @@
-"""The identity of a video file, by which a later run tells whether it is still the same, and its parts."""
+"""The identity of a video file, which shows whether it has changed since, and time ranges of a video."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WHOLE: Final = TimeWindow(0.0, math.inf)
 
 
 def range_name(path: str, window: TimeWindow) -> str:
-    """Return the name of a range of a video, such as ``a.mp4@12.5-20``; of all of it the path."""
+    """Return the name of a range of a video, such as ``a.mp4@12.5-20``; of the whole video its path."""
     if window == WHOLE:
         return path
     start, end = (str(seconds).removesuffix(".0") for seconds in (window.start_seconds, window.end_seconds))

@@ -55,7 +55,7 @@ def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BAS
         known = [*model_names(), DEMO_NAME]
         raise UsageError(
             f"no model is called {format_value(name)}",
-            hint=nearest(name, known) or f"known are {', '.join(known)}",
+            hint=nearest(name, known) or f"use one of {', '.join(known)}",
         )
     return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
 

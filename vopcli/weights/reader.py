@@ -150,7 +150,7 @@ def resolve_weights(
         known = [*catalog.model_names(), DEMO_NAME]
         raise UsageError(
             f"no model is called {format_value(name_or_path)}",
-            hint=nearest(name_or_path, known) or f"known are {', '.join(known)}; or name a file",
+            hint=nearest(name_or_path, known) or f"use one of {', '.join(known)}; or name a file",
         )
     return path
 

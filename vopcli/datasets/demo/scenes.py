@@ -124,7 +124,7 @@ class DemoVideo:
 def plan_demo(*, seed: int) -> Iterator[tuple[DemoVideo, DemoVideo]]:
     """Yield each video of the demo set with its reverse: 432 videos for training and 144 for testing.
 
-    A video depends only on the seed and its own name, so that any of them can be drawn again alone.
+    A video depends only on the seed and its own name, so that each can be drawn again without the others.
     """
     pairs = ("right", "top", "large")
     for split_index, (split, takes) in enumerate(SPLIT_TAKES.items()):
