@@ -137,6 +137,24 @@ def test_a_bad_picture_is_refused(client, upload: bytes, status: int) -> None:
     assert client.get("/pictures/0123456789abcdef").status_code == 404
 
 
+def test_a_picture_and_words_are_added(client, site_index: Path) -> None:
+    name = client.post("/pictures", content=picture()).json()["picture"]
+    pixels = np.asarray(Image.open(io.BytesIO(client.get(f"/pictures/{name}").content)))
+    index = open_index(site_index)
+    words, minus, shown = index.encode(["a dog", "night", pixels])
+    found = client.get("/api/search", params={"picture": name, "q": "a dog", "minus": "night"}).json()["hits"]
+    assert [hit["path"] for hit in found] == [hit.path for hit in index.search(words + shown - minus)]
+
+
+def test_near_duplicates_are_shown_once(client) -> None:
+    found = [
+        client.get("/api/search", params={"q": "x", "dedupe": limit}).json()["hits"]
+        for limit in ("1", "0.01")
+    ]
+    assert len(found[0]) == len(NAMES)
+    assert len(found[1]) < len(NAMES)
+
+
 def test_filters_leave_out_hits(client) -> None:
     def paths(**filters: str) -> set[str]:
         return {hit["path"] for hit in client.get("/api/search", params={"q": "x", **filters}).json()["hits"]}

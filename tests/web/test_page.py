@@ -69,7 +69,18 @@ def test_links_and_forms_work_without_javascript(client) -> None:
     likes = [parse_qs(urlsplit(link).query) for link in links if "like=" in link]
     assert all(one["folder"] == ["videos"] and "q" not in one for one in likes)
     fields = {one["name"] for one in page.all("input") if "name" in one}
-    assert fields == {"q", "moments", "minus", "folder", "longer", "shorter", "after", "before", "top"}
+    assert fields == {
+        "q",
+        "moments",
+        "minus",
+        "folder",
+        "longer",
+        "shorter",
+        "after",
+        "before",
+        "dedupe",
+        "top",
+    }
     [form] = page.all("form")
     assert form["action"] == "/"
     assert form.get("method", "get") == "get"

@@ -271,18 +271,22 @@ class Index:
             self._videos.verify_once("embeddings" if pooling in {None, MEAN} else "frames", self._cache)
         return self._engines[key]
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts to (Q, E) float32, L2-normalised; long texts are truncated, with one warning.
+    def encode(self, queries: Sequence[str | Query | Vectors | Images]) -> NDArray[np.float32]:
+        """Encode queries to (Q, E) float32, L2-normalised; long texts are truncated, with one warning.
+
+        Args:
+            queries: see `search`.
 
         Raises:
-            WeightsError: the text tower of the index's model is missing.
-            DataError: the text tower is damaged, or does not fit the index.
+            UsageError: a query is empty, zero or has a wrong shape, or names a video that the index lacks.
+            WeightsError: the index's model is missing.
+            DataError: the model is damaged or does not fit the index; or a file of the query cannot be read.
 
         Examples:
             >>> index.encode(["a red circle"]).shape
             (1, 128)
         """
-        return self._encoder.encode_texts(texts)
+        return self._encoder.encode(queries)
 
     def export(self, target: str | Path) -> None:
         """Write the embeddings of all videos to a file, in the order of iteration.

@@ -6,7 +6,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,24 +50,44 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
                     hint="save it smaller; a video is given with --video",
                 )
             file.read(1)  # fails here for a folder
+            file.seek(0)
+            return decode_picture(file, str(path))
     except OSError as error:
         raise FileError(path, error) from error
+
+
+def decode_picture(file: BinaryIO, name: str, *, side: int | None = None) -> NDArray[np.uint8]:
+    """Decode a picture like `read_picture`.
+
+    Args:
+        file: its content.
+        name: what messages call it.
+        side: shrink a larger picture to this many pixels on its longer side.
+
+    Raises:
+        DataError: it is not a picture, damaged, or of more than 50 million pixels.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata and large sizes, which are checked below
         try:
-            picture = Image.open(path, formats=_open_formats())
+            picture = Image.open(file, formats=_open_formats())
         except _DAMAGES as error:
-            raise DataError(f"{path} is not a picture", hint=_HINT) from error
+            raise DataError(f"{name} is not a picture", hint=_HINT) from error
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(
-                    f"{path} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}",
+                    f"{name} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}",
                     hint="save it smaller",
                 )
             try:
-                return _to_rgb(picture)
+                if side is None:
+                    return _to_rgb(picture)
+                picture.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
+                small = Image.fromarray(_to_rgb(picture))
+                small.thumbnail((side, side))
+                return np.asarray(small)
             except _DAMAGES as error:
-                raise DataError(f"{path} is damaged: {error}", hint="save it again") from error
+                raise DataError(f"{name} is damaged: {error}", hint="save it again") from error
 
 
 def _open_formats() -> list[str]:

@@ -6,6 +6,7 @@ import datetime
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from vopcli.errors import UsageError
 from vopcli.search.hits import FIELDS, Hit
 from vopcli.search.search import Index
+from vopcli.web.clips import MOST_SECONDS
 from vopcli.web.question import Question
 from vopcli.web.served import find_video, row_tag
 from vopcli.web.strip import StripFrame, strip_of
@@ -52,6 +54,12 @@ class ServedHit:
         """Path of the video on the server."""
         return f"/video/{self.index}/{self.hit.row}?v={self.tag}"
 
+    @property
+    def clip_url(self) -> str:
+        """Path of the moment as a file of its own on the server, the first two minutes of a longer one."""
+        end = min(self.hit.end, self.hit.start + MOST_SECONDS)
+        return f"/clip/{self.index}/{self.hit.row}?v={self.tag}&start={self.hit.start:.2f}&end={end:.2f}"
+
     def frame_url(self, frame: StripFrame) -> str:
         """Return the path of a picture of a frame; the others of the strip are decoded with it."""
         strip = "-".join(f"{other.row}.{other.number}" for other in self.strip)
@@ -72,6 +80,7 @@ class ServedHit:
             "index": self.index,
             "row": self.hit.row,
             "video": self.video_url,
+            "clip": self.clip_url,
             "frames": [
                 {
                     "like": self.like(frame),
@@ -116,21 +125,14 @@ def find_answers(indexes: Mapping[int, Index], question: Question, picture: Pict
 def _query(
     indexes: Mapping[int, Index], index: Index, question: Question, picture: Picture
 ) -> str | NDArray[Any]:
-    """Return the text, the picture or the sum of vectors to search for.
-
-    Raises:
-        UsageError: the parts cannot be added.
-    """
-    has_several = sum(map(bool, (question.text, question.minus, question.like, question.picture))) > 1
-    if question.picture:
-        if has_several:
-            raise UsageError("a picture is searched for alone", hint="remove the picture or the words")
-        return picture(question.picture)
-    if not has_several and question.text:
+    """Return the text alone, or the sum of the embeddings of all parts."""
+    if question.text and not (question.minus or question.like or question.picture):
         return question.text
     parts = []
     if question.text:
         parts.append(index.encode([question.text])[0])
+    if question.picture:
+        parts.append(index.encode([picture(question.picture)])[0])
     if question.like:
         parts.append(_frame_vector(indexes, question.like))
     if question.minus:
@@ -152,13 +154,14 @@ def _frame_vector(indexes: Mapping[int, Index], like: tuple[int, int, int]) -> N
 
 def _filtered(index: Index, query: Any, question: Question) -> list[Hit]:
     """Return the best hits that pass the filters, of the best few thousand."""
+    search = partial(index.search, moments=question.moments, dedupe=question.dedupe)
     if not question.is_filtered:
-        return index.search(query, top=question.top, moments=question.moments)
+        return search(query, top=question.top)
     if isinstance(query, str):
         query = index.encode([query])[0]
     asked = 4 * question.top
     while True:
-        hits = index.search(query, top=asked, moments=question.moments)
+        hits = search(query, top=asked)
         passed = [hit for hit in hits if _passes(index, hit, question)]
         if len(passed) >= question.top or len(hits) < asked or asked >= _MOST_RANKED:
             return passed[: question.top]

@@ -24,6 +24,7 @@ from vopcli.index.thumbnails import read_thumbnail
 from vopcli.resources import __version__, cache_folder
 from vopcli.search.search import Index
 from vopcli.web.answer import ServedHit, find_answers
+from vopcli.web.clips import ClipCache, parse_range
 from vopcli.web.frames import FrameCache
 from vopcli.web.gate import CrowdedError, Gate
 from vopcli.web.guard import Guard
@@ -63,6 +64,7 @@ class Site:
     def __post_init__(self) -> None:
         self.models = Gate(running=4, waiting=8)  # calls of the model
         self.frames = FrameCache(self.cache / "frames", Gate(running=2, waiting=200))
+        self.clips = ClipCache(self.cache / "clips", Gate(running=1, waiting=8))
         self.pictures = Pictures()
 
     async def fresh(self) -> dict[int, Index]:
@@ -131,6 +133,7 @@ def create_app(site: Site, *, hosts: Sequence[str] = (), token: str | None = Non
         Route("/openapi.json", partial(_static, "openapi.json")),
         Route("/healthz", _health),
         Route("/video/{index:int}/{row:int}", partial(_video, site)),
+        Route("/clip/{index:int}/{row:int}", partial(_clip, site)),
         Route("/frame/{index:int}/{row:int}/{number:int}", partial(_frame, site)),
         Route("/pictures", partial(_upload, site), methods=["POST"]),
         Route("/pictures/{name:str}", partial(_picture, site)),
@@ -195,6 +198,12 @@ async def _video(site: Site, request: Request) -> Response:
     video = site.video(request, request.path_params["row"])
     file = await anyio.to_thread.run_sync(check_unchanged, video)
     return FileResponse(file, media_type=_MEDIA_TYPES.get(file.suffix.lower(), "application/octet-stream"))
+
+
+async def _clip(site: Site, request: Request) -> Response:
+    video = site.video(request, request.path_params["row"])
+    file = await site.clips.cut(video, *parse_range(request.query_params))
+    return FileResponse(file, media_type="video/mp4", headers=_KEPT)
 
 
 async def _frame(site: Site, request: Request) -> Response:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import warnings
 from collections import OrderedDict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from vopcli.errors import UsageError
-from vopcli.video.picture import MAX_PIXELS
+from vopcli.errors import DataError, UsageError
+from vopcli.video.picture import decode_picture
+from vopcli.web.frames import encode_jpeg
 
 MAX_UPLOAD_BYTES: Final = 20 << 20
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -63,26 +63,8 @@ def shrink_picture(upload: bytes) -> bytes:
     Raises:
         UsageError: it is no picture of a known format, damaged, or of more than 50 million pixels.
     """
-    hint = f"use a file of the format {', '.join(_FORMATS)}"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the number of pixels is checked here
-            with Image.open(io.BytesIO(upload), formats=_FORMATS) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UsageError(
-                        f"a picture of {picture.width} x {picture.height} pixels is over {MAX_PIXELS:,}",
-                        hint="make it smaller",
-                    )
-                picture.draft("RGB", (2 * _SIDE, 2 * _SIDE))  # JPEG: decoded at a fraction of its size
-                upright = ImageOps.exif_transpose(picture)
-                small = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    except UsageError:
-        raise
-    except (OSError, SyntaxError, ValueError, LookupError, Image.DecompressionBombError) as error:
-        raise UsageError("the upload is no picture that can be read", hint=hint) from error
-    small.thumbnail((_SIDE, _SIDE))
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
-    out = io.BytesIO()
-    small.convert("RGB").save(out, "JPEG", quality=92)
-    return out.getvalue()
+        small = decode_picture(io.BytesIO(upload), "the upload", side=_SIDE)
+    except DataError as error:
+        raise UsageError(str(error), hint=error.hint) from error
+    return encode_jpeg(Image.fromarray(small), quality=92)

@@ -30,6 +30,7 @@ class Question:
         shorter: maximum duration in seconds.
         after: minimum modification time, a date.
         before: maximum modification time, a date.
+        dedupe: leave out hits whose embedding has this cosine, or a higher one, with that of a better hit.
     """
 
     text: str = ""
@@ -43,6 +44,7 @@ class Question:
     shorter: float | None = None
     after: datetime.date | None = None
     before: datetime.date | None = None
+    dedupe: float | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -69,13 +71,15 @@ class Question:
             "shorter": "" if self.shorter is None else f"{self.shorter:g}",
             "after": self.after.isoformat() if self.after else "",
             "before": self.before.isoformat() if self.before else "",
+            "dedupe": "" if self.dedupe is None else f"{self.dedupe:g}",
             "top": str(self.top),
         }
         return {name: value for name, value in values.items() if value}
 
 
 PARAMETERS: Final = (
-    "q", "minus", "like", "picture", "moments", "folder", "longer", "shorter", "after", "before", "top",
+    "q", "minus", "like", "picture", "moments", "folder", "longer", "shorter", "after", "before", "dedupe",
+    "top",
 )  # fmt: skip
 
 
@@ -108,6 +112,7 @@ def parse_question(values: Mapping[str, str], *, top: int, moments: bool = False
         shorter=_number(given, "shorter", 0, math.inf),
         after=_date(given, "after"),
         before=_date(given, "before"),
+        dedupe=_number(given, "dedupe", 0.01, 1),
     )
 
 

@@ -54,7 +54,11 @@ function play(card, start, end) {
     document.getElementById("player").content.firstElementChild.cloneNode(true));
   document.querySelectorAll("video").forEach((other) => other.pause());
   const video = player.querySelector("video");
-  video.onerror = () => { player.querySelector(".error").hidden = false; };
+  video.onerror = () => {  // a kind of file that the browser does not know: let the server make a clip
+    video.onerror = () => { player.querySelector(".error").hidden = false; };
+    const stop = Math.min(end ?? Infinity, Number(start) + 30);
+    video.src = `${card.dataset.video.replace("/video/", "/clip/")}&start=${start}&end=${stop}`;
+  };
   video.src = `${card.dataset.video}#t=${start}${end ? "," + end : ""}`;
   card.classList.add("playing");
   player.scrollIntoView({ block: "nearest" });
