@@ -17,7 +17,8 @@ from study import demo_config
 from vopcli.clip.device import choose_device, choose_precision
 from vopcli.config.choices import Variant
 from vopcli.progress import SilentProgress
-from vopcli.training.train import TrainRequest, prepare, run
+from vopcli.training.prepare import TrainRequest, prepare
+from vopcli.training.train import run
 
 EPOCHS = 2
 # Half decades within the paper's range, 1e-6 to 1e-2. The demo's settings hold out a fifth of the training

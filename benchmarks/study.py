@@ -29,7 +29,8 @@ from vopcli.evaluation.embed import Embedded, embed, measure
 from vopcli.files.atomic import atomic_path
 from vopcli.progress import Progress, SilentProgress
 from vopcli.reports.groups import mean_and_deviation
-from vopcli.training.train import Prepared, TrainRequest, prepare, run
+from vopcli.training.prepare import Prepared, TrainRequest, prepare
+from vopcli.training.train import run
 
 TEST: Final = "test"
 RUNS: Final = "runs"

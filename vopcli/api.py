@@ -146,7 +146,8 @@ def train(
         >>> run.plan.folder
         'runs/VoP-seed0'
     """
-    from vopcli.training.train import TrainRequest, check_requests, prepare, run
+    from vopcli.training.prepare import TrainRequest, check_requests, prepare
+    from vopcli.training.train import run
 
     progress = progress or SilentProgress()
     request = TrainRequest(_config(settings), resume=resume, overwrite=overwrite)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from tests.support.clip import random_state
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
-from vopcli.config.schema import DataConfig, TrainingConfig, TuningConfig
+from vopcli.config.load import load_config
+from vopcli.config.schema import Config, DataConfig, TrainingConfig, TuningConfig
 from vopcli.datasets.demo.drawing import draw_video, write_video
 from vopcli.datasets.demo.scenes import plan_demo
 from vopcli.frames.extract import extract
@@ -118,3 +120,13 @@ def job_of(
     samples = samples_of(store)
     folder.mkdir(parents=True, exist_ok=True)
     return TrainingJob(model, samples, config, dtype, folder, lambda: {"t2v R@1": 50.0})
+
+
+def run_settings(variant: Variant = Variant.VOP, **training: Any) -> Config:
+    """The settings of the current folder, changed."""
+    config = load_config()
+    return dataclasses.replace(
+        config,
+        tuning=dataclasses.replace(config.tuning, variant=variant),
+        training=dataclasses.replace(config.training, **training),
+    )

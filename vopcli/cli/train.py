@@ -13,8 +13,9 @@ from vopcli.evaluation.published import format_published
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
+    from vopcli.training.prepare import TrainRequest
+    from vopcli.training.processes import Processes
     from vopcli.training.summary import TrainPlan, TrainSummary
-    from vopcli.training.train import TrainRequest
 
 
 @options.settings(
@@ -43,27 +44,45 @@ def train(
     variants or seeds give a table of means and standard deviations.
     """
     runs = _runs(config, variants, seeds)
-    from vopcli.training.train import TrainRequest
+    from vopcli.training.prepare import TrainRequest
+    from vopcli.training.processes import joined
+    from vopcli.training.train import follow
 
     requests = [TrainRequest(run, resume=resume, overwrite=overwrite) for run in runs]
-    _do(requests, console.progress(quiet=quiet), dry_run=dry_run, as_json=as_json)
+    with joined() as processes:
+        if processes.is_first:
+            progress = console.progress(quiet=quiet)
+            _do(requests, progress, processes, dry_run=dry_run, as_json=as_json)
+        else:
+            try:
+                for request in requests:
+                    follow(request, processes, dry_run=dry_run)
+            except KeyboardInterrupt:  # the first process tells
+                raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as_json: bool) -> None:
+def _do(
+    requests: "list[TrainRequest]",
+    progress: Progress,
+    processes: "Processes",
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     from vopcli.reports.groups import mean_table
-    from vopcli.training.train import check_requests
+    from vopcli.training.prepare import check_requests
 
     if not dry_run:
         check_requests(requests, progress)
     documents, runs = [], []
     for request in requests:
         if dry_run:
-            plan = _plan(request, progress)
+            plan = _plan(request, progress, processes)
             documents.append(dataclasses.asdict(plan))
             if not as_json:
                 _show_plan(plan)
         else:
-            summary = _run(request, progress)
+            summary = _run(request, progress, processes)
             documents.append(summary.to_json())
             runs.append((summary.plan.variant, summary.plan.num_trained, summary.selected.metrics))
             if not as_json:
@@ -74,21 +93,22 @@ def _do(requests: "list[TrainRequest]", progress: Progress, *, dry_run: bool, as
         console.print_table(*mean_table(runs))
 
 
-def _plan(request: "TrainRequest", progress: Progress) -> "TrainPlan":
-    from vopcli.training.train import check_requests, plan, prepare
+def _plan(request: "TrainRequest", progress: Progress, processes: "Processes") -> "TrainPlan":
+    from vopcli.training.prepare import check_requests, plan, prepare
 
     try:
         check_requests([request], progress)
     except DataError as error:  # the run folder exists: print the plan all the same
         progress.warn(str(error))
-    return plan(prepare(request, progress))
+    return plan(prepare(request, progress, processes))
 
 
-def _run(request: "TrainRequest", progress: Progress) -> "TrainSummary":
-    from vopcli.training.train import prepare, run
+def _run(request: "TrainRequest", progress: Progress, processes: "Processes") -> "TrainSummary":
+    from vopcli.training.prepare import prepare
+    from vopcli.training.train import run
 
     try:
-        return run(prepare(request, progress), progress)
+        return run(prepare(request, progress, processes), progress)
     except KeyboardInterrupt:
         how = "" if request.overwrite else " with --resume"
         console.say(f"Interrupted. Finished epochs are kept; run the same command{how} to continue.")

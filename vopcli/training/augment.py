@@ -35,6 +35,12 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return sampled.to(pixels.dtype).view_as(pixels)
 
 
+def skip_draws(generator: torch.Generator, count: int) -> None:
+    """Draw for ``count`` videos that another process augments."""
+    for _ in range(count):
+        _draw(generator)
+
+
 def _draw(generator: torch.Generator) -> Tensor:
     """Draw a (2, 3) affine map from positions in the crop to positions in the frame, both in [-1, 1]."""
     fraction, ratio, across, down, turn = torch.rand(5, generator=generator).tolist()

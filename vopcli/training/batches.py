@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vopcli.frames.store import FrameStore, StoredVideo
+from vopcli.training.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ class Batch:
         frames: (B, F, S, S, 3) uint8.
         tokens: (B, L) int64, truncated after the longest caption.
         names: the names of the videos.
+        first: position of the first video in the whole batch, of which other processes have the rest.
+        count: number of videos in the whole batch.
     """
 
     frames: Tensor
     tokens: Tensor
     names: list[str]
+    first: int
+    count: int
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -70,6 +75,7 @@ def read_batches(
     candidates: NDArray[np.uint8] | None = None,
     batch_size: int,
     pin: bool,
+    processes: Processes = ALONE,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of an epoch.
 
@@ -80,9 +86,12 @@ def read_batches(
             `epoch_candidates`.
         batch_size: samples of a batch; the last one may be smaller.
         pin: put the frames into pinned memory.
+        processes: the processes that share each batch; only the part of this one is read.
     """
     for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
+        whole = order[start : start + batch_size]
+        rows = processes.part(len(whole))
+        part = whole[rows]
         videos = [samples.videos[i] for i in part]
         size = samples.store.recipe.size
         shape = (len(videos), videos[0].num_frames, size, size, 3)
@@ -91,4 +100,4 @@ def read_batches(
         tokens = samples.tokens[part]
         length = int((tokens != 0).any(axis=0).nonzero()[0][-1]) + 1
         names = [video.name for video in videos]
-        yield Batch(frames, torch.from_numpy(tokens[:, :length].copy()), names)
+        yield Batch(frames, torch.from_numpy(tokens[:, :length].copy()), names, rows.start, len(whole))

@@ -23,15 +23,17 @@ from vopcli.errors import DataError, OutOfMemoryError, is_out_of_memory
 from vopcli.frames.prefetch import Prefetched
 from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.progress import Progress, interrupts_deferred
-from vopcli.training.augment import augment
+from vopcli.training.augment import augment, skip_draws
 from vopcli.training.batches import Batch, Samples, epoch_candidates, epoch_order, read_batches
 from vopcli.training.checkpoint import DamagedCheckpointError, RunState, save_checkpoint
 from vopcli.training.losses import backward_in_parts
 from vopcli.training.optim import build_optimizer, build_schedule
+from vopcli.training.processes import ALONE, LostProcessError, Processes
 from vopcli.training.run_log import RunLog
 
 CHECKPOINT_NAME = "last.ckpt"
 LOG_SECONDS = 5.0
+_STOP = "stop"  # sent by the first process to the others
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP, section 2.5: a trained scale is kept below 100
 
 
@@ -47,6 +49,7 @@ class TrainingJob:
         folder: the run folder.
         validate: returns metrics on the validation set; "t2v R@1" selects the best epoch.
         checkpoint_seconds: time between checkpoints within an epoch.
+        processes: the processes that train together; the first one writes into the folder.
     """
 
     model: VideoTextModel
@@ -56,6 +59,7 @@ class TrainingJob:
     folder: Path
     validate: Callable[[], dict[str, float]]
     checkpoint_seconds: float = 300.0
+    processes: Processes = ALONE
 
     @property
     def steps_per_epoch(self) -> int:
@@ -98,11 +102,12 @@ def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
         FileError: the run folder cannot be written.
         BusyError: another process trains in the run folder.
         KeyboardInterrupt: the run was interrupted, and a checkpoint was written.
+        LostProcessError: another process of the run ended, and a checkpoint was written.
     """
     loop = _Loop(job, state, progress)
     total = job.config.epochs * job.steps_per_epoch
     with (
-        RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes) as log,
+        _open_log(job, state) as log,
         progress.task("train", total=total - state.step, unit="steps") as task,
     ):
         try:
@@ -112,11 +117,20 @@ def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
                         progress.note(_line(epoch, state.step, total, values))
                     task.advance()
                 loop.finish_epoch(epoch, log)
-        except KeyboardInterrupt:  # raised between steps only
+        except (KeyboardInterrupt, LostProcessError) as error:  # before a step changes the model
             with interrupts_deferred():
                 loop.save(log)
+                if isinstance(error, KeyboardInterrupt) and job.processes.is_first:
+                    with contextlib.suppress(LostProcessError):
+                        job.processes.share(_STOP)
             raise
     return state
+
+
+def _open_log(job: TrainingJob, state: RunState) -> contextlib.AbstractContextManager[RunLog | None]:
+    if not job.processes.is_first:
+        return contextlib.nullcontext()
+    return RunLog(job.folder, step=state.step, keep_bytes=state.log_bytes)
 
 
 class _Loop:
@@ -144,7 +158,7 @@ class _Loop:
                 torch.compile(self.encode_video),
             )
 
-    def epoch(self, epoch: int, log: RunLog) -> Iterator[dict[str, float]]:
+    def epoch(self, epoch: int, log: RunLog | None) -> Iterator[dict[str, float]]:
         """Run the remaining steps of an epoch; yield the values that each step logged, mostly none."""
         job, config = self.job, self.job.config
         order = epoch_order(len(job.samples), seed=config.seed, epoch=epoch)
@@ -154,22 +168,40 @@ class _Loop:
         window = Window()
         pin = job.device.type == "cuda"
         drawn = epoch_candidates(job.samples, seed=config.seed, epoch=epoch)
-        batches = read_batches(job.samples, order, candidates=drawn, batch_size=config.batch_size, pin=pin)
+        batches = read_batches(
+            job.samples,
+            order,
+            candidates=drawn,
+            batch_size=config.batch_size,
+            pin=pin,
+            processes=job.processes,
+        )
         with Prefetched(batches) as reader:
             for batch in reader:
                 with interrupts_deferred():
+                    self._check_stop()
                     window.loss += self.step(batch)
                 window.steps += 1
-                window.videos += len(batch.names)
+                window.videos += batch.count
                 window.waited_seconds += reader.waited_seconds
                 reader.waited_seconds = 0.0
                 values: dict[str, float] = {}
                 is_last = self.state.step == (epoch + 1) * job.steps_per_epoch
                 if is_last or time.perf_counter() - window.began >= LOG_SECONDS:
                     values, window = window.values(self._lr), Window()
-                    log.write(self.state.step, "train", {"epoch": epoch, **values})
+                    if log:
+                        log.write(self.state.step, "train", {"epoch": epoch, **values})
                 self._save_periodically(log)
                 yield values
+
+    def _check_stop(self) -> None:
+        """Stop if the first process was interrupted.
+
+        Raises:
+            KeyboardInterrupt: it was.
+        """
+        if self.job.processes.share(None) == _STOP:
+            raise KeyboardInterrupt
 
     def step(self, batch: Batch) -> float:
         """Take one optimizer step and return the loss.
@@ -208,8 +240,15 @@ class _Loop:
         """
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            parts = self._parts(batch)
-            return backward_in_parts(parts, self.job.model.clip.logit_scale, scale_loss=self.scaler.scale)
+            loss = backward_in_parts(
+                self._parts(batch),
+                self.job.model.clip.logit_scale,
+                scale_loss=self.scaler.scale,
+                processes=self.job.processes,
+                count=batch.count,
+            )
+            self.job.processes.sum_gradients(self.trained)
+            return loss
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -232,6 +271,8 @@ class _Loop:
         job = self.job
         size = self.num_held
         generator = torch.Generator().manual_seed(job.config.seed * 1_000_003 + self.state.step)
+        if job.config.augment:
+            skip_draws(generator, batch.first)
         parts: list[Callable[[], tuple[Tensor, Tensor]]] = []
         for start in range(0, len(batch.names), size):
             frames = batch.frames[start : start + size].to(job.device, non_blocking=True)
@@ -251,13 +292,16 @@ class _Loop:
             return contextlib.nullcontext()
         return torch.autocast(self.job.device.type, dtype=self.job.dtype)
 
-    def finish_epoch(self, epoch: int, log: RunLog) -> None:
+    def finish_epoch(self, epoch: int, log: RunLog | None) -> None:
         """Validate the model, keep its tensors if it is the best so far, and write a checkpoint."""
         self.job.model.eval()
-        values = self.job.validate()
+        # several processes validate together, and none of them may leave the others waiting
+        with interrupts_deferred() if self.job.processes.size > 1 else contextlib.nullcontext():
+            values = self.job.validate()
         total = self.job.config.epochs * self.job.steps_per_epoch
         with interrupts_deferred():
-            log.write(self.state.step, "val", {"epoch": epoch, **values})
+            if log:
+                log.write(self.state.step, "val", {"epoch": epoch, **values})
             self.progress.note(_line(epoch, self.state.step, total, values))
             if not self.state.best or values["t2v R@1"] > self.state.best["t2v R@1"]:
                 self.state.best = {"epoch": epoch, **values}
@@ -265,12 +309,14 @@ class _Loop:
             self.state.epochs = epoch + 1
             self.save(log)
 
-    def _save_periodically(self, log: RunLog) -> None:
+    def _save_periodically(self, log: RunLog | None) -> None:
         if time.perf_counter() - self.saved >= self.job.checkpoint_seconds:
             self.save(log)
 
-    def save(self, log: RunLog) -> None:
-        """Write the checkpoint."""
+    def save(self, log: RunLog | None) -> None:
+        """Write the checkpoint, in the process that writes the log."""
+        if log is None:
+            return
         self.state.optimizer, self.state.scaler = self.optimizer.state_dict(), self.scaler.state_dict()
         self.state.log_bytes = log.num_bytes
         self.state.seconds = time.perf_counter() - self.began

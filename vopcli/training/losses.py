@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vopcli.training.processes import ALONE, Processes
+
 
 def contrastive_loss(text: Tensor, video: Tensor, logit_scale: Tensor) -> Tensor:
     """Return the symmetric cross entropy over a batch (VoP, section 3.1).
@@ -31,6 +33,8 @@ def backward_in_parts(
     logit_scale: Tensor,
     *,
     scale_loss: Callable[[Tensor], Tensor] = lambda loss: loss,
+    processes: Processes = ALONE,
+    count: int | None = None,
 ) -> Tensor:
     """Compute the loss of a whole batch and its gradient, holding the activations of one part at a time.
 
@@ -43,25 +47,37 @@ def backward_in_parts(
         embed: one function for each part; returns its (text, video) embeddings, equal on every call.
         logit_scale: () tensor, the factor of the cosines.
         scale_loss: multiplies the loss, as a gradient scaler does.
+        processes: the processes that share the batch; `Processes.sum_gradients` adds up their gradients.
+        count: number of videos in the whole batch; None: in the parts.
 
     Returns:
-        () tensor, the loss, detached.
+        () tensor, the loss of the whole batch, detached.
+
+    Raises:
+        LostProcessError: another process ended.
     """
-    if len(embed) == 1:
+    if len(embed) == 1 and processes.size == 1:
         loss = contrastive_loss(*embed[0](), logit_scale)
         scale_loss(loss).backward()
         return loss.detach()
-    with torch.no_grad():
+    keeps_graph = len(embed) == 1
+    with torch.set_grad_enabled(keeps_graph):
         parts = [part() for part in embed]
     sizes = [len(text) for text, _ in parts]
-    text, video = (torch.cat(side).requires_grad_() for side in zip(*parts, strict=True))
+    text, video = (
+        processes.gather(torch.cat(side), count or sum(sizes)).requires_grad_()
+        for side in zip(*parts, strict=True)
+    )
     loss = contrastive_loss(text, video, logit_scale)
     scale_loss(loss).backward()  # reaches the embeddings, and the logit scale where it is trained
-    sides = (torch.split(cast("Tensor", side.grad), sizes) for side in (text, video))
-    gradients = zip(*sides, strict=True)
-    for part, gradient in zip(embed, gradients, strict=True):
+    if logit_scale.grad is not None:
+        logit_scale.grad /= processes.size  # the same in all processes, and summed over them
+    sides = (processes.own_gradient(cast("Tensor", side.grad)).split(sizes) for side in (text, video))
+    for number, gradient in enumerate(zip(*sides, strict=True)):
         outputs = [
-            (output, given) for output, given in zip(part(), gradient, strict=True) if output.requires_grad
+            (output, given)
+            for output, given in zip(parts[0] if keeps_graph else embed[number](), gradient, strict=True)
+            if output.requires_grad
         ]
         torch.autograd.backward([output for output, _ in outputs], [given for _, given in outputs])
     return loss.detach()

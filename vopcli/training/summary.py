@@ -21,6 +21,8 @@ class TrainPlan:
     Attributes:
         estimated_bytes: of device memory, a rough estimate.
         found_ratio: fraction of the videos for training and validation that the frame store holds.
+        num_processes: processes that train together.
+        videos_per_process: videos of a batch that each of them holds, at most.
         published: metrics in the paper for these settings, on the test split; None: there are none.
     """
 
@@ -41,6 +43,8 @@ class TrainPlan:
     dataset: str | None
     found_ratio: float
     published: PublishedMetrics | None
+    num_processes: int = 1
+    videos_per_process: int = 0
 
 
 @dataclass(frozen=True)
