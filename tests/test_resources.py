@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vopcli.resources import packaged_file, usable_cores
+from vopcli.errors import FileError
+from vopcli.resources import num_workers, packaged_file, usable_cores, user_path
 
 
 def test_packaged_files_are_found() -> None:
@@ -68,3 +69,21 @@ def test_threads_are_set_unless_the_user_has_set_them(
     environment = {"PYTHONPATH": os.environ["PYTHONPATH"], **environment}
     found = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert found == f"{list(expected.values())}\n"
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "x" * 300, "a/" * 5000])
+def test_a_path_that_cannot_be_is_one_error(text: str) -> None:
+    with pytest.raises(FileError, match=r"does not exist|has too long a name") as caught:
+        user_path(text)
+    assert caught.value.hint
+    assert len(str(caught.value)) < 200
+
+
+def test_a_path_that_a_user_gave_need_not_exist(tmp_path: Path) -> None:
+    assert user_path("~") == Path.home()
+    for text in (str(tmp_path / "none"), f"{__file__}/below", "\0", "ViT-B/32"):
+        assert user_path(text) == Path(text)
+
+
+def test_the_number_of_workers_is_as_asked_or_that_of_the_cores() -> None:
+    assert [num_workers(asked) for asked in (0, 3, None)] == [0, 3, usable_cores()]

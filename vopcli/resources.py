@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Final
+
+from vopcli.errors import FileError, format_name
 
 __version__: Final = "0.1.0"
 
@@ -23,9 +27,27 @@ def cache_folder() -> Path:
     """Return the folder of downloaded and derived weights: ``$VOP_CACHE``, else ``~/.cache/vop``."""
     named = os.environ.get("VOP_CACHE")
     if named:
-        return Path(named).expanduser()
+        return user_path(named)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "vop"
+
+
+def user_path(text: str) -> Path:
+    """Return a path that a user gave, with ``~`` expanded; it need not exist.
+
+    Raises:
+        FileError: no user has the name after ``~``, or the path cannot be looked up, such as one too long.
+    """
+    try:
+        path = Path(text).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            path.stat()
+    except RuntimeError:
+        home = FileNotFoundError(errno.ENOENT, "")
+        raise FileError(format_name(text, 300), home) from None
+    except OSError as error:
+        raise FileError(format_name(text), error) from error
+    return path
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
@@ -40,6 +62,11 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return min(cores, max(-(-int(allowed) // int(period)), 1))
     except (OSError, ValueError):  # no cgroup, or no limit
         return cores
+
+
+def num_workers(asked: int | None) -> int:
+    """Return the number of decoding processes; None: one per usable core, 0: decode in this process."""
+    return usable_cores() if asked is None else asked
 
 
 def set_threads(threads: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -46,6 +47,7 @@ CALLS = [
     ("search x --set search.topp=3", 2, "did you mean top?"),
     ("search x --set top", 2, "is not an assignment"),
     ("encode", 2, "Missing argument"),
+    ("encode src i.h5 --weights ~nobody-of-that-name/x", 3, "does not exist"),
     ("encode films", 2, "no index is named: films"),
     ("encode src", 2, "no index is named: src, the last name, is a folder"),
     ("encode idx.h5", 2, "no videos are named, only the index idx.h5"),
@@ -130,3 +132,17 @@ def test_a_wrong_call_is_explained(folder: Path, call: str, code: int, words: st
     assert len(lines) <= 4
     assert any(line.startswith("Error: ") for line in lines)
     assert sorted(folder.iterdir()) == before  # nothing is created
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "x" * 300])
+def test_paths_of_settings_that_cannot_be_are_one_line(folder: Path, name: str) -> None:
+    below = folder / "below"
+    below.mkdir()
+    os.chdir(below)  # a found file names paths relative to its own folder
+    settings = "backbone: {weights: tiny.safetensors}\ndata: {captions: captions.jsonl, frames: FRAMES}\n"
+    for cache, frames in ((name, "out.h5"), (str(folder / "cache"), name)):
+        (folder / "vop.yaml").write_text(settings.replace("FRAMES", frames))
+        done = CliRunner().invoke(app, ["eval", "zero-shot"], env={"VOP_CACHE": cache})
+        assert (done.exit_code, done.stdout) == (3, ""), done.stderr
+        error, hint = done.stderr.splitlines()
+        assert (error[:7], hint[:6]) == ("Error: ", "Hint: ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.support.encoding import SHORT, SIZE, change, contents, request_for, r
 from tests.support.system_calls import Call, replaced
 from tests.support.videos import make_video
 from vopcli.config.choices import Fit, Resize
+from vopcli.config.load import override
 from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError, UsageError
 from vopcli.frames.extract import ExtractRequest, extract
@@ -224,3 +226,13 @@ def test_a_file_that_another_source_has_is_copied_and_kept(
     run(request_for(videos, index, weights))
     assert run(request_for(tmp_path / "z.h5", index, weights)).num_copied == 1
     assert contents(index).keys() == {"a.mp4", "below/b.mp4", SHORT, "z.mp4"}
+
+
+def test_without_workers_this_process_decodes(videos: Path, weights: Path, tmp_path: Path) -> None:
+    request = request_for(videos, tmp_path / "i.h5", weights)
+    config = override(request.config, {"data.workers": 0})
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert run(replace(request, config=config)).num_new == 3
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime == before.ru_utime
+    run(replace(request, index=tmp_path / "other.h5"))
+    assert contents(tmp_path / "i.h5") == contents(tmp_path / "other.h5")

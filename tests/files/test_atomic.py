@@ -89,22 +89,26 @@ def test_system_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
     assert not (tmp_path / "full.bin").exists()
 
 
-def test_the_content_is_on_the_disk_before_the_rename(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_new", [False, True])
+def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path: Path, *, is_new: bool) -> None:
     """After a power cut, the name must not stand for a file whose content never reached the disk."""
     path = tmp_path / "file"
-    path.write_bytes(b"old")
-    synced: dict[int, tuple[bytes, bytes]] = {}
+    before = None if is_new else b"old"
+    if before:
+        path.write_bytes(before)
+    synced: dict[int, tuple[bytes, bytes | None]] = {}
 
     def noted(_: str, sync: Callable[[int], None]) -> Callable[[int], None]:
         def noted_sync(descriptor: int) -> None:
-            synced[os.fstat(descriptor).st_ino] = (os.pread(descriptor, 9, 0), path.read_bytes())
+            held = path.read_bytes() if path.exists() else None
+            synced[os.fstat(descriptor).st_ino] = (os.pread(descriptor, 9, 0), held)
             sync(descriptor)
 
         return noted_sync
 
-    with replaced(noted, ["fsync"]), atomic_path(path) as temporary:
+    with replaced(noted, ["fsync"]), atomic_path(path, is_new=is_new) as temporary:
         temporary.write_bytes(b"new")
-    assert synced == {path.stat().st_ino: (b"new", b"old")}
+    assert synced == {path.stat().st_ino: (b"new", before)}
 
 
 WRITE_AND_WAIT = """

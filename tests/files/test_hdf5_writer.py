@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
-from tests.support.segments import FORMAT, NUM_ROWS, ROW, add, check, make, rows_of, values_of
-from tests.support.system_calls import Killer, replaced, without_sync
+from tests.support.segments import FORMAT, NUM_ROWS, ROW, STATUS_FORMAT, add, check, make, rows_of, values_of
+from tests.support.system_calls import Call, Killer, replaced, without_sync
 from vopcli.errors import BusyError, FileError
 from vopcli.files.hdf5 import SegmentFile, read_format_name
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
@@ -53,6 +56,58 @@ def test_write_refuses_what_does_not_fit(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="does not fit values"):
                 writer.write(segment, "values", row, values)
     check(tmp_path / "file.h5", 1)
+
+
+def crash_at(calls: Iterator[int]) -> Callable[[str, Call], Call]:
+    """Let as many writes pass as there are ``calls``, and raise at the next."""
+
+    def crashing(_name: str, write: Call) -> Call:
+        def counted(*arguments: Any) -> Any:
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return write(*arguments)
+
+        return counted
+
+    return crashing
+
+
+def test_the_statuses_of_a_long_film_change_in_one_step(tmp_path: Path) -> None:
+    """As when a film of many windows gets another name: new rows count, and older ones no longer."""
+    path, num_rows = tmp_path / "file.h5", 9000
+    create_segment_file(path, STATUS_FORMAT, {})
+    with SegmentWriter(path, STATUS_FORMAT) as writer:
+        for status in (1, 0):
+            filled = {"status": np.full(num_rows, status, np.uint8), "values": np.zeros(num_rows, np.int64)}
+            writer.add_segment({}, filled, {})
+    base, outcomes = path.read_bytes(), []
+    for at in range(20):
+        path.write_bytes(base)
+        with SegmentWriter(path, STATUS_FORMAT) as writer:
+            old, new = writer.contents.segments
+            statuses = [(new, row, 1) for row in range(num_rows)] + [(old, row, 2) for row in range(num_rows)]
+            with contextlib.suppress(KeyboardInterrupt), replaced(crash_at(iter(range(at))), ["pwrite"]):
+                writer.write_statuses(statuses)
+        with SegmentWriter(path, STATUS_FORMAT) as writer:  # repeats or drops what was interrupted
+            kinds = [np.unique(segment.status).tolist() for segment in writer.contents.segments]
+        assert kinds in ([[1], [0]], [[2], [1]])
+        outcomes.append(kinds == [[2], [1]])
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {False, True}
+
+
+def test_more_changes_than_the_journal_holds_are_several_steps(tmp_path: Path) -> None:
+    path, num_rows = tmp_path / "file.h5", 20_000
+    create_segment_file(path, STATUS_FORMAT, {})
+    with SegmentWriter(path, STATUS_FORMAT) as writer:
+        empty = np.zeros(num_rows, np.int64)
+        segment = writer.add_segment({}, {"status": empty.astype(np.uint8), "values": empty}, {})
+        rows = [*range(0, num_rows, 2), *range(num_rows - 1, 0, -4)]
+        writer.write_statuses([(segment, row, 1 + row % 7) for row in rows])
+        expected = np.zeros(num_rows, np.uint8)
+        expected[rows] = [1 + row % 7 for row in rows]
+        np.testing.assert_array_equal(segment.status, expected)
+    np.testing.assert_array_equal(SegmentFile.read(path, STATUS_FORMAT).segments[0].status, expected)
 
 
 # Kill -9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -73,6 +74,29 @@ def test_reverted_changes_leave_nothing(tmp_path: Path) -> None:
         change(overlay)
         overlay.revert()
     assert path.read_bytes() == before
+
+
+def test_a_complete_journal_is_not_reverted(tmp_path: Path) -> None:
+    """An error while it is applied: the data that it refers to must stay for the next process."""
+    path = make(tmp_path / "file")
+    with path.open("rb+") as file:
+        overlay = Overlay(file.fileno())
+        change(overlay)
+        calls = iter(range(2))  # the journal, and the first change; then the disk fails
+
+        def fail(_: str, write: Callable[..., int]) -> Callable[..., int]:
+            def failing(*arguments: object) -> int:
+                if next(calls, None) is None:
+                    raise OSError(errno.EIO, "the disk failed")
+                return write(*arguments)
+
+            return failing
+
+        with pytest.raises(OSError, match="the disk failed"), replaced(fail, ["pwrite"]):
+            overlay.commit()
+        overlay.revert()
+        recover(file.fileno())
+    assert content(path) == NEW
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["after a write", "within a write"])

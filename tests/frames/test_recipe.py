@@ -36,8 +36,11 @@ def test_a_store_without_a_whole_recipe_is_damaged(tmp_path: Path, attributes: d
     path = tmp_path / "store.h5"
     create_segment_file(path, FRAME_FORMAT, attributes)
     for opening in (FrameStore.open, FrameStoreWriter):
-        with pytest.raises(DataError, match="its sampling and size are not readable"):
+        with pytest.raises(DataError, match="its sampling and size are not readable") as caught:
             opening(path)
+        assert caught.value.hint == (
+            "copy it again, or create it again with `vop extract-frames SRC... STORE.h5 --overwrite`"
+        )
 
 
 def test_a_recipe_without_fit_is_of_cropped_frames(tmp_path: Path) -> None:

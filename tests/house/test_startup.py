@@ -77,6 +77,7 @@ SEARCH = {
     "vopcli.errors",
     "vopcli.files.hdf5",
     "vopcli.files.journal",
+    "vopcli.files.lock",
     "vopcli.files.arrays",
     "vopcli.files.safetensors",
     "vopcli.index.checksums",

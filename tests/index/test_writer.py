@@ -154,5 +154,5 @@ def test_data_is_on_the_disk_before_a_video_counts(tmp_path: Path) -> None:
             writer.add([encoded_video(0), encoded_video(1)])
     in_order = [event for event, _ in itertools.groupby(events)]
     # D: done, R: replaced; both are in the journal, at the head, before the first of them is written.
-    journal, applied = ["head", "sync"], ["status D", "status R", "head", "sync"]
+    journal, applied = ["head", "sync"], ["status DD", "status R", "head", "sync"]
     assert in_order == ["data", "sync", *journal, *applied, "head", "sync"]

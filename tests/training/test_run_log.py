@@ -30,7 +30,9 @@ def test_a_resumed_run_drops_the_lines_after_its_checkpoint(tmp_path: Path) -> N
         kept = log.num_bytes
         log.write(2, "train", {"loss": 2.0})
     with RunLog(tmp_path, step=1, keep_bytes=kept) as log:
+        assert log.num_bytes == kept
         log.write(2, "train", {"loss": 3.0})
+        assert log.num_bytes == (tmp_path / "metrics.jsonl").stat().st_size
     assert [line["loss"] for line in lines_of(tmp_path)] == [1.0, 3.0]
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from vopcli.config.schema import SETTINGS, Config, DataConfig
 from vopcli.errors import ConfigError, format_name, format_value, nearest
+from vopcli.resources import user_path
 
 ConfigT = TypeVar("ConfigT")
 DEFAULT_FILE: Final = "vop.yaml"
@@ -123,7 +124,7 @@ def _read_settings(file: Path, *, is_found: bool) -> Any:
         shown = (SETTINGS[name].metadata["metavar"] if name in SETTINGS else None) or ""
         if not (shown.endswith(_PATH_ENDINGS) and isinstance(value, str)):
             continue
-        place = folder / Path(value).expanduser()
+        place = folder / user_path(value)
         if not shown.startswith("NAME|") or place.exists():
             document[section][key] = str(place)
     return document

@@ -164,7 +164,10 @@ class DataConfig:
         DEFAULT_MAX_PIXELS, text="Refuse videos with more pixels per frame than this.", between=(1, 1 << 30)
     )
     workers: int | None = setting(
-        None, text="Number of decoding processes.", between=(1, 1024), unset="one per usable core"
+        None,
+        text="Number of decoding processes; 0 decodes in the process of the command.",
+        between=(0, 1024),
+        unset="one per usable core",
     )
 
     def contradictions(self) -> list[tuple[str, str]]:

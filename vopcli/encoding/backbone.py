@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from vopcli.clip.shape import ClipShape
@@ -11,7 +10,7 @@ from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, format_name
 from vopcli.index.meta import IndexMeta
 from vopcli.progress import Progress, interrupts_deferred
-from vopcli.resources import cache_folder
+from vopcli.resources import cache_folder, user_path
 from vopcli.weights.catalog import find_model
 
 if TYPE_CHECKING:
@@ -45,8 +44,10 @@ def chosen_name(request: EncodeRequest, stored: IndexMeta | None) -> str:
 
 def absolute_name(weights: str) -> str:
     """Make a path of weights absolute: a search may run in another folder."""
-    path = Path(weights).expanduser()
-    return weights if find_model(weights) is not None or not path.exists() else str(path.absolute())
+    if find_model(weights) is not None:
+        return weights
+    path = user_path(weights)
+    return str(path.absolute()) if path.exists() else weights
 
 
 def read_backbone(

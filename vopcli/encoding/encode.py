@@ -29,7 +29,7 @@ from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
 from vopcli.index.thumbnails import slots_of
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.progress import Progress
-from vopcli.resources import cache_folder, usable_cores
+from vopcli.resources import cache_folder, num_workers
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.video.sampling import requested_sampling
 from vopcli.video.video_file import VideoFile, is_same_file
@@ -294,7 +294,7 @@ def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: in
         return VideoSource(
             request.sources,
             requested_recipe(data, recipe, size=size).middle,
-            workers=data.workers or usable_cores(),
+            workers=num_workers(data.workers),
             max_pixels=data.max_pixels,
             retry_failed=request.retry_failed,
         )

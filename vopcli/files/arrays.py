@@ -48,14 +48,21 @@ def unpack_string(packed: NDArray[np.uint8], start: int, end: int) -> str:
     return os.fsdecode(packed[start:end].tobytes())
 
 
-def string_keys(ranges: NDArray[np.int64], text: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return a hash of the length and of 24 bytes of each string, (N,); of a short one's length alone."""
-    ranges = np.clip(ranges, 0, len(text))
+def string_keys(ranges: NDArray[np.int64], packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a hash of each string of `pack_strings`, (N,) uint64; of one below 8 bytes its length alone.
+
+    The hash is of the length, and of three words of 8 bytes: around the middle, and the last two.
+
+    Args:
+        ranges: (N, 2) int64, the half-open byte range of each string.
+        packed: (bytes,) uint8, all strings.
+    """
+    ranges = np.clip(ranges, 0, len(packed))
     starts, ends = ranges[:, 0], ranges[:, 1]
     lengths = (ends - starts).astype(np.uint64)
-    if len(text) < _WORD_BYTES:
+    if len(packed) < _WORD_BYTES:
         return lengths
-    words = np.ndarray(len(text) - _WORD_BYTES + 1, "<u8", text.data, strides=1)
+    words = np.ndarray(len(packed) - _WORD_BYTES + 1, "<u8", packed.data, strides=1)
     keys = lengths.copy()
     middles = (starts + ends - _WORD_BYTES) // 2
     for places in (middles, np.maximum(starts, ends - 2 * _WORD_BYTES), ends - _WORD_BYTES):

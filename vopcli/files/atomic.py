@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.errors import BusyError, FileError
+from vopcli.files.lock import is_at, try_lock
 from vopcli.progress import Progress
 
 _OLD: Final = ".old"  # the replaced folder, between two renames
@@ -47,8 +47,9 @@ def atomic_path(path: Path, *, is_new: bool = False) -> Iterator[Path]:
             temporary = folder / path.name
             temporary.touch()
             yield temporary
+            _sync(temporary)
             if not is_new or not _link(temporary, path):
-                replace_file(temporary, path)
+                _rename(temporary, path)
     except OSError as error:
         raise FileError(path, error) from error
 
@@ -94,8 +95,16 @@ def replace_file(new: Path, path: Path) -> None:
     Raises:
         OSError: the disk failed.
     """
-    with new.open("rb+") as file:
+    _sync(new)
+    _rename(new, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _rename(new: Path, path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         new.chmod(path.stat().st_mode & 0o777)
     new.replace(path)
@@ -190,14 +199,13 @@ def _locked(path: Path, *, is_owner: bool = False) -> Iterator[None]:
         raise BlockingIOError(errno.EAGAIN, "another process removed it") from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
+            is_ours = try_lock(descriptor, path)
         except OSError:
             if not is_owner:
                 raise
-        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
-            raise BlockingIOError(errno.EAGAIN, "another process removed it")
+            is_ours = is_at(descriptor, path)
+        if not is_ours:
+            raise BlockingIOError(errno.EAGAIN, "another process holds or removed it")
         yield
     finally:
         os.close(descriptor)

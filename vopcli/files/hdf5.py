@@ -76,7 +76,7 @@ class FileFormat:
     @property
     def hint(self) -> str:
         """Hint of an error about a damaged file."""
-        return f"copy it again, or create it again with `{self.command}`"
+        return f"{_AGAIN} with `{self.command}`"
 
 
 @dataclass(frozen=True)

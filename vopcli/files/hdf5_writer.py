@@ -6,7 +6,7 @@ import contextlib
 import json
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,8 @@ _OPTIONS: Final[dict[str, Any]] = {
     "alignment_interval": 64,
     "libver": ("v110", "v110"),
 }
-_STATUSES_AT_ONCE: Final = 3000  # as many as the journal holds
+_CHANGE_BYTES: Final = 16  # in the journal, beside the new bytes
+_JOURNAL_BYTES: Final = 60_000  # that the journal holds
 
 
 class SegmentWriter:
@@ -158,25 +159,25 @@ class SegmentWriter:
     def write_statuses(self, statuses: Sequence[tuple[Segment, int, int]]) -> None:
         """Write the ``status`` of rows, given as segment, row and status, in one atomic step.
 
-        All earlier writes are on the disk before. More than 3,000 rows are several steps.
+        All earlier writes are on the disk before. Rows that follow each other are one change; only if there
+        are more than about 3,500 changes, they are made in several steps, in the given order.
 
         Raises:
             FileError: the disk is full or failed.
         """
-        for begin in range(0, len(statuses), _STATUSES_AT_ONCE):
-            step = statuses[begin : begin + _STATUSES_AT_ONCE]
+        for step in _steps(statuses):
             try:
                 commit_changes(
                     self._descriptor,
-                    (
-                        (segment.columns["status"].offset_bytes + row, bytes([status]))
-                        for segment, row, status in step
-                    ),
+                    [
+                        (segment.columns["status"].offset_bytes + row, bytes(values))
+                        for segment, row, values in step
+                    ],
                 )
             except OSError as error:
                 raise FileError(self.contents.path, error) from error
-            for segment, row, status in step:
-                segment.status[row] = status
+            for segment, row, values in step:
+                segment.status[row : row + len(values)] = values
 
     def sync(self) -> None:
         """Wait until all data written so far are on the disk.
@@ -188,6 +189,28 @@ class SegmentWriter:
             getattr(os, "fdatasync", os.fsync)(self._descriptor)
         except OSError as error:
             raise FileError(self.contents.path, error) from error
+
+
+def _steps(statuses: Sequence[tuple[Segment, int, int]]) -> Iterator[list[tuple[Segment, int, list[int]]]]:
+    """Join the statuses of rows that follow each other, and yield as many changes as the journal holds.
+
+    Example: the statuses of rows 4, 5, 6 and 9 of a segment are changes at row 4, of three bytes, and at 9.
+    """
+    step: list[tuple[Segment, int, list[int]]] = []
+    left = _JOURNAL_BYTES
+    for segment, row, status in statuses:
+        follows = bool(step) and step[-1][0] is segment and step[-1][1] + len(step[-1][2]) == row
+        needed = 1 if follows else 1 + _CHANGE_BYTES
+        if needed > left:
+            yield step
+            step, left, follows, needed = [], _JOURNAL_BYTES, False, 1 + _CHANGE_BYTES
+        if follows:
+            step[-1][2].append(status)
+        else:
+            step.append((segment, row, [status]))
+        left -= needed
+    if step:
+        yield step
 
 
 def create_segment_file(

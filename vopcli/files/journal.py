@@ -24,17 +24,16 @@ Example: adding a segment appends 1 MB and changes pages 17 and 30.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import struct
-import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from vopcli.errors import BusyError, FileError
+from vopcli.files.lock import try_lock
 
 HEAD_BYTES: Final = 1 << 16  # reserved for this module at the head of a file
 
@@ -159,9 +158,13 @@ class Overlay(io.RawIOBase):
         self._old_end, self._pages = os.fstat(self._descriptor).st_size, {}
 
     def revert(self) -> None:
-        """Discard the changes and the appended data."""
+        """Discard the changes and the appended data, unless `commit` got as far as a complete journal.
+
+        The journal refers to appended data, and `recover` applies it.
+        """
         self._pages = {}
-        os.ftruncate(self._descriptor, self._old_end)
+        if _read_record(self._descriptor, _JOURNAL_OFFSET) is None:
+            os.ftruncate(self._descriptor, self._old_end)
 
     def _old_page(self, page: int) -> bytearray:
         size = min(_PAGE, self._old_end - page * _PAGE)
@@ -235,7 +238,8 @@ def open_locked(path: Path) -> int:
     except OSError as error:
         raise FileError(path, error) from error
     try:
-        is_ours = _lock(descriptor, path)
+        # a program that reads the file with HDF5 may hold the lock only while it opens it
+        is_ours = try_lock(descriptor, path, timeout_seconds=_LOCK_TIMEOUT_SECONDS)
         if is_ours:
             recover(descriptor)
     except OSError as error:
@@ -260,23 +264,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file; return False if another process holds the lock, or has replaced the file.
-
-    Waits for a moment: a program that reads the file with HDF5 may hold the lock only while it opens it.
-    """
-    deadline = time.monotonic() + _LOCK_TIMEOUT_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        else:
-            return os.path.samestat(os.fstat(descriptor), path.stat())
 
 
 def _apply(descriptor: int, state: State) -> None:

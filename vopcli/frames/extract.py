@@ -16,11 +16,12 @@ import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
 from vopcli.frames.open_store import check_room, opened, read_known
-from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, num_workers, warn_empty
+from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, warn_empty
 from vopcli.frames.recipe import requested_recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
+from vopcli.resources import num_workers
 from vopcli.video.collect import SampledFrames
 from vopcli.video.diff import hash_file
 from vopcli.video.estimate import Estimate, estimate_work
@@ -139,7 +140,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         summary.num_copies += len(plan.changes.duplicates)
         summary.num_frames, summary.num_bytes = plan.num_frames, plan.num_bytes(num_free)
         spec = recipe.frame_spec(request.data.max_pixels)
-        summary.estimate = estimate_work(plan.to_decode, spec, workers=num_workers(request))
+        summary.estimate = estimate_work(plan.to_decode, spec, workers=num_workers(request.data.workers))
     else:
         if request.overwrite:  # an interrupted replacement may hold failures
             request = replace(request, retry_failed=True)
@@ -199,7 +200,7 @@ class _Run:
         for video, path in plan.changes.duplicates:
             self.duplicates[path].append(video.path)
         self.changed = {video.path for video in plan.changes.changed}
-        self.workers = num_workers(request)
+        self.workers = num_workers(request.data.workers)
         self.max_pixels = request.data.max_pixels
         self.task: Task = SilentProgress()
         if self.rows:

@@ -9,7 +9,7 @@ from typing import Final
 from vopcli.errors import DataError
 from vopcli.files.hdf5 import Segment
 from vopcli.frames.recipe import Recipe
-from vopcli.frames.rows import Row, Status
+from vopcli.frames.rows import FRAME_FORMAT, Row, Status
 
 JPEG_PIXEL_BYTES: Final = 0.4  # at quality 95; a first guess, until frames have been written
 
@@ -84,5 +84,5 @@ def check_shapes(path: Path, segments: Sequence[Segment], recipe: Recipe) -> Non
         if shapes != expected:
             raise DataError(
                 f"{path} is damaged: segment {segment.number} has inconsistent columns",
-                hint="extract it again with --overwrite",
+                hint=FRAME_FORMAT.hint,
             )

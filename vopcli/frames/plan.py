@@ -14,7 +14,7 @@ from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
-from vopcli.resources import usable_cores
+from vopcli.resources import num_workers
 from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import VIDEO_SUFFIXES, check_found, find_videos, named_videos
@@ -141,11 +141,6 @@ def warn_empty(video: VideoFile, window: TimeWindow, progress: Progress) -> None
     progress.warn(f"{video.path} has no frames from {window}")
 
 
-def num_workers(request: ExtractRequest) -> int:
-    """Return the number of decoding processes; by default one for each usable core."""
-    return usable_cores() if request.data.workers is None else request.data.workers
-
-
 def find(request: ExtractRequest) -> tuple[list[VideoFile], list[tuple[str, str]]]:
     """Find the videos to extract, and the files and folders that cannot be read.
 
@@ -210,7 +205,7 @@ def make_plan(
         wanted,
         recipe.sampling,
         recipe.windows,
-        workers=num_workers(request),
+        workers=num_workers(request.data.workers),
         progress=progress,
         windows_of=request.windows_of,
         max_pixels=request.data.max_pixels,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX, DataConfig
 from vopcli.errors import DataError, UsageError
+from vopcli.frames.rows import FRAME_FORMAT
 from vopcli.video.sampling import DEFAULT_SAMPLING, Sampling, parse_sampling, requested_sampling
 from vopcli.video.windows import WHOLE_ONLY, WindowRule, parse_windows
 
@@ -67,7 +68,7 @@ class Recipe:
                     return recipe
         raise DataError(
             f"{path} is damaged: its sampling and size are not readable",
-            hint="extract the frames again with --overwrite",
+            hint=FRAME_FORMAT.hint,
         )
 
     @property

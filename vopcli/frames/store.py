@@ -285,10 +285,7 @@ class FrameStore:
             cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=target)
 
     def _damaged(self, video: StoredVideo) -> DataError:
-        return DataError(
-            f"the frames of {video.path} in {self.path} are damaged",
-            hint="extract them again with --overwrite",
-        )
+        return DataError(f"the frames of {video.path} in {self.path} are damaged", hint=FRAME_FORMAT.hint)
 
 
 def frame_checksums(

@@ -368,7 +368,7 @@ class VideoIndex:
                 self.embedding_of(start + int(differs.argmax()))
 
     def record_of(self, row: int) -> Any:
-        """Return the stored record of a row, of dtype ``ROW``."""
+        """Return the stored record of a row, of dtype ``INDEX_ROW``."""
         return self._numbered(row)[1]
 
     def position_of(self, row: int) -> tuple[Segment, int]:

@@ -30,7 +30,7 @@ from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, SilentProgress
-from vopcli.resources import cache_folder, usable_cores
+from vopcli.resources import cache_folder, num_workers
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.preprocess import fit_frame
 from vopcli.video.sampling import parse_sampling
@@ -138,7 +138,7 @@ class Model:
         decoded = decode_videos(
             (DecodeJob(number, os.fspath(path)) for number, path in enumerate(paths)),
             FrameSpec(rule, self.shape.image_resolution, resize, self.fit),
-            workers=usable_cores() if workers is None else workers,
+            workers=num_workers(workers),
         )
         for job, sampled in decoded:
             if isinstance(sampled, VideoError):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from vopcli.errors import BusyError, FileError
 from vopcli.evaluation.runs import LOG_NAME
+from vopcli.files.lock import try_lock
 
 
 def open_log(folder: Path) -> io.FileIO:
@@ -26,15 +27,15 @@ def open_log(folder: Path) -> io.FileIO:
     except OSError as error:
         raise FileError(path, error) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise BusyError(
-            f"{folder} is in use by another process", hint="wait until it ends, or name another --output"
-        ) from error
+        is_ours = try_lock(file.fileno(), path)
     except OSError as error:  # a file system without locks
         file.close()
         raise FileError(path, error) from error
+    if not is_ours:
+        file.close()
+        raise BusyError(
+            f"{folder} is in use by another process", hint="wait until it ends, or name another --output"
+        )
     return file
 
 
@@ -86,7 +87,7 @@ class RunLog:
     @property
     def num_bytes(self) -> int:
         """Length of the log so far."""
-        return self._file.tell()
+        return os.fstat(self._file.fileno()).st_size  # a position is unknown in append mode before a write
 
 
 class _Board:

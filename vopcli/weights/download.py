@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
+import math
 import os
 import shutil
 import ssl
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.errors import UsageError, WeightsError, format_value
+from vopcli.files.lock import try_lock
 from vopcli.progress import Progress
 from vopcli.weights.catalog import BASE_URL, CatalogEntry, is_verified, sha256
 
@@ -75,11 +76,9 @@ def _file_url(entry: CatalogEntry, base_url: str) -> str:
 def _lock(path: Path, entry: CatalogEntry, progress: Progress) -> Iterator[None]:
     """Let one process at a time download a file; the lock of a killed process is released by the system."""
     with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file.fileno(), path):
             progress.note(f"another process is fetching {entry.name}: waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try_lock(file.fileno(), path, timeout_seconds=math.inf)
         yield
 
 

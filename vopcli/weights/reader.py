@@ -24,7 +24,7 @@ from vopcli.config.choices import Activation
 from vopcli.errors import FileError, UsageError, WeightsError, format_name, format_value, nearest
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
-from vopcli.resources import packaged_file
+from vopcli.resources import packaged_file, user_path
 from vopcli.weights import catalog
 from vopcli.weights import tensor_names as names
 from vopcli.weights.formats import Container, read_container
@@ -137,14 +137,8 @@ def resolve_weights(
         from vopcli.weights.download import fetch  # network modules are slow to import
 
         return fetch(entry, cache, progress, base_url=base_url, download=download)
-    try:
-        path = Path(name_or_path).expanduser()
-        exists = path.exists()
-    except OSError as error:  # such as a name that is too long
-        raise FileError(format_name(name_or_path), error) from error
-    except RuntimeError:  # no user has the name after ~
-        exists = False
-    if not exists:
+    path = user_path(name_or_path)
+    if not path.exists():
         if _is_path(name_or_path):
             raise FileError(format_name(name_or_path, 300), FileNotFoundError(errno.ENOENT, ""))
         known = [*catalog.model_names(), DEMO_NAME]
