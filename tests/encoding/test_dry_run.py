@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from tests.support.encoding import change, request_for, run
 from tests.support.videos import make_video
 from vopcli.cli.app import app
+from vopcli.config.load import override
 from vopcli.encoding.dry_run import plan_encoding
 from vopcli.encoding.request import EncodeSummary
 from vopcli.errors import DataError
@@ -33,7 +34,10 @@ def test_a_dry_run_counts_what_the_run_then_does(videos: Path, weights: Path, tm
     request = replace(
         request, config=replace(request.config, data=replace(request.config.data, windows="0.3"))
     )
+    small = override(request.config, {"encoding.thumbnails": False})
+    plain = plan_encoding(replace(request, config=small), SilentProgress())
     planned = plan_encoding(request, SilentProgress())
+    assert plain.num_bytes < planned.num_bytes
     assert not index.exists()
     done = run(request)
     assert counts(planned) == counts(done)

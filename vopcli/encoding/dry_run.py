@@ -56,7 +56,8 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         width = backbone.weights.shape.embed_dim
     plan = source.plan(index, progress)
     summary = _summary(request, index, plan)
-    summary.num_bytes = rows_bytes([*plan.to_encode, *(copy.video for copy in plan.to_copy)], width)
+    rows = [*plan.to_encode, *(copy.video for copy in plan.to_copy)]
+    summary.num_bytes = rows_bytes(rows, width, thumbnails=request.config.encoding.thumbnails)
     summary.estimate = source.estimate(plan)
     if not plan.to_encode:
         return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +68,14 @@ class EncodedVideo:
     thumbnails: NDArray[np.uint8] | None = None
 
 
-def rows_bytes(videos: Sequence[NewVideo], embed_dim: int) -> int:
+def rows_bytes(videos: Sequence[NewVideo], embed_dim: int, *, thumbnails: bool) -> int:
     """Return the bytes that videos take in an index, without alignment and metadata."""
     packed, _ = pack_strings([name for video in videos for name in (video.path, video.root)])
-    row = 1 + INDEX_ROW.itemsize + 4 * embed_dim
-    frame = 8 + 2 * embed_dim
-    return packed.nbytes + row * len(videos) + frame * sum(video.num_frames for video in videos)
+    num_frames = sum(video.num_frames for video in videos)
+    empty = _empty_columns(len(videos), num_frames, embed_dim, thumbnails=thumbnails)
+    dtypes = {**INDEX_FORMAT.columns, **INDEX_FORMAT.optional}
+    written = sum(math.prod(shape) * dtypes[name].itemsize for name, shape in empty.items())
+    return packed.nbytes + (1 + INDEX_ROW.itemsize) * len(videos) + written
 
 
 class IndexWriter:
