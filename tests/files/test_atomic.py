@@ -1,6 +1,7 @@
 """Atomic writes and replacements: a killed writer leaves the old file or folder, or the new one."""
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,15 @@ import pytest
 
 from tests.support.system_calls import replaced
 from vopcli.errors import BusyError, FileError
-from vopcli.files.atomic import atomic_path, beside, note_unfinished, replace_file, replace_folder, restore
+from vopcli.files.atomic import (
+    atomic_path,
+    beside,
+    hash_file,
+    note_unfinished,
+    replace_file,
+    replace_folder,
+    restore,
+)
 from vopcli.progress import SilentProgress
 
 
@@ -225,3 +234,9 @@ def test_a_folder_is_restored_whose_replacement_was_killed_between_two_renames(
     assert not folder.is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == (["elsewhere", "run"] if is_link else ["run"])
     assert not is_link or (old / "content").read_text() == "old"
+
+
+def test_hash_file(tmp_path: Path) -> None:
+    content = os.urandom(3 << 20)
+    (tmp_path / "file").write_bytes(content)
+    assert hash_file(os.fspath(tmp_path / "file")) == hashlib.sha256(content).digest()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vopcli.errors import DataError
-from vopcli.video.diff import Changes, find_changes, hash_file
+from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import find_videos
 from vopcli.video.video_file import VideoFile
 
@@ -161,12 +161,6 @@ def test_only_what_may_be_a_copy_is_read(folder: Path) -> None:
     (folder / "d.mp4").write_bytes(b"of a size of its own")
     found = find_videos([folder], print)
     assert set(find_changes(found, {}).hashes) == {"a.mp4", "b.mp4"}  # nine bytes each
-
-
-def test_hash_file(tmp_path: Path) -> None:
-    content = os.urandom(3 << 20)
-    (tmp_path / "file").write_bytes(content)
-    assert hash_file(os.fspath(tmp_path / "file")) == hashlib.sha256(content).digest()
 
 
 def test_another_part_is_other_content(folder: Path) -> None:

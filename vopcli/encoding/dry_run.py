@@ -20,7 +20,6 @@ from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.video.estimate import Estimate, format_seconds
 from vopcli.weights.catalog import find_model, openai_shape
-from vopcli.weights.reader import DEMO_NAME
 
 if TYPE_CHECKING:
     from vopcli.methods.encoder import Model
@@ -39,7 +38,7 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     stored = index.meta if index is not None else None
     adapter = given_adapter(request)
     name, backbone = chosen_name(request, stored), None
-    entry = None if name.lower() == DEMO_NAME else find_model(name)
+    entry = find_model(name)
     is_missing = entry is not None and not ((request.cache or cache_folder()) / entry.file).is_file()
     if stored and keeps_model(request, stored):
         source, width = open_source(request, stored, adapter, stored.recipe["size"]), stored.embed_dim

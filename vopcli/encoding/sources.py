@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError, VideoError
+from vopcli.files.atomic import hash_file
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.leftovers import failures_of
 from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.index.writer import NewVideo
 from vopcli.progress import Progress
-from vopcli.video.diff import Changes, find_changes, hash_file
+from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile, is_same_file, missing_windows
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -239,6 +240,19 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder") from error
+
+
+def hash_file(path: str | Path) -> bytes:
+    """Return the SHA-256 of a file's content, 32 bytes.
+
+    Raises:
+        OSError: ``path`` cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a name of any bytes)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
+from vopcli.files.atomic import hash_file
 from vopcli.frames.open_store import check_room, opened, read_known
 from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, warn_empty
 from vopcli.frames.recipe import requested_recipe
@@ -23,7 +24,6 @@ from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
 from vopcli.resources import num_workers
 from vopcli.video.collect import SampledFrames
-from vopcli.video.diff import hash_file
 from vopcli.video.estimate import Estimate, estimate_work
 from vopcli.video.pool import DecodeJob, decode_videos
 from vopcli.video.video_file import relocate

@@ -14,18 +14,15 @@ Only content that size, time and name do not decide is hashed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from vopcli.errors import DataError
+from vopcli.files.atomic import hash_file
 from vopcli.video.video_file import VideoFile
-
-_BLOCK_BYTES: Final = 1 << 20
-
 
 KnownT = TypeVar("KnownT", bound=VideoFile)
 
@@ -55,19 +52,6 @@ class Changes(Generic[KnownT]):
     duplicates: list[tuple[VideoFile, str]] = field(default_factory=list)
     deleted: list[KnownT] = field(default_factory=list)
     hashes: dict[str, bytes] = field(default_factory=dict)
-
-
-def hash_file(path: str) -> bytes:
-    """Return the SHA-256 of a file's content, 32 bytes.
-
-    Raises:
-        OSError: ``path`` cannot be read.
-    """
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a name of any bytes)
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()
 
 
 def find_changes(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
-from vopcli.errors import WeightsError, format_name
+from vopcli.errors import UsageError, WeightsError, format_name, format_value, nearest
+from vopcli.files.atomic import hash_file
 
+DEMO_NAME: Final = "demo-tiny"  # part of the package, and not in ENTRIES
 BASE_URL: Final = "https://openaipublic.azureedge.net/clip/models"
 
 
@@ -82,6 +83,17 @@ def find_model(name: str) -> CatalogEntry | None:
     return next((entry for entry in ENTRIES if _normalise(entry.name) == wanted), None)
 
 
+def refuse_unknown(name: str, *, also: str = "") -> NoReturn:
+    """Refuse a name that no model has; ``also`` ends the list of names in the hint.
+
+    Raises:
+        UsageError: always.
+    """
+    known = [*model_names(), DEMO_NAME]
+    hint = nearest(name, known) or f"use one of {', '.join(known)}{also}"
+    raise UsageError(f"no model is called {format_value(name)}", hint=hint)
+
+
 def openai_shape(entry: CatalogEntry) -> ClipShape:
     """Return the sizes of one of OpenAI's models, without its file."""
     return ClipShape(*_SIZES[entry.name], activation=Activation.QUICK_GELU)
@@ -105,7 +117,7 @@ def is_verified(entry: CatalogEntry, path: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):
         if json.loads(marker.read_text()) == verdict:
             return True
-    digest = sha256(path)
+    digest = hash_file(path).hex()
     if digest != entry.sha256:
         raise WeightsError(
             f"{path} is not OpenAI's {entry.name}: its SHA-256 begins with {digest[:12]}",
@@ -114,15 +126,6 @@ def is_verified(entry: CatalogEntry, path: Path) -> bool:
     with contextlib.suppress(OSError):  # without a marker the file is hashed each time
         marker.write_text(json.dumps(verdict))
     return True
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _normalise(name: str) -> str:

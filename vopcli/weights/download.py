@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.errors import UsageError, WeightsError, format_value
+from vopcli.files.atomic import hash_file
 from vopcli.files.lock import try_lock
 from vopcli.progress import Progress
-from vopcli.weights.catalog import BASE_URL, CatalogEntry, is_verified, sha256
+from vopcli.weights.catalog import BASE_URL, CatalogEntry, is_verified
 
 _CHUNK_BYTES: Final = 1 << 18
 
@@ -101,7 +102,7 @@ class _Download:
         size = self.part.stat().st_size if self.part.exists() else 0
         for begin in dict.fromkeys((size, 0)):
             self._receive(begin)
-            if sha256(self.part) == self.entry.sha256:
+            if hash_file(self.part).hex() == self.entry.sha256:
                 self.part.replace(self.target)
                 is_verified(self.entry, self.target)  # writes the marker
                 return

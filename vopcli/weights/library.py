@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vopcli.config.choices import Activation
-from vopcli.errors import UsageError, WeightsError, format_value, nearest
+from vopcli.errors import UsageError, WeightsError
+from vopcli.files.atomic import hash_file
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
-from vopcli.weights.catalog import BASE_URL, ENTRIES, find_model, is_verified, model_names, sha256
-from vopcli.weights.reader import DEMO_NAME, Weights, read_weights, resolve_weights, write_safetensors
+from vopcli.weights.catalog import BASE_URL, DEMO_NAME, ENTRIES, find_model, is_verified, refuse_unknown
+from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def list_models(cache: Path) -> list[KnownModel]:
         models.append(KnownModel(entry.name, entry.file, size, entry.sha256, state))
     demo = packaged_file(f"demo/{DEMO_NAME}.safetensors")
     if demo.is_file():
-        models.append(KnownModel(DEMO_NAME, demo.name, demo.stat().st_size, sha256(demo), "built in"))
+        models.append(
+            KnownModel(DEMO_NAME, demo.name, demo.stat().st_size, hash_file(demo).hex(), "built in")
+        )
     return models
 
 
@@ -52,11 +55,7 @@ def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BAS
         WeightsError: the model is not supported, or its download failed.
     """
     if name.lower() != DEMO_NAME and find_model(name) is None:
-        known = [*model_names(), DEMO_NAME]
-        raise UsageError(
-            f"no model is called {format_value(name)}",
-            hint=nearest(name, known) or f"use one of {', '.join(known)}",
-        )
+        refuse_unknown(name)
     return resolve_weights(name, cache=cache, progress=progress, base_url=base_url)
 
 

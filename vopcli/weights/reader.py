@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
-from vopcli.errors import FileError, UsageError, WeightsError, format_name, format_value, nearest
+from vopcli.errors import FileError, UsageError, WeightsError, format_name
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
 from vopcli.resources import packaged_file, user_path
@@ -30,7 +30,6 @@ from vopcli.weights import tensor_names as names
 from vopcli.weights.formats import Container, read_container
 from vopcli.weights.model_config import Declared, read_hugging_face_config, read_open_clip_config
 
-DEMO_NAME: Final = "demo-tiny"
 CHUNK_ITEMS: Final = 1 << 20
 _SUFFIXES: Final = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
 _LOG: Final = logging.getLogger(__name__)
@@ -127,8 +126,8 @@ def resolve_weights(
         FileError: the file does not exist, its path is too long, or it may not be looked up.
         WeightsError: the model is not supported, or the download failed.
     """
-    if name_or_path.lower() == DEMO_NAME:
-        path = packaged_file(f"demo/{DEMO_NAME}.safetensors")
+    if name_or_path.lower() == catalog.DEMO_NAME:
+        path = packaged_file(f"demo/{catalog.DEMO_NAME}.safetensors")
         if not path.is_file():
             raise WeightsError(f"{path} is missing", hint="install vopcli again")
         return path
@@ -141,11 +140,7 @@ def resolve_weights(
     if not path.exists():
         if _is_path(name_or_path):
             raise FileError(format_name(name_or_path, 300), FileNotFoundError(errno.ENOENT, ""))
-        known = [*catalog.model_names(), DEMO_NAME]
-        raise UsageError(
-            f"no model is called {format_value(name_or_path)}",
-            hint=nearest(name_or_path, known) or f"use one of {', '.join(known)}; or name a file",
-        )
+        catalog.refuse_unknown(name_or_path, also="; or name a file")
     return path
 
 
@@ -174,7 +169,7 @@ def read_checked(
     Raises:
         VopError: as `resolve_weights`, `read_weights` and `check`.
     """
-    entry = None if name_or_path.lower() == DEMO_NAME else catalog.find_model(name_or_path)
+    entry = catalog.find_model(name_or_path)
     if entry is not None:
         checked = check(catalog.openai_shape(entry))
     weights = read_weights(resolve_weights(name_or_path, cache=cache, progress=progress))
