@@ -101,16 +101,12 @@ def find_files(annotations: Annotations, candidates: FindFile, *, store: str = "
         )
     missing = [name for report in result.reports for name in report.without_file]
     if missing and not any(report.num_used for report in result.reports):
-        raise DataError(
-            f"{store} has none of the {len(missing)} videos of {annotations.name}, "
-            f"such as {format_value(missing[0])}"
-            if store
-            else f"none of the {len(missing)} videos of {annotations.name} has a file, "
-            f"such as {format_value(missing[0])}",
-            hint="add them with `vop extract-frames`, or pass another store with --frames"
-            if store
-            else "pass the folder of the videos, which may be in any folders below it",
-        )
+        none = f"none of the {len(missing)} videos of {annotations.name}"
+        problem, hint = f"{none} has a file", "pass the folder of the videos, which may be in subfolders"
+        if store:
+            problem = f"{store} has {none}"
+            hint = "add them with `vop extract-frames`, or pass another store with --frames"
+        raise DataError(f"{problem}, such as {format_value(missing[0])}", hint=hint)
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -103,6 +103,14 @@ def deduplicate_ids(path: Path, names: Sequence[str]) -> tuple[list[str], list[s
     return unique, [f"{path.name} has {repeated} duplicates: counted once"] if repeated else []
 
 
+def note_unlisted(path: Path, videos: Iterable[str], list_path: Path, ids: Sequence[str]) -> list[str]:
+    """Return a note if some ``videos`` of ``path`` are not among the ``ids`` of ``list_path``."""
+    listed = frozenset(ids)
+    unlisted = [video for video in videos if video not in listed]
+    count = f"{len(unlisted)} videos of {path.name} are not in {list_path.name}"
+    return [f"{count}: {format_names(unlisted)}"] if unlisted else []
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON document.
 
@@ -116,10 +124,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise DataError(f"{path} is not JSON: {reason}", hint=_MEND) from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # numbers of thousands of digits, or thousands of nested brackets
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, or so many brackets
         raise DataError(f"{path} is unsupported JSON: {format_name(str(error))}", hint=_MEND) from error
 
 

@@ -7,8 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vopcli.datasets.reading import ShapeError, deduplicate_ids, read_json, require_annotation_file
-from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, format_names, join_sentences
+from vopcli.datasets.reading import (
+    ShapeError,
+    deduplicate_ids,
+    note_unlisted,
+    read_json,
+    require_annotation_file,
+)
+from vopcli.datasets.records import TEST, TRAIN, AnnotatedSplit, build_split, join_sentences
 from vopcli.datasets.video_files import VideoFiles
 from vopcli.errors import format_value
 from vopcli.video.video_file import TimeWindow
@@ -31,13 +37,7 @@ def read(
     ids_path, captions_path = (require_annotation_file(root, name) for name in _FILES[split])
     ids, notes = deduplicate_ids(ids_path, _ids(ids_path))
     entries = _entries(captions_path)
-    listed = frozenset(ids)
-    unlisted = [video for video in entries if video not in listed]
-    if unlisted:
-        notes.append(
-            f"{len(unlisted)} videos of {captions_path.name} are not in {ids_path.name}: "
-            f"{format_names(unlisted)}"
-        )
+    notes += note_unlisted(captions_path, entries, ids_path, ids)
     captions = {video: unite(sentences) for video, (sentences, _) in entries.items()}
     windows = {video: TimeWindow(0.0, float(math.ceil(seconds))) for video, (_, seconds) in entries.items()}
     return build_split(split, ids, captions, windows=windows, notes=notes)

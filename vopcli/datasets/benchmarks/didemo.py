@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from vopcli.datasets.reading import ShapeError, read_ids, read_json, require_annotation_file
-from vopcli.datasets.records import (
-    TEST,
-    TRAIN,
-    VAL,
-    AnnotatedSplit,
-    build_split,
-    format_names,
-    join_sentences,
+from vopcli.datasets.reading import (
+    ShapeError,
+    note_unlisted,
+    read_ids,
+    read_json,
+    require_annotation_file,
 )
+from vopcli.datasets.records import TEST, TRAIN, VAL, AnnotatedSplit, build_split, join_sentences
 from vopcli.datasets.video_files import VideoFiles, stem
 from vopcli.errors import format_value
 from vopcli.video.video_file import TimeWindow
@@ -43,15 +41,9 @@ def read(
     ids, notes = read_ids(list_path)
     data_path = require_annotation_file(root, f"{split}_data.json")
     descriptions = _descriptions(data_path)
-    listed = frozenset(ids)
-    unlisted = [video for video in descriptions if video not in listed]
-    if unlisted:
-        notes.append(
-            f"{len(unlisted)} videos of {data_path.name} are not in {list_path.name}: "
-            f"{format_names(unlisted)}"
-        )
-    ordered = [video for video in descriptions if video in listed]
-    ordered += [video for video in ids if video not in descriptions]
+    notes += note_unlisted(data_path, descriptions, list_path, ids)
+    position = {video: number for number, video in enumerate(descriptions)}
+    ordered = sorted(ids, key=lambda video: position.get(video, len(position)))
     captions = {video: unite(texts) for video, texts in descriptions.items()}
     return build_split(split, ordered, captions, windows=dict.fromkeys(ordered, WINDOW), notes=notes)
 

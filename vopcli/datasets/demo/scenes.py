@@ -47,10 +47,7 @@ _MEDIUM_RADII: Final = (0.26, 0.34)
 # two words before its video prompts could tell the videos apart.
 _SMALLEST_RADII: Final = (0.16, 0.21)
 _LARGEST_RADII: Final = (0.50, 0.60)
-_FAR: Final = (
-    0.45,
-    0.54,
-)  # distance of the first and last position from the centre; shapes stay inside the image
+_FAR: Final = (0.45, 0.54)  # distance of the first and last position from the centre, within the image
 _PHRASES: Final = {
     False: ("a {look} goes to the {word}", "the {look} moves to the {word}"),
     True: ("a {look} becomes {word}", "the {look} is now {word}"),
