@@ -153,10 +153,8 @@ class _Loop:
         self.began = self.saved - state.seconds
         self.encode_text, self.encode_video = job.model.encode_text, job.model.encode_video
         if config.compile:
-            self.encode_text, self.encode_video = (
-                torch.compile(self.encode_text),
-                torch.compile(self.encode_video),
-            )
+            self.encode_text = torch.compile(self.encode_text)
+            self.encode_video = torch.compile(self.encode_video)
 
     def epoch(self, epoch: int, log: RunLog | None) -> Iterator[dict[str, float]]:
         """Run the remaining steps of an epoch; yield the values that each step logged, mostly none."""
@@ -188,10 +186,11 @@ class _Loop:
                 values: dict[str, float] = {}
                 is_last = self.state.step == (epoch + 1) * job.steps_per_epoch
                 if is_last or time.perf_counter() - window.began >= LOG_SECONDS:
-                    values, window = window.values(self._lr), Window()
+                    values, window = window.values(self.optimizer.param_groups[0]["lr"]), Window()
                     if log:
                         log.write(self.state.step, "train", {"epoch": epoch, **values})
-                self._save_periodically(log)
+                if time.perf_counter() - self.saved >= job.checkpoint_seconds:
+                    self.save(log)
                 yield values
 
     def _check_stop(self) -> None:
@@ -309,10 +308,6 @@ class _Loop:
             self.state.epochs = epoch + 1
             self.save(log)
 
-    def _save_periodically(self, log: RunLog | None) -> None:
-        if time.perf_counter() - self.saved >= self.job.checkpoint_seconds:
-            self.save(log)
-
     def save(self, log: RunLog | None) -> None:
         """Write the checkpoint, in the process that writes the log."""
         if log is None:
@@ -322,10 +317,6 @@ class _Loop:
         self.state.seconds = time.perf_counter() - self.began
         save_checkpoint(self.job.folder / CHECKPOINT_NAME, self.state, self.job.model)
         self.saved = time.perf_counter()
-
-    @property
-    def _lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
 
 
 def _line(epoch: int, step: int, total: int, values: dict[str, float]) -> str:
