@@ -56,19 +56,17 @@ def load_config(
         ConfigError: `path` is not valid YAML, a setting is unknown or has a wrong type or value, the preset
             is unknown, or the file is for another benchmark than the preset.
     """
-    return _resolve(path, preset, assignments, options)[0]
+    return explain_config(path, preset=preset, assignments=assignments, options=options)[0]
 
 
 def explain_config(
-    path: Path | None = None, *, preset: str | None = None, assignments: Sequence[str] = ()
+    path: Path | None = None,
+    *,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    options: Mapping[str, Any] = _NO_OPTIONS,
 ) -> tuple[Config, dict[str, str]]:
     """Resolve settings like `load_config`; return them, and where each that is not a default comes from."""
-    return _resolve(path, preset, assignments, _NO_OPTIONS)
-
-
-def _resolve(
-    path: Path | None, preset: str | None, assignments: Sequence[str], options: Mapping[str, Any]
-) -> tuple[Config, dict[str, str]]:
     layers = [(f"preset {preset}", _read_preset(preset))] if preset else []
     if file := path or find_settings():
         _LOG.debug("settings file: %s", file)
