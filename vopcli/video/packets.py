@@ -214,9 +214,8 @@ def scan(
         if has_begun and not (packet.is_discard or packet.is_corrupt) and _shows_frame(packet, stream):
             shown = last_dts if packet.pts is None else packet.pts
             presentable.append((shown, position))
-            table.end = (
-                max(table.end, shown + (packet.duration or 0)) if position else shown + (packet.duration or 0)
-            )
+            end = shown + (packet.duration or 0)
+            table.end = max(table.end, end) if position else end
     presentable.sort()
     table.order = [position for _, position in presentable]
     return table

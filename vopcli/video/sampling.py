@@ -245,13 +245,9 @@ def fps_indices(
     while instant * step <= seconds[-1]:
         index = max(bisect.bisect_right(seconds, instant * step) - 1, 0)
         chosen.append(index)
-        # Skip the instants at which this frame is still shown.
-        following = seconds[index + 1] if index + 1 < len(seconds) else None
-        instant = (
-            instant + 1
-            if following is None
-            else max(instant + 1, math.ceil(Fraction(following) * Fraction(fps)))
-        )
+        instant += 1
+        if index + 1 < len(seconds):  # skip the instants at which this frame is still shown
+            instant = max(instant, math.ceil(Fraction(seconds[index + 1]) * Fraction(fps)))
     if cap is None or len(chosen) <= cap:
         return chosen
     return [chosen[k] for k in uniform_indices(cap, len(chosen))]
