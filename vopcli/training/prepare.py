@@ -90,6 +90,8 @@ class Prepared:
 def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None:
     """Check the requests of several runs before the first run, which may take hours, begins.
 
+    The runs differ only in their variants and seeds.
+
     Raises:
         UsageError: both `resume` and `overwrite` are set.
         ConfigError: sizes contradict each other or those of the backbone.
@@ -102,17 +104,14 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
         check_folder(request)
     if len(requests) == 1:
         return  # `prepare` checks the rest just as early, and reading weights twice takes time
-    by_name: dict[str, list[Config]] = {}
-    for request in requests:
-        by_name.setdefault(request.config.backbone.model, []).append(request.config)
-    for name, configs in by_name.items():
+    first = requests[0].config
 
-        def check(shape: ClipShape, configs: Sequence[Config] = configs) -> None:
-            for config in configs:
-                check_sizes(config.tuning, shape)
-            _open_splits(configs[0], shape, SilentProgress())  # the runs of a command have the same data
+    def check(shape: ClipShape) -> None:
+        for request in requests:
+            check_sizes(request.config.tuning, shape)
+        _open_splits(first, shape, SilentProgress())
 
-        read_checked(name, check, cache=cache_folder(), progress=progress)
+    read_checked(first.backbone.model, check, cache=cache_folder(), progress=progress)
 
 
 _Splits = tuple[AnnotatedSplit, AnnotatedSplit, str]
