@@ -41,6 +41,7 @@ TOPICS = (
     "search",
     "films",
     "long",
+    "serve",
     "queries",
     "fit",
     "cold_start",

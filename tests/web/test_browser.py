@@ -272,7 +272,7 @@ def test_a_narrow_screen_shows_three_larger_frames(open_page: Callable[..., Any]
 def test_a_search_works_without_javascript(open_page: Callable[..., Any]) -> None:
     page = open_page(java_script_enabled=False)
     page.fill("#q", "a dog")
-    page.click("form > button")
+    page.click("#search > button")
     page.wait_for_url("**q=a+dog**")
     assert page.locator("h2").all_inner_texts() == ["1 film.mp4", "2 other.avi"]
     assert page.locator("button.copy:visible").count() == 0

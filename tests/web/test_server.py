@@ -191,7 +191,7 @@ def test_more_searches_than_may_wait_are_turned_away(port: int) -> None:
         answers = list(pool.map(lambda _: ask(port, request), range(80)))
     states = [answer[9:12] for answer in answers]
     assert set(states) <= {b"200", b"503"}
-    assert states.count(b"200") >= 12
+    assert states.count(b"200") >= 9
     assert all(b"retry-after: " in answer for answer in answers if answer[9:12] == b"503")
 
 

@@ -21,10 +21,11 @@ from starlette.staticfiles import StaticFiles
 from vopcli.errors import BusyError, UsageError, VideoError, VopError
 from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.index.thumbnails import read_thumbnail
-from vopcli.resources import __version__, cache_folder
+from vopcli.resources import __version__, cache_folder, usable_cores
 from vopcli.search.search import Index
 from vopcli.web.answer import ServedHit, find_answers
 from vopcli.web.clips import ClipCache, parse_range
+from vopcli.web.export import export_hits, parse_choice
 from vopcli.web.frames import FrameCache
 from vopcli.web.gate import CrowdedError, Gate
 from vopcli.web.guard import Guard
@@ -62,9 +63,10 @@ class Site:
     cache: Path = field(default_factory=cache_folder)
 
     def __post_init__(self) -> None:
-        self.models = Gate(running=4, waiting=8)  # calls of the model
+        self.models = Gate(running=min(4, usable_cores()), waiting=8)  # calls of the model
         self.frames = FrameCache(self.cache / "frames", Gate(running=2, waiting=200))
         self.clips = ClipCache(self.cache / "clips", Gate(running=1, waiting=8))
+        self.exports = Gate(running=1, waiting=4)
         self.pictures = Pictures()
 
     async def fresh(self) -> dict[int, Index]:
@@ -133,6 +135,7 @@ def create_app(site: Site, *, hosts: Sequence[str] = (), token: str | None = Non
         Route("/openapi.json", partial(_static, "openapi.json")),
         Route("/healthz", _health),
         Route("/video/{index:int}/{row:int}", partial(_video, site)),
+        Route("/export", partial(_export, site)),
         Route("/clip/{index:int}/{row:int}", partial(_clip, site)),
         Route("/frame/{index:int}/{row:int}/{number:int}", partial(_frame, site)),
         Route("/pictures", partial(_upload, site), methods=["POST"]),
@@ -198,6 +201,20 @@ async def _video(site: Site, request: Request) -> Response:
     video = site.video(request, request.path_params["row"])
     file = await anyio.to_thread.run_sync(check_unchanged, video)
     return FileResponse(file, media_type=_MEDIA_TYPES.get(file.suffix.lower(), "application/octet-stream"))
+
+
+async def _export(site: Site, request: Request) -> Response:
+    values = dict(request.query_params)
+    form, ranks = parse_choice(values, request.query_params.getlist("pick"))
+    asked = {name: value for name, value in values.items() if name not in {"format", "pick"}}
+    question = parse_question(asked, top=site.top)
+    if question.is_empty:
+        raise UsageError("there is nothing to search for", hint="give q, like or picture")
+    hits = [answer.hit for answer in await site.find(question) if not ranks or answer.hit.rank in ranks]
+    content = await site.exports.run(export_hits, question.text or "vop", hits, form)
+    headers = {"content-disposition": f'attachment; filename="hits{form}"'}
+    kind = "image/jpeg" if form == ".jpg" else "text/plain; charset=utf-8"
+    return Response(content, 200, headers, kind)
 
 
 async def _clip(site: Site, request: Request) -> Response:

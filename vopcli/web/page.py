@@ -14,6 +14,7 @@ from vopcli.resources import __version__
 from vopcli.search.hits import format_range, format_time
 from vopcli.search.search import Index
 from vopcli.web.answer import ServedHit
+from vopcli.web.export import FORMATS
 from vopcli.web.question import Question
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def draw_page(
     rows = [(index.path.name, len(index), index.videos.meta.weights) for index in indexes]
     return _template().render(
         indexes=rows,
+        formats=FORMATS,
         num_videos=sum(number for _, number, _ in rows),
         question=question,
         answers=answers,

@@ -95,6 +95,7 @@ const KEYS = {
   "/": () => { words.focus(); words.select(); },
   j: () => move(1),
   k: () => move(-1),
+  x: (card) => card?.querySelector("input[name=pick]").click(),
   m: (card) => card?.querySelector(".best .like").click(),
   Escape: (card) => { close(card); card?.focus(); },
   Enter: (card) => card && play(card, card.dataset.start, card.dataset.end),
@@ -108,11 +109,11 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const target = event.target;
-  if (target.matches("input, textarea")) {
+  if (target.matches("input:not([type=checkbox]), select")) {
     if (event.key === "Escape") target.blur();
     return;
   }
-  const isOwn = target.matches("a, button, summary, video");
+  const isOwn = target.matches("a, button, summary, video, input");
   if (isOwn && (event.key === "Enter" || event.key === " ")) return;
   const act = KEYS[event.key];
   const card = target.closest?.(".card");
