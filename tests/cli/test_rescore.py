@@ -29,6 +29,15 @@ def test_without_a_bank_there_is_no_qb_norm(folder: Path) -> None:
     assert json.loads(again.stdout)["scorings"][0]["t2v"]["ties"] == "xpool"
 
 
+def test_queries_without_a_match_are_judged(folder: Path) -> None:
+    assert vop("eval", "zero-shot", "--save-sims", "s.h5", "--split", "test").exit_code == 0
+    rows = [line.split("\t") for line in vop("rescore", "s.h5", "--absent").stdout.splitlines()]
+    found = json.loads(vop("rescore", "s.h5", "--absent", "--json").stdout)["absent"]
+    assert [row[0] for row in rows] == ["cosine", "z-score", "s-norm", "sigmoid", "confidence"]
+    assert [row[2] for row in rows] == [f"{one['auroc']:.3f}" for one in found]
+    assert all(one["found_percent"] >= 95 for one in found[:-1])
+
+
 def test_sentences_are_trained_measured_and_reported_with_their_own_metrics(folder: Path) -> None:
     settings = (folder / "vop.yaml").read_text()
     (folder / "vop.yaml").write_text(settings.replace("data: {", "data: {queries: sentences, "))

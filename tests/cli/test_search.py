@@ -18,6 +18,7 @@ from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import write_model
 from vopcli.cli.app import app
+from vopcli.encoding.query_bank import bank_tensors
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.search.hits import format_range, format_time
@@ -199,6 +200,21 @@ def test_nothing_good_enough(folder: Path) -> None:
     result = vop("a dog", "--index", "idx.h5", "--min-score", "0.99", "--json")
     assert result.exit_code == 5
     assert json.loads(result.stdout)["hits"] == []
+
+
+def test_nothing_confident_enough(folder: Path) -> None:
+    missing = vop("a dog", "--index", "idx.h5", "--max-false", "0.05")
+    assert (missing.exit_code, "has 0 captions to judge hits by" in missing.stderr) == (3, True)
+    with IndexWriter(folder / "idx.h5") as writer:
+        rows = list(writer.current().rows())
+        writer.rewrite(rows, bank_tensors(writer.current(), rows, unit_rows(600, seed=3), 20.0))
+    lines = vop("a dog", "--index", "idx.h5", "--max-false", "1").stdout.splitlines()
+    hits = json.loads(vop("a dog", "--index", "idx.h5", "--max-false", "1", "--json").stdout)["hits"]
+    assert [line.split("\t")[1] for line in lines] == [f"{hit['confidence']:.3f}" for hit in hits]
+    result = vop("a dog", "--index", "idx.h5", "--max-false", "0")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "no hit has a confidence of 1 or more" in result.stderr
+    assert "confidence" not in vop("a dog", "--index", "idx.h5", "--json").stdout
 
 
 def test_where_the_index_is_named(folder: Path) -> None:

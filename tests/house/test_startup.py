@@ -92,6 +92,7 @@ SEARCH = {
     "vopcli.search.query",
     "vopcli.search.query_encoder",
     "vopcli.search.ranges",
+    "vopcli.search.ranking",
     "vopcli.search.search",
     "vopcli.search.text_tower",
     "vopcli.video.video_file",

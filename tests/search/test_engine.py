@@ -14,7 +14,7 @@ from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.search.engine import best_rows, dot_half_rows, dot_rows
-from vopcli.search.search import choose_engine
+from vopcli.search.ranking import choose_engine
 
 NAMES = [f"{(7 * i) % 40:02}.mp4" for i in range(40)]
 ENGINES = {

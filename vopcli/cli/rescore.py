@@ -19,6 +19,9 @@ def rescore(
     file: Annotated[Path, typer.Argument(metavar="SIMS.h5", help="Scores saved by `vop eval --save-sims`.")],
     *,
     config: Config,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="Judge each query with and without its video in the gallery.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Evaluate saved scores: unchanged, after dual softmax, and after QB-Norm.
@@ -26,7 +29,15 @@ def rescore(
     Only the first line follows the standard protocol. Dual softmax uses all test queries at once, which a
     search cannot do. QB-Norm uses a bank of training captions, with beta chosen on the validation split; it
     applies to t2v only.
+
+    --absent evaluates instead whether the best score tells that the video of a query is missing: the area
+    under the ROC curve, and how many queries without their video are answered if 95 % of the others are; in
+    random parts of the gallery also how many are found, and answered falsely, at the threshold of the whole
+    or, for the confidence of a search, at 0.95.
     """
+    if absent:
+        _print_absent(file, as_json=as_json)
+        return
     from vopcli.evaluation.rescore import rescore as measure
 
     result = measure(file, ties=config.evaluation.ties, top=config.evaluation.gate_top)
@@ -45,6 +56,25 @@ def rescore(
             )
     if not result.num_bank:
         console.say(f"{file} has no query bank: QB-Norm is skipped")
+
+
+def _print_absent(file: Path, *, as_json: bool) -> None:
+    from vopcli.evaluation.absent import measure_absent
+
+    found = measure_absent(file)
+    if as_json:
+        console.print_json({"file": str(file), "absent": [one.to_json() for one in found]})
+        return
+    rows = [
+        [
+            one.rule,
+            f"{one.num_videos:,}",
+            f"{one.auroc:.3f}",
+            *(f"{value:.1f}" for value in (one.false_percent, one.found_percent, one.kept_false_percent)),
+        ]
+        for one in found
+    ]
+    console.print_table(["rule", "videos", "AUROC", "false at 95 %", "found", "false"], rows)
 
 
 def _row(scoring: "Scoring", names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from vopcli.cli import console, options
 from vopcli.cli.query import Examples, Likes, Minus, PictureFiles, Plus, VideoParts
-from vopcli.config.schema import Config
+from vopcli.config.schema import Config, SearchConfig
 from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -130,15 +130,12 @@ def search(
     opened = open_for_search(path, config, weights, adapter)
     _note_missing(opened)
     limits = {"top": settings.top, "min_score": settings.min_score, "per_video": per_video, "dedupe": dedupe}
-    find = partial(opened.search, moments=moments, **limits)
+    find = partial(opened.search, moments=moments, max_false=settings.max_false, **limits)
     answers = ((str(one), find(one)) for one in examples.queries(_lines() if is_many else iter([query])))
     found_any, label, hits = _print_answers(opened, answers, None if as_json else show, is_many=is_many)
     if outputs and hits and outputs.show(label, hits):
         raise typer.Exit(EXIT_SOME_FAILED)
-    if settings.min_score is not None and not found_any:
-        if not is_many:
-            console.say(f"no hit has a score of {settings.min_score:g} or more")
-        raise typer.Exit(EXIT_NOTHING_FOUND)
+    _check_found(settings, found_any=found_any, is_many=is_many)
 
 
 def _print_answers(
@@ -168,6 +165,19 @@ def _print_answers(
         console.print_json(documents if is_many else documents[0])
     _say_missing([*missing])
     return found_any, query, hits
+
+
+def _check_found(settings: SearchConfig, *, found_any: bool, is_many: bool) -> None:
+    if found_any or (settings.min_score is None and settings.max_false is None):
+        return
+    if not is_many:
+        limits = []
+        if settings.min_score is not None:
+            limits.append(f"a score of {settings.min_score:g} or more")
+        if settings.max_false is not None:
+            limits.append(f"a confidence of {1 - settings.max_false:g} or more")
+        console.say(f"no hit has {' and '.join(limits)}")
+    raise typer.Exit(EXIT_NOTHING_FOUND)
 
 
 class SearchCommand(TyperCommand):
@@ -299,6 +309,7 @@ def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object
                 **{name: getattr(hit, name) for name in FIELDS},
                 "file": os.fspath(hit.file),
                 "missing": _is_missing(hit),
+                **({} if hit.confidence is None else {"confidence": hit.confidence}),
             }
             for hit in hits
         ],
@@ -309,15 +320,18 @@ def _print_table(hits: "list[Hit]", query: str | None) -> None:
     from vopcli.search.hits import format_range
 
     rows = [[format_score(hit.score), format_range(hit), format_path(hit)] for hit in hits]
+    names = ["score", "range", "video"]
     if sys.stdout.isatty():  # other programs get the names alone
         for row, hit in zip(rows, hits, strict=True):
             row[2] += " (missing)" * _is_missing(hit)
     links = [hit.file.as_uri() for hit in hits] if sys.stdout.isatty() else []
-    if query is None:
-        console.print_table(["score", "range", "video"], rows, links=links)
-    else:
-        rows = [[query, *row] for row in rows]
-        console.print_table(["query", "score", "range", "video"], rows, links=links)
+    if any(hit.confidence is not None for hit in hits):
+        names.insert(1, "confidence")
+        for row, hit in zip(rows, hits, strict=True):
+            row.insert(1, f"{hit.confidence:.3f}")
+    if query is not None:
+        names, rows = ["query", *names], [[query, *row] for row in rows]
+    console.print_table(names, rows, links=links)
 
 
 def _say_missing(files: list[str]) -> None:

@@ -317,6 +317,12 @@ class SearchConfig:
         metavar="RULE",
         unset="mean; best match in an index with windows",
     )
+    max_false: float | None = setting(
+        None,
+        text="Most texts without a match to answer, such as 0.05; exit with 5 if no hit is left.",
+        metavar="FRACTION",
+        between=(0.0, 1.0),
+    )
     player: str | None = setting(
         None,
         text="Player of --open: a command with {file}, {start} and {end} (seconds).",

@@ -38,6 +38,7 @@ class Hit:
         best: time of the frame in that range most similar to the query.
         duration_seconds: duration of the video.
         row: row in the index of the video, or of its window that matches best.
+        confidence: of a search with ``max_false``, that the video of the row matches, from 0 to 1; else None.
     """
 
     rank: int
@@ -49,9 +50,10 @@ class Hit:
     best: float
     duration_seconds: float
     row: int = -1
+    confidence: float | None = None
 
 
-FIELDS: Final = tuple(item.name for item in fields(Hit)[:-2])  # of outputs
+FIELDS: Final = tuple(item.name for item in fields(Hit)[:7])  # of outputs
 
 
 @dataclass(frozen=True)

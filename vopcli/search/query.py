@@ -112,6 +112,13 @@ def is_picture(query: object) -> bool:
     return isinstance(query, np.ndarray) and query.dtype == np.uint8
 
 
+def has_examples(query: object) -> bool:
+    """Whether a query has other parts than texts; an embedding may be that of a text."""
+    if isinstance(query, Query):
+        return any(part.kind != "text" for part in query.parts)
+    return isinstance(query, np.ndarray) and query.dtype == np.uint8
+
+
 def combine(vectors: Sequence[NDArray[np.float32]], query: Query) -> NDArray[np.float32]:
     """Return the weighted sum (E,) of the embeddings (E,) of a query's parts; all are L2-normalised.
 

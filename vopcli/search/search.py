@@ -5,24 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
-from vopcli.errors import UsageError, format_value
+from vopcli.errors import UsageError
 from vopcli.index.reader import PENDING, VideoIndex
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.search.engine import Engine
-from vopcli.search.exact import Part, search_exact
 from vopcli.search.hits import Hit, Wanted, find_hits
-from vopcli.search.query import Query, is_picture
+from vopcli.search.query import Query, has_examples, is_picture
 from vopcli.search.query_encoder import QueryEncoder
 from vopcli.search.ranges import MATCHED_FRAMES
+from vopcli.search.ranking import choose_engine, parse_norm
+
+if TYPE_CHECKING:
+    from vopcli.search.confidence import Confidence
 
 MOMENTS_PER_VIDEO: Final = 3
 
@@ -98,14 +100,16 @@ class Index:
         _LOG.debug("index: %s, %d videos, made with %s", path, len(self._videos), self._videos.meta.weights)
         self._cache = cache or cache_folder()
         self._engines: dict[tuple[Pooling | None, NormRule, int], Engine] = {}
+        self._judges: dict[tuple[Pooling | None, NormRule], Confidence] = {}
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
+        self._progress: Progress = progress or SilentProgress()
         self._encoder = QueryEncoder(
             self._videos,
             weights=weights,
             fallbacks=fallbacks,
             adapter=adapter,
             cache=self._cache,
-            progress=progress or SilentProgress(),
+            progress=self._progress,
         )
 
     def __enter__(self) -> Index:
@@ -123,6 +127,7 @@ class Index:
             20
         """
         self._engines.clear()
+        self._judges.clear()
         del self._videos, self._encoder
 
     @property
@@ -169,6 +174,7 @@ class Index:
         moments: bool = False,
         per_video: int | None = None,
         dedupe: float | None = None,
+        max_false: float | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -182,6 +188,7 @@ class Index:
         moments: bool = False,
         per_video: int | None = None,
         dedupe: float | None = None,
+        max_false: float | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(  # noqa: PLR0913  (options)
@@ -195,6 +202,7 @@ class Index:
         moments: bool = False,
         per_video: int | None = None,
         dedupe: float | None = None,
+        max_false: float | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """Rank the videos for a text, a vector, a frame, or a sum of texts, pictures and videos.
 
@@ -207,10 +215,9 @@ class Index:
             norm: hubness correction, "none" or "qb"; None: as the index was opened.
             moments: rank the moments of the ``top`` best videos instead of the videos.
             per_video: maximum number of moments per video; None: 3.
-            dedupe: leave out hits whose embedding has a cosine of ``dedupe`` or more with that of a better
-                hit, and search on for others, in the worst case in the whole index. The embedding of a hit
-                is that of its video, or of the window that matches best, and with ``moments`` that of its
-                best frame. None: keep duplicates.
+            dedupe: leave out hits whose video or window, with ``moments`` whose best frame, has at least this
+                cosine with that of a better hit, and search on for others, if need be in the whole index.
+            max_false: leave out hits with less than ``1 - max_false`` confidence; texts only. None: keep all.
 
         Returns:
             Hits in order of falling score, then path, then time; for a list of queries, one list of hits per
@@ -234,23 +241,33 @@ class Index:
         """
         if top < 1 or (per_video is not None and per_video < 1):
             raise UsageError(f"cannot return {min(top, per_video or top)} videos", hint="use 1 or more")
-        if dedupe is not None and not 0 < dedupe <= 1:
-            raise UsageError(f"dedupe cannot be {dedupe:g}", hint="use a cosine above 0, up to 1")
+        _check_limits(dedupe, max_false)
         most = (per_video or MOMENTS_PER_VIDEO) if moments else 0
         queries = list(query) if isinstance(query, (list, tuple)) else [query]
         rules = (
             self.pooling if pooling is None else parse_pooling(str(pooling)),
-            self.norm if norm is None else _parse_norm(norm),
+            self.norm if norm is None else parse_norm(norm),
         )
         self._engine(*rules)  # refuses rules that the index cannot follow, even without videos
         wanted = Wanted(top, min_score, most, dedupe)
-        answers = [[] for _ in queries] if self._videos.is_empty else self._rank(queries, *rules, wanted)
+        answers = (
+            [[] for _ in queries] if self._videos.is_empty else self._rank(queries, *rules, wanted, max_false)
+        )
         return answers if isinstance(query, (list, tuple)) else answers[0]
 
     def _rank(
-        self, queries: list[Any], pooling: Pooling | None, norm: NormRule, wanted: Wanted
+        self,
+        queries: list[Any],
+        pooling: Pooling | None,
+        norm: NormRule,
+        wanted: Wanted,
+        max_false: float | None,
     ) -> list[list[Hit]]:
-        """Answer pictures by their best frame, and other queries by the best of several frames."""
+        """Answer pictures by their best frame, and other queries by the best of several frames.
+
+        Raises:
+            UsageError: a picture or a video is to have a confidence.
+        """
         vectors = self._encoder.encode(queries)
         answers: list[list[Hit]] = [[] for _ in queries]
         is_still = np.array([is_picture(query) for query in queries], np.bool_)
@@ -261,7 +278,27 @@ class Index:
                     places.tolist(), engine(vectors[places], top=wanted.top), strict=True
                 ):
                     answers[place] = find_hits(self._videos, engine, vectors[place], found, how)
-        return answers
+        if max_false is None:
+            return answers
+        if any(map(has_examples, queries)):
+            raise UsageError(
+                "only texts have a confidence", hint="omit max_false, or the pictures and videos"
+            )
+        judge = self._judge(pooling, norm)
+        return [
+            judge.keep(hits, vector, 1 - max_false) for hits, vector in zip(answers, vectors, strict=True)
+        ]
+
+    def _judge(self, pooling: Pooling | None, norm: NormRule) -> Confidence:
+        key = pooling, norm
+        if key not in self._judges:
+            from vopcli.search.confidence import Confidence
+
+            name = f"{pooling} {norm.value}"
+            self._judges[key] = Confidence(
+                self._videos, self._engine(*key), name, self._cache, self._progress
+            )
+        return self._judges[key]
 
     def _engine(self, pooling: Pooling | None, norm: NormRule, matched: int = MATCHED_FRAMES) -> Engine:
         key = pooling, norm, matched
@@ -309,47 +346,11 @@ class Index:
         export_embeddings(self._videos, Path(target))
 
 
-def _parse_norm(name: str) -> NormRule:
-    try:
-        return NormRule(name)
-    except ValueError:
-        known = ", ".join(rule.value for rule in NormRule)
-        raise UsageError(
-            f"unknown hubness correction {format_value(name)}", hint=f"choose one of {known}"
-        ) from None
-
-
-def choose_engine(
-    videos: VideoIndex, pooling: Pooling | None, norm: NormRule, matched: int = MATCHED_FRAMES
-) -> Engine:
-    """Return the engine that ranks the videos of an index by a rule; None: the default of the index.
-
-    Args:
-        videos: the index.
-        pooling: the rule.
-        norm: hubness correction.
-        matched: number of successive frames of the best match, the default of an index with windows.
-
-    Raises:
-        UsageError: QB-Norm with a pooling other than the mean.
-        DataError: the query bank for QB-Norm is missing, outdated or damaged.
-    """
-    if norm is NormRule.QB and pooling not in {None, MEAN}:
-        raise UsageError(f"QB-Norm requires mean pooling, not {pooling}", hint="omit --norm or --pooling")
-    if norm is NormRule.QB:
-        from vopcli.search.query_bank import current_bank, search_normalised
-
-        return partial(search_normalised, videos, current_bank(videos))
-    if pooling not in {None, MEAN}:
-        from vopcli.search.pooled import search_pooled
-
-        return partial(search_pooled, videos, pooling=pooling)
-    parts = [Part(*part) for part in zip(videos.embeddings, videos.done, strict=True)]
-    if pooling is None and videos.has_windows:
-        from vopcli.search.matches import search_matches
-
-        return partial(search_matches, videos, parts, matched=matched)
-    return partial(search_exact, parts, path_of=videos.path_of)
+def _check_limits(dedupe: float | None, max_false: float | None) -> None:
+    if dedupe is not None and not 0 < dedupe <= 1:
+        raise UsageError(f"dedupe cannot be {dedupe:g}", hint="use a cosine above 0, up to 1")
+    if max_false is not None and not 0 <= max_false <= 1:
+        raise UsageError(f"max_false cannot be {max_false:g}", hint="use a fraction from 0 to 1")
 
 
 def open_index(path: str | Path) -> Index:
