@@ -183,6 +183,7 @@ def test_cache_that_cannot_be_written_is_no_error(store: Path, weights: Path, tm
     assert run(replace(request, cache=tmp_path / "file")).num_new == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_at_any_moment_the_same_command_goes_on(
     how: signal.Signals, videos: Path, weights: Path, tmp_path: Path

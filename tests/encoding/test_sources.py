@@ -173,6 +173,7 @@ class Stopping:
         return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_store", [False, True])
 @pytest.mark.parametrize("is_renamed", [False, True])
 def test_copying_a_film_may_stop_at_any_moment(

@@ -99,6 +99,7 @@ def test_a_file_cut_anywhere_opens_whole_or_not_at_all(tmp_path: Path) -> None:
             SegmentWriter(path, FORMAT)
 
 
+@pytest.mark.slow
 def test_flipped_bits_raise_no_other_error(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole.h5", 3).read_bytes()
     path = tmp_path / "flipped.h5"

@@ -67,6 +67,7 @@ def test_the_last_thing_said_of_a_video_holds(tmp_path: Path) -> None:
     assert video.size == 1007
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_row_is_never_believed(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"
     write(path, [1, 2])

@@ -84,6 +84,7 @@ def test_jpeg_files_that_need_more_room_than_was_guessed(tmp_path: Path) -> None
     check(path, list(range(12)))
 
 
+@pytest.mark.slow
 @replaced(without_sync, ["fdatasync"])
 def test_a_kill_at_any_write_loses_at_most_the_video_in_flight(tmp_path: Path) -> None:
     path = tmp_path / "store.h5"

@@ -142,6 +142,7 @@ finally:
     assert loaded == {f"vopcli.cli.{name}" for name in ("app", "console", "options", "methods")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

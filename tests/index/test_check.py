@@ -16,6 +16,7 @@ from vopcli.index.reader import INDEX_FORMAT
 from vopcli.progress import SilentProgress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["video_embeddings", "frame_embeddings", "seconds", "rows", "paths"])
 def test_any_flipped_bit_is_found(tmp_path: Path, column: str) -> None:
     path = tmp_path / "i.h5"

@@ -99,6 +99,7 @@ def gradient_of(model: VideoTextModel, dtype: torch.dtype) -> torch.Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in trained if parameter.grad is not None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 @pytest.mark.parametrize("variant", [variant for variant in Variant if variant is not Variant.ZERO_SHOT])
 def test_a_step_in_low_precision_goes_where_one_in_float32_does(

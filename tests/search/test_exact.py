@@ -61,6 +61,7 @@ def test_equals_the_ranking_by_definition(num_queries: int, top: int) -> None:
         assert as_pairs(answer, paths) == ranked(rows, query, paths, live)[:top]
 
 
+@pytest.mark.slow
 def test_large_gallery_in_many_blocks() -> None:
     rows, queries = unit_rows(70_000, width=24), unit_rows(8, width=24, seed=1)
     paths = shuffled_paths(len(rows))
@@ -145,6 +146,7 @@ def test_arguments_that_make_no_sense() -> None:
         search_exact([part], unit_rows(1) * np.nan, top=1, path_of=str)
 
 
+@pytest.mark.slow
 def test_gallery_larger_than_the_memory_it_may_take(tmp_path: Path) -> None:
     """100 MB of mapped rows and 800 MB of scores pass through a process that may allocate 250 MB."""
     script = """

@@ -197,6 +197,7 @@ for job in fixed, halving:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="the memory of a process is read from /proc"
 )

@@ -70,6 +70,7 @@ def test_xpool_is_numpys_linspace_to_the_bit(num_frames: int, num_presentable: i
     ]
 
 
+@pytest.mark.slow
 def test_how_often_xpool_differs_from_uniform() -> None:
     # As often as benchmarks.md, section 2.1, says of X-Pool's own bounds and whole ones.
     pairs = [(frames, count) for frames in range(1, 65) for count in range(1, 2000)]

@@ -418,6 +418,7 @@ def _mutate(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["TorchScript", "zip", "legacy", "safetensors", "config.json"])
 def test_damage_anywhere_is_an_error_or_harmless(tmp_path: Path, name: str) -> None:
     tensors = make_tensors(SMALL, openai_mix=True)
