@@ -136,7 +136,7 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
         (["empty", "out.h5", "--size", "3"], 2, "--size"),
         (["empty", "out.h5", "--num-frames", "0"], 2, "--num-frames"),
         (["empty", "out.h5", "--codec", "gif"], 2, "--codec"),
-        (["empty", "out.h5", "--workers", "0"], 2, "--workers"),
+        (["empty", "out.h5", "--workers", "-1"], 2, "--workers"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
