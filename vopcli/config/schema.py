@@ -319,7 +319,7 @@ class SearchConfig:
     )
     max_false: float | None = setting(
         None,
-        text="Most texts without a match to answer, such as 0.05; exit with 5 if no hit.",
+        text="Most texts without a match to answer, such as 0.05; exit with 5 if none is left.",
         metavar="FRACTION",
         between=(0.0, 1.0),
     )
