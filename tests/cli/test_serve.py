@@ -1,11 +1,16 @@
-"""``vop serve`` before it listens: packages, indexes and addresses that are missing."""
+"""``vop serve``: packages, indexes and addresses that are missing, and a folder that is indexed first."""
 
+import json
+import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 from typer.testing import CliRunner
 
+from tests.support.models import write_model
+from tests.support.videos import make_video
 from vopcli.cli.app import app
 
 
@@ -32,3 +37,20 @@ def test_a_missing_index_is_reported(tmp_path: Path) -> None:
 
 def test_a_port_must_be_one() -> None:
     assert CliRunner().invoke(app, ["serve", "none.h5", "--port", "70000"]).exit_code == 2
+
+
+def test_a_folder_is_indexed_and_served(tmp_path: Path) -> None:
+    weights = write_model(tmp_path / "tiny.safetensors")
+    (tmp_path / "films").mkdir()
+    make_video(tmp_path / "films" / "a.mp4", num_frames=8)
+    command = [sys.executable, "-m", "vopcli", "serve", "films", "--weights", str(weights), "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            [address] = re.findall(
+                r"Serving at (\S+)", next(line for line in server.stderr if "Serving" in line)
+            )
+            with urllib.request.urlopen(f"{address}api/search?q=a+dog") as answer:  # noqa: S310  (loopback)
+                assert [hit["path"] for hit in json.load(answer)["hits"]] == ["a.mp4"]
+        finally:
+            server.terminate()

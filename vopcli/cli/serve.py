@@ -18,7 +18,9 @@ def serve(
     context: typer.Context,
     indexes: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[INDEX.h5]...", help="Indexes to search. [default: as vop search]"),
+        typer.Argument(
+            metavar="[INDEX.h5|SRC]...", help="Indexes, or folders, indexed first. [default: as vop search]"
+        ),
     ] = None,
     *,
     config: Config,
@@ -58,14 +60,17 @@ def serve(
             "vop serve needs Starlette and uvicorn, which are not installed",
             hint='run `pip install "vopcli[web]"`',
         )
-    from vopcli.cli.choose_index import choose_index
+    from vopcli.cli.choose_index import choose_index, index_videos
     from vopcli.cli.search import open_for_search
     from vopcli.web.app import Site, create_app
     from vopcli.web.guard import choose_token
     from vopcli.web.served import ServedIndex
     from vopcli.web.server import listen, run_server
 
-    paths = indexes or [choose_index(context, config.search.index)]
+    paths = [
+        index_videos("", [path], config, weights) if path.is_dir() else path
+        for path in indexes or [choose_index(context, config.search.index)]
+    ]
     served = [ServedIndex(path, lambda path: open_for_search(path, config, weights)) for path in paths]
     token = token or choose_token(host)
     listener = listen(host, port)
