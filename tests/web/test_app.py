@@ -1,4 +1,4 @@
-"""The routes: what they answer, and that nothing but the videos of the index is served."""
+"""Responses of the routes; nothing but the videos of the index is served."""
 
 from __future__ import annotations
 

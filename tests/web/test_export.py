@@ -1,4 +1,4 @@
-"""Hits as files: what is selected, in the formats of `vop search`."""
+"""Selected hits as files, in the formats of `vop search`."""
 
 from __future__ import annotations
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from vopcli.files.templates import html_templates
 from vopcli.reports.answers import ShownQuery
 from vopcli.reports.plots import HEIGHT, WIDTH, Chart
 from vopcli.reports.tables import Table
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 # light and dark; those of text and series (c0 ...) have a contrast of at least 4.5 to the background
 _COLOURS: Final = {
@@ -67,35 +65,12 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page as HTML with all text escaped."""
-    return _template("page.html").render(page=page, width=WIDTH, height=HEIGHT, colours=_COLOURS)
+    template = html_templates("vopcli.reports").get_template("page.html")
+    return template.render(page=page, width=WIDTH, height=HEIGHT, colours=_COLOURS)
 
 
 def render_figure(chart: Chart, legend: Sequence[tuple[str, int]]) -> str:
     """Return a chart with its legend as an SVG file of fixed colours, which drawing programs can read."""
-    text = _template("figure.svg").render(chart=chart, legend=legend, width=WIDTH, height=HEIGHT)
+    template = html_templates("vopcli.reports").get_template("figure.svg")
+    text = template.render(chart=chart, legend=legend, width=WIDTH, height=HEIGHT)
     return re.sub(r"var\(--(\w+)\)", lambda found: _COLOURS[found[1]][0], text)
-
-
-def _template(name: str) -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("vopcli.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_visible,
-    )
-    return environment.get_template(name)
-
-
-def _visible(value: Any) -> Any:
-    r"""Escape control characters and non-UTF-8 bytes of file names, such as \x1b: HTML allows neither."""
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value
-    return "".join(
-        character if character.isprintable() or character.isspace() else ascii(character)[1:-1]
-        for character in value
-    )
