@@ -20,8 +20,8 @@ def test_every_parameter_is_parsed_and_written_back() -> None:
     assert len(PARAMETERS) == len(fields(Question))
     question = parse_question(ALL, top=10)
     assert question == Question(
-        "a dog", "night", (0, 17, 3), "ab", True, 7, "deep", 1.5, 60.0,
-        datetime.date(2024, 2, 29), datetime.date(2025, 1, 1), 0.95,
+        "a dog", "night", (0, 17, 3), "ab", True, "deep", 1.5, 60.0,
+        datetime.date(2024, 2, 29), datetime.date(2025, 1, 1), 0.95, top=7,
     )  # fmt: skip
     assert question.to_dict() == ALL
     assert question.is_filtered

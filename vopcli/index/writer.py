@@ -234,10 +234,8 @@ class IndexWriter:
         self._file.write(segment, "video_embeddings", video.slot, video.embedding[None])
         self._file.write(segment, "frame_embeddings", first, video.frames)
         self._file.write(segment, "seconds", first, video.seconds)
-        if "thumbnails" in segment.columns:
-            slots = video.thumbnails
-            none = np.zeros((count, SLOT_BYTES), np.uint8)
-            self._file.write(segment, "thumbnails", first, none if slots is None else slots)
+        if video.thumbnails is not None and "thumbnails" in segment.columns:  # new space is zeros: none
+            self._file.write(segment, "thumbnails", first, video.thumbnails)
         self._file.write(segment, "rows", video.slot, self._rows[video.slot : video.slot + 1])
 
 
@@ -293,9 +291,8 @@ def _copy(index: VideoIndex, rows: Sequence[int], new: SegmentWriter) -> None:
         new.write(segment, "seconds", int(firsts[begin]), np.concatenate([item[1] for item in found]))
         if "thumbnails" in segment.columns:
             for row, first in zip(part, firsts[begin:].tolist(), strict=False):
-                slots = slots_of(index, row)
-                none = np.zeros((index.video(row).num_frames, SLOT_BYTES), np.uint8)
-                new.write(segment, "thumbnails", first, none if slots is None else slots)
+                if (slots := slots_of(index, row)) is not None:
+                    new.write(segment, "thumbnails", first, slots)
 
 
 def _empty_columns(

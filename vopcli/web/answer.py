@@ -108,26 +108,28 @@ def find_answers(indexes: Mapping[int, Index], question: Question, picture: Pict
         UsageError: the question cannot be answered, such as for a frame that is not in the index.
         DataError: an index or its model is damaged or missing.
     """
-    found: list[list[ServedHit]] = []
+    models = {number: str(index.videos.meta.attributes()) for number, index in indexes.items()}
+    queries: dict[str, NDArray[np.float32]] = {}  # by model
+    found: list[tuple[int, Hit]] = []
     for number, index in indexes.items():
         if question.like and indexes[question.like[0]].videos.meta != index.videos.meta:
             continue  # a frame of another model
-        query = _query(indexes, index, question, picture)
-        hits = _filtered(index, query, question)
-        found.append([_describe(number, index, hit) for hit in hits])
-    order: Callable[[ServedHit], Any] = lambda answer: (-answer.hit.score, answer.hit.path, answer.hit.start)  # noqa: E731
-    if len({str(index.videos.meta.attributes()) + index.rule for index in indexes.values()}) > 1:
-        order = lambda answer: (answer.hit.rank, answer.index)  # noqa: E731
-    answers = sorted((answer for part in found for answer in part), key=order)[: question.top]
-    return [replace(answer, hit=replace(answer.hit, rank=rank)) for rank, answer in enumerate(answers, 1)]
+        if index.videos.is_empty and not question.like:
+            continue  # its model need not be there
+        if models[number] not in queries:
+            queries[models[number]] = _query(indexes, index, question, picture)
+        found += [(number, hit) for hit in _filtered(index, queries[models[number]], question)]
+    order: Callable[[tuple[int, Hit]], Any] = lambda one: (-one[1].score, one[1].path, one[1].start)  # noqa: E731
+    if len({models[number] + index.rule for number, index in indexes.items()}) > 1:
+        order = lambda one: (one[1].rank, one[0])  # noqa: E731
+    best = enumerate(sorted(found, key=order)[: question.top], 1)
+    return [_describe(number, indexes[number], replace(hit, rank=rank)) for rank, (number, hit) in best]
 
 
 def _query(
     indexes: Mapping[int, Index], index: Index, question: Question, picture: Picture
-) -> str | NDArray[Any]:
-    """Return the text alone, or the sum of the embeddings of all parts."""
-    if question.text and not (question.minus or question.like or question.picture):
-        return question.text
+) -> NDArray[np.float32]:
+    """Return the sum (E,) of the embeddings of all parts."""
     parts = []
     if question.text:
         parts.append(index.encode([question.text])[0])
@@ -152,13 +154,11 @@ def _frame_vector(indexes: Mapping[int, Index], like: tuple[int, int, int]) -> N
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def _filtered(index: Index, query: Any, question: Question) -> list[Hit]:
+def _filtered(index: Index, query: NDArray[np.float32], question: Question) -> list[Hit]:
     """Return the best hits that pass the filters, of the best few thousand."""
     search = partial(index.search, moments=question.moments, dedupe=question.dedupe)
     if not question.is_filtered:
         return search(query, top=question.top)
-    if isinstance(query, str):
-        query = index.encode([query])[0]
     asked = 4 * question.top
     while True:
         hits = search(query, top=asked)

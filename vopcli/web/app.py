@@ -77,10 +77,12 @@ class Site:
         """Return the hits of a question.
 
         Raises:
-            UsageError: the question cannot be answered.
+            UsageError: the question is empty or cannot be answered.
             DataError: an index or its model is damaged or missing.
             CrowdedError: too many searches are waiting.
         """
+        if question.is_empty:
+            raise UsageError("there is nothing to search for", hint="give q, like or picture")
         began, indexes = time.perf_counter(), await self.fresh()
         if question.like and question.like[0] not in indexes:
             raise UsageError("the frame is of an index that is not served", hint="search again")
@@ -148,7 +150,7 @@ def create_app(site: Site, *, hosts: Sequence[str] = (), token: str | None = Non
 
 
 async def _page(site: Site, request: Request) -> Response:
-    began, question, answers = time.perf_counter(), Question(), []
+    began, question, answers = time.perf_counter(), parse_question({}, top=site.top), []
     error: tuple[str, str] | None = None
     status, headers = 200, dict[str, str]()
     try:
@@ -166,8 +168,6 @@ async def _page(site: Site, request: Request) -> Response:
 
 async def _search(site: Site, request: Request, *, moments: bool) -> Response:
     question = parse_question(dict(request.query_params), top=site.top, moments=moments)
-    if question.is_empty:
-        raise UsageError("there is nothing to search for", hint="give q, like or picture")
     answers = await site.find(question)
     document = {"query": question.to_dict(), "hits": [answer.to_dict() for answer in answers]}
     return PlainJSON(document)
@@ -208,8 +208,6 @@ async def _export(site: Site, request: Request) -> Response:
     form, ranks = parse_choice(values, request.query_params.getlist("pick"))
     asked = {name: value for name, value in values.items() if name not in {"format", "pick"}}
     question = parse_question(asked, top=site.top)
-    if question.is_empty:
-        raise UsageError("there is nothing to search for", hint="give q, like or picture")
     hits = [answer.hit for answer in await site.find(question) if not ranks or answer.hit.rank in ranks]
     content = await site.exports.run(export_hits, question.text or "vop", hits, form)
     headers = {"content-disposition": f'attachment; filename="hits{form}"'}
@@ -226,11 +224,11 @@ async def _clip(site: Site, request: Request) -> Response:
 async def _frame(site: Site, request: Request) -> Response:
     row, number = request.path_params["row"], request.path_params["number"]
     videos, video = site.videos(request.path_params["index"]), site.video(request, row)
-    _, seconds = videos.frames_of(row)
-    if number >= len(seconds):
+    if number >= video.num_frames:
         raise HTTPException(404)
     if (thumbnail := read_thumbnail(videos, row, number)) is not None:
         return Response(thumbnail, 200, _KEPT, "image/jpeg")
+    _, seconds = videos.frames_of(row)
     others = _times_of_strip(videos, video, request.query_params.get("of", ""))
     return Response(await site.frames.jpeg(video, float(seconds[number]), others), 200, _KEPT, "image/jpeg")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +13,7 @@ import anyio
 from vopcli.errors import UsageError
 from vopcli.index.reader import IndexedVideo
 from vopcli.video.clip import cut_clip
-from vopcli.web.frames import drop_oldest
+from vopcli.web.frames import drop_oldest, name_of
 from vopcli.web.gate import Gate
 from vopcli.web.served import check_unchanged
 
@@ -44,8 +42,7 @@ class ClipCache:
             FileError: the folder cannot be written.
             CrowdedError: too many clips are asked for.
         """
-        words = f"{video.file}\0{video.size}\0{video.mtime_ns}\0{start}\0{end}"
-        target = self._folder / f"{hashlib.sha256(os.fsencode(words)).hexdigest()[:32]}.mp4"
+        target = self._folder / f"{name_of(video, start, end)}.mp4"
         lock = self._locks.setdefault(target, anyio.Lock())
         async with lock:
             if not target.exists():

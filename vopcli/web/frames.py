@@ -75,8 +75,7 @@ class FrameCache:
         return pictures[times.index(wanted)]
 
     def _target(self, video: IndexedVideo, seconds: float) -> Path:
-        words = f"{video.file}\0{video.size}\0{video.mtime_ns}\0{seconds}\0{SIZE}"
-        return self._folder / f"{hashlib.sha256(os.fsencode(words)).hexdigest()[:32]}.jpg"
+        return self._folder / f"{name_of(video, seconds, SIZE)}.jpg"
 
     def _keep(self, target: Path, picture: bytes) -> None:
         with contextlib.suppress(OSError):  # without a cache, each visit decodes
@@ -87,6 +86,12 @@ class FrameCache:
             if self._added % _CHECKED_EVERY == 0:
                 drop_oldest(self._folder, _MOST_BYTES)
             self._added += 1
+
+
+def name_of(video: IndexedVideo, *parts: object) -> str:
+    """Return the name of a file that is derived from parts of a video; a changed video gets other names."""
+    words = "\0".join(map(str, (video.file, video.size, video.mtime_ns, *parts)))
+    return hashlib.sha256(os.fsencode(words)).hexdigest()[:32]
 
 
 def drop_oldest(folder: Path, most_bytes: int) -> None:

@@ -15,7 +15,8 @@ from vopcli.search.hits import format_range, format_time
 from vopcli.search.search import Index
 from vopcli.web.answer import ServedHit
 from vopcli.web.export import FORMATS
-from vopcli.web.question import Question
+from vopcli.web.frames import SIZE
+from vopcli.web.question import MAX_TEXT, MAX_TOP, Question
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -62,4 +63,5 @@ def _template() -> Template:
         "path": os.fspath,
         "query": urlencode,
     }
+    templates.globals |= {"MAX_TEXT": MAX_TEXT, "MAX_TOP": MAX_TOP, "SIZE": SIZE}
     return templates.get_template("page.html")

@@ -16,7 +16,6 @@ from vopcli.video.picture import decode_picture
 from vopcli.web.frames import encode_jpeg
 
 MAX_UPLOAD_BYTES: Final = 20 << 20
-_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _SIDE: Final = 512  # pixels of a kept picture; models take less
 _MOST_KEPT: Final = 200
 

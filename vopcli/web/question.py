@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vopcli.errors import UsageError, format_value
@@ -24,13 +24,13 @@ class Question:
         like: index number, row and frame number of a frame to search for.
         picture: the name of an uploaded picture.
         moments: rank moments instead of videos.
-        top: maximum number of hits.
         folder: text in the folders of the videos, in any case.
         longer: minimum duration in seconds.
         shorter: maximum duration in seconds.
         after: minimum modification time, a date.
         before: maximum modification time, a date.
         dedupe: leave out hits whose embedding has this cosine, or a higher one, with that of a better hit.
+        top: maximum number of hits.
     """
 
     text: str = ""
@@ -38,13 +38,13 @@ class Question:
     like: tuple[int, int, int] | None = None
     picture: str = ""
     moments: bool = False
-    top: int = 12
     folder: str = ""
     longer: float | None = None
     shorter: float | None = None
     after: datetime.date | None = None
     before: datetime.date | None = None
     dedupe: float | None = None
+    top: int = field(kw_only=True)
 
     @property
     def is_empty(self) -> bool:
