@@ -18,7 +18,6 @@ from side_by_side import markdown_table, write_results
 import vopcli
 from vopcli.datasets.demo.drawing import FRAME_RATE, NUM_FRAMES, draw_video, write_video
 from vopcli.datasets.demo.scenes import DemoVideo, plan_demo
-from vopcli.index.reader import VideoIndex
 from vopcli.search.hits import join_frames
 from vopcli.video.chosen import read_stills
 
@@ -69,7 +68,7 @@ def plan() -> dict[str, list[DemoVideo]]:
 
 def frames_of(index: vopcli.Index) -> tuple[list[Frame], list[Frame], float]:
     """Return the frames that the index holds, those between them, and the largest step in seconds."""
-    videos, held, between, step = VideoIndex(index.path), [], [], 0.0
+    videos, held, between, step = index.videos, [], [], 0.0
     for video in videos.videos():
         _, seconds = join_frames(videos, videos.windows_of(video.row))
         step = max(step, float(np.diff(seconds).max()))

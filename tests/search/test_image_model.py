@@ -14,6 +14,7 @@ from vopcli.errors import UsageError, VideoError, WeightsError
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import SilentProgress
 from vopcli.search.image_model import ImageModel
+from vopcli.search.text_tower import ModelSource
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import read_frames
 from vopcli.video.video_file import TimeWindow
@@ -36,10 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def model_of(folder: Path, name: str = "crop") -> ImageModel:
-    index = VideoIndex(folder / f"{name}.h5")
-    return ImageModel(
-        index, weights=None, fallbacks=(), adapter=None, cache=folder, progress=SilentProgress()
-    )
+    return ImageModel(VideoIndex(folder / f"{name}.h5"), ModelSource(folder, SilentProgress()))
 
 
 def test_a_picture_is_embedded_as_open_clip_does(folder: Path) -> None:
@@ -84,11 +82,4 @@ def test_a_file_that_is_no_video_is_refused(folder: Path) -> None:
 def test_the_weights_must_be_those_of_the_index(folder: Path) -> None:
     other = write_model(folder / "other.safetensors", seed=1)
     with pytest.raises(WeightsError, match="is not the model of the index"):
-        ImageModel(
-            VideoIndex(folder / "crop.h5"),
-            weights=str(other),
-            fallbacks=(),
-            adapter=None,
-            cache=folder,
-            progress=SilentProgress(),
-        )
+        ImageModel(VideoIndex(folder / "crop.h5"), ModelSource(folder, SilentProgress(), str(other)))

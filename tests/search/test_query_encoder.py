@@ -19,6 +19,7 @@ from vopcli.index.reader import VideoIndex
 from vopcli.progress import SilentProgress
 from vopcli.search.query import Query
 from vopcli.search.query_encoder import QueryEncoder
+from vopcli.search.text_tower import ModelSource, TextEncoder
 from vopcli.weights.reader import read_weights
 
 FRAME = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -36,15 +37,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "i.h5"
 
 
+def source_of(path: Path) -> ModelSource:
+    return ModelSource(path.parent / "cache", SilentProgress())
+
+
 def encoder_of(path: Path) -> QueryEncoder:
-    return QueryEncoder(
-        VideoIndex(path),
-        weights=None,
-        fallbacks=(),
-        adapter=None,
-        cache=path.parent / "cache",
-        progress=SilentProgress(),
-    )
+    return QueryEncoder(VideoIndex(path), source_of(path))
 
 
 def test_parts_are_weighted_and_added(path: Path) -> None:
@@ -62,7 +60,8 @@ def test_parts_are_weighted_and_added(path: Path) -> None:
 
 def test_the_vector_of_a_text_is_that_of_the_text_alone(path: Path) -> None:
     encoder = encoder_of(path)
-    assert np.array_equal(encoder.encode(["a dog"]), encoder.encode_texts(["a dog"]))
+    alone = TextEncoder(VideoIndex(path), source_of(path)).encode(["a dog"])
+    assert np.array_equal(encoder.encode(["a dog"]), alone)
     assert np.array_equal(encoder.encode(["a dog", "a dog"])[1], encoder.encode(["a dog"])[0])
 
 

@@ -10,8 +10,9 @@ import pytest
 from tests.support.models import write_model
 from vopcli.clip.text_numpy import NumpyTextTower
 from vopcli.errors import WeightsError
+from vopcli.index.meta import IndexMeta
 from vopcli.progress import SilentProgress
-from vopcli.search.text_tower import keep_text_tower, load_text_tower, text_tower_path
+from vopcli.search.text_tower import ModelSource, keep_text_tower, load_text_tower, text_tower_path
 from vopcli.weights.reader import Weights, read_weights
 
 IDS = np.array([[3, 5, 1, 0], [4, 2, 0, 0]])
@@ -25,9 +26,9 @@ def weights(tmp_path: Path) -> Weights:
 def tower(
     weights: Weights, cache: Path, *, named: str | None = None, fallbacks: tuple[str, ...] = ()
 ) -> NumpyTextTower:
-    return load_text_tower(
-        weights.fingerprint(), weights=named, fallbacks=fallbacks, cache=cache, progress=SilentProgress()
-    )
+    last = fallbacks[-1] if fallbacks else "gone.pt"
+    meta = IndexMeta(last, weights.fingerprint(), {}, weights.shape.embed_dim)
+    return load_text_tower(meta, ModelSource(cache, SilentProgress(), named, fallbacks[:-1]))
 
 
 def test_cached_tower_equals_that_of_the_weights(weights: Weights, tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.index.reader import BANK, VideoIndex
 from vopcli.progress import Progress
+from vopcli.resources import cache_folder
 from vopcli.search.engine import Floats
 from vopcli.search.qb_norm import build_query_bank
 from vopcli.search.query_bank import BANK_PARTS, BANK_TOP, read_bank, state_of
 from vopcli.search.similarity import CosineRows
-from vopcli.search.text_tower import TextEncoder
+from vopcli.search.text_tower import ModelSource, TextEncoder
 
 _BATCH: Final = 64
 
@@ -104,9 +105,8 @@ def _embed(
     request: EncodeRequest, index: VideoIndex, captions: Sequence[str], progress: Progress
 ) -> NDArray[np.float32]:
     """Embed captions (B, E) with the text tower of the index, L2-normalised."""
-    encoder = TextEncoder(
-        index, weights=request.config.backbone.weights, cache=request.cache, progress=progress
-    )
+    source = ModelSource(request.cache or cache_folder(), progress, request.config.backbone.weights)
+    encoder = TextEncoder(index, source)
     parts = []
     with progress.task("query bank", total=len(captions), unit="captions") as task:
         for begin in range(0, len(captions), _BATCH):

@@ -27,17 +27,17 @@ from numpy.typing import NDArray
 
 from vopcli.errors import UsageError
 from vopcli.evaluation.score_file import Similarities, read_similarities
-from vopcli.search.confidence import Doubles, WithoutMatch, closest_captions
+from vopcli.search.confidence import LEAST_DEVIATION, Doubles, WithoutMatch, closest_captions
 from vopcli.search.similarity import Ints, iter_blocks
 
 SIZES: Final = (100, 1_000, 10_000)
 CONFIDENCE: Final = "confidence"
 _FOUND: Final = 0.95
-_LEAST_DEVIATION: Final = 1e-9
 _RIDGE: Final = 1e-2
 _STEPS: Final = 50
 
-Rule = Callable[[Doubles, NDArray[np.bool_]], Doubles]  # cosines (n, G), is in the gallery -> value (n,)
+# cosines (n, G), is in the gallery -> value (n,), or several (n, K)
+Rule = Callable[[Doubles, NDArray[np.bool_]], Doubles]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def auroc(present: Doubles, absent: Doubles) -> float:
 
 def _judge(similarity: Any, owner: Ints, rule: Rule, gallery: Ints) -> tuple[Doubles, Doubles]:
     """Return the value of each query (Q,) with its video in the gallery, and with it removed."""
-    present, absent = np.empty((2, len(owner)))
+    present, absent = [], []
     for rows in iter_blocks(similarity.shape, None):
         cosines = np.asarray(similarity[rows], np.float64)
         own = np.arange(len(cosines)), owner[rows]
@@ -119,17 +119,17 @@ def _judge(similarity: Any, owner: Ints, rule: Rule, gallery: Ints) -> tuple[Dou
         has_own = is_in[own]
         is_in[own] = True
         is_in[np.flatnonzero(~has_own), gallery[-1]] = False  # in its place
-        present[rows] = rule(cosines, is_in)
+        present.append(rule(cosines, is_in))
         is_in[own] = False
-        absent[rows] = rule(cosines, is_in)
-    return present, absent
+        absent.append(rule(cosines, is_in))
+    return np.concatenate(present), np.concatenate(absent)
 
 
 def _rules(saved: Similarities) -> dict[str, Callable[[Ints], Rule]]:
     """Return the rules that the file has data for, by name, as functions of the gallery (G,)."""
     rules: dict[str, Callable[[Ints], Rule]] = {
         "cosine": lambda _: _best,
-        "z-score": lambda _: lambda cosines, is_in: _best(_by_query(cosines, is_in), is_in),
+        "z-score": lambda _: _prominence,
     }
     if saved.has_bank:
         mean, deviation = closest_captions(np.asarray(saved.bank))
@@ -138,19 +138,14 @@ def _rules(saved: Similarities) -> dict[str, Callable[[Ints], Rule]]:
         def s_norm(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
             return _best((_by_query(cosines, is_in) + (cosines - mean) / deviation) / 2, is_in)
 
-        def closeness(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
+        def both(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
             score, means, deviations = _features(cosines, is_in, mean, deviation).T
-            return np.asarray((score - means) / deviations)
-
-        def prominence(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
-            return _best(_by_query(cosines, is_in), is_in)
+            return np.stack([(score - means) / deviations, _prominence(cosines, is_in)], axis=1)
 
         def confidence(gallery: Ints) -> Rule:
-            closest = _closest_videos(saved.bank, gallery)
-            others = WithoutMatch(
-                *(_judge(saved.bank, closest, value, gallery)[1] for value in (closeness, prominence))
-            )
-            return lambda *given: others.confidence(closeness(*given), prominence(*given))
+            _, absent = _judge(saved.bank, _closest_videos(saved.bank, gallery), both, gallery)
+            others = WithoutMatch(*absent.T)
+            return lambda *given: others.confidence(*both(*given).T)
 
         rules["s-norm"] = lambda _: s_norm
         rules["sigmoid"] = lambda _: (
@@ -171,10 +166,14 @@ def _best(values: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
     return np.asarray(np.where(is_in, values, -np.inf).max(axis=1))
 
 
+def _prominence(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
+    return _best(_by_query(cosines, is_in), is_in)
+
+
 def _by_query(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
     mean = cosines.mean(axis=1, where=is_in, keepdims=True)
     deviation = cosines.std(axis=1, where=is_in, keepdims=True)
-    return np.asarray((cosines - mean) / np.maximum(deviation, _LEAST_DEVIATION))
+    return np.asarray((cosines - mean) / np.maximum(deviation, LEAST_DEVIATION))
 
 
 def _features(cosines: Doubles, is_in: NDArray[np.bool_], mean: Doubles, deviation: Doubles) -> Doubles:
@@ -187,16 +186,15 @@ def _fit_sigmoid(saved: Similarities) -> Callable[[Doubles], Doubles]:
     """Fit a logistic regression on the validation split; return its logits by features (n, 3)."""
     mean, deviation = closest_captions(np.asarray(saved.val_bank))
     everything = np.arange(saved.val_similarity.shape[1])
-    parts: list[Doubles] = []
-
-    def collect(cosines: Doubles, is_in: NDArray[np.bool_]) -> Doubles:
-        parts.append(_features(cosines, is_in, mean, deviation))
-        return np.zeros(len(cosines))
-
-    _judge(saved.val_similarity, saved.val_owner, collect, everything)
-    labels = np.concatenate([np.full(len(part), number % 2 == 0, float) for number, part in enumerate(parts)])
-    features = np.concatenate(parts)
-    centre, scale = features.mean(axis=0), np.maximum(features.std(axis=0), _LEAST_DEVIATION)
+    present, absent = _judge(
+        saved.val_similarity,
+        saved.val_owner,
+        lambda cosines, is_in: _features(cosines, is_in, mean, deviation),
+        everything,
+    )
+    features = np.concatenate([present, absent])
+    labels = np.repeat([1.0, 0.0], len(present))
+    centre, scale = features.mean(axis=0), np.maximum(features.std(axis=0), LEAST_DEVIATION)
     weights = fit_logistic((features - centre) / scale, labels)
     return lambda given: np.asarray((given - centre) / scale @ weights[:-1] + weights[-1])
 

@@ -41,7 +41,7 @@ Doubles = NDArray[np.float64]
 
 FEWEST_CAPTIONS: Final = 500  # with 200, the closeness is a worse guide than the cosine
 _CLOSEST: Final = 0.05
-_LEAST_DEVIATION: Final = 1e-9
+LEAST_DEVIATION: Final = 1e-9
 _SEARCHED: Final = 300  # captions that are searched for
 _AT_ONCE: Final = 20
 _SAMPLED: Final = 4096  # rows that give mean and deviation of a text
@@ -58,7 +58,7 @@ def closest_captions(cosines: NDArray[Any]) -> tuple[Doubles, Doubles]:
         ordered = np.partition(cosines[:, part].astype(np.float64), len(cosines) - count, axis=0)
         closest = ordered[len(cosines) - count :]
         means[part], deviations[part] = closest.mean(axis=0), closest.std(axis=0)
-    return means, np.maximum(deviations, _LEAST_DEVIATION)
+    return means, np.maximum(deviations, LEAST_DEVIATION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,7 @@ class Confidence:
         cosines = (queries * embeddings).sum(axis=1, dtype=np.float64)
         mean, deviation = closest_captions(self._captions @ embeddings.T)
         others = (queries @ self._sample.T).astype(np.float64)
-        spread = np.maximum(others.std(axis=1), _LEAST_DEVIATION)
+        spread = np.maximum(others.std(axis=1), LEAST_DEVIATION)
         return np.stack([(cosines - mean) / deviation, (cosines - others.mean(axis=1)) / spread])
 
     def _search_others(self, engine: Engine, progress: Progress) -> Doubles:

@@ -5,7 +5,6 @@ Axes: n frames, S side of a frame in pixels, E joint width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,8 @@ from vopcli.index.reader import VideoIndex
 from vopcli.methods.encoder import Model
 from vopcli.methods.modelscope import own_adapter
 from vopcli.methods.pooling import mean_embedding
-from vopcli.progress import Progress
 from vopcli.search.query import split_time
-from vopcli.search.text_tower import find_weights
+from vopcli.search.text_tower import ModelSource, find_weights
 from vopcli.video.preprocess import fit_frame
 from vopcli.video.video import FrameSpec, read_windows, stated_duration
 from vopcli.video.video_file import WHOLE, TimeWindow
@@ -30,46 +28,22 @@ from vopcli.video.video_file import WHOLE, TimeWindow
 class ImageModel:
     """The model of an index, which embeds pictures and videos as the index embeds its own frames."""
 
-    def __init__(
-        self,
-        index: VideoIndex,
-        *,
-        weights: str | None,
-        fallbacks: Sequence[str],
-        adapter: Path | None,
-        cache: Path,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, index: VideoIndex, source: ModelSource) -> None:
         """Load the model.
-
-        Args:
-            index: the index whose model is wanted.
-            weights: name or path of the weights, which are verified; None to find them.
-            fallbacks: more names or paths to try.
-            adapter: where the index's adapter is now; None: where it was.
-            cache: folder of derived weights.
-            progress: gets warnings and the progress of a download.
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another model.
             DataError: the adapter that the index was made with is missing, or has changed.
         """
         meta = index.meta
-        tuned = own_adapter(index.path, meta, adapter)
-        found = find_weights(
-            meta.fingerprint,
-            weights=weights,
-            fallbacks=[*fallbacks, meta.weights],
-            cache=cache,
-            progress=progress,
-        )
+        tuned = own_adapter(index.path, meta, source.adapter)
         self._model = Model(
-            found,
+            find_weights(meta, source),
             device=choose_device("auto"),
             precision=Precision.FP32,  # of a single picture, speed is that of the start
             adapter=tuned,
             fingerprint=meta.fingerprint,
-            progress=progress,
+            progress=source.progress,
         )
         self._recipe = meta.recipe
         self._size = self._model.shape.image_resolution

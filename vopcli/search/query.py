@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vopcli.errors import UsageError, format_name, format_value, nearest
 from vopcli.index.reader import VideoIndex
+from vopcli.search.hits import join_frames
 from vopcli.video.video_file import VideoFile
 
 PartKind = Literal["text", "image", "video", "like"]
@@ -180,8 +181,6 @@ def stored_embedding(index: VideoIndex, value: str) -> NDArray[np.float32]:
             f"{format_name(value)} is not a frame: {format_name(name)} has {duration:g} s",
             hint=f"give one time, such as {format_name(name)}@{duration / 2:.1f}",
         )
-    from vopcli.search.hits import join_frames
-
     frames, times = join_frames(index, index.windows_of(row))
     frame = frames[int(np.abs(times - seconds).argmin())].astype(np.float32)
     return np.asarray(frame / np.linalg.norm(frame))

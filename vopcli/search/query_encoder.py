@@ -15,67 +15,36 @@ from numpy.typing import NDArray
 
 from vopcli.errors import UsageError
 from vopcli.index.reader import VideoIndex
-from vopcli.progress import Progress, interrupts_deferred
+from vopcli.progress import interrupts_deferred
 from vopcli.search.engine import Floats
 from vopcli.search.query import Query, QueryPart, combine, stored_embedding
-from vopcli.search.text_tower import TextEncoder
+from vopcli.search.text_tower import ModelSource, TextEncoder
 
 if TYPE_CHECKING:
     from vopcli.search.image_model import ImageModel
 
 
 class QueryEncoder:
-    """Encodes queries; the first text loads the text tower, the first picture or video the model and torch.
+    """Encodes queries; the first text loads the text tower, the first picture or video loads torch."""
 
-    Args:
-        index: the index to search.
-        weights: name or path of the index's model, which is verified; None to find it.
-        fallbacks: more names or paths to try.
-        adapter: where the adapter of the index is now; None: where it was.
-        cache: folder of derived weights.
-        progress: gets warnings and the progress of a download.
-    """
-
-    def __init__(
-        self,
-        index: VideoIndex,
-        *,
-        weights: str | None,
-        fallbacks: Sequence[str],
-        adapter: Path | None,
-        cache: Path,
-        progress: Progress,
-    ) -> None:
-        self._index, self._adapter = index, adapter
-        self._source: dict[str, Any] = {
-            "weights": weights,
-            "fallbacks": fallbacks,
-            "cache": cache,
-            "progress": progress,
-        }
-        self._texts = TextEncoder(index, **self._source)
-
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
-        """Encode texts to (Q, E), L2-normalised; see `TextEncoder.encode`.
-
-        Raises:
-            WeightsError: the text tower of the index's model is missing.
-            DataError: the text tower is damaged, or does not fit the index.
-        """
-        return self._texts.encode(texts)
+    def __init__(self, index: VideoIndex, source: ModelSource) -> None:
+        self._index, self._source = index, source
+        self._texts = TextEncoder(index, source)
 
     def encode(self, queries: Sequence[Any]) -> Floats:
         """Return the embedding of each query: (Q, E) float32, L2-normalised.
 
         Raises:
             UsageError: a text is empty, a sum is zero, or a query is of another kind.
+            WeightsError: the index's model is missing.
+            DataError: the model is damaged, or does not fit the index.
         """
         asked = [Query((QueryPart("text", one),)) if isinstance(one, str) else one for one in queries]
         parts = [part for query in asked if isinstance(query, Query) for part in query.parts]
         texts = list(dict.fromkeys(part.value for part in parts if part.kind == "text"))
         if not all(text.strip() for text in texts):
             raise UsageError("the query is empty", hint='describe a scene, such as "a dog on a beach"')
-        encoded = dict(zip(texts, self.encode_texts(texts), strict=True)) if texts else {}
+        encoded = dict(zip(texts, self._texts.encode(texts), strict=True)) if texts else {}
         vectors = np.empty((len(queries), self._index.meta.embed_dim), np.float32)
         for number, query in enumerate(asked):
             vectors[number] = (
@@ -116,4 +85,4 @@ class QueryEncoder:
         with interrupts_deferred():  # torch cannot be imported again after an interruption
             from vopcli.search.image_model import ImageModel
 
-        return ImageModel(self._index, adapter=self._adapter, **self._source)
+        return ImageModel(self._index, self._source)

@@ -22,6 +22,7 @@ from vopcli.search.query import Query, has_examples, is_picture
 from vopcli.search.query_encoder import QueryEncoder
 from vopcli.search.ranges import MATCHED_FRAMES
 from vopcli.search.ranking import choose_engine, parse_norm
+from vopcli.search.text_tower import ModelSource
 
 if TYPE_CHECKING:
     from vopcli.search.confidence import Confidence
@@ -103,14 +104,8 @@ class Index:
         self._judges: dict[tuple[Pooling | None, NormRule], Confidence] = {}
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
         self._progress: Progress = progress or SilentProgress()
-        self._encoder = QueryEncoder(
-            self._videos,
-            weights=weights,
-            fallbacks=fallbacks,
-            adapter=adapter,
-            cache=self._cache,
-            progress=self._progress,
-        )
+        source = ModelSource(self._cache, self._progress, weights, fallbacks, adapter)
+        self._encoder = QueryEncoder(self._videos, source)
 
     def __enter__(self) -> Index:
         return self

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +20,9 @@ from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.choices import Activation
 from vopcli.errors import ConfigError, DataError, UsageError, WeightsError
 from vopcli.files.safetensors import read_safetensors, write_safetensors_file
+from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
-from vopcli.progress import Progress, SilentProgress
-from vopcli.resources import cache_folder
+from vopcli.progress import Progress
 
 if TYPE_CHECKING:
     from vopcli.weights.reader import Weights
@@ -31,31 +31,30 @@ _SHAPE: Final = "shape"
 _BATCH: Final = 64
 
 
-class TextEncoder:
-    """The text tower of an index, with its adapter; loaded for the first text.
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the model of an index is looked for.
 
-    Args:
-        index: the index whose model is wanted.
-        weights: name or path of the weights, which are verified; None to find them.
-        fallbacks: more names or paths to try.
-        cache: folder of derived weights; default the user's cache.
-        progress: gets warnings and the progress of a download.
+    Attributes:
+        cache: folder of derived weights.
+        progress: receives warnings and the progress of downloads.
+        weights: name or path given by the user, which is read and verified; None to find the weights.
+        fallbacks: names or paths to try, before those of the index, if `weights` is None.
+        adapter: where the adapter of the index is now, for pictures and videos; None: where it was.
     """
 
-    def __init__(
-        self,
-        index: VideoIndex,
-        *,
-        weights: str | None = None,
-        fallbacks: Sequence[str] = (),
-        cache: Path | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        self._index = index
-        self._weights = weights
-        self._fallbacks = fallbacks
-        self._cache = cache or cache_folder()
-        self._progress: Progress = progress or SilentProgress()
+    cache: Path
+    progress: Progress
+    weights: str | None = None
+    fallbacks: Sequence[str] = ()
+    adapter: Path | None = None
+
+
+class TextEncoder:
+    """The text tower of an index, with its adapter; loaded for the first text."""
+
+    def __init__(self, index: VideoIndex, source: ModelSource) -> None:
+        self._index, self._source = index, source
         self._loaded: tuple[Tokenizer, NumpyTextTower] | None = None
         self._has_warned = False
 
@@ -72,25 +71,19 @@ class TextEncoder:
             ids, num_cut = tokenizer.tokenize(texts[begin : begin + _BATCH], max_tokens=tower.max_tokens)
             if num_cut and not self._has_warned:
                 self._has_warned = True
-                self._progress.warn(f"a query is longer than {tower.max_tokens} tokens and is truncated")
+                self._source.progress.warn(
+                    f"a query is longer than {tower.max_tokens} tokens and is truncated"
+                )
             out[begin : begin + _BATCH] = tower.encode(ids)
         if not np.isfinite(out).all():
             raise DataError(
                 "the embedding of the query is NaN or infinite: the text tower is damaged",
-                hint=f"remove the folder {self._cache / 'text'}, which is created again",
+                hint=f"remove the folder {self._source.cache / 'text'}, which is created again",
             )
         return out
 
     def _load(self) -> tuple[Tokenizer, NumpyTextTower]:
-        meta = self._index.meta
-        backbone = load_text_tower(
-            meta.fingerprint,
-            weights=self._weights,
-            fallbacks=[*self._fallbacks, meta.weights],
-            cache=self._cache,
-            progress=self._progress,
-        )
-        return Tokenizer(), self._tuned(backbone)
+        return Tokenizer(), self._tuned(load_text_tower(self._index.meta, self._source))
 
     def _tuned(self, backbone: NumpyTextTower) -> NumpyTextTower:
         """Apply the index's adapter to the backbone's text tower.
@@ -129,48 +122,37 @@ def keep_text_tower(weights: Weights, fingerprint: str, cache: Path, progress: P
         progress.warn(f"{path} cannot be written ({error.strerror}): each search reads all weights")
 
 
-def load_text_tower(
-    fingerprint: str, *, weights: str | None, fallbacks: Sequence[str], cache: Path, progress: Progress
-) -> NumpyTextTower:
-    """Load the text tower of a backbone from the cache, or from its weights; see `find_weights`.
+def load_text_tower(meta: IndexMeta, source: ModelSource) -> NumpyTextTower:
+    """Load the text tower of an index's backbone from the cache, or from its weights.
 
     Raises:
-        UsageError: `weights` is not the name of a model.
-        FileError: `weights` does not exist.
+        UsageError: the weights given by the user are not the name of a model.
+        FileError: they do not exist.
         WeightsError: the weights are missing, damaged, or of another model.
     """
-    tower = _read(text_tower_path(cache, fingerprint)) if weights is None else None
+    tower = _read(text_tower_path(source.cache, meta.fingerprint)) if source.weights is None else None
     if tower is not None:
         return tower
-    found = find_weights(fingerprint, weights=weights, fallbacks=fallbacks, cache=cache, progress=progress)
-    keep_text_tower(found, fingerprint, cache, progress)
+    found = find_weights(meta, source)
+    keep_text_tower(found, meta.fingerprint, source.cache, source.progress)
     tensors = {name: np.asarray(found.tensors[name], np.float32) for name in text_tensors(found.shape)}
     return NumpyTextTower(tensors, found.shape)
 
 
-def find_weights(
-    fingerprint: str, *, weights: str | None, fallbacks: Sequence[str], cache: Path, progress: Progress
-) -> Weights:
-    """Read the weights of a backbone.
-
-    Args:
-        fingerprint: fingerprint of the index's backbone.
-        weights: name or path given by the user, which is read and verified.
-        fallbacks: names or paths to try if `weights` is None.
-        cache: folder of derived weights.
-        progress: receives warnings and the progress of downloads.
+def find_weights(meta: IndexMeta, source: ModelSource) -> Weights:
+    """Read the weights of an index's backbone.
 
     Raises:
-        UsageError: `weights` is not the name of a model.
-        FileError: `weights` does not exist.
+        UsageError: the weights given by the user are not the name of a model.
+        FileError: they do not exist.
         WeightsError: the weights are missing, damaged, or of another model.
     """
-    if weights is not None:
-        return _read_verified(weights, fingerprint, cache, progress)
+    if source.weights is not None:
+        return _read_verified(source.weights, meta.fingerprint, source)
     problems = []
-    for fallback in fallbacks:
+    for fallback in (*source.fallbacks, meta.weights):
         try:
-            return _read_verified(fallback, fingerprint, cache, progress)
+            return _read_verified(fallback, meta.fingerprint, source)
         except (DataError, UsageError) as error:
             problems.append(str(error))
     raise WeightsError(
@@ -179,10 +161,10 @@ def find_weights(
     )
 
 
-def _read_verified(weights: str, fingerprint: str, cache: Path, progress: Progress) -> Weights:
+def _read_verified(weights: str, fingerprint: str, source: ModelSource) -> Weights:
     from vopcli.weights.reader import read_weights, resolve_weights
 
-    found = read_weights(resolve_weights(weights, cache=cache, progress=progress))
+    found = read_weights(resolve_weights(weights, cache=source.cache, progress=source.progress))
     if found.fingerprint() != fingerprint:
         raise WeightsError(
             f"{weights} is not the model of the index",
