@@ -24,7 +24,6 @@ import av
 import cv2
 import imageio_ffmpeg
 import numpy as np
-from numpy.typing import NDArray
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
 from vopcli.config.choices import DecodeRule
@@ -43,24 +42,23 @@ from vopcli.weights.reader import read_weights
 LOOP_SECONDS, FPS, STEP = 120, 30, 25  # every 25th of 30 frames per second: 1.2 frames per second
 NUM_FILMS, WINDOWS, NUM_FRAMES, WIDTH = 100, 360, 12, 512
 QUERY = "a dog playing with its tail"
-Frames = NDArray[np.uint8]
+FFMPEG = (imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y")
 
 
 def make_video(folder: Path, minutes: int) -> Path:
     """Repeat two minutes of a moving test pattern with a little noise, without coding them again."""
     folder.mkdir(parents=True, exist_ok=True)
     loop, target = folder / "loop.mp4", folder / f"{minutes}-minutes.mp4"
-    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"]
     if not loop.exists():
         pattern = f"testsrc2=s=1280x720:r={FPS}:d={LOOP_SECONDS},noise=alls=6:allf=t"
         options = "-c:v libx264 -preset fast -crf 26 -pix_fmt yuv420p -g 250 -sc_threshold 0"
         unfinished = folder / "unfinished.mp4"
-        subprocess.run([*ffmpeg, "-f", "lavfi", "-i", pattern, *options.split(), unfinished], check=True)
+        subprocess.run([*FFMPEG, "-f", "lavfi", "-i", pattern, *options.split(), unfinished], check=True)
         unfinished.rename(loop)
     if not target.exists():
         times = max(minutes * 60 // LOOP_SECONDS - 1, 0)
         repeat = ["-stream_loop", str(times), "-i", loop, "-t", str(minutes * 60), "-c", "copy"]
-        subprocess.run([*ffmpeg, *repeat, target], check=True)
+        subprocess.run([*FFMPEG, *repeat, target], check=True)
     return target
 
 
@@ -207,9 +205,8 @@ def measure_encoding(folder: Path, rounds: int) -> str:
     if not clips.exists():
         make_video(folder, 2)
         clips.mkdir()
-        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y"]
         cut = ["-c", "copy", "-f", "segment", "-segment_time", "8", "-reset_timestamps", "1"]
-        subprocess.run([*ffmpeg, "-i", folder / "loop.mp4", *cut, clips / "%02d.mp4"], check=True)
+        subprocess.run([*FFMPEG, "-i", folder / "loop.mp4", *cut, clips / "%02d.mp4"], check=True)
     write_weights(weights)
     environment = {**os.environ, "VOP_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
     del environment["OMP_NUM_THREADS"]  # each program chooses its threads

@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from side_by_side import machine, write_results
+from side_by_side import machine, markdown_table, write_results
 
 from vopcli.index.reader import VideoIndex
 
@@ -46,7 +46,7 @@ def own_megabytes(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def measure(address: str, pid: int, num_clients: int, length: float) -> str:
+def measure(address: str, pid: int, num_clients: int, length: float) -> list[str]:
     """Let clients search for some seconds; return a row of the table."""
     seconds: list[float] = []
     until = time.monotonic() + length
@@ -62,8 +62,8 @@ def measure(address: str, pid: int, num_clients: int, length: float) -> str:
     for client in clients:
         client.join()
     cuts = [1000 * cut for cut in statistics.quantiles(seconds, n=20)]
-    figures = [len(seconds), cuts[9], cuts[18], 1000 * max(seconds), memory[0], memory[-1]]
-    return f"| {num_clients} | " + " | ".join(f"{figure:.0f}" for figure in figures) + " |"
+    figures = [num_clients, len(seconds), cuts[9], cuts[18], 1000 * max(seconds), memory[0], memory[-1]]
+    return [f"{figure:.0f}" for figure in figures]
 
 
 def main(index: Path, length: float) -> None:
@@ -80,6 +80,7 @@ def main(index: Path, length: float) -> None:
         threading.Thread(target=server.stderr.read, daemon=True).start()
         rows = [measure(address, server.pid, num_clients, length) for num_clients in (1, 8)]
         server.terminate()
+    columns = ("clients", "searches", "median", "p95", "maximum", "memory, start", "end")
     videos = VideoIndex(index)
     num_windows = len(list(videos.rows())) - len(videos)
     write_results(
@@ -88,9 +89,7 @@ def main(index: Path, length: float) -> None:
         f"{machine()}; other programs had a load of {load:.1f}. Searches of an index of {num_windows:,} "
         f"windows and E = {videos.meta.embed_dim} for {length:.0f} seconds, each client with a new query as "
         "soon as it has its answer. Times in ms; memory of the server in MB after a sixth of the "
-        "time and at the end, without the pages of the index.\n\n"
-        "| clients | searches | median | p95 | maximum | memory, start | end |\n"
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n",
+        "time and at the end, without the pages of the index.\n\n" + markdown_table(columns, rows),
     )
 
 

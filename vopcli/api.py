@@ -2,6 +2,8 @@
 
 Settings are a mapping such as ``{"training.epochs": 3}``, with the names of ``vop.yaml``, or the path of such
 a file. Nothing is read from the current folder unless it is named. Without ``progress`` a function is silent.
+Videos are decoded in processes that import the main script: a file calls these functions below
+``if __name__ == "__main__":``.
 """
 
 from __future__ import annotations

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from vopcli.files.templates import html_templates
 from vopcli.reports.answers import ShownQuery
 from vopcli.reports.plots import HEIGHT, WIDTH, Chart
 from vopcli.reports.tables import Table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 # light and dark; those of text and series (c0 ...) have a contrast of at least 4.5 to the background
 _COLOURS: Final = {
@@ -65,12 +69,15 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page as HTML with all text escaped."""
-    template = html_templates("vopcli.reports").get_template("page.html")
-    return template.render(page=page, width=WIDTH, height=HEIGHT, colours=_COLOURS)
+    return _template("page.html").render(page=page, width=WIDTH, height=HEIGHT, colours=_COLOURS)
 
 
 def render_figure(chart: Chart, legend: Sequence[tuple[str, int]]) -> str:
     """Return a chart with its legend as an SVG file of fixed colours, which drawing programs can read."""
-    template = html_templates("vopcli.reports").get_template("figure.svg")
-    text = template.render(chart=chart, legend=legend, width=WIDTH, height=HEIGHT)
+    text = _template("figure.svg").render(chart=chart, legend=legend, width=WIDTH, height=HEIGHT)
     return re.sub(r"var\(--(\w+)\)", lambda found: _COLOURS[found[1]][0], text)
+
+
+@cache
+def _template(name: str) -> Template:
+    return html_templates("vopcli.reports").get_template(name)

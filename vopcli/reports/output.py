@@ -25,8 +25,8 @@ def check_outputs(page: Path | None, figures: Path | None, *, overwrite: bool) -
 
     Raises:
         UsageError: `page` does not have the extension of a page; files of other kinds are not overwritten.
-        DataError: `page` is a folder, `figures` is none, or one exists and is not to be overwritten.
-        FileError: the folder of one cannot be written or created.
+        DataError: `page` is a folder, or one exists and is not to be overwritten.
+        FileError: `figures` is no folder, or the folder of one cannot be written or created.
     """
     if page:
         if page.is_dir():

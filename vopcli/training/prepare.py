@@ -195,7 +195,7 @@ def plan(prepared: Prepared) -> TrainPlan:
         found_ratio=found_ratio(prepared.reports),
         published=published_metrics(published_on, config.tuning) if published_on else None,
         num_processes=prepared.processes.size,
-        videos_per_process=-(-config.training.batch_size // prepared.processes.size),
+        videos_per_process=prepared.processes.part_size(config.training.batch_size),
     )
 
 
@@ -222,7 +222,7 @@ def _estimated_bytes(prepared: Prepared, num_trained: int) -> int:
     shape, config = prepared.model.clip.shape, prepared.request.config
     training = config.training
     weights = sum(item.numel() * item.element_size() for item in prepared.model.parameters())
-    own = -(-training.batch_size // prepared.processes.size)
+    own = prepared.processes.part_size(training.batch_size)
     videos = min(training.micro_batch or own, own)
     num_patches = (shape.image_resolution // shape.patch_size) ** 2
     frame_tokens = num_patches + 1 + config.tuning.prompt_length

@@ -52,13 +52,17 @@ class Processes:
         """Whether this process writes files and messages."""
         return self.rank == 0
 
+    def part_size(self, count: int) -> int:
+        """Return the number of rows of the longest part of ``count`` rows."""
+        return -(-count // self.size)
+
     def part(self, count: int) -> slice:
         """Return the rows of this process among ``count`` rows, at least one.
 
         Parts have ceil(count / size) rows. A last one may be shorter; where no row is left, the last row is
         repeated, and `own_gradient` is zero for it. Example: 9 rows in 4 processes are 0-2, 3-5, 6-8 and 8.
         """
-        step = self._step(count)
+        step = self.part_size(count)
         start = min(self.rank * step, count - 1)
         return slice(start, max(start + 1, min((self.rank + 1) * step, count)))
 
@@ -74,7 +78,7 @@ class Processes:
         """
         if self.size == 1:
             return rows.detach()
-        padded = rows.new_zeros(self._step(count), *rows.shape[1:])
+        padded = rows.new_zeros(self.part_size(count), *rows.shape[1:])
         padded[: len(rows)] = rows.detach()
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         _call(torch.distributed.all_gather, parts, padded)
@@ -84,7 +88,7 @@ class Processes:
         """Return the gradient of the rows of `part` from that of all rows (count, E)."""
         if self.size == 1:
             return gradient
-        count, start = len(gradient), self.rank * self._step(len(gradient))
+        count, start = len(gradient), self.rank * self.part_size(len(gradient))
         part = self.part(count)
         return gradient[part] if start < count else torch.zeros_like(gradient[part])
 
@@ -128,9 +132,6 @@ class Processes:
         yield
         if self.is_first:
             self.share(None)
-
-    def _step(self, count: int) -> int:
-        return -(-count // self.size)
 
 
 ALONE: Final = Processes()
