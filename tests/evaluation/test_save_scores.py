@@ -76,6 +76,15 @@ def test_what_cannot_be_saved_is_refused_first(
     assert "eval:" not in done.stderr
 
 
+def test_captions_without_a_training_split_are_saved_without_a_bank(folder: Path) -> None:
+    lines = [line for line in Path("captions.jsonl").read_text().splitlines() if '"test"' in line]
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    refused = run("eval", "zero-shot", "--save-sims", "s.h5")
+    assert (refused.exit_code, "--bank 0" in refused.stderr) == (2, True), refused.stderr
+    assert "captions.jsonl has no split 'train'" in refused.stderr
+    assert run("eval", "zero-shot", "--save-sims", "s.h5", "--bank", "0").exit_code == 0
+
+
 def test_a_bank_is_thinned_out_evenly() -> None:
     videos = tuple(CaptionedVideo(f"{i}", tuple(f"{i}-{j}" for j in range(4))) for i in range(25))
     split = AnnotatedSplit(videos, SplitReport("train", 25, 25, 25, 25, 100))

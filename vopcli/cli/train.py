@@ -45,7 +45,7 @@ def train(
     """
     runs = _runs(config, variants, seeds)
     from vopcli.training.prepare import TrainRequest
-    from vopcli.training.processes import joined
+    from vopcli.training.processes import LostProcessError, joined
     from vopcli.training.train import follow
 
     requests = [TrainRequest(run, resume=resume, overwrite=overwrite) for run in runs]
@@ -57,8 +57,9 @@ def train(
             try:
                 for request in requests:
                     follow(request, processes, dry_run=dry_run)
-            except KeyboardInterrupt:  # the first process tells
-                raise typer.Exit(EXIT_INTERRUPTED) from None
+            except (KeyboardInterrupt, LostProcessError) as error:  # the first process tells
+                is_lost = isinstance(error, LostProcessError)
+                raise typer.Exit(LostProcessError.exit_code if is_lost else EXIT_INTERRUPTED) from None
 
 
 def _do(

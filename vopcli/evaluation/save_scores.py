@@ -91,7 +91,12 @@ def open_bank(config: Config, *, resolution: int) -> BankSource:
         UsageError: the captions have no split ``train``.
     """
     data = open_captioned_store(config, SilentProgress(), resolution=resolution)
-    return BankSource(data, *split_for_training(data, val_share=config.training.val_share))
+    try:
+        return BankSource(data, *split_for_training(data, val_share=config.training.val_share))
+    except UsageError as error:
+        raise UsageError(
+            f"{error}, whose captions QB-Norm's bank takes", hint="save the scores without a bank: --bank 0"
+        ) from None
 
 
 def save_similarities(

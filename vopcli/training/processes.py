@@ -8,6 +8,7 @@ process with the whole batch, up to the order of additions. Only the first proce
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +23,16 @@ from vopcli.errors import DataError, UsageError
 
 T = TypeVar("T")
 _BUCKET: Final = 1 << 23  # numbers that are summed at a time: 32 MiB of float32
+_LOG: Final = logging.getLogger(__name__)
 _TIMEOUT: Final = timedelta(minutes=30)  # of a process that waits for the others, such as for a validation
 
 
 class LostProcessError(DataError):
     """Another process of the run ended."""
 
-    def __init__(self, reason: object) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"another process of this run ended: {str(reason).splitlines()[0]}",
+            "another process of this run ended",
             hint="its own message says why; run the same command with --resume to continue",
         )
 
@@ -190,4 +192,5 @@ def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -> None
     try:
         function(*arguments, **options)
     except RuntimeError as error:  # torch's errors of NCCL and of the network are RuntimeErrors too
-        raise LostProcessError(error) from error
+        _LOG.debug("%s failed: %s", function.__name__, error)
+        raise LostProcessError from error
