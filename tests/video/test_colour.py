@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from tests.support.videos import (
     ffmpeg_frames,
     make_video,
 )
+from vopcli.video.sampling import Sampling
 from vopcli.video.video import read_frames
 
 
@@ -41,3 +44,17 @@ def test_colours_follow_matrix_and_range(tmp_path: Path, matrix: str | None, *, 
     np.testing.assert_allclose(
         sampled.frames, np.stack([pillow_square(frame) for frame in whole]), atol=LEVELS
     )
+
+
+def test_converted_frames_leave_memory_at_once(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", num_frames=20)
+    gc.collect()
+    gc.disable()
+    try:
+        sampled = read_frames(str(path), Sampling("uniform", 20), size=SIZE)
+        kept = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+
+    assert sampled.num_real == 20
+    assert kept <= 3  # the first frame, of which the rotation is read

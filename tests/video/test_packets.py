@@ -16,10 +16,27 @@ from tests.support.videos import (
 )
 from vopcli.errors import VideoError
 from vopcli.video import packets
+from vopcli.video.packets import OptionalInts, increases
 from vopcli.video.pool import DecodeJob, decode_videos, scan_videos
 from vopcli.video.sampling import Sampling, parse_sampling
 from vopcli.video.video import FrameSpec, read_frames
 from vopcli.video.windows import WHOLE_ONLY
+
+
+def test_times_are_integers_or_none() -> None:
+    times = OptionalInts([0, None, -(2**40)])
+    times.append(7)
+
+    assert list(times) == [0, None, -(2**40), 7]
+    assert (len(times), times[1], times[-1]) == (4, None, 7)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [([], True), ([5], True), ([1, 2, 4], True), ([1, 1], False), ([2, 1], False), ([1, None, 2], False)],
+)
+def test_times_that_increase(times: list[int | None], *, expected: bool) -> None:
+    assert increases(times) is expected
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -42,10 +42,13 @@ class UprightConverter:
         Raises:
             av.FFmpegError: FFmpeg cannot convert this pixel format.
         """
-        matrix = display_matrix(frame)
-        current = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, matrix)
+        # The display matrix is read once per rotation: PyAV's side data refers to its frame and the frame to
+        # its side data, so each frame would stay in memory until Python looks for such cycles.
+        pixels = (frame.format.name, frame.colorspace, frame.color_range)
+        current = (frame.width, frame.height, frame.rotation, *pixels)
         if self.graph is None or current != self.format:
-            self.graph, self.format = _build_graph(frame, [*_upright(matrix), *self.filters]), current
+            filters = [*_upright(display_matrix(frame)), *self.filters]
+            self.graph, self.format = _build_graph(frame, filters), current
         self.graph.push(frame)
         return self.graph.vpull()
 

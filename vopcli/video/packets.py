@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from array import array
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
@@ -23,8 +23,6 @@ from vopcli.errors import VideoError
 # PyAV before 18 cannot tell a demuxer to leave a stream out.
 _DISCARD: Final = getattr(av.stream, "Discard", None)
 VideoPacket: TypeAlias = "Packet[VideoStream]"
-# Identifies a packet within its stream: decoding time, size, offset in the file.
-Identity: TypeAlias = tuple[int | None, int, int | None]
 
 # Packets of a smaller video are kept in memory, so that it is read once; of a larger one only their times.
 HELD_BYTES: Final = 128 << 20
@@ -55,14 +53,45 @@ _GUESSED: Final = frozenset({"avs2", "avs3", "cavsvideo", "dirac", "evc", "h261"
 _OPTIONS: Final = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 
 
+class OptionalInts:
+    """A list of integers or None, 8 bytes each: a film of two hours has 200,000 packets."""
+
+    _NONE: Final = -(2**63)  # FFmpeg's own value for "no time"
+
+    def __init__(self, values: Iterable[int | None] = ()) -> None:
+        self._values = array("q")
+        for value in values:
+            self.append(value)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: int) -> int | None:
+        value = self._values[index]
+        return None if value == self._NONE else value
+
+    def __iter__(self) -> Iterator[int | None]:
+        return (self[index] for index in range(len(self)))
+
+    def append(self, value: int | None) -> None:
+        """Add a value at the end."""
+        self._values.append(self._NONE if value is None else value)
+
+
+def _no_ints() -> array[int]:
+    return array("q")
+
+
 @dataclass
 class PacketTable:
     """The packets of a stream in decoding order.
 
     Attributes:
         pts: presentation time of each packet, in units of ``time_base``; None if the container has none.
-        identities: identity of each packet.
-        is_keyframe: whether decoding can begin at the packet.
+        dts: decoding time of each packet, likewise.
+        sizes: bytes of each packet.
+        offsets: offset of each packet in the file; None if unknown.
+        is_keyframe: for each packet 1 if decoding can begin there, else 0.
         order: positions of the presentable packets, in presentation order.
         held: the packets, or None if they are too large to keep.
         num_bad: packets that the container reports as damaged.
@@ -71,10 +100,12 @@ class PacketTable:
     """
 
     time_base: Fraction
-    pts: list[int | None] = field(default_factory=list)
-    identities: list[Identity] = field(default_factory=list)
-    is_keyframe: list[bool] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)
+    pts: OptionalInts = field(default_factory=OptionalInts)
+    dts: OptionalInts = field(default_factory=OptionalInts)
+    sizes: array[int] = field(default_factory=_no_ints)
+    offsets: OptionalInts = field(default_factory=OptionalInts)
+    is_keyframe: bytearray = field(default_factory=bytearray)
+    order: array[int] = field(default_factory=_no_ints)
     held: list[VideoPacket] | None = field(default_factory=list)
     num_bad: int = 0
     end: int = 0
@@ -82,21 +113,36 @@ class PacketTable:
 
     def drop_before(self, start: int) -> None:
         """Remove the frames presented before ``start``, in units of ``time_base``, from `order`."""
-        shown = [(self.pts[position], position) for position in self.order]
-        self.order = [position for pts, position in shown if pts is None or pts >= start]
+        shown = ((self.pts[position], position) for position in self.order)
+        self.order = array("q", (position for pts, position in shown if pts is None or pts >= start))
 
-    @functools.cached_property
-    def positions(self) -> dict[Identity, int]:
-        """Position of each packet in decoding order."""
-        return {identity: position for position, identity in enumerate(self.identities)}
+    def find(self, packet: VideoPacket, last: int) -> int | None:
+        """Return the position of a packet, at most ``last``; None if it is not there.
+
+        The search goes backwards: a seek ends a few packets before the position that it is for.
+        """
+        wanted = packet.dts, packet.size, packet.pos
+        for position in range(last, -1, -1):
+            if (self.dts[position], self.sizes[position], self.offsets[position]) == wanted:
+                return position
+        return None
 
     @property
     def is_timed(self) -> bool:
         """Whether each presentable packet has a presentation time of its own."""
         if self.has_made_up_times:
             return False
-        times = [self.pts[position] for position in self.order]
-        return None not in times and len(set(times)) == len(times)
+        return increases(self.pts[position] for position in self.order)
+
+
+def increases(times: Iterable[int | None]) -> bool:
+    """Return whether all times are known and each is later than the one before."""
+    before = None
+    for time in times:
+        if time is None or (before is not None and time <= before):
+            return False
+        before = time
+    return True
 
 
 def open_video(path: str, max_pixels: int) -> tuple[InputContainer, VideoStream]:
@@ -191,7 +237,7 @@ def scan(
     table = PacketTable(stream.time_base or Fraction(1, 1000))
     table.has_made_up_times = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
     held_bytes = 0
-    presentable: list[tuple[int, int]] = []
+    presentable, shown = array("q"), array("q")
     has_begun = False
     last_dts = 0
     for packet in _demux(container, stream):
@@ -206,18 +252,20 @@ def scan(
             if not hold or held_bytes > HELD_BYTES:
                 table.held = None
         table.pts.append(packet.pts)
-        table.identities.append(_identity(packet))
+        table.dts.append(packet.dts)
+        table.sizes.append(packet.size)
+        table.offsets.append(packet.pos)
         table.is_keyframe.append(packet.is_keyframe)
         table.num_bad += packet.is_corrupt
         has_begun = has_begun or packet.is_keyframe
         last_dts = last_dts + 1 if packet.dts is None else packet.dts
         if has_begun and not (packet.is_discard or packet.is_corrupt) and _shows_frame(packet, stream):
-            shown = last_dts if packet.pts is None else packet.pts
-            presentable.append((shown, position))
-            end = shown + (packet.duration or 0)
+            shown_at = last_dts if packet.pts is None else packet.pts
+            presentable.append(position)
+            shown.append(shown_at)
+            end = shown_at + (packet.duration or 0)
             table.end = max(table.end, end) if position else end
-    presentable.sort()
-    table.order = [position for _, position in presentable]
+    table.order = array("q", (presentable[k] for k in sorted(range(len(shown)), key=shown.__getitem__)))
     return table
 
 
@@ -238,9 +286,8 @@ def _packets_after_seek(
     container: InputContainer, stream: VideoStream, table: PacketTable, start: int
 ) -> Generator[VideoPacket, None, bool]:
     """Yield the packets from ``start`` on and return True; return False if the seek misses it."""
-    dts, _, _ = table.identities[start]
-    pts = table.pts[start]
-    time = pts if dts is None else dts
+    dts = table.dts[start]
+    time = table.pts[start] if dts is None else dts
     if time is None:
         return False
     try:
@@ -251,8 +298,8 @@ def _packets_after_seek(
     first = next(packets, None)
     if first is None:
         return False
-    here = table.positions.get(_identity(first))
-    if here is None or here > start:
+    here = table.find(first, start)
+    if here is None:
         return False
     yield from itertools.islice(itertools.chain([first], packets), start - here, None)
     return True
@@ -279,8 +326,6 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPack
             return
 
 
-def _identity(packet: VideoPacket) -> Identity:
-    return packet.dts, packet.size, packet.pos
 
 
 def _shows_frame(packet: VideoPacket, stream: VideoStream) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from vopcli.video.decoder import (
     decode_timed,
     drop_lost_beginning,
 )
-from vopcli.video.packets import open_video, reason, scan
+from vopcli.video.packets import OptionalInts, increases, open_video, reason, scan
 from vopcli.video.preprocess import jpeg_bytes
 from vopcli.video.sampling import Sampling
 from vopcli.video.timestamps import Timeline
@@ -224,7 +225,7 @@ def decodable_frames(video: OpenVideo) -> tuple[list[int], Timeline]:
     if not usable or len(usable) < MIN_DECODABLE_RATIO * len(video.table.order):
         error = undecodable(video, len(usable))
         raise error
-    return usable, timeline_of(video, [outcome[place][0] for place in usable])
+    return usable, timeline_of(video, OptionalInts(outcome[place][0] for place in usable))
 
 
 def encode_jpegs(sampled: SampledFrames, quality: int) -> SampledFrames:
@@ -302,15 +303,14 @@ def _choose(
     return chosen
 
 
-def timeline_of(video: OpenVideo, pts: Sequence[int | None] | None = None) -> Timeline:
+def timeline_of(video: OpenVideo, pts: OptionalInts | None = None) -> Timeline:
     """Return the times of the presentable frames, or of those with the given ``pts``.
 
     Without times in the container, frames are assumed to follow each other at its rate.
     """
     if pts is None:
-        pts = [video.table.pts[position] for position in video.table.order]
-    known = [value for value in pts if value is not None]
+        pts = OptionalInts(video.table.pts[position] for position in video.table.order)
     rate = video.stream.average_rate or video.stream.guessed_rate or Fraction(25)
-    if len(known) == len(pts) and sorted(set(known)) == known:
-        return Timeline(known, video.table.time_base, rate)
+    if increases(pts):
+        return Timeline(array("q", (time for time in pts if time is not None)), video.table.time_base, rate)
     return Timeline(range(len(pts)), 1 / rate, rate)
