@@ -14,10 +14,9 @@ from typer.testing import CliRunner, Result
 import vopcli
 from tests.support.clip import random_state
 from tests.support.peers import open_clip_model
-from tests.support.training import FRAMES, MODEL
+from tests.support.training import FRAMES, MODEL, PIXELS
 from vopcli.cli.app import app
 from vopcli.clip.tokenizer import Tokenizer
-from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD
 from vopcli.config.choices import Variant
 from vopcli.frames.store import FrameStore
 from vopcli.methods.adapter_file import read_adapter
@@ -131,7 +130,7 @@ def expected_similarity(folder: Path, texts: list[str]) -> tuple[torch.Tensor, l
     store = FrameStore.open(folder / "out.h5")
     videos = store.videos[7:]
     frames = torch.from_numpy(np.stack([store.read(video) for video in videos])).float() / 255
-    pixels = (frames - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
+    pixels = (frames - torch.tensor(PIXELS.mean)) / torch.tensor(PIXELS.std)
     ids, _ = Tokenizer().tokenize(texts)
     padded = torch.zeros(len(ids), 77, dtype=torch.int64)
     padded[:, : ids.shape[1]] = torch.from_numpy(ids)

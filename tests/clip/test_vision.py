@@ -2,24 +2,27 @@ import pytest
 import torch
 
 from tests.support.clip import random_clip, random_pixels, tiny_clip
-from vopcli.clip.vision import PIXEL_MEAN, PIXEL_STD, normalise
+from vopcli.clip.shape import OPENAI_PREPROCESSING, PIXEL_MEAN, PIXEL_STD, Preprocessing
+from vopcli.clip.vision import normalise
 
 
-def test_normalise_by_hand() -> None:
+@pytest.mark.parametrize(("mean", "std"), [(PIXEL_MEAN, PIXEL_STD), ((0.5, 0.4, 0.3), (0.5, 0.2, 0.1))])
+def test_normalise_by_hand(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
     frames = torch.randint(0, 256, (2, 3, 5, 7, 3), dtype=torch.uint8)
-    pixels = normalise(frames)
+    pixels = normalise(frames, Preprocessing(mean, std))
     assert pixels.shape == (2, 3, 3, 5, 7)
     assert pixels.dtype == torch.float32
     for colour in range(3):
-        expected = (frames[..., colour].double() / 255 - PIXEL_MEAN[colour]) / PIXEL_STD[colour]
+        expected = (frames[..., colour].double() / 255 - mean[colour]) / std[colour]
         torch.testing.assert_close(pixels[:, :, colour].double(), expected, rtol=0, atol=2e-6)
 
 
 def test_normalise_leaves_the_frames_alone_and_gives_the_dtype_asked_for() -> None:
     frames = torch.full((1, 4, 4, 3), 200, dtype=torch.uint8)
-    pixels = normalise(frames, dtype=torch.bfloat16, device="cpu")
+    pixels = normalise(frames, OPENAI_PREPROCESSING, dtype=torch.bfloat16, device="cpu")
     assert pixels.dtype == torch.bfloat16
-    torch.testing.assert_close(pixels.float(), normalise(frames), rtol=2**-8, atol=0)
+    expected = normalise(frames, OPENAI_PREPROCESSING)
+    torch.testing.assert_close(pixels.float(), expected, rtol=2**-8, atol=0)
     assert bool((frames == 200).all())
 
 
@@ -28,7 +31,7 @@ def test_normalise_leaves_the_frames_alone_and_gives_the_dtype_asked_for() -> No
 )
 def test_normalise_refuses_other_layouts(frames: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="need uint8 frames"):
-        normalise(frames)
+        normalise(frames, OPENAI_PREPROCESSING)
 
 
 def test_patches_are_what_the_convolution_gives() -> None:

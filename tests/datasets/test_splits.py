@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.weights_files import TINY
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config
@@ -23,7 +24,9 @@ SIDE = 16
 
 
 def open_store(config: Config, split: str | None = None) -> CaptionedStore:
-    return open_captioned_store(config, SilentProgress(), resolution=SIDE, split=split)
+    return open_captioned_store(
+        config, SilentProgress(), shape=dataclasses.replace(TINY, image_resolution=SIDE), split=split
+    )
 
 
 @pytest.fixture
@@ -72,4 +75,4 @@ def test_settings_and_store_must_fit(config: Config) -> None:
         with pytest.raises(UsageError, match=match):
             open_store(dataclasses.replace(config, data=dataclasses.replace(config.data, **changes)))
     with pytest.raises(DataError, match="has frames of 16 pixels, the model takes 32"):
-        open_captioned_store(config, SilentProgress(), resolution=32)
+        open_captioned_store(config, SilentProgress(), shape=dataclasses.replace(TINY, image_resolution=32))

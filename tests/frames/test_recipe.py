@@ -11,11 +11,13 @@ import pytest
 from tests.support.stores import (
     RAW,
 )
-from vopcli.config.choices import Codec, DatasetName, Fit
+from tests.support.weights_files import TINY
+from vopcli.clip.shape import OPENAI_PREPROCESSING, Preprocessing
+from vopcli.config.choices import Codec, DatasetName, Fit, Resize
 from vopcli.config.schema import DataConfig
 from vopcli.errors import DataError
 from vopcli.files.hdf5_writer import create_segment_file
-from vopcli.frames.recipe import other_frames, requested_recipe
+from vopcli.frames.recipe import other_frames, requested_recipe, unlike_model
 from vopcli.frames.rows import FRAME_FORMAT
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter
@@ -72,9 +74,18 @@ def test_settings_go_before_what_is_recorded_and_that_before_the_defaults() -> N
     assert str(plain) == "sampling uniform:12, windows auto, 224 x 224 pixels, raw"
     assert str(requested_recipe(DataConfig(dataset=DatasetName.MSVD)).windows) == "whole"
     recorded = {"sampling": "fps:1", "resize": "legacy-tensor", "windows": "5", "decode": "keyframes"}
-    held = requested_recipe(DataConfig(size=64), {**recorded, "fit": "pad"}, size=48)
+    held = requested_recipe(DataConfig(size=64), {**recorded, "fit": "pad", "size": 48})
     assert held.to_json() == {**recorded, "fit": "pad", "size": 48, "codec": "raw"}
     given = DataConfig(sampling="uniform", windows="7", fit=Fit.SQUASH, codec=Codec.JPEG)
+    shape = replace(TINY, preprocessing=Preprocessing(fit=Fit.SQUASH, resize=Resize.BILINEAR))
+    model = requested_recipe(DataConfig(size=64), shape=shape)
+    assert (model.size, model.fit, model.resize) == (24, Fit.SQUASH, Resize.BILINEAR)
+    assert unlike_model(plain.to_json(), shape.preprocessing) == [
+        "resize bicubic, not bilinear",
+        "fit crop, not squash",
+    ]
+    assert unlike_model(model.to_json(), shape.preprocessing) == []
+    assert unlike_model(held.to_json(), OPENAI_PREPROCESSING) == []
     assert requested_recipe(given, recorded).to_json() == {
         "sampling": "uniform:12",
         "resize": "legacy-tensor",

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tests.support.training import model_of, samples_of
+from vopcli.clip.shape import OPENAI_PREPROCESSING
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import Variant
 from vopcli.training.batches import Samples, epoch_order, read_batches
@@ -22,7 +23,7 @@ def gradients(
     model = model_of(variant).double()
     order = epoch_order(len(samples), seed=0, epoch=0)[:count]
     [batch] = read_batches(samples, order, batch_size=count, pin=False, processes=processes)
-    pixels = normalise(batch.frames, dtype=torch.float64)
+    pixels = normalise(batch.frames, OPENAI_PREPROCESSING, dtype=torch.float64)
     backward_in_parts(
         [lambda: (model.encode_text(batch.tokens), model.encode_video(pixels))],
         model.clip.logit_scale,

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.support.clip import random_state, tiny_clip
 from vopcli.clip.shape import ClipShape
 from vopcli.files.safetensors import write_safetensors_file
+from vopcli.weights.model_config import to_metadata
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 STD = np.array([0.26862954, 0.26130258, 0.27577711])
@@ -21,13 +22,7 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711])
 def write_model(path: Path, *, seed: int = 0, shape: ClipShape | None = None) -> Path:
     """Write ``random_state`` of a tiny model, as ``vop weights convert`` would."""
     shape = shape or tiny_clip()
-    metadata = {
-        "format": "pt",
-        "activation": shape.activation.value,
-        "vision_heads": str(shape.vision_heads),
-        "text_heads": str(shape.text_heads),
-    }
-    write_safetensors_file(path, random_state(shape, seed=seed), metadata)
+    write_safetensors_file(path, random_state(shape, seed=seed), to_metadata(shape))
     return path
 
 

@@ -13,7 +13,7 @@ import torch
 
 from tests.support.clip import random_state
 from vopcli.clip.model import Clip
-from vopcli.clip.shape import ClipShape
+from vopcli.clip.shape import ClipShape, Preprocessing
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config, DataConfig, TrainingConfig, TuningConfig
@@ -44,8 +44,9 @@ SHAPE = ClipShape(
     activation=Activation.QUICK_GELU,
 )
 
-# the same with words for the tokenizer, and heads that the towers' widths have room for
-MODEL = dataclasses.replace(SHAPE, vocab_size=49408, context_length=77, vision_heads=3)
+# the same with words for the tokenizer, and pixels of its own
+PIXELS = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.5, 0.6, 0.7))
+MODEL = dataclasses.replace(SHAPE, vocab_size=49408, context_length=77, preprocessing=PIXELS)
 SETTINGS = """
 backbone: {weights: tiny.safetensors}
 data: {frames: out.h5, captions: captions.jsonl}

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.support.progress import Interrupting
 from tests.support.training import job_of, model_of
+from vopcli.clip.shape import PIXEL_STD, Preprocessing
 from vopcli.config.choices import Variant
 from vopcli.errors import DataError, FileError
 from vopcli.evaluation.runs import LOG_NAME
@@ -51,6 +53,20 @@ def test_parts_of_a_batch_learn_what_the_whole_does(training_store: Path, tmp_pa
         train(job, RunState({}), SilentProgress())
     for name, tensor in trained_tensors(whole.model).items():
         torch.testing.assert_close(trained_tensors(parts.model)[name], tensor, rtol=0, atol=2e-4)
+
+
+def test_pixels_are_normalised_as_the_model_takes_them(training_store: Path, tmp_path: Path) -> None:
+    """Twice the standard deviation of the pixels and twice the weights that read them cancel out."""
+    usual, other = (job_of(training_store, tmp_path / name, epochs=1) for name in ("usual", "other"))
+    clip = other.model.clip
+    clip.shape = dataclasses.replace(
+        clip.shape, preprocessing=Preprocessing(std=tuple(2 * np.array(PIXEL_STD)))
+    )
+    clip.visual.conv1.weight.data *= 2
+    for job in (usual, other):
+        train(job, RunState({}), SilentProgress())
+    for name, tensor in trained_tensors(usual.model).items():
+        torch.testing.assert_close(trained_tensors(other.model)[name], tensor, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": True, "micro_batch": 4}])

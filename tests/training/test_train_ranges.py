@@ -11,7 +11,7 @@ import pytest
 
 import vopcli
 from tests.support.clip import random_state
-from tests.support.training import FRAMES, MODEL, SIDE
+from tests.support.training import FRAMES, MODEL, SHAPE, SIDE
 from tests.support.videos import make_video, run_ffmpeg
 from vopcli.config.load import load_config
 from vopcli.datasets.splits import open_captioned_store, split_for_training
@@ -125,7 +125,7 @@ def test_a_video_is_held_out_with_all_its_ranges(films: Path, tmp_path: Path) ->
     kept = [json.dumps(line) for line in lines if line["split"] == "train"]
     (tmp_path / "captions.jsonl").write_text("\n".join(kept))
     (tmp_path / "vop.yaml").write_text("data: {frames: out.h5, captions: captions.jsonl}")
-    data = open_captioned_store(load_config(tmp_path / "vop.yaml"), SilentProgress(), resolution=SIDE)
+    data = open_captioned_store(load_config(tmp_path / "vop.yaml"), SilentProgress(), shape=SHAPE)
     train, val, source = split_for_training(data, val_share=0.25)
     assert source == "1 of the 4 training videos, held out"
     assert len(val.videos) == 3

@@ -38,14 +38,17 @@ def natural(height: int, width: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize(("height", "width"), SHAPES)
 @pytest.mark.parametrize("size", [64, 45])
-def test_same_as_clips_preprocessing_on_a_pillow_image(height: int, width: int, size: int) -> None:
+@pytest.mark.parametrize("resize", [Resize.BICUBIC, Resize.BILINEAR])
+def test_same_as_clips_preprocessing_on_a_pillow_image(
+    height: int, width: int, size: int, resize: Resize
+) -> None:
     frame = natural(height, width)
     image = Image.fromarray(frame)
-    resized = reference.resize(image, [size], reference.InterpolationMode.BICUBIC)
+    resized = reference.resize(image, [size], reference.InterpolationMode(resize.value))
     left, top = round((resized.width - size) / 2), round((resized.height - size) / 2)
     expected = np.asarray(resized.crop((left, top, left + size, top + size)))
 
-    actual = fit_frame(frame, size)
+    actual = fit_frame(frame, size, resize)
 
     assert (actual.shape, actual.dtype) == ((size, size, 3), np.uint8)
     np.testing.assert_allclose(actual, expected, atol=1)
@@ -103,9 +106,10 @@ def resized_as_a_whole(
     frame: NDArray[np.uint8], height: int, width: int, resize: Resize
 ) -> NDArray[np.float32]:
     """By Pillow with antialiasing, across and then down; or by torchvision without."""
-    if resize is Resize.BICUBIC:
-        across = Image.fromarray(frame).resize((width, len(frame)), Image.Resampling.BICUBIC)
-        return np.asarray(across.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    if resize is not Resize.LEGACY_TENSOR:
+        resampling = Image.Resampling[resize.name]
+        across = Image.fromarray(frame).resize((width, len(frame)), resampling)
+        return np.asarray(across.resize((width, height), resampling), np.float32)
     tensor = torch.from_numpy(frame).movedim(-1, 0) / 255
     bicubic = reference.InterpolationMode.BICUBIC
     resized = reference.resize(tensor, [height, width], bicubic, antialias=False)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from vopcli.config.choices import Activation
+from vopcli.clip.shape import OPENAI_PREPROCESSING, Preprocessing
+from vopcli.config.choices import Activation, Fit, Resize
 from vopcli.errors import WeightsError
 from vopcli.weights.model_config import (
     Declared,
@@ -40,6 +42,16 @@ REFUSED = {
 def test_configurations_of_open_clip_that_run(tmp_path: Path, name: str) -> None:
     shutil.copy(CONFIGS / f"{name}.json", tmp_path / "open_clip_config.json")
     assert read_open_clip_config(tmp_path) == RUN[name]
+
+
+def test_preprocessing_of_open_clip(tmp_path: Path) -> None:
+    model = json.loads((CONFIGS / "ViT-B-32.json").read_text())
+    pixels = {"mean": 0.5, "std": [0.5, 0.4, 0.3], "interpolation": "bilinear", "resize_mode": "squash"}
+    expected = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.4, 0.3), Fit.SQUASH, Resize.BILINEAR)
+    for section, found in ((pixels, expected), ({"interpolation": "random"}, OPENAI_PREPROCESSING)):
+        config = {"model_cfg": model, "preprocess_cfg": section}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+        assert read_open_clip_config(tmp_path).preprocessing == found
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -22,7 +22,8 @@ from tests.support.weights_files import (
     write_open_clip,
     write_torchscript,
 )
-from vopcli.config.choices import Activation
+from vopcli.clip.shape import Preprocessing
+from vopcli.config.choices import Activation, Fit, Resize
 from vopcli.errors import FileError, UsageError, VopError, WeightsError
 from vopcli.progress import SilentProgress
 from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
@@ -213,9 +214,10 @@ def test_written_file_with_nonsense_metadata_is_refused(tmp_path: Path) -> None:
     for metadata in (
         {"activation": "relu", "vision_heads": "3"},
         {"activation": "gelu", "vision_heads": "x"},
+        {"activation": "gelu", "vision_heads": "3", "text_heads": "2", "preprocessing": '{"fit": "crop"}'},
     ):
         save_file(PLAIN, tmp_path / "w.safetensors", metadata=metadata)
-        with pytest.raises(WeightsError, match="its metadata on activation and heads is invalid"):
+        with pytest.raises(WeightsError, match="its metadata on activation, heads and preprocessing is inv"):
             read_weights(tmp_path / "w.safetensors")
 
 
@@ -305,8 +307,18 @@ def test_hugging_face_pixels_of_another_scale(tmp_path: Path, file: str, wrap: C
     }
     (tmp_path / file).write_text(json.dumps(wrap(pixels)))
     assert read_weights(tmp_path).shape == TINY
-    (tmp_path / file).write_text(json.dumps(wrap({**pixels, "image_std": [0.5, 0.5, 0.5]})))
-    with pytest.raises(WeightsError, match=r"image_std is \[0\.5, 0\.5, 0\.5\]; vop normalises pixels"):
+    usual = read_weights(tmp_path)
+    squash = {"size": {"height": 24, "width": 24}, "do_center_crop": False, "resample": 2}
+    (tmp_path / file).write_text(json.dumps(wrap({**pixels, "image_std": [0.5, 0.4, 0.3], **squash})))
+    found = read_weights(tmp_path)
+    expected = Preprocessing(std=(0.5, 0.4, 0.3), fit=Fit.SQUASH, resize=Resize.BILINEAR)
+    assert found.shape == replace(TINY, preprocessing=expected)
+    assert found.fingerprint() != usual.fingerprint()
+    write_safetensors(found, tmp_path / "converted.safetensors")
+    again = read_weights(tmp_path / "converted.safetensors")
+    assert (again.shape, again.fingerprint()) == (found.shape, found.fingerprint())
+    (tmp_path / file).write_text(json.dumps(wrap({**pixels, "resample": 1})))
+    with pytest.raises(WeightsError, match="resample is 1, which is not supported"):
         read_weights(tmp_path)
 
 
@@ -316,9 +328,11 @@ OPEN_CLIP_ODD: list[tuple[str, str, Any, str]] = [
     ("text_cfg", "hf_model_name", "roberta-base", "hf_model_name is set, which differs"),
     ("vision_cfg", "mlp_ratio", 4.9, "mlp_ratio is 4.9"),
     ("vision_cfg", "image_size", 32, "has 32 px, the tensors 24"),
-    ("preprocess_cfg", "mean", [0.5, 0.5, 0.5], r"mean is \[0\.5, 0\.5, 0\.5\]; vop normalises pixels"),
-    ("preprocess_cfg", "std", 0.5, "std is 0.5; vop normalises pixels"),
+    ("preprocess_cfg", "mean", [0.5, 0.5], r"mean is \[0\.5, 0\.5\], which is not supported"),
+    ("preprocess_cfg", "std", 0, "std is 0, which is not supported"),
     ("preprocess_cfg", "std", ["a"], r"std is \['a'\]"),
+    ("preprocess_cfg", "resize_mode", "longest", "resize_mode is 'longest', which is not supported"),
+    ("preprocess_cfg", "interpolation", "nearest", "interpolation is 'nearest', which is not supported"),
 ]
 
 

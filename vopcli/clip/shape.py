@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vopcli.config.choices import Activation
+from vopcli.config.choices import Activation, Fit, Resize
 from vopcli.errors import WeightsError, format_name
 
 HEAD_WIDTH = 64  # of all OpenAI models, which do not store the number of heads
@@ -25,8 +25,28 @@ PIXEL_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """How images become the input of a model; the defaults are OpenAI's.
+
+    Attributes:
+        mean: of R, G and B in 0..1, subtracted from each pixel.
+        std: standard deviation of R, G and B, by which each difference is divided.
+        fit: how an image becomes a square.
+        resize: resampling.
+    """
+
+    mean: tuple[float, ...] = PIXEL_MEAN
+    std: tuple[float, ...] = PIXEL_STD
+    fit: Fit = Fit.CROP
+    resize: Resize = Resize.BICUBIC
+
+
+OPENAI_PREPROCESSING: Final = Preprocessing()
+
+
+@dataclass(frozen=True)
 class ClipShape:
-    """The sizes of both towers; lengths are in tokens, resolutions in pixels."""
+    """Sizes of both towers, lengths in tokens, resolutions in pixels; activation and preprocessing."""
 
     embed_dim: int
     image_resolution: int
@@ -40,6 +60,7 @@ class ClipShape:
     text_width: int
     text_heads: int
     activation: Activation
+    preprocessing: Preprocessing = OPENAI_PREPROCESSING
 
     @classmethod
     def from_tensors(
@@ -48,6 +69,7 @@ class ClipShape:
         activation: Activation,
         vision_heads: int | None = None,
         text_heads: int | None = None,
+        preprocessing: Preprocessing = OPENAI_PREPROCESSING,
     ) -> ClipShape:
         """Derive the sizes from ``shapes`` (OpenAI's names) and check every tensor against them.
 
@@ -56,6 +78,7 @@ class ClipShape:
             activation: activation function, which the tensors do not show.
             vision_heads: attention heads of the vision tower; None: one for each 64 channels.
             text_heads: the same for the text tower.
+            preprocessing: how images become its input.
 
         Raises:
             WeightsError: a tensor is missing, unexpected, or of a shape that does not fit the others.
@@ -84,6 +107,7 @@ class ClipShape:
             text_width=text_width,
             text_heads=_heads(text_heads, text_width, "text"),
             activation=activation,
+            preprocessing=preprocessing,
         )
         shape.check(shapes)
         return shape

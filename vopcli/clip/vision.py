@@ -9,22 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vopcli.clip.shape import PIXEL_MEAN, PIXEL_STD, ClipShape
+from vopcli.clip.shape import ClipShape, Preprocessing
 from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
 
 
 def normalise(
-    frames: Tensor, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    frames: Tensor,
+    preprocessing: Preprocessing,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """Normalise RGB frames for the vision tower.
 
     Args:
         frames: (..., H, W, 3) uint8.
+        preprocessing: of the model, with the mean and standard deviation of its training images.
         dtype: dtype of the result.
         device: device of the result; None: that of ``frames``.
 
     Returns:
-        (..., 3, H, W) of mean 0 and standard deviation 1 over CLIP's training images.
+        (..., 3, H, W) of mean 0 and standard deviation 1 over the training images.
 
     Raises:
         ValueError: ``frames`` are not uint8, or their last axis is not 3.
@@ -32,8 +37,8 @@ def normalise(
     if frames.dtype != torch.uint8 or frames.shape[-1] != 3:
         raise ValueError(f"need uint8 frames (..., H, W, 3), got {frames.dtype} {tuple(frames.shape)}")
     on_device = frames.to(device) if device is not None else frames  # as bytes: a quarter of the transfer
-    mean = torch.tensor(PIXEL_MEAN, device=on_device.device) * 255
-    scale = 1 / (torch.tensor(PIXEL_STD, device=on_device.device) * 255)
+    mean = torch.tensor(preprocessing.mean, device=on_device.device) * 255
+    scale = 1 / (torch.tensor(preprocessing.std, device=on_device.device) * 255)
     pixels = on_device.to(torch.float32).sub_(mean).mul_(scale)
     return pixels.to(dtype).movedim(-1, -3)  # (..., 3, H, W)
 

@@ -78,6 +78,7 @@ class Resize(str, Enum):
     """Resampling of frames to the input size of the model."""
 
     BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
     LEGACY_TENSOR = "legacy-tensor"
 
 

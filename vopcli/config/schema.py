@@ -147,13 +147,13 @@ class DataConfig:
     )
     resize: Resize | None = setting(
         None,
-        text="Resize with antialiasing like CLIP, or without (legacy-tensor) like X-Pool.",
-        unset=Resize.BICUBIC.value,
+        text="Resize by this filter, or without antialiasing (legacy-tensor) like X-Pool.",
+        unset="as the model, else bicubic",
     )
     fit: Fit | None = setting(
         None,
         text="Make frames square: crop the middle, squash the frame, or pad with grey.",
-        unset=Fit.CROP.value,
+        unset="as the model, else crop",
     )
     codec: Codec | None = setting(
         None,

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.config.schema import Config, DataConfig
 from vopcli.datasets.benchmark import read_stored_annotations, require_benchmark
@@ -27,7 +28,7 @@ from vopcli.datasets.records import (
     iter_other_sizes,
 )
 from vopcli.errors import DataError, UsageError, format_value
-from vopcli.frames.recipe import other_frames
+from vopcli.frames.recipe import other_frames, unlike_model
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.progress import Progress
 from vopcli.video.sampling import requested_sampling
@@ -89,14 +90,14 @@ class TokenisedSplit:
 
 
 def open_captioned_store(
-    config: Config, progress: Progress, *, resolution: int, split: str | None = None
+    config: Config, progress: Progress, *, shape: ClipShape, split: str | None = None
 ) -> CaptionedStore:
     """Open the frame store of the settings, with its captions or benchmark.
 
     Args:
         config: the settings.
         progress: receives warnings about frames that differ from the settings, and videos in two splits.
-        resolution: side of the model's frames in pixels.
+        shape: of the model, with the size and preprocessing of its frames.
         split: the split that will be used; None: those for training.
 
     Raises:
@@ -112,11 +113,14 @@ def open_captioned_store(
             hint="set data.captions or data.dataset in vop.yaml, or pass --captions or --dataset",
         )
     store = FrameStore.open(Path(config.data.frames))
-    if store.recipe.size != resolution:
+    size = shape.image_resolution
+    if store.recipe.size != size:
         raise DataError(
-            f"{store.path} has frames of {store.recipe.size} pixels, the model takes {resolution}",
-            hint=f"create a store with `vop extract-frames --size {resolution}`",
+            f"{store.path} has frames of {store.recipe.size} pixels, the model takes {size}",
+            hint=f"create a store with `vop extract-frames --size {size}`",
         )
+    if differences := unlike_model(store.recipe.to_json(), shape.preprocessing):
+        progress.warn(f"{store.path} has other frames than the model takes: {'; '.join(differences)}")
     if not store.videos:
         raise DataError(f"{store.path} has no videos", hint="run `vop extract-frames` first")
     num_frames = _require_one_length(store, store.videos)

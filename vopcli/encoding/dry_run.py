@@ -10,7 +10,8 @@ import numpy as np
 
 from vopcli.encoding.adapter import given_adapter
 from vopcli.encoding.backbone import choose_place, chosen_name, keeps_model, read_backbone
-from vopcli.encoding.encode import is_extended, is_kept, open_source, place_model
+from vopcli.encoding.encode import is_extended, is_kept, place_model
+from vopcli.encoding.open_source import open_source
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import EncodePlan
 from vopcli.index.reader import VideoIndex
@@ -41,15 +42,15 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     entry = find_model(name)
     is_missing = entry is not None and not ((request.cache or cache_folder()) / entry.file).is_file()
     if stored and keeps_model(request, stored):
-        source, width = open_source(request, stored, adapter, stored.recipe["size"]), stored.embed_dim
+        source, width = open_source(request, stored, adapter, progress), stored.embed_dim
     elif entry and is_missing:
         shape = openai_shape(entry)
-        source, width = open_source(request, stored, adapter, shape.image_resolution), shape.embed_dim
+        source, width = open_source(request, stored, adapter, progress, shape), shape.embed_dim
     else:
         backbone, source = read_backbone(
             request,
             stored,
-            lambda shape: open_source(request, stored, adapter, shape.image_resolution),
+            lambda shape: open_source(request, stored, adapter, progress, shape),
             progress,
         )
         width = backbone.weights.shape.embed_dim

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,23 +15,22 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Precision
 from vopcli.encoding.adapter import adapter_meta, check_adapter, given_adapter, text_side
 from vopcli.encoding.backbone import Backbone, absolute_name, choose_place, keeps_model, read_backbone
+from vopcli.encoding.open_source import open_source
 from vopcli.encoding.query_bank import check_beta, read_bank_captions, updated_bank
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
-from vopcli.encoding.sources import EncodePlan, EncodeSource, StoreSource, VideoSource
+from vopcli.encoding.sources import EncodePlan, EncodeSource, VideoSource
 from vopcli.errors import DataError, UsageError
 from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, replace_file
-from vopcli.files.hdf5 import is_hdf5, may_replace
+from vopcli.files.hdf5 import may_replace
 from vopcli.files.journal import locked
-from vopcli.frames.recipe import EARLIER_RECIPES, requested_recipe
 from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
 from vopcli.index.thumbnails import slots_of
 from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.progress import Progress
-from vopcli.resources import cache_folder, num_workers
+from vopcli.resources import cache_folder
 from vopcli.search.text_tower import keep_text_tower
-from vopcli.video.sampling import requested_sampling
 from vopcli.video.video_file import VideoFile, is_same_file
 
 if TYPE_CHECKING:
@@ -95,12 +94,12 @@ def _open_work(
 
     def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
         # Choose the device before an index is replaced: a missing one must not cost the old index.
-        return open_source(
-            request, stored, adapter, shape.image_resolution
-        ), None if earlier else choose_place(request)
+        return open_source(request, stored, adapter, progress, shape), None if earlier else choose_place(
+            request
+        )
 
     if earlier and stored and keeps_model(request, stored):
-        work = _Work(earlier, open_source(request, stored, adapter, stored.recipe["size"]), adapter)
+        work = _Work(earlier, open_source(request, stored, adapter, progress), adapter)
         if adapter:
             meta = replace(stored, adapter=adapter_meta(adapter))
             check_adapter(request, adapter, meta, stored, progress)
@@ -268,73 +267,6 @@ def is_extended(request: EncodeRequest) -> bool:
     if may_replace(path, INDEX_FORMAT):
         return False
     raise UsageError(f"{path} is not an index and is not overwritten", hint="name another file, or delete it")
-
-
-def open_source(
-    request: EncodeRequest, stored: IndexMeta | None, adapter: Adapter | None, size: int
-) -> EncodeSource:
-    """Open a frame store, or find videos, which by default are sampled as for the index, else the adapter.
-
-    Raises:
-        UsageError: the sources or options contradict each other.
-        DataError: the frames differ from those of the index.
-    """
-    recipe = stored.recipe if stored else adapter.recipe if adapter else None
-    source = _open_source(request, recipe, size)
-    _check_recipe(request, source, stored)
-    return source
-
-
-def _open_source(request: EncodeRequest, recipe: dict[str, Any] | None, size: int) -> EncodeSource:
-    stores = [source for source in request.sources if is_hdf5(source)]
-    if not request.sources:
-        raise UsageError("nothing to encode", hint="name a frame store, or videos and folders")
-    data = request.config.data
-    if not stores:
-        return VideoSource(
-            request.sources,
-            requested_recipe(data, recipe, size=size).middle,
-            workers=num_workers(data.workers),
-            max_pixels=data.max_pixels,
-            retry_failed=request.retry_failed,
-        )
-    if len(request.sources) > 1:
-        raise UsageError(
-            f"{stores[0]} is a frame store and must be the only source",
-            hint="encode one store at a time into the same index",
-        )
-    store = StoreSource(stores[0], size=size)
-    asked = requested_sampling(data)
-    if asked and asked.middle != store.sampling:
-        raise UsageError(
-            f"{stores[0]} holds frames sampled by {store.sampling}, not {asked.middle}",
-            hint="omit --sampling and --num-frames, and data.sampling and data.num_frames in vop.yaml",
-        )
-    if data.resize and data.resize.value != store.recipe["resize"]:
-        raise UsageError(
-            f"{stores[0]} holds frames resized by {store.recipe['resize']}, not {data.resize.value}",
-            hint="omit data.resize in vop.yaml",
-        )
-    if data.fit and data.fit.value != store.recipe["fit"]:
-        raise UsageError(
-            f"{stores[0]} holds frames fitted by {store.recipe['fit']}, not {data.fit.value}",
-            hint="omit --fit, and data.fit in vop.yaml",
-        )
-    return store
-
-
-def _check_recipe(request: EncodeRequest, source: EncodeSource, earlier: IndexMeta | None) -> None:
-    recorded = EARLIER_RECIPES | earlier.recipe if earlier else source.recipe
-    if recorded != source.recipe:
-        different = [
-            f"{name} {recorded.get(name)}, not {value}"
-            for name, value in source.recipe.items()
-            if recorded.get(name) != value
-        ]
-        raise DataError(
-            f"{request.index} holds frames of {'; '.join(different)}",
-            hint="use the same settings, another index, or --overwrite",
-        )
 
 
 @contextlib.contextmanager

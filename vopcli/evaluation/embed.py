@@ -72,13 +72,13 @@ def embed(
     all_frames = None
     if pooling != MEAN:
         all_frames = np.empty((len(video), captions.videos[0].num_frames, video.shape[1]), np.float32)
-    size = store.recipe.size
+    size, preprocessing = store.recipe.size, model.clip.shape.preprocessing
 
     def encode(batch: slice) -> Tensor:
         part = captions.videos[batch]
         frames = np.empty((len(part), part[0].num_frames, size, size, 3), np.uint8)
         store.read_batch(part, frames)
-        pixels = normalise(torch.from_numpy(frames), dtype=dtype, device=device)
+        pixels = normalise(torch.from_numpy(frames), preprocessing, dtype=dtype, device=device)
         embedded = model.encode_frames(pixels)  # (B, F, E)
         if all_frames is not None:
             all_frames[batch] = embedded.cpu().numpy()

@@ -80,7 +80,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
     for adapter in adapters:
         check_backbone(adapter, fingerprint, weights.name)
     has_bank = request.save is not None and request.save.num_bank > 0
-    bank = open_bank(config, resolution=weights.shape.image_resolution) if has_bank else None
+    bank = open_bank(config, weights.shape) if has_bank else None
     results = []
     with progress.task("eval", total=len(targets), unit="models") as task:
         for target in targets:
@@ -97,9 +97,7 @@ def _check_inputs(
 
     They are read again for evaluation, because several adapters of `full` would not fit into memory.
     """
-    data = open_captioned_store(
-        request.config, progress, resolution=shape.image_resolution, split=request.split
-    )
+    data = open_captioned_store(request.config, progress, shape=shape, split=request.split)
     adapters = []
     for target in targets:
         if target != ZERO_SHOT:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vopcli.clip.shape import ClipShape
 from vopcli.config.schema import Config
 from vopcli.datasets.records import TRAIN, VAL, AnnotatedSplit
 from vopcli.datasets.splits import (
@@ -83,14 +84,14 @@ class BankSource:
     origin: str
 
 
-def open_bank(config: Config, *, resolution: int) -> BankSource:
+def open_bank(config: Config, shape: ClipShape) -> BankSource:
     """Open the data that QB-Norm is fitted on, before the evaluation.
 
     Raises:
         DataError: videos for training are missing, or too few to hold any out.
         UsageError: the captions have no split ``train``.
     """
-    data = open_captioned_store(config, SilentProgress(), resolution=resolution)
+    data = open_captioned_store(config, SilentProgress(), shape=shape)
     try:
         return BankSource(data, *split_for_training(data, val_share=config.training.val_share))
     except UsageError as error:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from vopcli.clip.shape import OPENAI_PREPROCESSING, ClipShape, Preprocessing
 from vopcli.config.choices import Codec, DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_SIZE_PX, DataConfig
 from vopcli.errors import DataError, UsageError
@@ -111,30 +112,47 @@ class Recipe:
 
 
 def requested_recipe(
-    data: DataConfig, recorded: Mapping[str, Any] | None = None, *, size: int | None = None
+    data: DataConfig, recorded: Mapping[str, Any] | None = None, *, shape: ClipShape | None = None
 ) -> Recipe:
     """Return the recipe of the settings; those that are not set are as recorded, else the defaults.
 
     Args:
         data: the settings.
         recorded: recipe in JSON form of an index or adapter.
-        size: side of the frames in pixels, that of the model; None: by the settings.
+        shape: of the model, which tells the size, and without ``recorded`` how frames are made.
 
     Raises:
         UsageError: a setting is invalid.
     """
-    held = recorded or {}
+    held, model = recorded or {}, shape.preprocessing if shape else OPENAI_PREPROCESSING
     sampling = requested_sampling(data) or (recorded_sampling(held) if held else DEFAULT_SAMPLING)
     usual = "whole" if data.dataset else "auto"
     return Recipe(
         sampling,
-        size or data.size or DEFAULT_SIZE_PX,
-        data.resize or Resize(held.get("resize", Recipe.resize)),
+        shape.image_resolution if shape else held.get("size") or data.size or DEFAULT_SIZE_PX,
+        data.resize or (recorded_resize(held) if held else model.resize),
         (data.codec or Codec(Recipe.codec)).value,
         parse_windows(data.windows or str(held.get("windows", usual))),
         data.decode or DecodeRule(held.get("decode", Recipe.decode)),
-        data.fit or recorded_fit(held),
+        data.fit or (recorded_fit(held) if held else model.fit),
     )
+
+
+def unlike_model(recipe: Mapping[str, Any], model: Preprocessing) -> list[str]:
+    """Compare frames made with the defaults with those that a model takes, by resize rule and fit.
+
+    Other rules were chosen, and are no mistake.
+
+    Returns:
+        A phrase for each difference, such as "fit crop, not squash".
+    """
+    usual = OPENAI_PREPROCESSING
+    rules = ("resize", usual.resize, model.resize), ("fit", usual.fit, model.fit)
+    return [
+        f"{name} {default.value}, not {wanted.value}"
+        for name, default, wanted in rules
+        if wanted is not default and recipe[name] == default.value
+    ]
 
 
 def recorded_fit(recipe: Mapping[str, Any]) -> Fit:
@@ -144,6 +162,15 @@ def recorded_fit(recipe: Mapping[str, Any]) -> Fit:
         ValueError: the rule is unknown.
     """
     return Fit(recipe.get("fit", EARLIER_RECIPES["fit"]))
+
+
+def recorded_resize(recipe: Mapping[str, Any]) -> Resize:
+    """Return the resampling of a recipe in JSON form; that of ModelScope's prompts does not tell.
+
+    Raises:
+        ValueError: the rule is unknown.
+    """
+    return Resize(recipe.get("resize", Resize.BICUBIC))
 
 
 def recorded_sampling(recipe: Mapping[str, Any]) -> Sampling:

@@ -19,10 +19,10 @@ from vopcli.clip.device import BATCH_FRAMES, DTYPES, choose_device, choose_preci
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import Precision, Resize
+from vopcli.config.choices import Precision
 from vopcli.config.schema import DEFAULT_SAMPLING_RULE, DEFAULT_WEIGHTS
 from vopcli.errors import VideoError
-from vopcli.frames.recipe import recorded_fit
+from vopcli.frames.recipe import recorded_fit, recorded_resize
 from vopcli.methods.adapter_file import Adapter
 from vopcli.methods.build import load_tuned
 from vopcli.methods.memory import encode_in_batches
@@ -72,7 +72,9 @@ class Model:
         self.device = device
         self.precision = precision
         self._recipe = adapter.recipe if adapter else {}
-        self.fit = recorded_fit(self._recipe)
+        usual = self.shape.preprocessing
+        self.fit = recorded_fit(self._recipe) if adapter else usual.fit
+        self.resize = recorded_resize(self._recipe) if adapter else usual.resize
         self.batch_size = batch_size or BATCH_FRAMES.get(device.type, 96)
         dtype = DTYPES[precision]
         if adapter is None:
@@ -133,11 +135,10 @@ class Model:
             (1, 128)
         """
         rule = parse_sampling(sampling or str(self._recipe.get("sampling", DEFAULT_SAMPLING_RULE)))
-        resize = Resize(self._recipe.get("resize", Resize.BICUBIC))
         out = np.empty((len(paths), self.shape.embed_dim), np.float32)
         decoded = decode_videos(
             (DecodeJob(number, os.fspath(path)) for number, path in enumerate(paths)),
-            FrameSpec(rule, self.shape.image_resolution, resize, self.fit),
+            FrameSpec(rule, self.shape.image_resolution, self.resize, self.fit),
             workers=num_workers(workers),
         )
         for job, sampled in decoded:
@@ -222,9 +223,14 @@ class Model:
     def _forward(self, frames: NDArray[np.uint8]) -> Tensor:
         size = self.shape.image_resolution
         if frames.shape[1:3] != (size, size):
-            frames = np.stack([fit_frame(frame, size, fit=self.fit) for frame in frames])
+            frames = np.stack([fit_frame(frame, size, self.resize, self.fit) for frame in frames])
         frames = np.ascontiguousarray(frames)
-        pixels = normalise(torch.from_numpy(frames), dtype=DTYPES[self.precision], device=self.device)
+        pixels = normalise(
+            torch.from_numpy(frames),
+            self.shape.preprocessing,
+            dtype=DTYPES[self.precision],
+            device=self.device,
+        )
         videos = pixels[None] if self.num_frames is None else pixels.unflatten(0, (-1, self.num_frames))
         return self.module.encode_frames(videos).flatten(0, 1)
 

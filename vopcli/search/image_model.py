@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.clip.device import choose_device
-from vopcli.config.choices import DecodeRule, Precision, Resize
+from vopcli.config.choices import DecodeRule, Precision
 from vopcli.errors import UsageError, format_name
-from vopcli.frames.recipe import recorded_fit, recorded_sampling
+from vopcli.frames.recipe import recorded_fit, recorded_resize, recorded_sampling
 from vopcli.index.reader import VideoIndex
 from vopcli.methods.encoder import Model
 from vopcli.methods.modelscope import own_adapter
@@ -47,7 +47,7 @@ class ImageModel:
         )
         self._recipe = meta.recipe
         self._size = self._model.shape.image_resolution
-        self._resize = Resize(meta.recipe.get("resize", Resize.BICUBIC))
+        self._resize = recorded_resize(meta.recipe)
         self._fit = recorded_fit(meta.recipe)
 
     def embed_picture(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -117,7 +117,8 @@ def keep_text_tower(weights: Weights, fingerprint: str, cache: Path, progress: P
     tensors = {name: np.asarray(weights.tensors[name], "<f4") for name in text_tensors(weights.shape)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_safetensors_file(path, tensors, {_SHAPE: json.dumps(asdict(weights.shape))})
+        sizes = {name: value for name, value in asdict(weights.shape).items() if name != "preprocessing"}
+        write_safetensors_file(path, tensors, {_SHAPE: json.dumps(sizes)})
     except OSError as error:
         progress.warn(f"{path} cannot be written ({error.strerror}): each search reads all weights")
 

@@ -276,7 +276,7 @@ class _Loop:
         for start in range(0, len(batch.names), size):
             frames = batch.frames[start : start + size].to(job.device, non_blocking=True)
             tokens = batch.tokens[start : start + size].to(job.device, non_blocking=True)
-            pixels = normalise(frames, dtype=job.dtype)  # (B, F, 3, S, S)
+            pixels = normalise(frames, job.model.clip.shape.preprocessing, dtype=job.dtype)  # (B, F, 3, S, S)
             pixels = augment(pixels, generator) if job.config.augment else pixels
 
             def embed(pixels: Tensor = pixels, tokens: Tensor = tokens) -> tuple[Tensor, Tensor]:

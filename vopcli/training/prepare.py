@@ -118,7 +118,7 @@ _Splits = tuple[AnnotatedSplit, AnnotatedSplit, str]
 
 
 def _open_splits(config: Config, shape: ClipShape, progress: Progress) -> tuple[CaptionedStore, _Splits]:
-    data = open_captioned_store(config, progress, resolution=shape.image_resolution)
+    data = open_captioned_store(config, progress, shape=shape)
     return data, split_for_training(data, val_share=config.training.val_share)
 
 

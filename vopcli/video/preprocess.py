@@ -12,6 +12,7 @@ from PIL import Image
 
 from vopcli.config.choices import Fit, Resize
 
+_FILTERS: Final = {Resize.BICUBIC: Image.Resampling.BICUBIC, Resize.BILINEAR: Image.Resampling.BILINEAR}
 # Of CLIP's training images: zeros for the model. It finds more objects in frames padded so than with black.
 _MEAN_COLOUR: Final = (123, 117, 104)
 
@@ -23,22 +24,24 @@ def fit_frame(
 
     "crop" resizes the short side to ``size``, the long one to ``int(size * long / short)``, and keeps the
     central square, whose margin is half the difference, rounded half to even. "squash" resizes both sides to
-    ``size``. "pad" resizes the long side to ``size`` and centres the frame on grey. Bicubic with
+    ``size``. "pad" resizes the long side to ``size`` and centres the frame on grey. Bicubic or bilinear with
     antialiasing in 8 bits, horizontally and then vertically, equal to Pillow within one level. Only the
     pixels inside the crop are computed.
 
     Args:
         frame: (height, width, 3) uint8.
         size: side of the square in pixels.
-        resize: LEGACY_TENSOR for X-Pool's pixels, see `_resize_without_antialiasing`.
+        resize: resampling; LEGACY_TENSOR for X-Pool's pixels, see `_resize_without_antialiasing`.
         fit: how a frame becomes a square.
 
     Returns:
         (size, size, 3) uint8.
     """
     resized = _resized_shape(frame.shape[:2], size, fit)
-    method = _resize_without_antialiasing if resize is Resize.LEGACY_TENSOR else _resize
-    inner = method(frame, resized, size)
+    if resize is Resize.LEGACY_TENSOR:
+        inner = _resize_without_antialiasing(frame, resized, size)
+    else:
+        inner = _resize(frame, resized, size, _FILTERS[resize])
     if inner.shape[:2] == (size, size):
         return inner
     square = np.full((size, size, 3), _MEAN_COLOUR, np.uint8)
@@ -64,7 +67,9 @@ def _resized_shape(shape: tuple[int, int], size: int, fit: Fit) -> tuple[int, in
     return height, width
 
 
-def _resize(frame: NDArray[np.uint8], resized: tuple[int, int], size: int) -> NDArray[np.uint8]:
+def _resize(
+    frame: NDArray[np.uint8], resized: tuple[int, int], size: int, resampling: Image.Resampling
+) -> NDArray[np.uint8]:
     """Resize to (height, width) with antialiasing, and crop sides longer than ``size``."""
     height, width = (min(length, size) for length in resized)
     top, bottom = _kept(frame.shape[0], resized[0], size)
@@ -74,9 +79,9 @@ def _resize(frame: NDArray[np.uint8], resized: tuple[int, int], size: int) -> ND
     part = Image.fromarray(frame[first_row:last_row, first_column:last_column])
     # One axis at a time: each rounds to 8 bits, and Pillow's order of the axes depends on the box.
     across = (left - first_column, 0, right - first_column, part.height)
-    part = part.resize((width, part.height), Image.Resampling.BICUBIC, box=across)
+    part = part.resize((width, part.height), resampling, box=across)
     down = (0, top - first_row, width, bottom - first_row)
-    return np.asarray(part.resize((width, height), Image.Resampling.BICUBIC, box=down))
+    return np.asarray(part.resize((width, height), resampling, box=down))
 
 
 def _resize_without_antialiasing(
@@ -104,6 +109,6 @@ def _kept(length: int, resized: int, size: int) -> tuple[float, float]:
 
 
 def _reach(start: float, end: float, length: int, size: int) -> tuple[int, int]:
-    """Return the half-open range of pixels that the filter reads to compute ``start`` to ``end``."""
+    """Return a half-open range of pixels with all that the filters read to compute ``start`` to ``end``."""
     support = 2 * max((end - start) / size, 1.0) + 1
     return max(math.floor(start - support), 0), min(math.ceil(end + support), length)

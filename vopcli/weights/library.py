@@ -95,14 +95,19 @@ def show_weights(name_or_path: str, *, cache: Path, activation: Activation | Non
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:
-    """Describe a model as a dictionary for JSON: path, kind, sizes and dtypes."""
-    shape = asdict(weights.shape)
+    """Describe a model as a dictionary for JSON: path, kind, sizes, preprocessing and dtypes."""
+    shape, preprocessing = asdict(weights.shape), weights.shape.preprocessing
+    del shape["preprocessing"]
     shape["activation"] = weights.shape.activation.value
     return {
         "path": str(weights.path),
         "name": weights.name,
         "kind": weights.kind,
         **shape,
+        "pixel_mean": list(preprocessing.mean),
+        "pixel_std": list(preprocessing.std),
+        "fit": preprocessing.fit.value,
+        "resize": preprocessing.resize.value,
         "num_parameters": weights.shape.num_parameters,
         "dtypes": weights.num_parameters_by_dtype(),
         "fingerprint": weights.fingerprint(),

@@ -1,4 +1,4 @@
-"""Read activation and number of heads, which tensors do not show, from a configuration beside the weights.
+"""Read activation, heads and preprocessing, which tensors do not show, from a file beside the weights.
 
 The files are ``config.json`` of Hugging Face and ``open_clip_config.json``. A setting that changes the
 computation compared with OpenAI's CLIP is refused by name.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
-from vopcli.clip.shape import PIXEL_MEAN, PIXEL_STD
-from vopcli.config.choices import Activation
+from vopcli.clip.shape import OPENAI_PREPROCESSING, ClipShape, Preprocessing
+from vopcli.config.choices import Activation, Fit, Resize
 from vopcli.errors import WeightsError, format_name, format_value
 
 MAX_CONFIG_BYTES = 1 << 22
+_NUM_CHANNELS: Final = 3
+_PILLOW_FILTERS: Final = {2: Resize.BILINEAR, 3: Resize.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Declared:
     vision_heads: int | None = None
     text_heads: int | None = None
     image_resolution: int | None = None
+    preprocessing: Preprocessing = OPENAI_PREPROCESSING
 
 
 def read_hugging_face_config(folder: Path) -> Declared:
@@ -55,13 +58,12 @@ def read_hugging_face_config(folder: Path) -> Declared:
             raise WeightsError(
                 f"{path}: layer_norm_eps is {format_value(section['layer_norm_eps'])}, not 1e-5"
             )
-    _check_pixels(folder / "preprocessor_config.json", "image_mean", "image_std")
-    _check_pixels(folder / "processor_config.json", "image_mean", "image_std", "image_processor")
     return Declared(
         activation=Activation(activations.pop()),
         vision_heads=_count(path, vision, "num_attention_heads", 12),
         text_heads=_count(path, text, "num_attention_heads", 8),
         image_resolution=_count(path, vision, "image_size", 224),
+        preprocessing=_hugging_face_preprocessing(folder),
     )
 
 
@@ -108,7 +110,6 @@ def read_open_clip_config(folder: Path) -> Declared:
             )
         if section.get("mlp_ratio", 4) != 4:
             raise WeightsError(f"{path}: mlp_ratio is {format_value(section['mlp_ratio'])}, not 4")
-    _check_pixels(path, "mean", "std", "preprocess_cfg")
     # Missing settings have the default of open_clip.
     width, head_width = _count(path, vision, "width", 768), _count(path, vision, "head_width", 64)
     return Declared(
@@ -116,7 +117,53 @@ def read_open_clip_config(folder: Path) -> Declared:
         vision_heads=width // head_width,
         text_heads=_count(path, text, "heads", 8),
         image_resolution=_count(path, vision, "image_size", 224),
+        preprocessing=_open_clip_preprocessing(path, _section(path, config, "preprocess_cfg")),
     )
+
+
+def to_metadata(shape: ClipShape) -> dict[str, str]:
+    """Return activation, heads and preprocessing as metadata of a converted file."""
+    return {
+        "activation": shape.activation.value,
+        "vision_heads": str(shape.vision_heads),
+        "text_heads": str(shape.text_heads),
+        "preprocessing": json.dumps(asdict(shape.preprocessing)),
+    }
+
+
+def from_metadata(metadata: Mapping[str, str]) -> Declared:
+    """Parse the metadata of a converted file.
+
+    Raises:
+        WeightsError: a value is missing or invalid.
+    """
+    try:
+        return Declared(
+            Activation(metadata["activation"]),
+            int(metadata["vision_heads"]),
+            int(metadata["text_heads"]),
+            preprocessing=_parse_preprocessing(metadata.get("preprocessing")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            "its metadata on activation, heads and preprocessing is invalid", hint="convert it again"
+        ) from error
+
+
+def _parse_preprocessing(text: str | None) -> Preprocessing:
+    """Parse the metadata of a converted file; earlier files do not have them.
+
+    Raises:
+        KeyError: a value is missing.
+        TypeError: a value is of another type.
+        ValueError: a value is unknown, or not the JSON of a dictionary.
+        WeightsError: mean or standard deviation are invalid.
+    """
+    if text is None:
+        return OPENAI_PREPROCESSING
+    values = dict(json.loads(text))
+    mean, std = (_colours("its metadata", values, name) for name in ("mean", "std"))
+    return Preprocessing(mean, std, Fit(values["fit"]), Resize(values["resize"]))
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:
@@ -152,26 +199,58 @@ def _count(path: Path, section: Mapping[str, Any], name: str, default: int) -> i
     return value
 
 
-def _check_pixels(path: Path, mean: str, std: str, section: str = "") -> None:
-    """Refuse a model with another pixel normalisation, which would run and give worse results.
-
-    Raises:
-        WeightsError: mean or standard deviation differ from OpenAI's.
-    """
-    config = read_json_object(path) or {}
-    if section:
-        config = _section(path, config, section)
-    for name, expected in ((mean, PIXEL_MEAN), (std, PIXEL_STD)):
-        given = config.get(name)
-        if given is None:
-            continue
-        values = given if isinstance(given, list) and len(given) == 3 else [given] * 3
-        if not all(_is_near(value, wanted) for value, wanted in zip(values, expected, strict=True)):
-            raise WeightsError(
-                f"{path}: {name} is {format_value(given)}; vop normalises pixels with {list(expected)}",
-                hint="use a model with the preprocessing of OpenAI's CLIP",
-            )
+def _open_clip_preprocessing(path: Path, section: Mapping[str, Any]) -> Preprocessing:
+    """Read ``preprocess_cfg``; missing settings have the default of open_clip, which is OpenAI's."""
+    mode, filter_name = section.get("resize_mode"), section.get("interpolation")
+    if mode not in {None, "shortest", "squash"}:
+        _refuse_preprocessing(path, "resize_mode", mode)
+    if filter_name not in {None, "random", "bicubic", "bilinear"}:  # "random" is bicubic but in training
+        _refuse_preprocessing(path, "interpolation", filter_name)
+    return Preprocessing(
+        _colours(path, section, "mean"),
+        _colours(path, section, "std"),
+        Fit.SQUASH if mode == "squash" else Fit.CROP,
+        Resize.BILINEAR if filter_name == "bilinear" else Resize.BICUBIC,
+    )
 
 
-def _is_near(value: object, wanted: float) -> bool:
-    return isinstance(value, int | float) and abs(value - wanted) < 1e-3
+def _hugging_face_preprocessing(folder: Path) -> Preprocessing:
+    """Read ``preprocessor_config.json``, or its section in ``processor_config.json`` of newer models."""
+    path = folder / "preprocessor_config.json"
+    section = read_json_object(path)
+    if section is None:
+        path = folder / "processor_config.json"
+        section = _section(path, read_json_object(path) or {}, "image_processor")
+    size, resample = section.get("size"), section.get("resample", 3)
+    is_squashed = isinstance(size, dict) and "height" in size and section.get("do_center_crop") is False
+    if resample not in _PILLOW_FILTERS:
+        _refuse_preprocessing(path, "resample", resample)
+    return Preprocessing(
+        _colours(path, section, "image_mean"),
+        _colours(path, section, "image_std"),
+        Fit.SQUASH if is_squashed else Fit.CROP,
+        _PILLOW_FILTERS[resample],
+    )
+
+
+def _colours(source: Path | str, section: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    """Return values of R, G and B, or one for all; OpenAI's if missing, or equal but for rounding."""
+    is_std = name.endswith("std")
+    usual = OPENAI_PREPROCESSING.std if is_std else OPENAI_PREPROCESSING.mean
+    given = section.get(name, list(usual))
+    values = given if isinstance(given, list) else [given] * _NUM_CHANNELS
+    if (
+        len(values) != _NUM_CHANNELS
+        or not all(type(value) in {int, float} and 0 <= value <= 1 for value in values)
+        or (is_std and not all(values))
+    ):
+        _refuse_preprocessing(source, name, given)
+    is_usual = all(abs(value - wanted) < 1e-3 for value, wanted in zip(values, usual, strict=True))
+    return usual if is_usual else tuple(map(float, values))
+
+
+def _refuse_preprocessing(source: Path | str, name: str, value: object) -> NoReturn:
+    raise WeightsError(
+        f"{source}: {name} is {format_value(value)}, which is not supported",
+        hint="use a model whose images are cropped or squashed, resized by a bicubic or bilinear filter",
+    )

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.shape import ClipShape
+from vopcli.clip.shape import OPENAI_PREPROCESSING, ClipShape
 from vopcli.config.choices import Activation
 from vopcli.errors import FileError, UsageError, WeightsError, format_name
 from vopcli.files.safetensors import write_safetensors_file
@@ -28,7 +28,13 @@ from vopcli.resources import packaged_file, user_path
 from vopcli.weights import catalog
 from vopcli.weights import tensor_names as names
 from vopcli.weights.formats import Container, read_container
-from vopcli.weights.model_config import Declared, read_hugging_face_config, read_open_clip_config
+from vopcli.weights.model_config import (
+    Declared,
+    from_metadata,
+    read_hugging_face_config,
+    read_open_clip_config,
+    to_metadata,
+)
 
 CHUNK_ITEMS: Final = 1 << 20
 _SUFFIXES: Final = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
@@ -55,13 +61,16 @@ class Weights:
     def fingerprint(self) -> str:
         """Return a hash of the model as 64 hexadecimal digits, independent of the file format.
 
-        SHA-256 over activation and numbers of heads, then over name, shape and little-endian float32 values
-        of each tensor, sorted by name.
+        SHA-256 over activation and numbers of heads, mean and standard deviation of pixels unless they are
+        OpenAI's, then over name, shape and little-endian float32 values of each tensor, sorted by name.
         """
         shape = self.shape
         digest = hashlib.sha256(
             f"{shape.activation.value} {shape.vision_heads} {shape.text_heads}\n".encode()
         )
+        pixels, usual = shape.preprocessing, OPENAI_PREPROCESSING
+        if (pixels.mean, pixels.std) != (usual.mean, usual.std):
+            digest.update(f"{pixels.mean} {pixels.std}\n".encode())
         for name in sorted(self.tensors):
             array = self.tensors[name]
             digest.update(f"{name} {list(array.shape)}\n".encode())
@@ -178,18 +187,13 @@ def read_checked(
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
-    """Write the tensors with unchanged dtypes; activation and numbers of heads become metadata.
+    """Write the tensors with unchanged dtypes; activation, heads and preprocessing become metadata.
 
     Raises:
         FileError: the file cannot be written.
     """
-    metadata = {
-        "format": "pt",
-        "activation": weights.shape.activation.value,
-        "vision_heads": str(weights.shape.vision_heads),
-        "text_heads": str(weights.shape.text_heads),
-        "source": f"{weights.name} ({weights.kind})",
-    }
+    source = f"{weights.name} ({weights.kind})"
+    metadata = {"format": "pt", **to_metadata(weights.shape), "source": source}
     write_safetensors_file(path, weights.tensors, metadata)
 
 
@@ -212,7 +216,9 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
     if names.is_hugging_face(tensors):
         tensors = names.from_hugging_face(tensors)
     shapes = {name: array.shape for name, array in tensors.items()}
-    shape = ClipShape.from_tensors(shapes, known, declared.vision_heads, declared.text_heads)
+    shape = ClipShape.from_tensors(
+        shapes, known, declared.vision_heads, declared.text_heads, declared.preprocessing
+    )
     if declared.image_resolution not in {None, shape.image_resolution}:
         raise WeightsError(
             f"the configuration has {declared.image_resolution} px, the tensors {shape.image_resolution}",
@@ -228,7 +234,7 @@ def _declared(container: Container) -> tuple[Declared, str]:
     """Determine activation and numbers of heads; return them with a description of the format."""
     metadata = container.metadata
     if "activation" in metadata and "vision_heads" in metadata:
-        return _from_metadata(metadata), container.format
+        return from_metadata(metadata), container.format
     if names.is_hugging_face(container.tensors):
         return read_hugging_face_config(container.folder), f"Hugging Face ({container.format})"
     if container.format == "TorchScript":
@@ -239,17 +245,6 @@ def _declared(container: Container) -> tuple[Declared, str]:
     if _is_openai_layout(container.tensors):
         return Declared(Activation.QUICK_GELU), f"OpenAI ({container.format})"
     return Declared(), container.format
-
-
-def _from_metadata(metadata: dict[str, str]) -> Declared:
-    try:
-        return Declared(
-            Activation(metadata["activation"]), int(metadata["vision_heads"]), int(metadata["text_heads"])
-        )
-    except (KeyError, ValueError) as error:
-        raise WeightsError(
-            "its metadata on activation and heads is invalid", hint="convert it again"
-        ) from error
 
 
 def _is_openai_layout(tensors: dict[str, NDArray[Any]]) -> bool:
