@@ -6,18 +6,15 @@ import dataclasses
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 from typer.testing import CliRunner, Result
 
+from tests.support.training import before_layers
 from vopcli.cli.app import app
 from vopcli.clip.transformer import Block
 from vopcli.frames.store import FrameStore
@@ -36,18 +33,6 @@ def refused(done: Result, code: int, problem: str, hint: str) -> None:
     assert done.exit_code == code, done.stderr
     assert done.stderr.splitlines()[-2].startswith(f"Error: {problem}"), done.stderr
     assert hint in done.stderr.splitlines()[-1]
-
-
-@contextmanager
-def before_layers(function: Callable[[Block, Any], None]) -> Iterator[None]:
-    """Call a function before each pass through a layer of a tower, with the layer and its arguments."""
-    hook = register_module_forward_pre_hook(
-        lambda module, given: function(module, given) if isinstance(module, Block) else None
-    )
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def test_checkpointing_recomputes_and_changes_nothing(folder: Path) -> None:

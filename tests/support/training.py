@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.support.clip import random_state
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape, Preprocessing
+from vopcli.clip.transformer import Block
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.load import load_config
 from vopcli.config.schema import Config, DataConfig, TrainingConfig, TuningConfig
@@ -131,3 +135,15 @@ def run_settings(variant: Variant = Variant.VOP, **training: Any) -> Config:
         tuning=dataclasses.replace(config.tuning, variant=variant),
         training=dataclasses.replace(config.training, **training),
     )
+
+
+@contextmanager
+def before_layers(function: Callable[[Block, Any], None]) -> Iterator[None]:
+    """Call a function before each pass through a layer of a tower, with the layer and its arguments."""
+    hook = register_module_forward_pre_hook(
+        lambda module, given: function(module, given) if isinstance(module, Block) else None
+    )
+    try:
+        yield
+    finally:
+        hook.remove()

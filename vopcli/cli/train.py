@@ -1,6 +1,7 @@
 """``vop train``: tune variants on captioned videos."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,12 @@ def train(
     variants: Annotated[str | None, options.option("tuning.variant", several=True)] = None,
     seeds: Annotated[str | None, options.option("training.seed", "--seeds", "--seed", several=True)] = None,
     config: Config,
+    search_lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH", help="Train with 1 and 3 times each power of ten; keep a table of the rates."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     dry_run: options.DryRun = False,
     overwrite: options.Overwrite = False,
@@ -41,18 +48,25 @@ def train(
 
     Options override --set, which overrides vop.yaml, which overrides the preset. Each run has its own folder,
     named after variant and seed, with the adapter of the epoch that is best on the validation set. Several
-    variants or seeds give a table of means and standard deviations.
+    variants or seeds give a table of means and standard deviations. --search-lr 1e-6:1e-2 trains once per
+    learning rate and marks the best on the validation set.
     """
     runs = _runs(config, variants, seeds)
+    if search_lr is not None:
+        runs = _searched(runs, search_lr)
     from vopcli.training.prepare import TrainRequest
     from vopcli.training.processes import LostProcessError, joined
     from vopcli.training.train import follow
 
+    table = None if search_lr is None else Path(config.training.output)
     requests = [TrainRequest(run, resume=resume, overwrite=overwrite) for run in runs]
     with joined() as processes:
         if processes.is_first:
             progress = console.progress(quiet=quiet)
-            _do(requests, progress, processes, dry_run=dry_run, as_json=as_json)
+            if dry_run:
+                _show_plans(requests, progress, processes, as_json=as_json)
+            else:
+                _do(requests, progress, processes, table=table, as_json=as_json)
         else:
             try:
                 for request in requests:
@@ -67,31 +81,64 @@ def _do(
     progress: Progress,
     processes: "Processes",
     *,
-    dry_run: bool,
+    table: Path | None,
     as_json: bool,
 ) -> None:
     from vopcli.reports.groups import mean_table
     from vopcli.training.prepare import check_requests
+    from vopcli.training.search_lr import rate_table, write_table
 
-    if not dry_run:
-        check_requests(requests, progress)
-    documents, runs = [], []
+    check_requests(requests, progress)
+    runs: list[TrainSummary] = []
     for request in requests:
-        if dry_run:
-            plan = _plan(request, progress, processes)
-            documents.append(dataclasses.asdict(plan))
-            if not as_json:
-                _show_plan(plan)
-        else:
-            summary = _run(request, progress, processes)
-            documents.append(summary.to_json())
-            runs.append((summary.plan.variant, summary.plan.num_trained, summary.selected.metrics))
-            if not as_json:
-                _show_summary(summary)
+        runs.append(_run(request, progress, processes))
+        if table:
+            write_table(table, runs)
+        if not as_json:
+            _show_summary(runs[-1])
     if as_json:
-        console.print_json(documents if len(documents) > 1 else documents[0])
+        _print_documents([run.to_json() for run in runs])
+    elif table:
+        console.print_table(*rate_table(runs))
     elif len(runs) > 1:
-        console.print_table(*mean_table(runs))
+        measured = [(run.plan.variant, run.plan.num_trained, run.selected.metrics) for run in runs]
+        console.print_table(*mean_table(measured))
+
+
+def _show_plans(
+    requests: "list[TrainRequest]", progress: Progress, processes: "Processes", *, as_json: bool
+) -> None:
+    plans = []
+    for request in requests:
+        plans.append(_plan(request, progress, processes))
+        if not as_json:
+            _show_plan(plans[-1])
+    if as_json:
+        _print_documents([dataclasses.asdict(plan) for plan in plans])
+
+
+def _print_documents(documents: list[dict[str, Any]]) -> None:
+    console.print_json(documents if len(documents) > 1 else documents[0])
+
+
+def _searched(runs: list[Config], search_lr: str) -> list[Config]:
+    """Return the settings of one run per learning rate.
+
+    Raises:
+        UsageError: the range is invalid, a rate is set, or a variant trains nothing.
+    """
+    from vopcli.methods.registry import METHODS
+    from vopcli.training.search_lr import parse_rates, with_rates
+
+    rates = parse_rates(search_lr)
+    idle = {run.tuning.variant for run in runs if METHODS[run.tuning.variant].is_idle}
+    if idle:
+        raise UsageError(f"--search-lr with {', '.join(idle)}, which trains nothing", hint="leave it out")
+    if runs[0].training.lr is not None:
+        raise UsageError(
+            f"training.lr {runs[0].training.lr:g} and --search-lr are both given", hint="leave one out"
+        )
+    return [each for run in runs for each in with_rates(run, rates)]
 
 
 def _plan(request: "TrainRequest", progress: Progress, processes: "Processes") -> "TrainPlan":

@@ -224,7 +224,7 @@ class Model:
         size = self.shape.image_resolution
         if frames.shape[1:3] != (size, size):
             frames = np.stack([fit_frame(frame, size, self.resize, self.fit) for frame in frames])
-        frames = np.ascontiguousarray(frames)
+        frames = np.require(frames, requirements=["C", "W"])  # torch warns of arrays that cannot be written
         pixels = normalise(
             torch.from_numpy(frames),
             self.shape.preprocessing,

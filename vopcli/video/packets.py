@@ -326,8 +326,6 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPack
             return
 
 
-
-
 def _shows_frame(packet: VideoPacket, stream: VideoStream) -> bool:
     """Whether a packet is presented as a frame: VP8 has packets that are only references."""
     if stream.codec_context.name in {"vp8", "libvpx"}:
