@@ -94,6 +94,7 @@ SEARCH = {
     "vopcli.search.ranges",
     "vopcli.search.ranking",
     "vopcli.search.search",
+    "vopcli.search.stores",
     "vopcli.search.text_tower",
     "vopcli.video.video_file",
 }

@@ -17,6 +17,7 @@ from vopcli.index.folder import OWN_INDEX, count_changes, indexes_in, own_index
 from vopcli.index.leftovers import failures_of
 from vopcli.index.reader import VideoIndex
 from vopcli.resources import cache_folder, set_threads
+from vopcli.search.stores import is_in_engine
 from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import VideoFile
 
@@ -35,7 +36,7 @@ def choose_index(context: typer.Context, named: str | None) -> Path:
     if named and options.is_given(context, "index"):
         return Path(named)
     path = Path(named) if named else _index_here()
-    if not path.exists():
+    if not path.exists() and not is_in_engine(path):
         raise DataError(
             f"{path}, the index of VOP_INDEX or vop.yaml, does not exist", hint="name another with --index"
         )

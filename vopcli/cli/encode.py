@@ -55,7 +55,11 @@ def encode(
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest
+    from vopcli.search.stores import check_is_file
 
+    check_is_file(
+        paths[-1], "vop encode", "here, then `vop index copy INDEX.h5 {name}`, which adds new rows only"
+    )
     sources, index = options.split_paths(context, paths, kind="index")
     request = EncodeRequest(
         sources,

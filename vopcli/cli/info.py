@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vopcli.cli import console, options
 from vopcli.errors import DataError, FileError, WeightsError
 from vopcli.progress import Progress
+
+if TYPE_CHECKING:
+    from vopcli.search.stores import Store
 
 
 def info(
@@ -80,7 +83,10 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
     from vopcli.evaluation.runs import check_finished
     from vopcli.files.hdf5 import is_hdf5, read_format_name
     from vopcli.methods.adapter_file import is_adapter
+    from vopcli.search.stores import store_of
 
+    if store := store_of(path):
+        return _in_engine(store, progress, verify)
     if is_hdf5(path):
         name = read_format_name(path)
         describe = _KINDS.get(name)
@@ -131,6 +137,15 @@ def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: F
 
     description = describe_index(path) | {"querybank": describe_bank(VideoIndex(path))}
     return FileInfo(description, verify_index(path, progress) if verify else [])
+
+
+def _in_engine(store: Store, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+    from vopcli.index.check import verify_rows
+    from vopcli.search.query_bank import describe_bank
+
+    index = store.open()
+    description = store.describe() | {"querybank": describe_bank(index)}
+    return FileInfo(description, verify_rows(index, progress) if verify else [])
 
 
 def _similarities(path: Path, *_: object) -> FileInfo:

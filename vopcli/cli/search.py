@@ -287,6 +287,8 @@ def _note_missing(opened: "Index") -> None:
         console.say(f"{opened.path} has no videos: add some with `vop encode`")
     if num_unfinished := opened.num_unfinished:
         console.say(f"{num_unfinished} videos are not encoded yet: run `vop encode` again")
+    if not getattr(opened.videos, "is_complete", True):  # of a search engine
+        console.say(f"{opened.path} is not copied completely: run `vop index copy` again")
 
 
 def _lines() -> Iterator[str]:

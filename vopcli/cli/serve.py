@@ -62,6 +62,7 @@ def serve(
         )
     from vopcli.cli.choose_index import choose_index, index_videos
     from vopcli.cli.search import open_for_search
+    from vopcli.search.stores import check_is_file
     from vopcli.web.app import Site, create_app
     from vopcli.web.guard import choose_token
     from vopcli.web.served import ServedIndex
@@ -71,6 +72,8 @@ def serve(
         index_videos("", [path], config, weights) if path.is_dir() else path
         for path in indexes or [choose_index(context, config.search.index)]
     ]
+    for path in paths:
+        check_is_file(path, "vop serve")
     served = [ServedIndex(path, lambda path: open_for_search(path, config, weights)) for path in paths]
     token = token or choose_token(host)
     listener = listen(host, port)

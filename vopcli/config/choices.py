@@ -180,6 +180,14 @@ class NormRule(str, Enum):
     QB = "qb"
 
 
+class Ann(str, Enum):
+    """Vector index of Milvus: exact, or approximate and faster."""
+
+    FLAT = "flat"
+    HNSW = "hnsw"
+    IVF = "ivf"
+
+
 class TableFormat(str, Enum):
     """Format of the tables of a report."""
 

@@ -49,7 +49,11 @@ def verify_index(path: Path, progress: Progress) -> list[str]:
     Raises:
         DataError: ``path`` cannot be read at all.
     """
-    index = VideoIndex(path)
+    return verify_rows(VideoIndex(path), progress)
+
+
+def verify_rows(index: VideoIndex, progress: Progress) -> list[str]:
+    """Compare all rows of an open index, which may be one that a search engine keeps, as `verify_index`."""
     problems, rows = [], list(index.rows())
     with progress.task("verify", total=len(rows), unit="rows") as task:
         for row in rows:

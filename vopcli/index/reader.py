@@ -119,7 +119,7 @@ class VideoIndex:
 
     def _adopt(self, file: SegmentFile) -> None:
         self.path = file.path
-        self._state = f"{file.stat.st_size} {file.stat.st_mtime_ns} {file.stat.st_ino}"
+        self.state = f"{file.stat.st_size} {file.stat.st_mtime_ns} {file.stat.st_ino}"
         self.meta = IndexMeta.parse(file.path, file.attributes)
         self.segments = list(file.segments)  # a copy: a writer extends the other list
         for segment in file.segments:
@@ -348,7 +348,7 @@ class VideoIndex:
         name = hashlib.sha256(os.fsencode(self.path.absolute())).hexdigest()
         stamp = cache / "verified" / f"{name[:32]}-{part}"
         with contextlib.suppress(OSError):
-            if stamp.read_text(encoding="ascii") == self._state:
+            if stamp.read_text(encoding="ascii") == self.state:
                 return
         if part == "embeddings":
             self._verify_embeddings()
@@ -357,7 +357,7 @@ class VideoIndex:
                 self.frames_of(row)
         with contextlib.suppress(OSError):  # without a cache, each process verifies the file
             stamp.parent.mkdir(parents=True, exist_ok=True)
-            stamp.write_text(self._state, encoding="ascii")
+            stamp.write_text(self.state, encoding="ascii")
 
     def _verify_embeddings(self) -> None:
         for start, embeddings, rows, done in zip(

@@ -56,7 +56,8 @@ def unpack_thumbnail(slot: NDArray[np.uint8]) -> bytes | None:
 
 def has_thumbnails(index: VideoIndex, row: int) -> bool:
     """Whether the segment of a row has thumbnails; single frames may still have none."""
-    return "thumbnails" in index.position_of(row)[0].columns
+    # that of a search engine has no segments
+    return bool(index.segments) and "thumbnails" in index.position_of(row)[0].columns
 
 
 def slots_of(index: VideoIndex, row: int) -> NDArray[np.uint8] | None:

@@ -114,8 +114,7 @@ class Confidence:
             )
         self._index, self._captions = index, bank.captions
         self._sample = _sample_rows(index)
-        stat = index.path.stat()
-        key = f"{index.path.absolute()} {stat.st_size} {stat.st_mtime_ns} {name}"
+        key = f"{index.path.absolute()} {index.state} {name}"
         file = cache / "confidence" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
         held = _load(file)
         if held is None:

@@ -9,21 +9,19 @@ Axes: Q queries, F frames of a row, E joint width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from vopcli.index.reader import VideoIndex
-from vopcli.search.engine import Floats, Found, best_rows, dot_half_rows
-from vopcli.search.exact import Part, search_exact
+from vopcli.search.engine import Engine, Floats, Found, best_rows, dot_half_rows
 from vopcli.search.ranges import MATCHED_FRAMES, best_matches
 
 CANDIDATES: Final = 1000  # rows whose frames are compared
 
 
 def search_matches(
-    index: VideoIndex, parts: Sequence[Part], queries: Floats, *, top: int, matched: int = MATCHED_FRAMES
+    index: VideoIndex, nearest: Engine, queries: Floats, *, top: int, matched: int = MATCHED_FRAMES
 ) -> list[Found]:
     """Find the ``top`` rows of highest best match for each query, ordered by falling score, then path.
 
@@ -31,7 +29,7 @@ def search_matches(
 
     Args:
         index: the rows.
-        parts: their embeddings.
+        nearest: ranks them by the cosine of their mean.
         queries: (Q, E) L2-normalised.
         top: maximum number of rows per query; over 1000, as many are compared.
         matched: number of successive frames that are to match.
@@ -39,7 +37,7 @@ def search_matches(
     Raises:
         DataError: the index is damaged.
     """
-    candidates = search_exact(parts, queries, top=max(top, CANDIDATES), path_of=index.path_of)
+    candidates = nearest(queries, top=max(top, CANDIDATES))
     answers = []
     for found, query in zip(candidates, queries, strict=True):
         rows = index.frames_of_rows(found.rows.tolist())

@@ -19,6 +19,7 @@ from vopcli.index.reader import VideoIndex
 from vopcli.resources import usable_cores
 from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_half_rows
 from vopcli.search.pooling import pool_scores
+from vopcli.search.stores import EngineIndex
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ def search_pooled(index: VideoIndex, queries: Floats, pooling: Pooling, *, top: 
     Raises:
         DataError: the index is damaged: a row lies outside its frames, or a frame is not finite.
     """
+    blocks = frame_blocks(index)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = list(
-            pool.map(lambda block: (block.rows, _score(block, queries, pooling)), frame_blocks(index))
-        )
+        # a pool takes all blocks at once: those of a file are memory-mapped, others would fill the memory
+        run = map if isinstance(index, EngineIndex) else pool.map
+        found = list(run(lambda block: (block.rows, _score(block, queries, pooling)), blocks))
     rows = np.concatenate([part for part, _ in found])
     scores = np.concatenate([part for _, part in found], axis=1)  # (Q, videos)
     check_finite(scores, str(index.path))
@@ -62,6 +64,14 @@ def frame_blocks(index: VideoIndex, num_videos: int = 512) -> Iterator[FrameBloc
     Raises:
         DataError: a row is damaged.
     """
+    if isinstance(index, EngineIndex):
+        rows = np.array(list(index.rows()), np.int64)
+        for begin in range(0, len(rows), num_videos):
+            part = rows[begin : begin + num_videos]
+            held = [frames for frames, *_ in index.frames_of_rows(part.tolist())]
+            counts = np.array([len(frames) for frames in held])
+            yield FrameBlock(part, np.concatenate(held), np.cumsum(counts) - counts, counts)
+        return
     for number, (start, done) in enumerate(zip(index.starts, index.done, strict=False)):
         places = np.flatnonzero(done)
         for begin in range(0, len(places), num_videos):

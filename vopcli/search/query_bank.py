@@ -17,6 +17,7 @@ from vopcli.errors import DataError
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Floats, Found, best_rows, check_finite, dot_rows
 from vopcli.search.qb_norm import QueryBank
+from vopcli.search.stores import EngineIndex
 
 BANK_PARTS: Final = ("captions", "column", "activated", "settings")
 BANK_TOP: Final = 1
@@ -70,6 +71,8 @@ def state_of(checksums: Sequence[int] | NDArray[np.uint64]) -> list[float]:
 
 def _checksums(index: VideoIndex) -> NDArray[np.uint64]:
     """Return the embedding checksum of every video and window of an index."""
+    if isinstance(index, EngineIndex):
+        return index.embedding_checksums()
     parts = [
         segment.map("rows")["embedding_checksum"][done]
         for segment, done in zip(index.segments, index.done, strict=True)

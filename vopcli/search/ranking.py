@@ -10,6 +10,7 @@ from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.ranges import MATCHED_FRAMES
+from vopcli.search.stores import EngineIndex
 
 
 def parse_norm(name: str) -> NormRule:
@@ -52,9 +53,14 @@ def choose_engine(
         from vopcli.search.pooled import search_pooled
 
         return partial(search_pooled, videos, pooling=pooling)
-    parts = [Part(*part) for part in zip(videos.embeddings, videos.done, strict=True)]
+    nearest: Engine
+    if isinstance(videos, EngineIndex):
+        nearest = videos.nearest
+    else:
+        parts = [Part(*part) for part in zip(videos.embeddings, videos.done, strict=True)]
+        nearest = partial(search_exact, parts, path_of=videos.path_of)
     if pooling is None and videos.has_windows:
         from vopcli.search.matches import search_matches
 
-        return partial(search_matches, videos, parts, matched=matched)
-    return partial(search_exact, parts, path_of=videos.path_of)
+        return partial(search_matches, videos, nearest, matched=matched)
+    return nearest

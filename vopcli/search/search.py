@@ -22,6 +22,7 @@ from vopcli.search.query import Query, has_examples, is_picture
 from vopcli.search.query_encoder import QueryEncoder
 from vopcli.search.ranges import MATCHED_FRAMES
 from vopcli.search.ranking import choose_engine, parse_norm
+from vopcli.search.stores import open_videos
 from vopcli.search.text_tower import ModelSource
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Index:
             BusyError: another process changes `path` all the time.
         """
         self.path, self.pooling, self.norm = path, pooling, norm
-        self._videos = VideoIndex(path)
+        self._videos = open_videos(path)
         _LOG.debug("index: %s, %d videos, made with %s", path, len(self._videos), self._videos.meta.weights)
         self._cache = cache or cache_folder()
         self._engines: dict[tuple[Pooling | None, NormRule, int], Engine] = {}

@@ -1,0 +1,67 @@
+"""Copy an index, also one that a search engine keeps, to an HDF5 file."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from vopcli.errors import UsageError
+from vopcli.files.atomic import atomic_path
+from vopcli.files.hdf5 import may_replace
+from vopcli.index.reader import BANK, INDEX_FORMAT, IndexedVideo, VideoIndex
+from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.progress import Progress
+
+_AT_ONCE = 1024  # rows
+
+
+def copy_to_file(source: VideoIndex, path: Path, progress: Progress, *, overwrite: bool = False) -> int:
+    """Write the rows of an index, its adapter and query bank to a file; return the number of rows.
+
+    Args:
+        source: the index.
+        path: the file.
+        progress: shows the rows.
+        overwrite: replace an existing index.
+
+    Raises:
+        UsageError: `path` exists and is not an index, or `overwrite` is not set.
+        DataError: the source is damaged.
+        FileError: `path` cannot be written.
+    """
+    if path.exists() and not (overwrite and may_replace(path, INDEX_FORMAT)):
+        reason = "is not an index and is not overwritten" if overwrite else "exists"
+        raise UsageError(f"{path} {reason}", hint="name another file, or use --overwrite")
+    bank = {BANK + name: tensor for name, tensor in source.bank_tensors.items()}
+    videos = list(map(source.video, source.rows()))
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        create_index(temporary, source.meta, {**source.text_tensors, **bank})
+        if videos:
+            with IndexWriter(temporary) as writer:
+                _copy_rows(source, videos, writer, progress)
+    return len(videos)
+
+
+def _copy_rows(
+    source: VideoIndex, videos: list[IndexedVideo], writer: IndexWriter, progress: Progress
+) -> None:
+    names = ("root", "path", "size", "mtime_ns", "sha256", "num_frames", "window", "is_part")
+    writer.lay_out([NewVideo(**{name: getattr(video, name) for name in names}) for video in videos])
+    rows = enumerate(source.frames_of_rows([video.row for video in videos]))
+    with progress.task("copy", total=len(videos), unit="rows") as task:
+        while part := list(islice(rows, _AT_ONCE)):
+            writer.add(
+                [
+                    EncodedVideo(
+                        slot=slot,
+                        embedding=source.embedding_of(videos[slot].row),
+                        frames=frames,
+                        seconds=seconds,
+                        num_real=num_real,
+                        duration_seconds=videos[slot].duration_seconds,
+                    )
+                    for slot, (frames, seconds, num_real) in part
+                ]
+            )
+            task.advance(len(part))

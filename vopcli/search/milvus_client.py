@@ -1,0 +1,292 @@
+"""The connection to an index in Milvus: a server, or a folder of Milvus Lite; errors are one line.
+
+An index takes two collections. One has a row per video and window:
+
+    id         hash of path, root and window
+    name       hash of path and root, which the rows of a video share
+    path       for filters by other programs; bytes that are not UTF-8 are replaced
+    is_part    whether it is a window of a video that has a row of its own
+    start, end of the window in seconds
+    details    JSON, see `vopcli.search.milvus.RowDetails`
+    state      checksum of the details
+    embedding  (E,) float32
+
+The other, with "_frames" after its name, holds arrays too long for a field: the times and frame embeddings of
+each row, and the tensors of the model, as pieces of Base64 text. A best match compares the frames of 1,000
+rows: read as 12 rows of vectors each, they take ten times as long. Milvus asks for a vector, which is [1, 0].
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.config.choices import Ann
+from vopcli.errors import DataError, UsageError
+from vopcli.files.arrays import checksum
+
+_SERVER: Final = re.compile(r"milvus:/{1,2}(?P<address>[^/:]+:\d+)/(?P<collection>[A-Za-z_]\w{0,199})")
+_SCHEME: Final = "milvus:"
+_LITE_COLLECTION: Final = "vop"
+PROPERTY: Final = "vop"  # of the collection: JSON
+TEXT_LENGTH: Final = 65_532  # of a piece: the most that Milvus takes, in whole groups of Base64
+MOST_ROWS: Final = 16_384  # in one answer
+_OPEN_SECONDS: Final = 4
+_CALL_SECONDS: Final = 20  # a server that restarts meanwhile is waited for
+_LONG_SECONDS: Final = 3600  # to build an index; and of Milvus Lite, which runs in this process
+# "Strong" waits for all that was written before, 0.2 s and more; later reads see at least as much without
+# waiting, apart from a replica that is behind, whose missing rows are asked for again
+_FIRST: Final = {"consistency_level": "Strong"}
+_LATER: Final = {"consistency_level": "Bounded"}
+_ANN: Final[dict[Ann, dict[str, Any]]] = {
+    Ann.FLAT: {},
+    Ann.HNSW: {"M": 32, "efConstruction": 200},
+    Ann.IVF: {"nlist": 1024},
+}
+_ANN_NAMES: Final = {Ann.FLAT: "FLAT", Ann.HNSW: "HNSW", Ann.IVF: "IVF_FLAT"}
+
+
+class Milvus:
+    """A connection to the collections of one index.
+
+    Attributes:
+        name: of the index, for messages.
+        is_server: whether it is a server, not a folder.
+    """
+
+    def __init__(self, name: Path) -> None:
+        """Parse a name; connects on the first call.
+
+        Raises:
+            UsageError: the name is malformed, or pymilvus or milvus-lite is not installed.
+        """
+        found = _SERVER.fullmatch(str(name))
+        self.is_server = found is not None
+        self.name, self.collection = str(name), _LITE_COLLECTION
+        self._uri = self.name.removeprefix(_SCHEME)
+        if found:
+            self.collection = found["collection"]
+            self.name = f"milvus://{found['address']}/{self.collection}"
+            self._uri = f"http://{found['address']}"
+        elif not self._uri.endswith(".db") or self._uri == ".db" or self._uri.startswith("//"):
+            raise UsageError(
+                f"{name} is not the name of a Milvus index",
+                hint="write milvus:FILE.db, or milvus://HOST:PORT/COLLECTION",
+            )
+        self.frames = f"{self.collection}_frames"
+        self._client: Any = None
+        self._has_read = False  # since the last write
+        try:
+            import pymilvus
+
+            if not found:
+                import milvus_lite  # noqa: F401
+        except ImportError as error:
+            raise UsageError(
+                f"an index in Milvus needs {error.name}, which is not installed",
+                hint="run `pip install 'vopcli[milvus]'`",
+            ) from error
+        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs each error that is raised
+        self._package = pymilvus
+
+    def call(self, method: str, *args: Any, seconds: float = _CALL_SECONDS, **options: Any) -> Any:
+        """Call a method of the client.
+
+        Args:
+            method: its name.
+            args: its arguments.
+            seconds: time until a server that does not answer is an error.
+            options: its keyword arguments.
+
+        Raises:
+            DataError: Milvus reports an error, or does not answer in time.
+        """
+        try:
+            if self._client is None:
+                self._client = self._connect()
+            is_read = method in {"query", "search"}
+            if is_read:
+                options |= _LATER if self._has_read else _FIRST
+            timeout = seconds if self.is_server else _LONG_SECONDS
+            found = getattr(self._client, method)(*args, timeout=timeout, **options)
+            self._has_read = is_read or (self._has_read and method not in {"upsert", "delete"})
+            return found
+        except self._package.MilvusException as error:
+            raise self._failed(error) from error
+
+    def _connect(self) -> Any:
+        if not self.is_server:
+            Path(self._uri).parent.mkdir(parents=True, exist_ok=True)
+        token = os.environ.get("MILVUS_TOKEN", "") if self.is_server else ""
+        return self._package.MilvusClient(uri=self._uri, token=token, timeout=_OPEN_SECONDS)
+
+    def _failed(self, error: Any) -> DataError:
+        reason = str(error.message).partition("\n")[0] or type(error).__name__
+        hint = "check the address, and that the server runs" if self.is_server else ""
+        if not self.is_server and self._client is None:
+            hint = "is it in use by another process?"
+        return DataError(f"{self.name}: Milvus reports: {reason}", hint=hint)
+
+    def exists(self) -> bool:
+        """Whether the index exists; False without creating a folder of Milvus Lite.
+
+        Raises:
+            DataError: Milvus does not answer.
+        """
+        if not self.is_server and not Path(self._uri).exists():
+            return False
+        return bool(self.call("has_collection", self.collection, seconds=_OPEN_SECONDS))
+
+    def properties(self) -> dict[str, Any]:
+        """Return the description of the index.
+
+        Raises:
+            DataError: there is no index, or the collection is of another program.
+        """
+        if not self.exists():
+            raise DataError(
+                f"{self.name} does not exist", hint=f"create it with `vop index copy idx.h5 {self.name}`"
+            )
+        held = self.call("describe_collection", self.collection).get("properties") or {}
+        try:
+            found = json.loads(held[PROPERTY])
+            return dict(found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.name} is not an index of vop, or damaged", hint="name another collection"
+            ) from error
+
+    def describe(self, values: Mapping[str, Any]) -> None:
+        """Replace the description of the index."""
+        self.call("alter_collection_properties", self.collection, {PROPERTY: json.dumps(values)})
+
+    def create(self, width: int, values: Mapping[str, Any], ann: Ann) -> None:
+        """Create the collections; remains of an earlier attempt are dropped."""
+        self.drop()
+        text = {"datatype": self._package.DataType.VARCHAR, "max_length": 65_535}
+        whole = {"datatype": self._package.DataType.INT64}
+        real = {"datatype": self._package.DataType.DOUBLE}
+        vector = {"datatype": self._package.DataType.FLOAT_VECTOR}
+        self._create(self.frames, {"row": whole, "text": text, "embedding": vector | {"dim": 2}}, Ann.FLAT)
+        fields = {"name": whole, "path": text, "start": real, "end": real, "details": text, "state": whole}
+        fields["is_part"] = {"datatype": self._package.DataType.BOOL}
+        fields["embedding"] = vector | {"dim": width}
+        self._create(self.collection, fields, ann, {PROPERTY: json.dumps(values)})  # last: now it exists
+
+    def _create(
+        self, collection: str, fields: Mapping[str, Any], ann: Ann, properties: dict[str, str] | None = None
+    ) -> None:
+        schema = self._package.MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", self._package.DataType.INT64, is_primary=True)
+        for name, options in fields.items():
+            schema.add_field(name, **options)
+        self.call(
+            "create_collection",
+            collection,
+            schema=schema,
+            index_params=self._index_params(ann),
+            properties=properties or {},
+            consistency_level="Strong",
+            seconds=_LONG_SECONDS,
+        )
+
+    def _index_params(self, ann: Ann) -> Any:
+        params = self._package.MilvusClient.prepare_index_params()
+        options = {"index_type": _ANN_NAMES[ann], "metric_type": "COSINE", "params": _ANN[ann]}
+        params.add_index("embedding", index_name="embedding", **options)
+        return params
+
+    def rebuild(self, ann: Ann) -> None:
+        """Build another vector index."""
+        self.call("release_collection", self.collection)
+        self.call("drop_index", self.collection, "embedding")
+        self.call("create_index", self.collection, self._index_params(ann), seconds=_LONG_SECONDS)
+        self.call("load_collection", self.collection, seconds=_LONG_SECONDS)
+
+    def drop(self) -> None:
+        """Drop the collections that exist."""
+        for collection in (self.collection, self.frames):
+            if self.call("has_collection", collection):
+                self.call("drop_collection", collection)
+
+    def count(self, where: str = "") -> int:
+        """Return the number of rows that a filter expression selects."""
+        found = self.call("query", self.collection, filter=where, output_fields=["count(*)"])
+        return int(found[0]["count(*)"])
+
+    def scan(self, fields: Sequence[str], where: str = "", batch: int = 2048) -> Iterator[dict[str, Any]]:
+        """Yield the rows that a filter expression selects."""
+        iterator = self.call(
+            "query_iterator", self.collection, filter=where, batch_size=batch, output_fields=[*fields]
+        )
+        try:
+            while found := iterator.next():
+                yield from found
+        except self._package.MilvusException as error:
+            raise self._failed(error) from error
+        finally:
+            iterator.close()
+
+    def select(self, fields: Sequence[str], where: str) -> Sequence[dict[str, Any]]:
+        """Return the rows that a filter expression selects, in one call if they are few."""
+        options: dict[str, Any] = {"filter": where, "limit": MOST_ROWS, "output_fields": [*fields]}
+        found: Sequence[dict[str, Any]] = self.call("query", self.collection, **options)
+        return found if len(found) < MOST_ROWS else list(self.scan(fields, where))
+
+    def get(self, collection: str, ids: Sequence[int], fields: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Return rows by their ids, those that exist."""
+        found: dict[int, dict[str, Any]] = {}
+        for begin in range(0, len(ids), 1024):
+            part = ids[begin : begin + 1024]
+            for is_again in (False, True):
+                if part := [number for number in part if number not in found]:
+                    self._has_read = self._has_read and not is_again
+                    rows = self.call("query", collection, ids=part, output_fields=["id", *fields])
+                    found |= {row["id"]: row for row in rows}
+        return found
+
+
+def piece_ids(row: int, num_bytes: int) -> list[int]:
+    """Return the ids of the pieces of an array."""
+    num_pieces = -(-num_bytes // (TEXT_LENGTH // 4 * 3))
+    return [
+        key_of(row.to_bytes(8, "little", signed=True) + bytes([0]) + b"%d" % i) for i in range(num_pieces)
+    ]
+
+
+def pieces_of(row: int, content: bytes) -> list[dict[str, Any]]:
+    """Return the rows of the second collection that hold an array."""
+    text = base64.b64encode(content).decode("ascii")
+    return [
+        {
+            "id": number,
+            "row": row,
+            "text": text[place * TEXT_LENGTH : (place + 1) * TEXT_LENGTH],
+            "embedding": np.array([1, 0], np.float32),
+        }
+        for place, number in enumerate(piece_ids(row, len(content)))
+    ]
+
+
+def key_of(content: bytes) -> int:
+    """Return a 64-bit hash as a signed number."""
+    return int(np.array(checksum(np.frombuffer(content, np.uint8)), np.uint64).view(np.int64))
+
+
+def to_array(values: Any) -> NDArray[np.float32]:
+    """Return vectors (N, E) float32 of an answer."""
+    return np.array(list(values), np.float32)
+
+
+def plain_path(path: str) -> str:
+    """Replace the bytes of a name that are not UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

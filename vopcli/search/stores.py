@@ -1,0 +1,165 @@
+"""Indexes that a search engine keeps instead of an HDF5 file, chosen by the scheme of their name.
+
+Adding an engine takes a module with a class that implements `Store`, and its record in `STORES`.
+
+Axes: Q queries, E joint width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vopcli.config.choices import Ann
+from vopcli.errors import UsageError
+from vopcli.files.hdf5 import Segment
+from vopcli.index.reader import VideoIndex
+from vopcli.progress import Progress
+from vopcli.search.engine import Floats, Found
+
+STORES: Final = {"milvus": "vopcli.search.milvus:MilvusStore"}  # scheme -> module:class
+
+
+class EngineIndex(VideoIndex, ABC):
+    """An index that a search engine keeps; its rows are keys of the engine instead of positions.
+
+    `embeddings`, `done` and `rows` read all rows, in the order in which they were added to the HDF5 index.
+    """
+
+    segments: list[Segment]  # empty
+
+    @property
+    @abstractmethod
+    def is_complete(self) -> bool:
+        """Whether the last copy came to its end."""
+
+    @abstractmethod
+    def nearest(self, queries: Floats, *, top: int) -> list[Found]:
+        """Rank the rows by cosine, as an `Engine`."""
+
+    @abstractmethod
+    def embedding_checksums(self) -> NDArray[np.uint64]:
+        """Return the embedding checksum of every row, in the order of `rows`."""
+
+
+@dataclass(frozen=True)
+class CopyRules:
+    """How an index is copied to a search engine.
+
+    Attributes:
+        overwrite: replace an index of that name.
+        prune: remove rows that the source lacks.
+        ann: the vector index; None: as it is, exact for a new one.
+    """
+
+    overwrite: bool = False
+    prune: bool = False
+    ann: Ann | None = None
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Numbers of rows, videos and windows together, of a copied index.
+
+    Attributes:
+        num_added: new rows.
+        num_changed: rows that replaced others of the same video and window.
+        num_unchanged: rows that were there.
+        num_removed: rows that were removed.
+        recall: mean fraction of the ten nearest rows that an approximate vector index finds; None: exact, or
+            not measured.
+    """
+
+    num_added: int
+    num_changed: int = 0
+    num_unchanged: int = 0
+    num_removed: int = 0
+    recall: float | None = None
+
+
+class Store(Protocol):
+    """A search engine, and the name of an index in it."""
+
+    def __init__(self, name: Path) -> None:
+        """Parse a name.
+
+        Raises:
+            UsageError: the name is malformed, or a package is not installed.
+        """
+
+    def open(self) -> EngineIndex:
+        """Open the index for searching.
+
+        Raises:
+            DataError: there is none, it is damaged, or the engine does not answer.
+        """
+        ...
+
+    def write(self, source: VideoIndex, rules: CopyRules, progress: Progress) -> Copied:
+        """Copy the rows of an index that are new or have changed.
+
+        Raises:
+            DataError: the index in the engine is of another model, or the engine does not answer.
+        """
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """Describe the index as JSON values.
+
+        Raises:
+            DataError: there is none, or the engine does not answer.
+        """
+        ...
+
+
+def is_in_engine(path: Path) -> bool:
+    """Whether a name begins with the scheme of a search engine."""
+    scheme, colon, _ = str(path).partition(":")
+    return bool(colon) and scheme in STORES
+
+
+def store_of(path: Path) -> Store | None:
+    """Return the search engine that a name such as milvus:FILE.db chooses; None for a file.
+
+    Raises:
+        UsageError: the name is malformed, or a package is not installed.
+    """
+    if not is_in_engine(path):
+        return None
+    module, _, name = STORES[str(path).partition(":")[0]].partition(":")
+    store: Store = getattr(import_module(module), name)(path)
+    return store
+
+
+def open_videos(path: Path) -> VideoIndex:
+    """Open an index, an HDF5 file or in a search engine.
+
+    Raises:
+        UsageError: the name is malformed, or a package is not installed.
+        DataError: the index is missing or damaged, or the engine does not answer.
+        BusyError: another process changes `path` all the time.
+    """
+    store = store_of(path)
+    return store.open() if store else VideoIndex(path)
+
+
+def check_is_file(path: Path, command: str, then: str = "") -> None:
+    """Refuse an index in a search engine, of a command that reads or writes HDF5 files only.
+
+    Args:
+        path: the name of the index.
+        command: for the message.
+        then: a further step for the hint, in which {name} is that of the index.
+
+    Raises:
+        UsageError: `path` names an index in a search engine.
+    """
+    if is_in_engine(path):
+        hint = f"use the HDF5 index {then}" if then else f"copy it first: vop index copy {path} INDEX.h5"
+        raise UsageError(f"{command} needs an HDF5 index, not {path}", hint=hint.format(name=path))
