@@ -44,9 +44,11 @@ def test_list_shows_the_official_files(vop: Vop, tmp_path: Path) -> None:
     out, err = vop("weights", "list")
     rows = [line.split("\t") for line in out.splitlines()]
     assert [row[0] for row in rows][:4] == ["ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
-    assert rows[0] == ["ViT-B/32", "ViT-B-32.pt", "353 MB", "missing", catalog.ENTRIES[0].sha256]
-    assert [row[3] for row in rows][:4] == ["missing", "wrong", "partial", "missing"]
+    assert rows[0] == ["ViT-B/32", "ViT-B-32.pt", "MIT", "353 MB", "missing", catalog.ENTRIES[0].sha256]
+    assert [row[4] for row in rows][:4] == ["missing", "wrong", "partial", "missing"]
     assert err == ""
+    names = ["MetaCLIP-B/16", "timm/vit_base_patch16_clip_224.metaclip_2pt5b", "CC-BY-NC-4.0"]
+    assert [*names, "598 MB", "missing"] in [row[:5] for row in rows]
     document = json.loads(vop("weights", "list", "--json")[0])
     assert [model["state"] for model in document][:4] == ["missing", "wrong", "partial", "missing"]
     assert document[0]["num_bytes"] == 353_436_676
@@ -67,7 +69,7 @@ def test_get_fetches_from_a_mirror_once(vop: Vop, tmp_path: Path, monkeypatch: p
         assert json.loads(out)["path"] == str(tmp_path / "cache" / "ViT-B-32.pt")
         assert err == ""
         assert server.paths == [f"/{digest}/ViT-B-32.pt"]
-    assert vop("weights", "list")[0].split("\t")[3] == "ready"
+    assert vop("weights", "list")[0].split("\t")[4] == "ready"
     assert json.loads(vop("weights", "show", "ViT-B/32", "--json")[0])["name"] == "ViT-B/32"
 
 

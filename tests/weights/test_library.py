@@ -32,7 +32,9 @@ def test_every_model_has_a_state(tmp_path: Path) -> None:
 def test_converted_weights_are_the_same_model(tmp_path: Path) -> None:
     write_torchscript(tmp_path / "m.pt", make_tensors(openai_mix=True))
     before = show_weights(str(tmp_path / "m.pt"), cache=tmp_path)
-    after = convert_weights(tmp_path / "m.pt", tmp_path / "m.safetensors")
+    after = convert_weights(
+        str(tmp_path / "m.pt"), tmp_path / "m.safetensors", cache=tmp_path, progress=SilentProgress()
+    )
     assert after["fingerprint"] == before["fingerprint"]
     assert after["dtypes"] == before["dtypes"]
     assert (before["kind"], after["kind"]) == ("OpenAI (TorchScript)", "safetensors")

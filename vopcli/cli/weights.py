@@ -26,16 +26,16 @@ Source = Annotated[
 
 @app.command("list")
 def list_(*, as_json: options.Json = False) -> None:
-    """List the named models with file, size, SHA-256, and whether they are downloaded."""
+    """List the named models with file or repository, licence, size, state and SHA-256."""
     from vopcli.weights.library import list_models
 
     models = list_models(cache_folder())
     if as_json:
         console.print_json([vars(model) for model in models])
         return
-    columns = ["name", "file", "size", "state", "sha256"]
+    columns = ["name", "file", "licence", "size", "state", "sha256"]
     rows = [
-        [model.name, model.file, f"{model.num_bytes / 1e6:.0f} MB", model.state, model.sha256]
+        [model.name, model.file, model.licence, f"{model.num_bytes / 1e6:.0f} MB", model.state, model.sha256]
         for model in models
     ]
     console.print_table(columns, rows)
@@ -80,14 +80,15 @@ def convert(
     """Convert supported weights to one safetensors file that needs no configuration file."""
     from vopcli.methods.modelscope import convert_modelscope, is_modelscope
     from vopcli.weights.library import check_target, convert_weights
-    from vopcli.weights.reader import resolve_weights
 
     check_target(target, overwrite=overwrite)
-    path = resolve_weights(source, cache=cache_folder(), progress=console.progress(quiet=quiet))
+    path, cache = Path(source), cache_folder()
     if is_modelscope(path):
-        _show(convert_modelscope(path, target), as_json=as_json)
+        description = convert_modelscope(path, target)
     else:
-        _show(convert_weights(path, target, activation=activation), as_json=as_json)
+        progress = console.progress(quiet=quiet)
+        description = convert_weights(source, target, cache=cache, progress=progress, activation=activation)
+    _show(description, as_json=as_json)
 
 
 @app.command()

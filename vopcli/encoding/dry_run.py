@@ -20,7 +20,7 @@ from vopcli.methods.modelscope import own_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.video.estimate import Estimate, format_seconds
-from vopcli.weights.catalog import find_model, openai_shape
+from vopcli.weights.catalog import find_model, is_downloaded
 
 if TYPE_CHECKING:
     from vopcli.methods.encoder import Model
@@ -40,12 +40,12 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     adapter = given_adapter(request)
     name, backbone = chosen_name(request, stored), None
     entry = find_model(name)
-    is_missing = entry is not None and not ((request.cache or cache_folder()) / entry.file).is_file()
+    is_missing = entry is not None and not is_downloaded(entry, request.cache or cache_folder())
     if stored and keeps_model(request, stored):
         source, width = open_source(request, stored, adapter, progress), stored.embed_dim
     elif entry and is_missing:
-        shape = openai_shape(entry)
-        source, width = open_source(request, stored, adapter, progress, shape), shape.embed_dim
+        source = open_source(request, stored, adapter, progress, entry.shape)
+        width = entry.shape.embed_dim
     else:
         backbone, source = read_backbone(
             request,

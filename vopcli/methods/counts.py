@@ -13,8 +13,8 @@ from vopcli.methods.registry import METHODS
 from vopcli.progress import SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.weights.build import shapes_only
-from vopcli.weights.catalog import find_model, openai_shape
-from vopcli.weights.reader import read_weights, resolve_weights
+from vopcli.weights.catalog import find_model
+from vopcli.weights.reader import open_weights
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,5 @@ def _format_millions(millions: float | None) -> str:
 def _shape(weights: str) -> ClipShape:
     """Return the sizes of a backbone; OpenAI's are known without their files."""
     if entry := find_model(weights):
-        return openai_shape(entry)
-    path = resolve_weights(weights, cache=cache_folder(), progress=SilentProgress())
-    return read_weights(path).shape
+        return entry.shape
+    return open_weights(weights, cache=cache_folder(), progress=SilentProgress()).shape

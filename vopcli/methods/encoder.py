@@ -36,7 +36,7 @@ from vopcli.video.preprocess import fit_frame
 from vopcli.video.sampling import parse_sampling
 from vopcli.video.video import FrameSpec
 from vopcli.weights.build import build_clip
-from vopcli.weights.reader import Weights, read_weights, resolve_weights
+from vopcli.weights.reader import Weights, open_weights
 
 _TEXTS: Final = 256  # of a batch
 
@@ -259,8 +259,6 @@ def load_model(
         (1, 128)
     """
     chosen = choose_device(device)
-    path = resolve_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
+    read = open_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
     tuned = None if adapter is None else read_any_adapter(Path(adapter))
-    return Model(
-        read_weights(path), device=chosen, precision=choose_precision(precision, chosen), adapter=tuned
-    )
+    return Model(read, device=chosen, precision=choose_precision(precision, chosen), adapter=tuned)

@@ -1,31 +1,77 @@
-"""OpenAI's official CLIP weights by name, with SHA-256 and size; the ResNets, which are not supported."""
+"""Weights known by name: OpenAI's official files, and those of open_clip on the Hugging Face hub."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NoReturn
 
-from vopcli.clip.shape import ClipShape
-from vopcli.config.choices import Activation
+from vopcli.clip.shape import ClipShape, Preprocessing
+from vopcli.config.choices import Activation, Fit
 from vopcli.errors import UsageError, WeightsError, format_name, format_value, nearest
 from vopcli.files.atomic import hash_file
 
 DEMO_NAME: Final = "demo-tiny"  # part of the package, and not in ENTRIES
 BASE_URL: Final = "https://openaipublic.azureedge.net/clip/models"
+RESNETS: Final = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
+
+# embed, resolution, patch, vision layers / width / heads, context, vocabulary, text layers / width / heads
+_B32: Final = ClipShape(512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8, Activation.QUICK_GELU)
+_B16: Final = replace(_B32, patch_size=16)
+_L14: Final = ClipShape(768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12, Activation.QUICK_GELU)
+_H14: Final = ClipShape(1024, 224, 14, 32, 1280, 16, 77, 49408, 24, 1024, 16, Activation.QUICK_GELU)
+_HALF: Final = (0.5, 0.5, 0.5)
+_NONCOMMERCIAL: Final = "CC-BY-NC-4.0"
+_APPLE: Final = "Apple Sample Code"
+_NOTICES: Final = {
+    _NONCOMMERCIAL: "the licence forbids commercial use",
+    _APPLE: "read the licence in its repository before commercial use",
+}
 
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One official file; ``num_bytes`` counts its tensors, the file is up to one percent larger."""
+    """Weights known by name.
+
+    Attributes:
+        name: short name.
+        file: name in the cache of a file of OpenAI's; of the hub empty: open_clip's usual names are tried.
+        sha256: of the file; empty if it is not known.
+        num_bytes: of its tensors, the file is up to one percent larger; 0 of the hub.
+        shape: sizes, activation and preprocessing.
+        licence: of the weights.
+        repository: on the Hugging Face hub; empty: OpenAI's server.
+        pretrained: open_clip's name of model and weights, such as "ViT-B-32/laion2b_s34b_b79k".
+    """
 
     name: str
     file: str
     sha256: str
     num_bytes: int
+    shape: ClipShape = _B32
+    licence: str = "MIT"
+    repository: str = ""
+    pretrained: str = ""
 
+    @property
+    def notice(self) -> str:
+        """Restriction of the licence to show when the weights are fetched; empty without one."""
+        return _NOTICES.get(self.licence, "")
+
+
+def _hub(name: str, shape: ClipShape, pretrained: str, repository: str, licence: str = "MIT") -> CatalogEntry:
+    return CatalogEntry(name, "", "", 0, shape, licence, repository, pretrained)
+
+
+def _gelu(shape: ClipShape, **changes: object) -> ClipShape:
+    return replace(shape, activation=Activation.GELU, **changes)  # type: ignore[arg-type]
+
+
+_SQUASHED: Final = replace(_H14, preprocessing=Preprocessing(fit=Fit.SQUASH))
+_CENTRED: Final = Preprocessing(_HALF, _HALF)
 
 ENTRIES: Final = (
     CatalogEntry(
@@ -33,34 +79,96 @@ ENTRIES: Final = (
         "ViT-B-32.pt",
         "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
         353_436_676,
+        _B32,
     ),
     CatalogEntry(
         "ViT-B/16",
         "ViT-B-16.pt",
         "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
         350_349_316,
+        _B16,
     ),
     CatalogEntry(
         "ViT-L/14",
         "ViT-L-14.pt",
         "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
         932_051_972,
+        _L14,
     ),
     CatalogEntry(
         "ViT-L/14@336px",
         "ViT-L-14-336px.pt",
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
         933_362_692,
+        replace(_L14, image_resolution=336),
+    ),
+    _hub("LAION2B-B/32", _gelu(_B32), "ViT-B-32/laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    _hub("LAION2B-B/16", _gelu(_B16), "ViT-B-16/laion2b_s34b_b88k", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K"),
+    _hub(
+        "LAION2B-L/14",
+        _gelu(_L14, preprocessing=_CENTRED),
+        "ViT-L-14/laion2b_s32b_b82k",
+        "laion/CLIP-ViT-L-14-laion2B-s32B-b82K",
+    ),
+    _hub("LAION2B-H/14", _gelu(_H14), "ViT-H-14/laion2b_s32b_b79k", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+    _hub(
+        "DataComp-B/32",
+        _gelu(_B32),
+        "ViT-B-32/datacomp_xl_s13b_b90k",
+        "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K",
+    ),
+    _hub(
+        "DataComp-B/16",
+        _gelu(_B16),
+        "ViT-B-16/datacomp_xl_s13b_b90k",
+        "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
+    ),
+    _hub(
+        "DataComp-L/14",
+        _gelu(_L14),
+        "ViT-L-14/datacomp_xl_s13b_b90k",
+        "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+    ),
+    _hub("DFN2B-B/16", _B16, "ViT-B-16-quickgelu/dfn2b", "apple/DFN2B-CLIP-ViT-B-16", _APPLE),
+    _hub("DFN2B-L/14", _L14, "ViT-L-14-quickgelu/dfn2b", "apple/DFN2B-CLIP-ViT-L-14", _APPLE),
+    _hub("DFN2B-39B-L/14", _gelu(_L14), "ViT-L-14/dfn2b_s39b", "apple/DFN2B-CLIP-ViT-L-14-39B", _APPLE),
+    _hub("DFN5B-H/14", _SQUASHED, "ViT-H-14-quickgelu/dfn5b", "apple/DFN5B-CLIP-ViT-H-14", _APPLE),
+    _hub(
+        "DFN5B-H/14@378px",
+        replace(_SQUASHED, image_resolution=378),
+        "ViT-H-14-378-quickgelu/dfn5b",
+        "apple/DFN5B-CLIP-ViT-H-14-378",
+        _APPLE,
+    ),
+    _hub(
+        "MetaCLIP-B/32",
+        _B32,
+        "ViT-B-32-quickgelu/metaclip_fullcc",
+        "timm/vit_base_patch32_clip_224.metaclip_2pt5b",
+        _NONCOMMERCIAL,
+    ),
+    _hub(
+        "MetaCLIP-B/16",
+        _B16,
+        "ViT-B-16-quickgelu/metaclip_fullcc",
+        "timm/vit_base_patch16_clip_224.metaclip_2pt5b",
+        _NONCOMMERCIAL,
+    ),
+    _hub(
+        "MetaCLIP-L/14",
+        _L14,
+        "ViT-L-14-quickgelu/metaclip_fullcc",
+        "timm/vit_large_patch14_clip_224.metaclip_2pt5b",
+        _NONCOMMERCIAL,
+    ),
+    _hub(
+        "MetaCLIP-H/14",
+        _H14,
+        "ViT-H-14-quickgelu/metaclip_fullcc",
+        "timm/vit_huge_patch14_clip_224.metaclip_2pt5b",
+        _NONCOMMERCIAL,
     ),
 )
-# embed, resolution, patch, vision layers / width / heads, context, vocabulary, text layers / width / heads
-_SIZES: Final = {
-    "ViT-B/32": (512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8),
-    "ViT-B/16": (512, 224, 16, 12, 768, 12, 77, 49408, 12, 512, 8),
-    "ViT-L/14": (768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
-    "ViT-L/14@336px": (768, 336, 14, 24, 1024, 16, 77, 49408, 12, 768, 12),
-}
-RESNETS: Final = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64")
 
 
 def model_names() -> list[str]:
@@ -69,7 +177,10 @@ def model_names() -> list[str]:
 
 
 def find_model(name: str) -> CatalogEntry | None:
-    """Return the entry of a name such as ``ViT-B/32`` or ``vit-b-32``; None if it is unknown.
+    """Return the entry of a name; None if it is unknown.
+
+    Names are accepted in any case, with "-" for "/" and "@"; of the hub also open_clip's, such as
+    ``ViT-B-32/laion2b_s34b_b79k``, and that of the repository.
 
     Raises:
         WeightsError: `name` is one of OpenAI's ResNets.
@@ -80,7 +191,12 @@ def find_model(name: str) -> CatalogEntry | None:
             f"{format_name(name)} is a CLIP model with a ResNet, which is not supported",
             hint=f"use one with a vision transformer: {', '.join(model_names())}",
         )
-    return next((entry for entry in ENTRIES if _normalise(entry.name) == wanted), None)
+    return next((entry for entry in ENTRIES if wanted in _spellings(entry)), None)
+
+
+def _spellings(entry: CatalogEntry) -> set[str]:
+    names = {entry.name, entry.pretrained, entry.repository, entry.pretrained.replace("-quickgelu", "")}
+    return {_normalise(name) for name in names if name}
 
 
 def refuse_unknown(name: str, *, also: str = "") -> NoReturn:
@@ -90,13 +206,18 @@ def refuse_unknown(name: str, *, also: str = "") -> NoReturn:
         UsageError: always.
     """
     known = [*model_names(), DEMO_NAME]
-    hint = nearest(name, known) or f"use one of {', '.join(known)}{also}"
+    hint = nearest(name, [*known, *(entry.pretrained for entry in ENTRIES if entry.pretrained)])
+    hint = hint or f"use one of {', '.join(known)}{also}"
     raise UsageError(f"no model is called {format_value(name)}", hint=hint)
 
 
-def openai_shape(entry: CatalogEntry) -> ClipShape:
-    """Return the sizes of one of OpenAI's models, without its file."""
-    return ClipShape(*_SIZES[entry.name], activation=Activation.QUICK_GELU)
+def is_downloaded(entry: CatalogEntry, cache: Path) -> bool:
+    """Return whether the file of weights is in the cache, or in that of the hub; it is not read."""
+    if not entry.repository:
+        return (cache / entry.file).is_file()
+    from vopcli.weights.hub import cached_file
+
+    return cached_file(entry) is not None
 
 
 def is_verified(entry: CatalogEntry, path: Path) -> bool:
@@ -129,4 +250,5 @@ def is_verified(entry: CatalogEntry, path: Path) -> bool:
 
 
 def _normalise(name: str) -> str:
-    return name.lower().replace("/", "-").replace("@", "-").removesuffix("px")
+    plain = name.lower().removeprefix("hf-hub:")
+    return re.sub(r"[/@_ ]", "-", plain).removesuffix("px")

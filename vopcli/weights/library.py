@@ -11,8 +11,16 @@ from vopcli.errors import UsageError, WeightsError
 from vopcli.files.atomic import hash_file
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
-from vopcli.weights.catalog import BASE_URL, DEMO_NAME, ENTRIES, find_model, is_verified, refuse_unknown
-from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
+from vopcli.weights.catalog import (
+    BASE_URL,
+    DEMO_NAME,
+    ENTRIES,
+    CatalogEntry,
+    find_model,
+    is_verified,
+    refuse_unknown,
+)
+from vopcli.weights.reader import Weights, open_weights, read_weights, resolve_weights, write_safetensors
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class KnownModel:
 
     name: str
     file: str
+    licence: str
     num_bytes: int
     sha256: str
     state: str
@@ -30,6 +39,9 @@ def list_models(cache: Path) -> list[KnownModel]:
     """Return the models known by name, with their state in ``cache``: ready, partial, missing or wrong."""
     models = []
     for entry in ENTRIES:
+        if entry.repository:
+            models.append(_on_hub(entry))
+            continue
         path = cache / entry.file
         size = path.stat().st_size if path.is_file() else entry.num_bytes
         try:
@@ -38,13 +50,22 @@ def list_models(cache: Path) -> list[KnownModel]:
             state = "wrong"
         if state == "missing" and path.with_name(f"{entry.file}.part").exists():
             state = "partial"
-        models.append(KnownModel(entry.name, entry.file, size, entry.sha256, state))
+        models.append(KnownModel(entry.name, entry.file, entry.licence, size, entry.sha256, state))
     demo = packaged_file(f"demo/{DEMO_NAME}.safetensors")
     if demo.is_file():
         models.append(
-            KnownModel(DEMO_NAME, demo.name, demo.stat().st_size, hash_file(demo).hex(), "built in")
+            KnownModel(DEMO_NAME, demo.name, "MIT", demo.stat().st_size, hash_file(demo).hex(), "built in")
         )
     return models
+
+
+def _on_hub(entry: CatalogEntry) -> KnownModel:
+    from vopcli.weights.hub import cached_file
+
+    path = cached_file(entry)
+    size = path.stat().st_size if path else 4 * entry.shape.num_parameters  # most are fp32
+    state = "ready" if path else "missing"
+    return KnownModel(entry.name, entry.repository, entry.licence, size, entry.sha256, state)
 
 
 def get_model(name: str, *, cache: Path, progress: Progress, base_url: str = BASE_URL) -> Path:
@@ -73,14 +94,22 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{target} exists", hint="use --overwrite to replace it")
 
 
-def convert_weights(source: Path, target: Path, *, activation: Activation | None = None) -> dict[str, Any]:
+def convert_weights(
+    name_or_path: str,
+    target: Path,
+    *,
+    cache: Path,
+    progress: Progress,
+    activation: Activation | None = None,
+) -> dict[str, Any]:
     """Convert weights to safetensors with OpenAI's names, and describe the result.
 
     Raises:
-        WeightsError: `source` cannot be read.
+        WeightsError: the weights cannot be read.
         FileError: `target` cannot be written.
     """
-    write_safetensors(read_weights(source, activation=activation), target)
+    weights = open_weights(name_or_path, cache=cache, progress=progress, activation=activation)
+    write_safetensors(weights, target)
     return describe_weights(read_weights(target))
 
 
@@ -90,8 +119,10 @@ def show_weights(name_or_path: str, *, cache: Path, activation: Activation | Non
     Raises:
         WeightsError: the weights are missing, damaged or not a CLIP model.
     """
-    path = resolve_weights(name_or_path, cache=cache, progress=SilentProgress(), download=False)
-    return describe_weights(read_weights(path, activation=activation))
+    weights = open_weights(
+        name_or_path, cache=cache, progress=SilentProgress(), activation=activation, download=False
+    )
+    return describe_weights(weights)
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:

@@ -32,6 +32,17 @@ class Declared:
     preprocessing: Preprocessing = OPENAI_PREPROCESSING
 
 
+def of_shape(shape: ClipShape) -> Declared:
+    """Return activation, heads, resolution and preprocessing of a known model."""
+    return Declared(
+        shape.activation,
+        shape.vision_heads,
+        shape.text_heads,
+        shape.image_resolution,
+        shape.preprocessing,
+    )
+
+
 def read_hugging_face_config(folder: Path) -> Declared:
     """Read ``config.json`` of transformers; all settings are None if it is missing.
 

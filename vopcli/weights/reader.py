@@ -31,6 +31,7 @@ from vopcli.weights.formats import Container, read_container
 from vopcli.weights.model_config import (
     Declared,
     from_metadata,
+    of_shape,
     read_hugging_face_config,
     read_open_clip_config,
     to_metadata,
@@ -87,13 +88,16 @@ class Weights:
         return dict(sorted(counts.items()))
 
 
-def read_weights(path: Path, *, activation: Activation | None = None) -> Weights:
+def read_weights(
+    path: Path, *, activation: Activation | None = None, entry: catalog.CatalogEntry | None = None
+) -> Weights:
     """Read a file or folder of CLIP weights; check that tensors are complete, of the right shape, and finite.
 
     Args:
         path: a TorchScript archive or state dict of PyTorch, a safetensors file, or a folder of Hugging Face
             or open_clip.
         activation: activation given by the user, for files that do not contain it.
+        entry: weights that the file was downloaded as; of the hub, it tells what tensors do not show.
 
     Raises:
         WeightsError: `path` is missing, damaged, not a CLIP model with vision transformer, or its activation
@@ -102,7 +106,7 @@ def read_weights(path: Path, *, activation: Activation | None = None) -> Weights
     """
     try:
         container = read_container(path)
-        return _assemble(path, container, activation)
+        return _assemble(path, container, activation, entry)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     except WeightsError as error:
@@ -142,6 +146,10 @@ def resolve_weights(
         return path
     entry = catalog.find_model(name_or_path)
     if entry is not None:
+        if entry.repository:
+            from vopcli.weights.hub import fetch_from_hub
+
+            return fetch_from_hub(entry, progress, download=download)
         from vopcli.weights.download import fetch  # network modules are slow to import
 
         return fetch(entry, cache, progress, base_url=base_url, download=download)
@@ -180,8 +188,8 @@ def read_checked(
     """
     entry = catalog.find_model(name_or_path)
     if entry is not None:
-        checked = check(catalog.openai_shape(entry))
-    weights = read_weights(resolve_weights(name_or_path, cache=cache, progress=progress))
+        checked = check(entry.shape)
+    weights = open_weights(name_or_path, cache=cache, progress=progress)
     _LOG.debug("weights: %s, %s, from %s", weights.name, weights.kind, weights.path)
     return weights, checked if entry is not None else check(weights.shape)
 
@@ -197,9 +205,28 @@ def write_safetensors(weights: Weights, path: Path) -> None:
     write_safetensors_file(path, weights.tensors, metadata)
 
 
-def _assemble(path: Path, container: Container, activation: Activation | None) -> Weights:
+def open_weights(
+    name_or_path: str,
+    *,
+    cache: Path,
+    progress: Progress,
+    activation: Activation | None = None,
+    download: bool = True,
+) -> Weights:
+    """Read weights by name or path; see `resolve_weights` and `read_weights`.
+
+    Raises:
+        VopError: as these two.
+    """
+    path = resolve_weights(name_or_path, cache=cache, progress=progress, download=download)
+    return read_weights(path, activation=activation, entry=catalog.find_model(name_or_path))
+
+
+def _assemble(
+    path: Path, container: Container, activation: Activation | None, entry: catalog.CatalogEntry | None
+) -> Weights:
     names.refuse_other_models(container.tensors)
-    declared, kind = _declared(container)
+    declared, kind = _declared(container, entry)
     if activation is not None and declared.activation not in {None, activation}:
         raise UsageError(
             f"the activation of {path} is {declared.activation.value}, not {activation.value}",
@@ -226,12 +253,14 @@ def _assemble(path: Path, container: Container, activation: Activation | None) -
         )
     for name, array in tensors.items():
         _check_numbers(name, array)
-    entry = catalog.find_model(path.stem)
+    entry = entry or catalog.find_model(path.stem)
     return Weights(path, entry.name if entry else path.stem or path.name, kind, shape, tensors)
 
 
-def _declared(container: Container) -> tuple[Declared, str]:
-    """Determine activation and numbers of heads; return them with a description of the format."""
+def _declared(container: Container, entry: catalog.CatalogEntry | None) -> tuple[Declared, str]:
+    """Determine activation, heads and preprocessing; return them with a description of the format."""
+    if entry and entry.repository:
+        return of_shape(entry.shape), f"open_clip ({container.format})"
     metadata = container.metadata
     if "activation" in metadata and "vision_heads" in metadata:
         return from_metadata(metadata), container.format
