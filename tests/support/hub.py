@@ -1,8 +1,10 @@
-"""A local server that answers as the Hugging Face hub does for files of models, by HEAD and GET."""
+"""A local server that answers as the Hugging Face hub does: files by HEAD and GET, commits by POST."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,25 @@ class Hub:
     damaged: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
+    private: dict[str, bool] = field(default_factory=dict)  # of the repositories that were created
+
+
+def take(hub: Hub, path: str, body: bytes) -> dict[str, Any]:
+    """Create a repository, tell how to send files, or take them in a commit."""
+    if path.endswith("/create"):
+        asked = json.loads(body)
+        name = f"{asked.get('organization') or 'somebody'}/{asked['name']}"
+        hub.private[name] = bool(asked.get("private"))
+        return {"url": f"{hub.url}/{name}", "id": name}
+    if "/preupload/" in path:
+        names = [file["path"] for file in json.loads(body)["files"]]
+        return {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]}
+    repository = path.removeprefix("/api/models/").partition("/commit/")[0]
+    for item in map(json.loads, body.splitlines()):
+        if item["key"] == "file":
+            content = base64.b64decode(item["value"]["content"])
+            hub.files[f"{repository}/{item['value']['path']}"] = content
+    return {"commitUrl": f"{hub.url}/{repository}/commit/{COMMIT}", "commitOid": COMMIT, "hookOutput": ""}
 
 
 @contextmanager
@@ -38,6 +59,19 @@ def serve_hub(files: dict[str, bytes]) -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             self.wfile.write(self.answer())
+
+        def do_POST(self) -> None:
+            hub.requests.append(f"{self.command} {self.path}")
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, document = 401, dict[str, Any](error="Invalid username or password.")
+            if self.headers.get("Authorization"):
+                status, document = 200, take(hub, self.path, body)
+            content = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def answer(self) -> bytes:
             hub.requests.append(f"{self.command} {self.path}")

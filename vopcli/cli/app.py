@@ -31,6 +31,8 @@ _COMMANDS: Final = {  # name -> module of this package, and the function or grou
     "moments": ("moments", "moments"),
     "rescore": ("rescore", "rescore"),
     "report": ("report", "report"),
+    "card": ("card", "card"),
+    "push": ("push", "push"),
     "encode": ("encode", "encode"),
     "search": ("search", "search"),
     "serve": ("serve", "serve"),

@@ -30,7 +30,10 @@ def encode(
     ],
     *,
     adapter: Annotated[
-        Path | None, typer.Option(metavar="FILE|RUN", help="Adapter file or run folder of `vop train`.")
+        Path | None,
+        typer.Option(
+            metavar="FILE|RUN|hf://...", help="Adapter file, run of `vop train`, or hf://owner/name."
+        ),
     ] = None,
     config: Config,
     querybank: Annotated[

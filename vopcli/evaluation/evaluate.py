@@ -24,6 +24,7 @@ from vopcli.evaluation.save_scores import BankSource, SaveRequest, open_bank, sa
 from vopcli.frames.recipe import other_frames
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, check_backbone
 from vopcli.methods.build import build_tuned, load_tuned
+from vopcli.methods.hub import repository_of
 from vopcli.methods.model import VideoTextModel
 from vopcli.methods.modelscope import read_any_adapter
 from vopcli.progress import Progress
@@ -135,7 +136,7 @@ def _check_there(targets: Sequence[str]) -> None:
     """
     for target in targets:
         file = Path(target) / ADAPTER_NAME if Path(target).is_dir() else Path(target)
-        if target != ZERO_SHOT and not file.exists():
+        if target != ZERO_SHOT and not file.exists() and not repository_of(target):
             check_finished(Path(target))
             raise DataError(
                 f"{file} does not exist", hint="name run folders such as runs/*, adapters, or zero-shot"

@@ -19,6 +19,7 @@ from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
 from vopcli.errors import DataError, FileError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter, write_adapter
+from vopcli.methods.hub import pull_adapter, repository_of
 from vopcli.weights.formats import read_container
 from vopcli.weights.reader import Weights
 
@@ -32,12 +33,16 @@ _RECIPE: Final = {"sampling": f"uniform:{DEFAULT_NUM_FRAMES}"}
 
 
 def read_any_adapter(path: Path) -> Adapter:
-    """Read an adapter file, a run folder, or a VoP checkpoint of ModelScope.
+    """Read an adapter file, a run folder, a VoP checkpoint of ModelScope, or ``hf://owner/name`` on the hub.
 
     Raises:
         FileError: the file cannot be read.
         WeightsError: the file is none of these, or damaged.
+        DataError: the adapter cannot be downloaded.
+        UsageError: ``hf://`` is not followed by the name of a repository.
     """
+    if repository := repository_of(path):
+        return read_adapter(pull_adapter(repository))
     if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
         return read_adapter(path)
     if not path.exists():

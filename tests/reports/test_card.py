@@ -1,0 +1,65 @@
+"""Model cards: their metadata as the hub's own library reads them, and their results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from typer.testing import CliRunner, Result
+
+from vopcli.cli.app import app
+
+
+def vop(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def run(folder: Path) -> Path:
+    assert vop("train", "--variant", "VoP", "--epochs", "1", "--quiet").exit_code == 0
+    return Path("runs/VoP-seed0")
+
+
+def test_a_card_has_the_results_of_its_run(run: Path) -> None:
+    done = vop("eval", "zero-shot", str(run), "--split", "test", "--json")
+    Path("eval.json").write_text(done.stdout)
+    measured = json.loads(done.stdout)[1]
+
+    done = vop("card", str(run), "--results", "eval.json", "--repository", "me/films")
+    assert (done.exit_code, done.stdout) == (0, f"{run}/README.md\n"), done.stderr
+    card = ModelCard.load(run / "README.md")
+    assert card.data.model_name == "me/films"
+    assert "VoP" in card.data.tags
+    found = {
+        (result.task_type, result.dataset_split, result.metric_type): result.metric_value
+        for result in card.data.eval_results
+    }
+    for task, direction in (("text-to-video-retrieval", "t2v"), ("video-to-text-retrieval", "v2t")):
+        for name in ("R@1", "R@5", "MnR"):
+            assert found[task, "test", name] == round(measured[direction][name], 2)
+    assert found["text-to-video-retrieval", "validation", "R@1"] >= 0
+    assert "--adapter hf://me/films" in card.text
+    assert f"{measured['t2v']['R@1']:.1f}" in card.text
+    assert "zero-shot" not in card.text
+
+
+def test_a_card_is_not_overwritten_unless_asked(run: Path) -> None:
+    assert vop("card", str(run)).exit_code == 0
+    (run / "README.md").write_text("mine")
+    again = vop("card", str(run))
+    assert (again.exit_code, "exists already" in again.stderr) == (3, True)
+    assert (run / "README.md").read_text() == "mine"
+    assert vop("card", str(run), "--overwrite").exit_code == 0
+
+
+def test_what_makes_no_card_is_refused(run: Path) -> None:
+    Path("eval.json").write_text(vop("eval", "zero-shot", "--split", "test", "--json").stdout)
+    done = vop("card", str(run), "--results", "eval.json")
+    assert done.exit_code == 3
+    assert "eval.json has no results of runs/VoP-seed0, only of zero-shot" in " ".join(done.stderr.split())
+    done = vop("card", str(run), "--repository", "films")
+    assert (done.exit_code, "is not the name of a repository" in done.stderr) == (2, True)
+    done = vop("push", "nothing", "me/films")
+    assert (done.exit_code, "nothing" in done.stderr) == (3, True)

@@ -1,0 +1,37 @@
+"""``vop push``: put the adapter of a run on the Hugging Face hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vopcli.cli import console
+
+
+def push(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `vop train`.")],
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="Repository, created if it is missing.")
+    ],
+    *,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create the repository for your account alone.")
+    ] = False,
+) -> None:
+    """Push the adapter of a run to the Hugging Face hub, with its model card.
+
+    Other commands then take it as --adapter hf://owner/name. The card is the one of `vop card`, which may be
+    edited first, or a new one. Settings and logs are not pushed: they name files of this machine.
+    """
+    from vopcli.methods.adapter_file import ADAPTER_NAME, read_adapter
+    from vopcli.methods.hub import PREFIX, check_repository, push_files
+    from vopcli.reports.card import CARD_NAME, write_card
+
+    check_repository(repository)
+    read_adapter(run)  # refuses what is not one, and a damaged one
+    if not (run / CARD_NAME).exists():
+        write_card(run, [], repository, overwrite=False)
+    files = {name: run / name for name in (ADAPTER_NAME, CARD_NAME)}
+    address = push_files(repository, files, message=f"Adapter of {run.name}", is_private=private)
+    console.print_line(console.printable(f"{PREFIX}{repository}"))
+    console.say(f"pushed to {address}")
