@@ -104,3 +104,10 @@ def test_heads_are_not_guessed() -> None:
     assert ClipShape.from_tensors(odd.tensor_shapes(), odd.activation, text_heads=4) == odd
     with pytest.raises(WeightsError, match="width 192 does not divide into 5 attention heads"):
         ClipShape.from_tensors(TINY.tensor_shapes(), TINY.activation, vision_heads=5)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(190, 5), (200, 20)])
+def test_perception_encoder_that_cannot_be_pooled_or_rotated_is_refused(width: int, heads: int) -> None:
+    odd = replace(TINY, is_perception=True, vision_width=width, vision_heads=heads)
+    with pytest.raises(WeightsError, match=f"a Perception Encoder {width} wide with {heads} heads"):
+        ClipShape.from_tensors(odd.tensor_shapes(), odd.activation, vision_heads=heads)

@@ -35,3 +35,8 @@ def test_prompts_of_all_sources_stand_last_in_the_layers_that_have_them() -> Non
 def test_prompts_are_not_computed_and_the_last_layer_computes_the_class_token_alone() -> None:
     hook = FramePrompts([Fixed(), Fixed()], depth=3, layers=[0, 2], frames=FRAMES)
     assert [hook.num_read(layer) for layer in range(3)] == [-2, None, 1]
+
+
+def test_the_last_layer_computes_all_tokens_that_are_pooled() -> None:
+    hook = FramePrompts([Fixed(), Fixed()], depth=3, layers=[0, 2], frames=FRAMES, pools_tokens=True)
+    assert [hook.num_read(layer) for layer in range(3)] == [-2, None, -2]

@@ -11,7 +11,12 @@ import torch
 from tests.support.weights_files import TINY, as_numpy, write_hugging_face
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
-from vopcli.weights.tensor_names import drop_buffers, from_hugging_face, refuse_other_models
+from vopcli.weights.tensor_names import (
+    drop_buffers,
+    from_hugging_face,
+    from_perception,
+    refuse_other_models,
+)
 
 
 @pytest.mark.parametrize("activation", list(Activation))
@@ -86,6 +91,8 @@ OTHERS = {
     "visual.attnpool.positional_embedding": "a CLIP model with a ResNet",
     "logit_bias": r"a SigLIP model \(sigmoid loss\)",
     "vision_model.head.probe": r"a SigLIP model \(sigmoid loss\)",
+    "visual.trunk.attn_pool.latent": "a model with an image tower from timm",
+    "visual.attn_pool.query": "a model with another image tower",
     "visual.trunk.patch_embed.proj.weight": "a model with an image tower from timm",
     "visual.blocks.0.norm1.weight": "a model with another image tower",
     "text.transformer.resblocks.0.ln_1.weight": r"a model with another text tower \(CustomTextCLIP\)",
@@ -111,3 +118,18 @@ def test_tensors_of_something_else_are_named() -> None:
 def test_clip_itself_is_not_refused(tmp_path: Path) -> None:
     refuse_other_models(TINY.tensor_shapes())
     refuse_other_models(write_hugging_face(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["visual.attn_pool.probe", "visual.trunk.norm_pre.weight"])
+def test_perception_encoder_without_class_token_is_refused(name: str) -> None:
+    tensors = {name: (), "visual.trunk.attn_pool.latent": (), "visual.conv1.weight": ()}
+    with pytest.raises(WeightsError, match="a Perception Encoder without class token, such as PE-Core-G14"):
+        refuse_other_models(tensors)
+    refuse_other_models({**tensors, "visual.trunk.cls_token": ()})
+
+
+def test_pooling_whose_query_does_not_fit_is_named() -> None:
+    pool = "visual.trunk.attn_pool"
+    tensors = {f"{pool}.q.bias": np.zeros(2, np.float32), f"{pool}.kv.bias": np.zeros((4, 1), np.float32)}
+    with pytest.raises(WeightsError, match=r"attn_pool\.q\.bias does not fit kv\.bias"):
+        from_perception(tensors)

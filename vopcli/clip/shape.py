@@ -15,6 +15,7 @@ from vopcli.config.choices import Activation, Fit, Resize
 from vopcli.errors import WeightsError, format_name
 
 HEAD_WIDTH = 64  # of all OpenAI models, which do not store the number of heads
+POOL_HEADS: Final = 8  # of the attention pooling of every Perception Encoder
 MAX_LAYERS = 1000  # guards against damaged files that name layer 10**9
 
 Shape = tuple[int, ...]
@@ -42,11 +43,16 @@ class Preprocessing:
 
 
 OPENAI_PREPROCESSING: Final = Preprocessing()
+PERCEPTION_PREPROCESSING: Final = Preprocessing((0.5,) * 3, (0.5,) * 3, Fit.SQUASH, Resize.BILINEAR)
 
 
 @dataclass(frozen=True)
 class ClipShape:
-    """Sizes of both towers, lengths in tokens, resolutions in pixels; activation and preprocessing."""
+    """Sizes of both towers, lengths in tokens, resolutions in pixels; activation and preprocessing.
+
+    With ``is_perception`` the vision tower is that of Meta's Perception Encoder: it rotates queries and keys
+    by the position of their patch, and pools all tokens by attention.
+    """
 
     embed_dim: int
     image_resolution: int
@@ -61,6 +67,7 @@ class ClipShape:
     text_heads: int
     activation: Activation
     preprocessing: Preprocessing = OPENAI_PREPROCESSING
+    is_perception: bool = False
 
     @classmethod
     def from_tensors(
@@ -108,8 +115,13 @@ class ClipShape:
             text_heads=_heads(text_heads, text_width, "text"),
             activation=activation,
             preprocessing=preprocessing,
+            is_perception="visual.attn_pool.probe" in shapes,
         )
         shape.check(shapes)
+        if shape.is_perception and (width % POOL_HEADS or width // shape.vision_heads % 4):
+            raise WeightsError(
+                f"a Perception Encoder {width} wide with {shape.vision_heads} heads is unknown"
+            )
         return shape
 
     def tensor_shapes(self) -> dict[str, Shape]:
@@ -130,6 +142,16 @@ class ClipShape:
             **_blocks("transformer", self.text_layers, text),
             "token_embedding.weight": (self.vocab_size, text),
             **_norm("ln_final", text),
+            **(self._pooling_shapes() if self.is_perception else {}),
+        }
+
+    def _pooling_shapes(self) -> dict[str, Shape]:
+        pool, width = "visual.attn_pool", self.vision_width
+        return {
+            "visual.proj_bias": (self.embed_dim,),
+            f"{pool}.probe": (1, 1, width),
+            **_sublayers(pool, width),
+            **_norm(f"{pool}.layernorm", width),
         }
 
     @property
@@ -233,16 +255,18 @@ def _blocks(tower: str, layers: int, width: int) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for layer in range(layers):
         block = f"{tower}.resblocks.{layer}"
-        shapes |= {
-            f"{block}.attn.in_proj_weight": (3 * width, width),
-            f"{block}.attn.in_proj_bias": (3 * width,),
-            f"{block}.attn.out_proj.weight": (width, width),
-            f"{block}.attn.out_proj.bias": (width,),
-            **_norm(f"{block}.ln_1", width),
-            f"{block}.mlp.c_fc.weight": (4 * width, width),
-            f"{block}.mlp.c_fc.bias": (4 * width,),
-            f"{block}.mlp.c_proj.weight": (width, 4 * width),
-            f"{block}.mlp.c_proj.bias": (width,),
-            **_norm(f"{block}.ln_2", width),
-        }
+        shapes |= _sublayers(block, width) | _norm(f"{block}.ln_1", width) | _norm(f"{block}.ln_2", width)
     return shapes
+
+
+def _sublayers(name: str, width: int) -> dict[str, Shape]:
+    return {
+        f"{name}.attn.in_proj_weight": (3 * width, width),
+        f"{name}.attn.in_proj_bias": (3 * width,),
+        f"{name}.attn.out_proj.weight": (width, width),
+        f"{name}.attn.out_proj.bias": (width,),
+        f"{name}.mlp.c_fc.weight": (4 * width, width),
+        f"{name}.mlp.c_fc.bias": (4 * width,),
+        f"{name}.mlp.c_proj.weight": (width, 4 * width),
+        f"{name}.mlp.c_proj.bias": (width,),
+    }

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from vopcli.clip.rotary import rotate, sequence_rotations
 from vopcli.config.choices import Activation
 
 MAX_PLAIN_TOKENS = 1024  # longest sequence whose whole matrix of attention scores is held in memory
@@ -114,15 +115,27 @@ class SelfAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
-        """Map (N, L, D) to (N, L, D), or only the tokens ``[:num_read]`` to (N, R, D)."""
-        width = tokens.shape[-1]
+    def forward(self, tokens: Tensor, num_read: int | None = None, rotations: Tensor | None = None) -> Tensor:
+        """Map (N, L, D) to (N, L, D), or only the tokens ``[:num_read]`` to (N, R, D).
+
+        Queries and keys are rotated by ``rotations`` (L, K / 2) complex, if given.
+        """
         if num_read is None:
             query, key, value = self._project(tokens, slice(None))
-        else:
-            read = tokens[:, :num_read].contiguous()  # torch copies the matrix once per sequence for a view
-            (query,) = self._project(read, slice(width))
-            key, value = self._project(tokens, slice(width, None))
+            return self._mix(query, key, value, rotations)
+        # torch copies the matrix once per sequence for a view
+        return self.read(tokens[:, :num_read].contiguous(), tokens, rotations)
+
+    def read(self, reading: Tensor, tokens: Tensor, rotations: Tensor | None = None) -> Tensor:
+        """Let ``reading`` (N, R, D) attend to ``tokens`` (N, L, D): (N, R, D)."""
+        width = tokens.shape[-1]
+        (query,) = self._project(reading, slice(width))
+        key, value = self._project(tokens, slice(width, None))
+        return self._mix(query, key, value, rotations)
+
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, rotations: Tensor | None) -> Tensor:
+        if rotations is not None:
+            query, key = rotate(query, rotations), rotate(key, rotations)
         mixed = attend(query, key, value, is_causal=self.is_causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))  # (N, L, D)
 
@@ -158,9 +171,9 @@ class Block(nn.Module):
         self.ln_2 = LayerNorm(width)
         self.mlp = FeedForward(width, activation)
 
-    def forward(self, tokens: Tensor, num_read: int | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, num_read: int | None = None, rotations: Tensor | None = None) -> Tensor:
         """Map (N, L, D) to (N, L, D), or only the tokens ``[:num_read]`` to (N, R, D)."""
-        tokens = tokens[:, :num_read] + self.attn(self.ln_1(tokens), num_read)
+        tokens = tokens[:, :num_read] + self.attn(self.ln_1(tokens), num_read, rotations)
         return tokens + self.mlp(self.ln_2(tokens))
 
 
@@ -182,13 +195,20 @@ class Transformer(nn.Module):
             nn.init.normal_(block.mlp.c_proj.weight, std=into_residual_std)
 
     def forward(
-        self, tokens: Tensor, hook: LayerHook | None = None, *, num_read: int | None = None
+        self,
+        tokens: Tensor,
+        hook: LayerHook | None = None,
+        *,
+        num_read: int | None = None,
+        rotations: Tensor | None = None,
     ) -> Tensor:
         """Map (N, L, D) to (N, L, D); the tower itself calls ``hook.before(0, .)``.
 
         Without a hook, the last layer computes only the first ``num_read`` tokens of each sequence, if given;
-        with a hook, `LayerHook.num_read` decides for each layer.
+        with a hook, `LayerHook.num_read` decides for each layer. ``rotations`` are those of one image; a hook
+        may join images to a sequence as in `sequence_rotations`.
         """
+        images, turns = len(tokens), rotations
         for layer, block in enumerate(self.resblocks):
             if hook is not None and layer > 0:
                 tokens = hook.before(layer, tokens)
@@ -196,10 +216,13 @@ class Transformer(nn.Module):
                 wanted = hook.num_read(layer)
             else:
                 wanted = num_read if layer == len(self.resblocks) - 1 else None
+            if rotations is not None:
+                frames = images // max(len(tokens), 1)
+                turns = sequence_rotations(rotations, frames=frames, length=tokens.shape[1])
             if self.recomputes and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, wanted, use_reentrant=False)
+                tokens = checkpoint(block, tokens, wanted, turns, use_reentrant=False)
             else:
-                tokens = block(tokens, wanted)
+                tokens = block(tokens, wanted, turns)
             if hook is not None:
                 tokens = hook.after(layer, tokens)
         return tokens

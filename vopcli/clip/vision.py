@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vopcli.clip.attention_pool import AttentionPool
+from vopcli.clip.rotary import patch_rotations
 from vopcli.clip.shape import ClipShape, Preprocessing
 from vopcli.clip.transformer import LayerHook, LayerNorm, Transformer
 
@@ -44,7 +46,7 @@ def normalise(
 
 
 class VisionTransformer(nn.Module):
-    """The vision tower; the embedding of an image is read at its class token."""
+    """The vision tower; the embedding of an image is read at its class token, or pooled from all tokens."""
 
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
@@ -64,6 +66,10 @@ class VisionTransformer(nn.Module):
         )
         self.ln_post = LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, shape.embed_dim))
+        self.head_width = width // shape.vision_heads
+        self.attn_pool = AttentionPool(width, shape.activation) if shape.is_perception else None
+        if shape.is_perception:
+            self.proj_bias = nn.Parameter(torch.zeros(shape.embed_dim))
         for parameter in (self.class_embedding, self.positional_embedding, self.proj):
             nn.init.normal_(parameter, std=width**-0.5)
 
@@ -81,8 +87,12 @@ class VisionTransformer(nn.Module):
         tokens = torch.cat([cls_token, patches], dim=1) + self.positional_embedding  # (N, L, D)
         if hook is not None:
             tokens = hook.before(0, tokens)
-        tokens = self.transformer(self.ln_pre(tokens), hook, num_read=1)
-        return self.ln_post(tokens[:, 0]) @ self.proj  # (N, E)
+        if self.attn_pool is None:
+            tokens = self.transformer(self.ln_pre(tokens), hook, num_read=1)
+            return self.ln_post(tokens[:, 0]) @ self.proj  # (N, E)
+        rotations = patch_rotations(self.grid, self.head_width, tokens.device)
+        tokens = self.transformer(self.ln_pre(tokens), hook, rotations=rotations)
+        return self.attn_pool(self.ln_post(tokens)) @ self.proj + self.proj_bias  # (N, E)
 
     def _embed_patches(self, pixels: Tensor) -> Tensor:
         """Map the patches of (N, 3, H, W) to (N, L - 1, D): conv1 as one matrix product."""

@@ -46,12 +46,18 @@ class FramePrompts(nn.Module):
     """
 
     def __init__(
-        self, sources: Sequence[PromptSource], *, depth: int, layers: Sequence[int], frames: int
+        self,
+        sources: Sequence[PromptSource],
+        *,
+        depth: int,
+        layers: Sequence[int],
+        frames: int,
+        pools_tokens: bool = False,
     ) -> None:
         super().__init__()
         self.sources = nn.ModuleList(cast("Sequence[nn.Module]", sources))
         self.rows = {layer: row for row, layer in enumerate(layers)}
-        self.depth, self.frames = depth, frames
+        self.depth, self.frames, self.pools_tokens = depth, frames, pools_tokens
         self.num_prompts = sum(source.num_prompts for source in sources)
 
     def before(self, layer: int, tokens: Tensor) -> Tensor:
@@ -63,8 +69,8 @@ class FramePrompts(nn.Module):
         return torch.cat([tokens, *prompts], dim=1)
 
     def num_read(self, layer: int) -> int | None:
-        """Skip the prompts, and in the last layer all tokens but the class token."""
-        if layer == self.depth - 1:
+        """Skip the prompts, and in the last layer all tokens but the class token if it alone is read."""
+        if layer == self.depth - 1 and not self.pools_tokens:
             return 1
         return -self.num_prompts if layer in self.rows else None
 

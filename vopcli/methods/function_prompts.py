@@ -2,7 +2,7 @@
 
 Shallow layers attend within each frame. At the split layer a learned frame embedding is added; from there on
 a video is one sequence [CLS of each frame, patches of each frame, prompts] for the unchanged layers, and each
-frame is read at its own CLS.
+frame is read at its own CLS, or pooled from its own tokens.
 
 Axes: B videos, F frames, L tokens of a frame with CLS first, D vision width, P prompts.
 """
@@ -53,17 +53,19 @@ class FunctionPrompts(nn.Module):
         return torch.cat([tokens, prompts.expand(len(tokens), -1, -1)], dim=1)
 
     def num_read(self, layer: int) -> int | None:
-        """Skip the prompts, and in the last layer all tokens but the class tokens."""
+        """Skip the prompts, and in the last layer all tokens but the class tokens if they alone are read."""
         if layer < self.split_layer:
             return self.shallow.num_read(layer)
-        if layer == self.depth - 1:
+        if layer == self.depth - 1 and not self.shallow.pools_tokens:
             return self.shallow.frames
         return -self.table.shape[1] if layer in self.rows else None
 
     def after(self, layer: int, tokens: Tensor) -> Tensor:
-        """Split a video into its frames after the last layer: (B, F, D) to (B * F, 1, D)."""
+        """Split a video into its frames after the last layer: to (B * F, L, D), or class tokens alone."""
         if self.split_layer <= layer == self.depth - 1:
-            return tokens.reshape(-1, 1, tokens.shape[-1])
+            frames = self.shallow.frames
+            patches = tokens[:, frames:].unflatten(1, (frames, tokens.shape[1] // frames - 1))
+            return torch.cat([tokens[:, :frames, None], patches], dim=2).flatten(0, 1)
         return tokens
 
     def _join(self, tokens: Tensor) -> Tensor:

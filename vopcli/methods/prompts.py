@@ -56,7 +56,13 @@ def _vision_prompts(
     prompted = tuning.prompted_layers(shape.vision_layers)
     layers = [layer for layer in prompted if layer < split_layer]
     built = [build(shape.vision_width, len(layers)) for build in sources] if layers else []
-    shallow = FramePrompts(built, depth=shape.vision_layers, layers=layers, frames=num_frames)
+    shallow = FramePrompts(
+        built,
+        depth=shape.vision_layers,
+        layers=layers,
+        frames=num_frames,
+        pools_tokens=shape.is_perception,
+    )
     if not is_joint:
         return shallow
     return FunctionPrompts(

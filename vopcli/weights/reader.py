@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.clip.shape import OPENAI_PREPROCESSING, ClipShape
+from vopcli.clip.shape import OPENAI_PREPROCESSING, PERCEPTION_PREPROCESSING, ClipShape
 from vopcli.config.choices import Activation
 from vopcli.errors import FileError, UsageError, WeightsError, format_name
 from vopcli.files.safetensors import write_safetensors_file
@@ -242,6 +242,8 @@ def _assemble(
     tensors = names.drop_buffers(container.tensors)
     if names.is_hugging_face(tensors):
         tensors = names.from_hugging_face(tensors)
+    elif names.is_perception(tensors):
+        tensors = names.from_perception(tensors)
     shapes = {name: array.shape for name, array in tensors.items()}
     shape = ClipShape.from_tensors(
         shapes, known, declared.vision_heads, declared.text_heads, declared.preprocessing
@@ -264,6 +266,9 @@ def _declared(container: Container, entry: catalog.CatalogEntry | None) -> tuple
     metadata = container.metadata
     if "activation" in metadata and "vision_heads" in metadata:
         return from_metadata(metadata), container.format
+    if names.is_perception(container.tensors):
+        known = Declared(Activation.GELU, preprocessing=PERCEPTION_PREPROCESSING)
+        return known, f"Perception Encoder ({container.format})"
     if names.is_hugging_face(container.tensors):
         return read_hugging_face_config(container.folder), f"Hugging Face ({container.format})"
     if container.format == "TorchScript":

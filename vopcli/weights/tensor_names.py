@@ -1,4 +1,7 @@
-"""Translate Hugging Face's tensor names to OpenAI's, and refuse models that are not OpenAI's CLIP by name."""
+"""Translate other tensor names to OpenAI's, and refuse models that are neither CLIP nor Perception Encoder.
+
+A Perception Encoder keeps Meta's names, which are OpenAI's and ``visual.attn_pool.*``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ Tensors = dict[str, NDArray[Any]]
 # Not weights: OpenAI's archives hold three integers, older files buffers that follow from the sizes.
 DROPPED = re.compile(r"input_resolution|context_length|vocab_size|(.*\.)?(attn_mask|position_ids)")
 
-_HINT = "supported are CLIP models with a vision transformer such as ViT-B/32, ViT-B/16 and ViT-L/14"
+_HINT = (
+    "supported are CLIP models with a vision transformer such as ViT-B/32, ViT-B/16 and ViT-L/14, and PE-Core"
+)
 
 # The first pattern that matches any name tells the kind of model.
 _OTHERS: Final = {
@@ -57,6 +62,27 @@ _HF_BLOCK: Final = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
+# Perception Encoders in open_clip, whose image tower is timm's: applied in this order
+_TIMM: Final = {
+    r"^text\.": "",
+    r"^visual\.trunk\.": "visual.",
+    r"\.cls_token$": ".class_embedding",
+    r"\.pos_embed$": ".positional_embedding",
+    r"\.patch_embed\.proj\.": ".conv1.",
+    r"\.norm_pre\.": ".ln_pre.",
+    r"^visual\.norm\.": "visual.ln_post.",
+    r"\.blocks\.": ".transformer.resblocks.",
+    r"\.norm([12])\.": r".ln_\1.",
+    r"\.attn\.qkv\.": ".attn.in_proj_",
+    r"\.attn\.proj\.": ".attn.out_proj.",
+    r"\.fc1\.": ".c_fc.",
+    r"\.fc2\.": ".c_proj.",
+    r"\.attn_pool\.latent$": ".attn_pool.probe",
+    r"\.attn_pool\.proj\.": ".attn_pool.attn.out_proj.",
+    r"\.attn_pool\.norm\.": ".attn_pool.layernorm.",
+    r"\.head\.weight$": ".proj",
+    r"\.head\.bias$": ".proj_bias",
+}
 _HF_LAYER: Final = re.compile(r"(vision_model|text_model)\.encoder\.layers\.(\d{1,9})\.(.+)\.(weight|bias)")
 
 
@@ -65,12 +91,24 @@ def is_hugging_face(names: Mapping[str, object]) -> bool:
     return any(name.startswith(("vision_model.", "text_model.")) for name in names)
 
 
+def is_perception(names: Mapping[str, object]) -> bool:
+    """Return whether the names are those of a Perception Encoder, in Meta's files or open_clip's."""
+    in_timm = {"visual.trunk.attn_pool.latent", "visual.trunk.norm_pre.weight"} <= names.keys()
+    return in_timm or "visual.attn_pool.probe" in names
+
+
 def refuse_other_models(names: Mapping[str, object]) -> None:
-    """Refuse models that are not CLIP with OpenAI's two transformers.
+    """Refuse models that are neither CLIP with OpenAI's two transformers nor a Perception Encoder.
 
     Raises:
         WeightsError: the names are those of another model.
     """
+    if is_perception(names):
+        if not names.keys() & {"visual.class_embedding", "visual.trunk.cls_token"}:
+            raise WeightsError(
+                "this is a Perception Encoder without class token, such as PE-Core-G14", hint=_HINT
+            )
+        return
     for pattern, kind in _OTHERS.items():
         match = next((name for name in names if re.match(pattern, name)), None)
         if match is not None:
@@ -83,6 +121,35 @@ def refuse_other_models(names: Mapping[str, object]) -> None:
 def drop_buffers(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
     """Return the tensors without buffers, which are not weights."""
     return {name: array for name, array in tensors.items() if not DROPPED.fullmatch(name)}
+
+
+def from_perception(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
+    """Convert a Perception Encoder's tensors to Meta's names and layout.
+
+    The projection of open_clip's models has a bias. It is zero in those that Meta trained, whose files leave
+    it out. Unknown names are kept: the check of the shapes reports them.
+
+    Raises:
+        WeightsError: the query of the attention pooling does not fit its key and value.
+    """
+    renamed: Tensors = {}
+    for name, array in tensors.items():
+        new = name
+        for pattern, replacement in _TIMM.items():
+            new = re.sub(pattern, replacement, new)
+        if name.endswith((".cls_token", ".pos_embed")):
+            array = array.squeeze()
+        renamed[new] = array.T if name.endswith(".head.weight") else array
+    for kind in ("weight", "bias"):
+        names = [f"visual.attn_pool.{part}.{kind}" for part in ("q", "kv")]
+        if parts := [renamed.pop(name) for name in names if name in renamed]:
+            try:
+                renamed[f"visual.attn_pool.attn.in_proj_{kind}"] = np.concatenate(parts)
+            except ValueError as error:
+                raise WeightsError(f"visual.trunk.attn_pool.q.{kind} does not fit kv.{kind}") from error
+    if "visual.proj" in renamed:
+        renamed.setdefault("visual.proj_bias", np.zeros(renamed["visual.proj"].shape[-1:], np.float32))
+    return renamed
 
 
 def from_hugging_face(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
