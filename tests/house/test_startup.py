@@ -54,7 +54,7 @@ def test_import_loads_nothing_heavy(module: str) -> None:
 def test_commands_without_a_model_load_no_torch(module: str) -> None:
     loaded = loaded_by(f"import {module}")
     assert module.partition(".")[0] in loaded
-    assert not loaded & {"torch", "torchvision", "timm"}
+    assert not loaded & {"torch", "torchvision", "timm", "ray"}
 
 
 def test_the_probe_sees_what_is_loaded() -> None:

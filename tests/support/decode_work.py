@@ -33,6 +33,15 @@ def misbehave(job: DecodeJob, tick: Callable[[], None]) -> Iterator[str]:
     yield f"did {job.path}"
 
 
+def exit_once(job: DecodeJob, tick: Callable[[], None]) -> Iterator[str]:
+    """Yield three results; the first process to get this far ends after two of them."""
+    yield from ("first", "second")
+    if not os.path.exists(job.path):  # noqa: PTH110
+        with open(job.path, "w", encoding="utf-8"):  # noqa: PTH123
+            os._exit(3)
+    yield "third"
+
+
 def loaded_modules(job: DecodeJob, tick: Callable[[], None]) -> Iterator[list[str]]:
     """Decode one video and tell which of the heavy modules this process has loaded."""
     from vopcli.video.sampling import Sampling

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @options.settings(
     *("backbone", "encoding", "data.sampling", "data.num_frames", "data.windows", "data.decode"),
-    *("data.fit", "data.max_pixels", "data.workers"),
+    *("data.fit", "data.max_pixels", "data.workers", "data.ray"),
     preset=True,
 )
 def encode(

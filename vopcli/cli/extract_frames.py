@@ -14,7 +14,7 @@ from vopcli.video.find_videos import VIDEO_SUFFIXES
 @options.settings(
     *("data.captions", "data.dataset", "data.root", "data.sampling", "data.num_frames", "data.candidates"),
     *("data.size", "data.resize", "data.fit", "data.codec", "data.windows", "data.decode"),
-    *("data.max_pixels", "data.workers"),
+    *("data.max_pixels", "data.workers", "data.ray"),
     preset=True,
 )
 def extract_frames(

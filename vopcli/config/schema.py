@@ -169,14 +169,23 @@ class DataConfig:
         between=(0, 1024),
         unset="one per usable core",
     )
+    ray: str | None = setting(
+        None,
+        text="Decode on Ray: the running cluster, this machine alone, or a head node.",
+        metavar="auto|local|HOST:PORT",
+        unset="without Ray",
+    )
 
     def contradictions(self) -> list[tuple[str, str]]:
         """Return the name of each setting that another one excludes, and the problem."""
+        found = []
         if self.captions and self.dataset:
-            return [
+            found.append(
                 ("data.captions", f"and data.dataset ({self.dataset.value}) are both given: leave one out")
-            ]
-        return []
+            )
+        if self.ray and self.workers == 0:
+            found.append(("data.ray", "needs decoding processes, and data.workers is 0: leave one out"))
+        return found
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import rows_bytes
 from vopcli.methods.modelscope import own_adapter
 from vopcli.progress import Progress
-from vopcli.resources import cache_folder
+from vopcli.resources import cache_folder, num_workers
 from vopcli.video.estimate import Estimate, format_seconds
 from vopcli.weights.catalog import find_model, is_downloaded
 
@@ -35,6 +35,7 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         UsageError: the options contradict each other or the index.
         DataError: a source, the index or the weights cannot be used, or they do not fit each other.
     """
+    request = replace(request, workers=num_workers(request.config.data.workers))
     index = VideoIndex(request.index) if is_extended(request) else None
     stored = index.meta if index is not None else None
     adapter = given_adapter(request)

@@ -31,6 +31,7 @@ from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
 from vopcli.search.text_tower import keep_text_tower
+from vopcli.video.ray_pool import opened_workers
 from vopcli.video.video_file import VideoFile, is_same_file
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         BusyError: another process writes the index.
     """
     with contextlib.ExitStack() as stack:
+        request = replace(request, workers=stack.enter_context(opened_workers(request.decoding, progress)))
         earlier = stack.enter_context(_extended(request, progress)) if is_extended(request) else None
         check_beta(request, earlier.index if earlier else None)
         captions = read_bank_captions(request.bank) if request.bank else []

@@ -12,7 +12,6 @@ from vopcli.files.hdf5 import is_hdf5
 from vopcli.frames.recipe import EARLIER_RECIPES, requested_recipe, unlike_model
 from vopcli.index.meta import IndexMeta
 from vopcli.progress import Progress
-from vopcli.resources import num_workers
 from vopcli.video.sampling import requested_sampling
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _open_source(
         return VideoSource(
             request.sources,
             requested_recipe(data, recipe, shape=shape).middle,
-            workers=num_workers(data.workers),
+            workers=request.workers,
             max_pixels=data.max_pixels,
             retry_failed=request.retry_failed,
         )

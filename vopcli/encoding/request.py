@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vopcli.config.schema import Config
+from vopcli.config.schema import Config, DataConfig
+from vopcli.files.hdf5 import is_hdf5
 
 if TYPE_CHECKING:
     from vopcli.video.estimate import Estimate
+    from vopcli.video.pool import Workers
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class EncodeRequest:
         retry_failed: retry videos that failed in an earlier run.
         bank: captions for QB-Norm, one per line; None keeps the query bank of the index.
         cache: folder of downloaded and derived weights; None: the user's.
+        workers: processes that decode, or Ray; opened by the settings.
     """
 
     sources: Sequence[Path]
@@ -38,6 +41,13 @@ class EncodeRequest:
     retry_failed: bool = False
     bank: Path | None = None
     cache: Path | None = None
+    workers: Workers = 0
+
+    @property
+    def decoding(self) -> DataConfig:
+        """The settings of decoding: without Ray for a frame store, whose frames are decoded."""
+        data = self.config.data
+        return replace(data, ray=None) if any(is_hdf5(source) for source in self.sources) else data
 
 
 @dataclass

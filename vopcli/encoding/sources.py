@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError, VideoError
-from vopcli.files.atomic import hash_file
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.leftovers import failures_of
@@ -25,6 +24,7 @@ from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile, is_same_
 
 if TYPE_CHECKING:
     from vopcli.video.estimate import Estimate
+    from vopcli.video.pool import Workers
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class VideoSource:
         sources: Sequence[Path],
         recipe: Recipe,
         *,
-        workers: int,
+        workers: Workers,
         max_pixels: int,
         retry_failed: bool,
     ) -> None:
@@ -205,7 +205,7 @@ class VideoSource:
         Args:
             sources: folders, videos, and lists of videos.
             recipe: how frames are taken.
-            workers: number of decoding processes.
+            workers: number of decoding processes, or Ray.
             max_pixels: videos with larger frames fail.
             retry_failed: retry videos that failed in an earlier run.
 
@@ -271,7 +271,8 @@ class VideoSource:
             (video, [(row.window, row.num_frames) for row in rows])
             for _, video, rows in _by_video(plan.to_encode)
         ]
-        return estimate_work(videos, self._recipe.frame_spec(self._max_pixels), workers=self._workers)
+        workers = self._workers if isinstance(self._workers, int) else self._workers.num_actors
+        return estimate_work(videos, self._recipe.frame_spec(self._max_pixels), workers=workers)
 
     def jobs(self, plan: EncodePlan) -> Iterator[Job | tuple[int, str]]:
         """Decode in worker processes, in arbitrary order; hash files that have no hash yet."""
@@ -279,7 +280,7 @@ class VideoSource:
 
         slots = {(video.path, video.window): slot for slot, video in enumerate(plan.to_encode)}
         jobs = (
-            DecodeJob(slot, video.file, tuple(row.window for row in rows))
+            DecodeJob(slot, video.file, tuple(row.window for row in rows), is_hashed=not video.sha256)
             for slot, video, rows in _by_video(plan.to_encode)
         )
         spec = self._recipe.frame_spec(self._max_pixels)
@@ -297,7 +298,7 @@ class VideoSource:
                 sampled.seconds,
                 sampled.num_real,
                 sampled.info.duration_seconds,
-                b"" if is_part else video.sha256 or _hash(job.path),
+                b"" if is_part else video.sha256 or sampled.sha256,
             )
 
 
@@ -319,10 +320,3 @@ def _recipe_json(recipe: Recipe) -> dict[str, Any]:
 def _new(video: VideoFile, sha256: bytes, num_frames: int, window: TimeWindow, *, is_part: bool) -> NewVideo:
     file = VideoFile(video.root, video.path, video.size, video.mtime_ns, sha256)
     return NewVideo(**vars(file), num_frames=num_frames, window=window, is_part=is_part)
-
-
-def _hash(file: str) -> bytes:
-    try:
-        return hash_file(file)
-    except OSError:  # deleted meanwhile; without a hash, its next change is found by size and time
-        return b""

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -242,8 +242,8 @@ def make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "not a folder") from error
 
 
-def hash_file(path: str | Path) -> bytes:
-    """Return the SHA-256 of a file's content, 32 bytes.
+def hash_file(path: str | Path, tick: Callable[[], None] = lambda: None) -> bytes:
+    """Return the SHA-256 of a file's content, 32 bytes; ``tick`` is called for every MiB.
 
     Raises:
         OSError: ``path`` cannot be read.
@@ -252,6 +252,7 @@ def hash_file(path: str | Path) -> bytes:
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a name of any bytes)
         while block := file.read(1 << 20):
             digest.update(block)
+            tick()
     return digest.digest()
 
 

@@ -6,16 +6,14 @@ import contextlib
 import logging
 import os
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
-from vopcli.files.atomic import hash_file
 from vopcli.frames.open_store import check_room, opened, read_known
 from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, warn_empty
 from vopcli.frames.recipe import requested_recipe
@@ -25,13 +23,12 @@ from vopcli.progress import Progress, SilentProgress, Task
 from vopcli.resources import num_workers
 from vopcli.video.collect import SampledFrames
 from vopcli.video.estimate import Estimate, estimate_work
-from vopcli.video.pool import DecodeJob, decode_videos
+from vopcli.video.pool import DecodeJob, Workers, decode_videos
+from vopcli.video.ray_pool import opened_workers
 from vopcli.video.video_file import relocate
 
 _JPEG_QUALITY: Final = 95
 _LOG: Final = logging.getLogger(__name__)
-
-Decoded = tuple[int, "SampledFrames | VideoError", bytes]
 
 
 @dataclass
@@ -127,6 +124,14 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
     """
     began = time.monotonic()
     requested_recipe(request.data)  # refuse invalid options before reading anything
+    data = replace(request.data, ray=None) if request.dry_run else request.data
+    with opened_workers(data, progress) as workers:
+        summary = _extract(request, workers, progress)
+    summary.seconds = time.monotonic() - began
+    return summary
+
+
+def _extract(request: ExtractRequest, workers: Workers, progress: Progress) -> ExtractSummary:
     found, unreadable = find(request)
     if request.strict and unreadable:
         raise VideoError(
@@ -134,7 +139,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         )
     if request.dry_run:
         recipe, known, num_free = read_known(request)
-        plan = make_plan(request, recipe, known, found, progress)
+        plan = make_plan(request, recipe, known, found, workers, progress)
         summary = _summary(request, plan, len(found))
         summary.num_new, summary.num_changed = len(plan.changes.new), len(plan.changes.changed)
         summary.num_copies += len(plan.changes.duplicates)
@@ -145,11 +150,11 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         if request.overwrite:  # an interrupted replacement may hold failures
             request = replace(request, retry_failed=True)
         with opened(request, found, progress) as (writer, keep):
-            plan = make_plan(request, writer.recipe, writer.known, found, progress)
+            plan = make_plan(request, writer.recipe, writer.known, found, workers, progress)
             summary = _summary(request, plan, len(found))
             check_room(request.store, plan.num_bytes(writer.num_free))
             size = writer.num_bytes
-            run = _Run(request, plan, writer, summary)
+            run = _Run(request, plan, writer, summary, workers)
             if num_damaged := writer.drop_damaged_rows():
                 progress.note(
                     f"{request.store} had {num_damaged} damaged rows: their videos are extracted again"
@@ -158,7 +163,6 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
             run.decode(progress)
             summary.num_bytes = writer.num_bytes - size
     summary.unreadable = unreadable
-    summary.seconds = time.monotonic() - began
     return summary
 
 
@@ -181,10 +185,15 @@ def _summary(request: ExtractRequest, plan: ExtractPlan, num_found: int) -> Extr
 
 
 class _Run:
-    """Decodes the videos of a plan: worker processes decode, this process hashes and writes."""
+    """Decodes the videos of a plan: workers decode and hash, this process writes."""
 
     def __init__(
-        self, request: ExtractRequest, plan: ExtractPlan, writer: FrameStoreWriter, summary: ExtractSummary
+        self,
+        request: ExtractRequest,
+        plan: ExtractPlan,
+        writer: FrameStoreWriter,
+        summary: ExtractSummary,
+        workers: Workers,
     ) -> None:
         self.request = request
         self.plan = plan
@@ -200,7 +209,7 @@ class _Run:
         for video, path in plan.changes.duplicates:
             self.duplicates[path].append(video.path)
         self.changed = {video.path for video in plan.changes.changed}
-        self.workers = num_workers(request.data.workers)
+        self.workers = workers
         self.max_pixels = request.data.max_pixels
         self.task: Task = SilentProgress()
         if self.rows:
@@ -221,7 +230,7 @@ class _Run:
                 self._fail_duplicates(video.path, error)
                 self._stop_if_strict(video.path, error)
             left = [len(windows) for _, windows in self.plan.to_decode]
-            for key, sampled, sha256 in stack.enter_context(contextlib.closing(self._decoded())):
+            for key, sampled in stack.enter_context(contextlib.closing(self._decoded())):
                 video, windows = self.plan.to_decode[key]
                 if not left[key]:  # an earlier window failed, and the video with it
                     continue
@@ -234,21 +243,18 @@ class _Run:
                     self._fail_duplicates(video.path, error)
                     self._stop_if_strict(video.path, error)
                 elif len(sampled.seconds):
-                    self._put(self.numbers[video.path, sampled.window], sampled, sha256)
+                    self._put(self.numbers[video.path, sampled.window], sampled)
                 else:  # the video is shorter than its container states, or a range is
                     if sampled.window in self.request.ranges.get(video.path, ()):
                         warn_empty(video, sampled.window, progress)
                     self.task.advance()
 
-    def _decoded(self) -> Generator[Decoded, None, None]:
-        """Decode the videos; hash each file right after, while it is in the page cache.
-
-        Yields:
-            The position of the video in the plan, the frames of a window, and the hash if it is the last.
-        """
+    def _decoded(self) -> Generator[tuple[int, SampledFrames | VideoError], None, None]:
+        """Decode the videos; yield the position of each in the plan, with the frames of a window."""
         recipe = self.plan.recipe
+        rows = [self.rows[self.numbers[video.path, windows[-1][0]]] for video, windows in self.plan.to_decode]
         jobs = (
-            DecodeJob(key, video.file, tuple(window for window, _ in windows))
+            DecodeJob(key, video.file, tuple(window for window, _ in windows), not rows[key].sha256)
             for key, (video, windows) in enumerate(self.plan.to_decode)
         )
         results: Any = decode_videos(
@@ -257,22 +263,18 @@ class _Run:
             workers=self.workers,
             jpeg_quality=_JPEG_QUALITY if recipe.codec == "jpeg" else None,
         )
-        waiting: deque[tuple[int, SampledFrames | VideoError, Future[bytes | VideoError]]] = deque()
-        with ThreadPoolExecutor(min(self.workers, 3) + 1) as hashers, contextlib.closing(results):
+        with contextlib.closing(results):
             for job, sampled in results:
-                video, windows = self.plan.to_decode[job.key]
-                row = self.rows[self.numbers[video.path, windows[-1][0]]]
-                waiting.append((job.key, sampled, hashers.submit(_hash_unchanged, row, sampled)))
-                while waiting and (len(waiting) > self.workers or waiting[0][2].done()):
-                    yield _hashed(*waiting.popleft())
-            while waiting:
-                yield _hashed(*waiting.popleft())
+                yield (
+                    job.key,
+                    (_change(rows[job.key]) if isinstance(sampled, SampledFrames) else None) or sampled,
+                )
 
-    def _put(self, number: int, sampled: SampledFrames, sha256: bytes) -> None:
+    def _put(self, number: int, sampled: SampledFrames) -> None:
         info = sampled.info
         row = replace(
             self.rows[number],
-            sha256=sha256,
+            sha256=self.rows[number].sha256 or sampled.sha256,
             duration_seconds=info.duration_seconds,
             fps=info.fps,
             width=info.width,
@@ -316,21 +318,12 @@ class _Run:
             )
 
 
-def _hash_unchanged(row: Row, sampled: SampledFrames | VideoError) -> bytes | VideoError:
-    """Return the hash of a decoded file, or an error if the file has changed since it was planned."""
-    if isinstance(sampled, VideoError):
-        return sampled
+def _change(row: Row) -> VideoError | None:
+    """Return an error if a file has changed since it was planned."""
     try:
-        is_last = sampled.window == row.window
-        sha256 = row.sha256 or (hash_file(row.file) if is_last else b"")
         status = os.stat(row.file)  # noqa: PTH116  (a name of any bytes)
     except OSError as error:
         return VideoError(f"{row.file}: deleted while it was read ({error.strerror})")
     if (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
         return VideoError(f"{row.file}: changed while it was read", hint="run the command again")
-    return sha256
-
-
-def _hashed(number: int, sampled: SampledFrames | VideoError, hashed: Future[bytes | VideoError]) -> Decoded:
-    sha256 = hashed.result()
-    return (number, sha256, b"") if isinstance(sha256, VideoError) else (number, sampled, sha256)
+    return None

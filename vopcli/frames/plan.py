@@ -14,10 +14,10 @@ from vopcli.frames.layout import frames_bytes, missing_frames
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
-from vopcli.resources import num_workers
 from vopcli.video.count import count_frames
 from vopcli.video.diff import Changes, find_changes
 from vopcli.video.find_videos import VIDEO_SUFFIXES, check_found, find_videos, named_videos
+from vopcli.video.pool import Workers
 from vopcli.video.sampling import Sampling, requested_sampling
 from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile, missing_windows, relocate
 
@@ -174,6 +174,7 @@ def make_plan(
     recipe: Recipe,
     known: KnownVideos[Row],
     found: Sequence[VideoFile],
+    workers: Workers,
     progress: Progress,
 ) -> ExtractPlan:
     """Compare found and stored videos, and count the frames to decode.
@@ -205,7 +206,7 @@ def make_plan(
         wanted,
         recipe.sampling,
         recipe.windows,
-        workers=num_workers(request.data.workers),
+        workers=workers,
         progress=progress,
         windows_of=request.windows_of,
         max_pixels=request.data.max_pixels,

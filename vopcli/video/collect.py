@@ -45,6 +45,7 @@ class SampledFrames:
         num_bad_packets: packets that are damaged or could not be decoded.
         jpegs: the frames as JPEG files, if requested; ``frames`` is then empty.
         window: the sampled part of the video.
+        sha256: hash of the file, if requested, with the last window.
     """
 
     frames: NDArray[np.uint8]
@@ -54,6 +55,7 @@ class SampledFrames:
     num_bad_packets: int
     jpegs: tuple[bytes, ...] = ()
     window: TimeWindow = WHOLE
+    sha256: bytes = b""
 
 
 class Collector:

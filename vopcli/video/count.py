@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
 from vopcli.progress import Progress
-from vopcli.video.pool import DecodeJob, scan_videos
+from vopcli.video.pool import DecodeJob, Workers, scan_videos
 from vopcli.video.sampling import Sampling
 from vopcli.video.video_file import WHOLE, TimeWindow, VideoFile
 from vopcli.video.windows import WHOLE_ONLY, WindowRule
@@ -18,7 +18,7 @@ def count_frames(
     sampling: Sampling,
     rule: WindowRule = WHOLE_ONLY,
     *,
-    workers: int,
+    workers: Workers,
     progress: Progress,
     windows_of: Callable[[str], tuple[TimeWindow, ...] | None] = lambda _: None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -31,7 +31,7 @@ def count_frames(
         videos: the videos.
         sampling: which frames are taken.
         rule: divides the videos into windows.
-        workers: processes that read files; 0 reads in this process.
+        workers: processes that read files; 0 reads in this process; or Ray.
         progress: gets a task while files are read.
         windows_of: maps the path of a video to its windows; None: by ``rule``.
         max_pixels: videos with larger frames fail.

@@ -8,39 +8,41 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
+from vopcli.files.atomic import hash_file
 from vopcli.video.collect import SampledFrames
 from vopcli.video.sampling import Sampling
 from vopcli.video.video import FrameSpec, count_sampled, encode_jpegs, read_windows
 from vopcli.video.video_file import WHOLE, TimeWindow
+from vopcli.video.watch import STALLED_EXIT_CODE, STALLED_SECONDS, Watch
 from vopcli.video.windows import WindowRule
+
+if TYPE_CHECKING:
+    from vopcli.video.ray_pool import RayPool
 
 # The memory of a worker is bounded by `data.max_pixels`, not by a limit of the process: RLIMIT_AS counts the
 # address space of libraries and mapped files, and where it is hit, FFmpeg may fail in other ways than with
 # an error. Measured peak for RGBA frames of 8192 x 8192 pixels: 0.75 GB, which is 11 bytes per pixel; each
 # reference frame that a codec keeps adds 1.5 bytes per pixel.
 
-# A decoder that takes no packet for this long is stalled.
-STALLED_SECONDS: Final = 120.0
 # Jobs sent to a worker at once: the current one and the next.
 _JOBS_AHEAD: Final = 2
-_STALLED_EXIT_CODE: Final = 75
 _END_OF_JOB: Final = "end of job"
 
 Result = TypeVar("Result")
 Work: TypeAlias = Callable[["DecodeJob", Callable[[], None]], Iterator[Result]]
+Workers: TypeAlias = "int | RayPool"
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,17 @@ class DecodeJob:
         key: a number chosen by the caller.
         path: the file; bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
         windows: parts of the video that frames are taken from; None: by the rule that `scan_videos` gets.
+        is_hashed: return the hash of the file with the frames of the last window.
     """
 
     key: int
     path: str
     windows: tuple[TimeWindow, ...] | None = (WHOLE,)
+    is_hashed: bool = False
 
 
 def decode_videos(
-    jobs: Iterable[DecodeJob], spec: FrameSpec, *, workers: int, jpeg_quality: int | None = None
+    jobs: Iterable[DecodeJob], spec: FrameSpec, *, workers: Workers, jpeg_quality: int | None = None
 ) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
     """Decode the sampled frames of many videos, in arbitrary order; the windows of each as they are complete.
 
@@ -68,7 +72,7 @@ def decode_videos(
     Args:
         jobs: consumed lazily, a few ahead of the results.
         spec: how frames are taken.
-        workers: number of processes, with one decoding thread each; 0 decodes in this process.
+        workers: number of processes, with one decoding thread each; 0 decodes in this process; or Ray.
         jpeg_quality: return JPEG files of this quality (1 to 100) in ``jpegs``, and no ``frames``.
 
     Yields:
@@ -82,7 +86,7 @@ def scan_videos(
     sampling: Sampling,
     rule: WindowRule,
     *,
-    workers: int,
+    workers: Workers,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Iterator[tuple[DecodeJob, list[tuple[TimeWindow, int]] | VideoError]]:
     """Count the frames that a sampling selects in each window of many videos, in arbitrary order.
@@ -91,7 +95,7 @@ def scan_videos(
         jobs: as in `decode_videos`.
         sampling: frames to select.
         rule: divides a video whose job names no windows.
-        workers: number of processes; 0 scans in this process.
+        workers: number of processes; 0 scans in this process; or Ray.
         max_pixels: videos with larger frames fail.
 
     Yields:
@@ -108,8 +112,13 @@ class _Decode:
     jpeg_quality: int | None
 
     def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> Iterator[SampledFrames]:
-        for sampled in read_windows(job.path, job.windows or (WHOLE,), self.spec, tick=tick):
-            yield sampled if self.jpeg_quality is None else encode_jpegs(sampled, self.jpeg_quality)
+        windows = job.windows or (WHOLE,)
+        for decoded in read_windows(job.path, windows, self.spec, tick=tick):
+            sampled = decoded if self.jpeg_quality is None else encode_jpegs(decoded, self.jpeg_quality)
+            if job.is_hashed and sampled.window == windows[-1]:  # the file is in the page cache now
+                with contextlib.suppress(OSError):  # deleted meanwhile
+                    sampled = replace(sampled, sha256=hash_file(job.path, tick))
+            yield sampled
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ def run_jobs(
     jobs: Iterable[DecodeJob],
     work: Work[Result],
     *,
-    workers: int,
+    workers: Workers,
     stalled_seconds: float = STALLED_SECONDS,
 ) -> Iterator[tuple[DecodeJob, Result | VideoError]]:
     """Run ``work`` on many videos, in arbitrary order; see `decode_videos`.
@@ -139,21 +148,24 @@ def run_jobs(
         jobs: consumed lazily, a few ahead of the results.
         work: called with a job, and with a function to call regularly as a sign of progress; pickled and run
             in a worker process.
-        workers: number of processes; 0 works in this process.
+        workers: number of processes; 0 works in this process; or Ray.
         stalled_seconds: a job without a sign of progress for so long fails.
 
     Yields:
         Each job with each result of ``work``, and with the error if it failed.
     """
+    if not isinstance(workers, int):
+        yield from workers.run_jobs(jobs, work)
+        return
     if workers > 0:
         yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
         return
     for job in jobs:
-        for result in _attempt(job, work, lambda: None):
+        for result in attempt(job, work, lambda: None):
             yield job, result
 
 
-def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VideoError]:
+def attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VideoError]:
     """Run ``work``; convert any error to a VideoError that names the file."""
     try:
         yield from work(job, tick)
@@ -290,7 +302,7 @@ class _Pool(Generic[Result]):
 
 
 def _crash(path: str, exit_code: int | None) -> VideoError:
-    if exit_code == _STALLED_EXIT_CODE:
+    if exit_code == STALLED_EXIT_CODE:
         return VideoError(
             f"{path}: the decoder stalled", hint="the file is damaged, or its disk does not answer"
         )
@@ -327,13 +339,14 @@ def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: flo
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # messages of C libraries would break the progress bar
-    watch = _Watch(stalled_seconds)
-    threading.Thread(target=watch.run, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    watch = Watch(stalled_seconds)
+    watch.start(lambda seconds: parent is None or wait([parent.sentinel], timeout=seconds))
     while True:
         try:
             job = connection.recv()
             watch.begin()
-            for result in _attempt(job, work, watch.tick):
+            for result in attempt(job, work, watch.tick):
                 watch.end()  # the parent may be slow to receive
                 _send(connection, result)
                 watch.begin()
@@ -341,35 +354,6 @@ def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: flo
             _send(connection, _END_OF_JOB)
         except (EOFError, OSError):
             return
-
-
-class _Watch:
-    """Stops a worker process whose parent has died or whose decoder has stalled."""
-
-    def __init__(self, stalled_seconds: float) -> None:
-        self.stalled_seconds = stalled_seconds
-        self.last_tick: float | None = None
-
-    def begin(self) -> None:
-        """Note that a job begins."""
-        self.last_tick = time.monotonic()
-
-    def tick(self) -> None:
-        """Note progress of the job."""
-        self.last_tick = time.monotonic()
-
-    def end(self) -> None:
-        """Note that the job has ended."""
-        self.last_tick = None
-
-    def run(self) -> None:
-        """Watch until the process exits."""
-        parent = multiprocessing.parent_process()
-        while parent is not None and not wait([parent.sentinel], timeout=min(1.0, self.stalled_seconds / 4)):
-            last_tick = self.last_tick
-            if last_tick is not None and time.monotonic() - last_tick > self.stalled_seconds:
-                os._exit(_STALLED_EXIT_CODE)
-        os._exit(1)
 
 
 def _send(connection: Connection, result: object) -> None:
