@@ -41,7 +41,8 @@ PROPERTY: Final = "vop"  # of the collection: JSON
 TEXT_LENGTH: Final = 65_532  # of a piece: the most that Milvus takes, in whole groups of Base64
 MOST_ROWS: Final = 16_384  # in one answer
 _OPEN_SECONDS: Final = 4
-_CALL_SECONDS: Final = 20  # a server that restarts meanwhile is waited for
+_CALL_SECONDS: Final = 30  # a server that restarts meanwhile is waited for
+_LOAD_SECONDS: Final = 120
 _LONG_SECONDS: Final = 3600  # to build an index; and of Milvus Lite, which runs in this process
 # "Strong" waits for all that was written before, 0.2 s and more; later reads see at least as much without
 # waiting, apart from a replica that is behind, whose missing rows are asked for again
@@ -86,6 +87,7 @@ class Milvus:
         self._client: Any = None
         self._has_read = False  # since the last write
         try:
+            import grpc
             import pymilvus
 
             if not found:
@@ -97,6 +99,7 @@ class Milvus:
             ) from error
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs each error that is raised
         self._package = pymilvus
+        self._errors = (pymilvus.MilvusException, grpc.RpcError)
 
     def call(self, method: str, *args: Any, seconds: float = _CALL_SECONDS, **options: Any) -> Any:
         """Call a method of the client.
@@ -120,7 +123,7 @@ class Milvus:
             found = getattr(self._client, method)(*args, timeout=timeout, **options)
             self._has_read = is_read or (self._has_read and method not in {"upsert", "delete"})
             return found
-        except self._package.MilvusException as error:
+        except self._errors as error:
             raise self._failed(error) from error
 
     def _connect(self) -> Any:
@@ -130,7 +133,8 @@ class Milvus:
         return self._package.MilvusClient(uri=self._uri, token=token, timeout=_OPEN_SECONDS)
 
     def _failed(self, error: Any) -> DataError:
-        reason = str(error.message).partition("\n")[0] or type(error).__name__
+        text = error.message if hasattr(error, "message") else error.details()
+        reason = str(text).partition("\n")[0] or type(error).__name__
         hint = "check the address, and that the server runs" if self.is_server else ""
         if not self.is_server and self._client is None:
             hint = "is it in use by another process?"
@@ -158,12 +162,14 @@ class Milvus:
             )
         held = self.call("describe_collection", self.collection).get("properties") or {}
         try:
-            found = json.loads(held[PROPERTY])
-            return dict(found)
+            found = dict(json.loads(held[PROPERTY]))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{self.name} is not an index of vop, or damaged", hint="name another collection"
             ) from error
+        for collection in (self.collection, self.frames):  # a server that was restarted loads them later
+            self.call("load_collection", collection, seconds=_LOAD_SECONDS)
+        return found
 
     def describe(self, values: Mapping[str, Any]) -> None:
         """Replace the description of the index."""
@@ -231,7 +237,7 @@ class Milvus:
         try:
             while found := iterator.next():
                 yield from found
-        except self._package.MilvusException as error:
+        except self._errors as error:
             raise self._failed(error) from error
         finally:
             iterator.close()
