@@ -5,6 +5,7 @@ VopError                 1   an unexpected failure
     ConfigError          2   one or more invalid settings in vop.yaml, all listed
   DataError              3   a file or folder is missing, damaged or of another version
     WeightsError         3   model weights are missing, damaged or do not match
+      UnknownActivationError 3   a file of weights does not tell its activation
     VideoError           3   a video cannot be decoded; commands that decode many count it instead
     BusyError            3   a file is in use by another process
     FileError            3   the system failed to read or write a file
@@ -64,6 +65,10 @@ class DataError(VopError):
 
 class WeightsError(DataError):
     """Model weights are missing, damaged or do not match."""
+
+
+class UnknownActivationError(WeightsError):
+    """A file of weights does not tell its activation."""
 
 
 class VideoError(DataError):

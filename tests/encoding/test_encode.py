@@ -15,17 +15,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
-from tests.support.clip import tiny_clip
+from tests.support.clip import random_state, tiny_clip
 from tests.support.encoding import SHORT, SIZE, change, contents, request_for, run
 from tests.support.models import open_clip_frames, write_model
 from tests.support.progress import Interrupting
 from tests.support.videos import make_video
+from vopcli.config.choices import Activation
 from vopcli.config.load import override
 from vopcli.config.schema import DataConfig
 from vopcli.encoding.encode import encode
 from vopcli.encoding.request import EncodeRequest
-from vopcli.errors import BusyError, DataError, UsageError
+from vopcli.errors import BusyError, DataError, UnknownActivationError, UsageError
 from vopcli.files.hdf5 import read_format_name
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.frames.store import FrameStore
@@ -34,6 +36,7 @@ from vopcli.index.leftovers import failures_of
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
 from vopcli.progress import SilentProgress, interrupts_deferred
+from vopcli.search.text_tower import ModelSource, load_text_tower
 
 
 def test_store_gives_what_open_clip_gives(store: Path, weights: Path, tmp_path: Path) -> None:
@@ -112,6 +115,23 @@ def test_model_that_does_not_match_is_refused(store: Path, weights: Path, tmp_pa
         run(change(request, weights=str(large), index=tmp_path / "large.h5"))
     assert "--size 42" in raised.value.hint
     assert not (tmp_path / "large.h5").exists()
+
+
+def test_activation_is_given_once(store: Path, tmp_path: Path) -> None:
+    heads = {"vision_width": 128, "vision_heads": 2, "text_width": 64, "text_heads": 1}
+    shape = replace(tiny_clip(Activation.GELU), **heads)
+    tensors = {name: torch.from_numpy(array) for name, array in random_state(shape).items()}
+    torch.save(tensors, tmp_path / "plain.pt")
+    cache = tmp_path / "cache"
+    request = replace(request_for(store, tmp_path / "i.h5", tmp_path / "plain.pt"), cache=cache)
+    with pytest.raises(UnknownActivationError) as raised:
+        run(request)
+    assert "add --activation quick_gelu" in raised.value.hint
+    run(replace(request, config=override(request.config, {"backbone.activation": Activation.GELU})))
+    assert run(change(request, weights=str(tmp_path / ".." / tmp_path.name / "plain.pt"))).num_unchanged == 3
+    shutil.rmtree(cache / "text")  # the fingerprint in the index tells the activation
+    tower = load_text_tower(VideoIndex(request.index).meta, ModelSource(cache, SilentProgress()))
+    assert tower.shape.activation is Activation.GELU
 
 
 def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:

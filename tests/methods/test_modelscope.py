@@ -11,7 +11,7 @@ from tests.support.clip import random_state, tiny_clip
 from tests.support.reference import VideoReference, text_embedding
 from vopcli.cli.app import app
 from vopcli.config.choices import Variant
-from vopcli.errors import WeightsError
+from vopcli.errors import UsageError, WeightsError
 from vopcli.methods.adapter_file import read_adapter
 from vopcli.methods.build import load_tuned
 from vopcli.methods.modelscope import read_any_adapter, read_modelscope
@@ -70,12 +70,37 @@ def test_texts_and_videos_come_out_as_that_code_computes_them(tmp_path: Path) ->
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
 
 
+def test_the_split_of_the_text_prompts(tmp_path: Path) -> None:
+    path, file = tmp_path / "vop.pth", tmp_path / "configuration.json"
+    checkpoint(path)
+    assumed = read_modelscope(path)
+    assert assumed.assumption.startswith(
+        f"of the 4 text prompts of {path}, 2 are taken to stand before the text and 2 after it"
+    )
+    given = read_modelscope(path, text_suffix=1)
+    assert (given.tuning.text_suffix, given.assumption) == (1, "")
+    with pytest.raises(UsageError, match="has 4 text prompts, not 5 of them after the text"):
+        read_modelscope(path, text_suffix=5)
+    file.write_text('{"hyperparam": {"tp_prefix_token_num": 4, "tp_suffix_token_num": 0}}')
+    told = read_any_adapter(path)
+    assert (told.tuning.text_suffix, told.assumption) == (0, "")
+    assert told.sha256 != assumed.sha256
+    with pytest.raises(UsageError, match="has 4 text prompts, not 1 of them after the text"):
+        read_modelscope(path, text_suffix=1)
+    file.write_text('{"hyperparam": {"tp_prefix_token_num": 4, "tp_suffix_token_num": 4}}')
+    with pytest.raises(WeightsError, match=r"configuration\.json has 4 and 4 text prompts"):
+        read_modelscope(path)
+    file.write_text('{"model": {}}')
+    assert read_modelscope(path).assumption
+
+
 def test_it_becomes_a_small_adapter_file(tmp_path: Path) -> None:
     checkpoint(tmp_path / "vop.pth")
     adapter = read_any_adapter(tmp_path / "vop.pth")
     paths = [str(tmp_path / name) for name in ("vop.pth", "small.safetensors")]
     done = CliRunner().invoke(app, ["weights", "convert", *paths])
     assert done.exit_code == 0, done.output
+    assert "2 are taken to stand before the text" in done.stderr
     shown = dict(line.split("\t") for line in done.stdout.splitlines() if "\t" in line)
     count = f"{sum(tensor.size for tensor in adapter.tensors.values()):,}"
     assert (shown["kind"], shown["variant"], shown["num_parameters"]) == ("vop-adapter", "VoP", count)

@@ -24,9 +24,10 @@ from tests.support.weights_files import (
 )
 from vopcli.clip.shape import Preprocessing
 from vopcli.config.choices import Activation, Fit, Resize
-from vopcli.errors import FileError, UsageError, VopError, WeightsError
+from vopcli.errors import FileError, UnknownActivationError, UsageError, VopError, WeightsError
 from vopcli.progress import SilentProgress
-from vopcli.weights.reader import Weights, read_weights, resolve_weights, write_safetensors
+from vopcli.weights.catalog import ENTRIES
+from vopcli.weights.reader import Weights, open_weights, read_weights, resolve_weights, write_safetensors
 
 MIX = make_tensors(openai_mix=True)
 PLAIN = make_tensors()
@@ -182,6 +183,39 @@ def test_activation_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "hf" / "config.json").unlink()
     with pytest.raises(WeightsError, match=r"the activation of .* is unknown"):
         read_weights(tmp_path / "hf")
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_a_fingerprint_tells_the_activation(tmp_path: Path, activation: Activation) -> None:
+    save_file(PLAIN, tmp_path / "f.safetensors")
+    path = str(tmp_path / "f.safetensors")
+    fingerprint = read_weights(Path(path), activation=activation).fingerprint()
+    found = open_weights(path, cache=tmp_path, progress=SilentProgress(), fingerprint=fingerprint)
+    assert found.shape.activation is activation
+    with pytest.raises(UnknownActivationError, match=r"the activation of .* is unknown"):
+        open_weights(path, cache=tmp_path, progress=SilentProgress(), fingerprint="0" * 64)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_official_file_in_the_cache_tells_the_activation(tmp_path: Path, half: bool) -> None:
+    """A plain copy of its tensors is recognised, but not without the official file; nor another model."""
+    official, entry = tmp_path / ENTRIES[0].file, ENTRIES[0]
+    write_torchscript(official, MIX)
+    copy = {name: tensor.half() if half else tensor.float() for name, tensor in MIX.items()}
+    torch.save(copy, tmp_path / "copy.pt")
+    torch.save(PLAIN | {"visual.class_embedding": torch.zeros(192)}, tmp_path / "other.pt")
+
+    def read(name: str) -> Weights:
+        return open_weights(str(tmp_path / name), cache=tmp_path, progress=SilentProgress())
+
+    with pytest.raises(UnknownActivationError):  # the cached file is not the official one
+        read("copy.pt")
+    status = official.stat()
+    marker = {"sha256": entry.sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    (tmp_path / f"{entry.file}.sha256").write_text(json.dumps(marker))  # as after a download
+    assert read("copy.pt").shape == TINY
+    with pytest.raises(UnknownActivationError):
+        read("other.pt")
 
 
 def test_activation_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:

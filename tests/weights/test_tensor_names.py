@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
+from tests.support.clip import random_state, random_tokens, tiny_clip
 from tests.support.weights_files import TINY, as_numpy, write_hugging_face
+from vopcli.clip.shape import ClipShape
+from vopcli.clip.text_numpy import NumpyTextTower
 from vopcli.config.choices import Activation
 from vopcli.errors import WeightsError
+from vopcli.weights.build import build_clip
+from vopcli.weights.reader import read_weights, write_safetensors
 from vopcli.weights.tensor_names import (
     drop_buffers,
     from_hugging_face,
@@ -133,3 +140,92 @@ def test_pooling_whose_query_does_not_fit_is_named() -> None:
     tensors = {f"{pool}.q.bias": np.zeros(2, np.float32), f"{pool}.kv.bias": np.zeros((4, 1), np.float32)}
     with pytest.raises(WeightsError, match=r"attn_pool\.q\.bias does not fit kv\.bias"):
         from_perception(tensors)
+
+
+class LongText(nn.Module):
+    """Long-CLIP's text tower on PyTorch's own layers, with two position tables and masks of their rows."""
+
+    def __init__(self, shape: ClipShape) -> None:
+        super().__init__()
+        width, length = shape.text_width, shape.context_length
+        self.token_embedding = nn.Embedding(shape.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.zeros(length, width))
+        self.positional_embedding_res = nn.Parameter(torch.zeros(length, width))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                shape.text_heads,
+                4 * width,
+                dropout=0.0,
+                activation=lambda hidden: hidden * torch.sigmoid(1.702 * hidden),
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(shape.text_layers)
+        )
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.zeros(width, shape.embed_dim))
+        self.is_first = (torch.arange(length) < 20).float()[:, None]
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> LongText:
+        parts = {
+            "attn.": "self_attn.",
+            "ln_1": "norm1",
+            "ln_2": "norm2",
+            "mlp.c_fc": "linear1",
+            "mlp.c_proj": "linear2",
+        }
+        renamed = {}
+        for name, tensor in tensors.items():
+            if name.startswith("transformer.resblocks."):
+                name = name.replace("transformer.resblocks", "blocks")
+                for ours, theirs in parts.items():
+                    name = name.replace(ours, theirs)
+            renamed[name] = tensor
+        text = {
+            name: tensor
+            for name, tensor in renamed.items()
+            if not name.startswith("visual.") and name != "logit_scale"
+        }
+        self.load_state_dict(text, strict=True)
+        return self.eval()
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        positions = self.positional_embedding * self.is_first + self.positional_embedding_res * (
+            1 - self.is_first
+        )
+        hidden = self.token_embedding(tokens) + positions
+        mask = torch.full((tokens.shape[1], tokens.shape[1]), -torch.inf).triu(1)
+        for block in self.blocks:
+            hidden = block(hidden, src_mask=mask)
+        hidden = self.ln_final(hidden)
+        return hidden[torch.arange(len(tokens)), tokens.argmax(-1)] @ self.text_projection
+
+
+def test_long_clip_has_two_position_tables(tmp_path: Path) -> None:
+    heads = {"vision_width": 128, "vision_heads": 2, "text_width": 192, "text_heads": 3}
+    shape = replace(tiny_clip(), context_length=248, **heads)
+    tensors = {name: torch.from_numpy(array) for name, array in random_state(shape).items()}
+    tensors["positional_embedding_res"] = torch.randn(248, shape.text_width) * 0.3
+    path = tmp_path / "longclip-B.pt"
+    torch.save(tensors, path)
+    weights = read_weights(path)
+    assert (weights.shape, weights.kind.split(" (")[0]) == (shape, "Long-CLIP")
+
+    tokens = random_tokens(5, length=248)
+    with torch.no_grad():
+        expected = LongText(shape).load(tensors)(tokens)
+        clip = build_clip(weights, device="cpu", dtype=torch.float32)
+        torch.testing.assert_close(clip.encode_text(tokens), expected, rtol=1e-5, atol=1e-5)
+    found = NumpyTextTower(weights.tensors, shape).encode(tokens.numpy())
+    expected = torch.nn.functional.normalize(expected, dim=-1)
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
+
+    write_safetensors(weights, tmp_path / "converted.safetensors")
+    assert read_weights(tmp_path / "converted.safetensors").fingerprint() == weights.fingerprint()
+    tensors["positional_embedding_res"] = tensors["positional_embedding_res"][:77].clone()
+    save_file(tensors, tmp_path / "cut.safetensors")
+    with pytest.raises(
+        WeightsError, match="positional_embedding and positional_embedding_res differ in shape"
+    ):
+        read_weights(tmp_path / "cut.safetensors")

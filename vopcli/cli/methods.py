@@ -6,7 +6,7 @@ from vopcli.cli import console, options
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, Config
 
 
-@options.settings("backbone.weights", "data.num_frames")
+@options.settings("backbone.weights", "backbone.activation", "data.num_frames")
 def methods(*, config: Config, as_json: options.Json = False) -> None:
     """List the tuning methods with the parts and the number of parameters that each trains.
 
@@ -15,7 +15,8 @@ def methods(*, config: Config, as_json: options.Json = False) -> None:
     """
     from vopcli.methods.counts import list_methods
 
-    found = list_methods(config.backbone.model, num_frames=config.data.num_frames or DEFAULT_NUM_FRAMES)
+    backbone, num_frames = config.backbone, config.data.num_frames or DEFAULT_NUM_FRAMES
+    found = list_methods(backbone.model, num_frames=num_frames, activation=backbone.activation)
     if as_json:
         console.print_json([asdict(item) for item in found])
         return

@@ -73,6 +73,10 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
     *,
     activation: ActivationOption = None,
+    text_suffix: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of ModelScope's VoP: text prompts after the text. [default: half]"),
+    ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -82,11 +86,10 @@ def convert(
     from vopcli.weights.library import check_target, convert_weights
 
     check_target(target, overwrite=overwrite)
-    path, cache = Path(source), cache_folder()
+    path, cache, progress = Path(source), cache_folder(), console.progress(quiet=quiet)
     if is_modelscope(path):
-        description = convert_modelscope(path, target)
+        description = convert_modelscope(path, target, progress, text_suffix=text_suffix)
     else:
-        progress = console.progress(quiet=quiet)
         description = convert_weights(source, target, cache=cache, progress=progress, activation=activation)
     _show(description, as_json=as_json)
 

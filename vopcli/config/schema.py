@@ -6,6 +6,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final
 
 from vopcli.config.choices import (
+    Activation,
     Codec,
     ContextModule,
     DatasetName,
@@ -71,6 +72,11 @@ class BackboneConfig:
     )
     threads: int | None = setting(
         None, text="CPU threads of the model.", between=(1, 1024), unset="one per usable core"
+    )
+    activation: Activation | None = setting(
+        None,
+        text="For weights that name none: quick_gelu for OpenAI models, gelu for most others.",
+        unset="that of the file",
     )
 
     @property

@@ -91,6 +91,8 @@ def check_adapter(
             f"{request.adapter} was tuned on {adapter.num_frames} frames a video, these have {num_frames}",
             hint=f"take as many frames, with --num-frames {adapter.num_frames}, or another adapter",
         )
+    if adapter.assumption:
+        progress.warn(adapter.assumption)
     if differences := other_frames(adapter.recipe, meta.recipe):
         progress.warn(
             f"{request.index} gets other frames than {request.adapter} was tuned on: {'; '.join(differences)}"

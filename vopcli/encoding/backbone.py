@@ -64,7 +64,14 @@ def read_backbone(
     from vopcli.weights.reader import read_checked  # takes time to load
 
     name = chosen_name(request, stored)
-    weights, checked = read_checked(name, check, cache=request.cache or cache_folder(), progress=progress)
+    weights, checked = read_checked(
+        name,
+        check,
+        cache=request.cache or cache_folder(),
+        progress=progress,
+        activation=request.config.backbone.activation,
+        fingerprint=stored.fingerprint if stored else "",
+    )
     fingerprint = weights.fingerprint()
     if stored and stored.fingerprint != fingerprint:
         raise DataError(

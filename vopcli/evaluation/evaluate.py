@@ -75,8 +75,13 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> list[EvalResult]:
     def check(shape: ClipShape) -> tuple[CaptionedStore, list[Adapter]]:
         return _check_inputs(request, targets, shape, progress)
 
-    name = config.backbone.model
-    weights, (data, adapters) = read_checked(name, check, cache=cache_folder(), progress=progress)
+    weights, (data, adapters) = read_checked(
+        config.backbone.model,
+        check,
+        cache=cache_folder(),
+        progress=progress,
+        activation=config.backbone.activation,
+    )
     fingerprint = weights.fingerprint()
     for adapter in adapters:
         check_backbone(adapter, fingerprint, weights.name)
@@ -155,6 +160,8 @@ def _check_frames(target: str, adapter: Adapter, data: CaptionedStore, progress:
             f"{data.store.path} holds {data.num_frames}",
             hint=f"make a store with `vop extract-frames --num-frames {adapter.num_frames}`",
         )
+    if adapter.assumption:
+        progress.warn(adapter.assumption)
     if differences := other_frames(adapter.recipe, data.store.recipe.middle.to_json()):
         progress.warn(
             f"{data.store.path} holds different frames from those of {target}: {'; '.join(differences)}"

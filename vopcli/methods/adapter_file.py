@@ -35,6 +35,7 @@ class Adapter:
         tensors: tensors by the names of the model's parameters.
         max_tokens: length that its training captions were truncated to; None: unknown.
         source: its name in messages, the file it was read from.
+        assumption: a sentence on something that the file does not tell; empty for files of vop.
     """
 
     tuning: TuningConfig
@@ -44,6 +45,7 @@ class Adapter:
     tensors: dict[str, NDArray[Any]]
     max_tokens: int | None = None
     source: str = "the adapter"
+    assumption: str = ""
 
     @property
     def sha256(self) -> str:

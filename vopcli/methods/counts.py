@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vopcli.clip.model import Clip
 from vopcli.clip.shape import ClipShape
+from vopcli.config.choices import Activation
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import UsageError
 from vopcli.methods.model import VideoTextModel
@@ -34,7 +35,7 @@ class MethodCount:
     published: str
 
 
-def list_methods(weights: str, *, num_frames: int) -> list[MethodCount]:
+def list_methods(weights: str, *, num_frames: int, activation: Activation | None = None) -> list[MethodCount]:
     """Return the name, description, and actual and published parameter counts of each variant.
 
     Raises:
@@ -42,7 +43,7 @@ def list_methods(weights: str, *, num_frames: int) -> list[MethodCount]:
         FileError: the weights do not exist.
         WeightsError: the weights are damaged.
     """
-    shape = _shape(weights)
+    shape = _shape(weights, activation)
     split = min(TuningConfig.split_layer, max(shape.vision_layers - 1, 0))
     if not split:
         raise UsageError(f"{weights} has a single layer: F needs two", hint="pass another model")
@@ -63,8 +64,9 @@ def _format_millions(millions: float | None) -> str:
     return f"{millions} M" if millions else "0"
 
 
-def _shape(weights: str) -> ClipShape:
+def _shape(weights: str, activation: Activation | None) -> ClipShape:
     """Return the sizes of a backbone; OpenAI's are known without their files."""
     if entry := find_model(weights):
         return entry.shape
-    return open_weights(weights, cache=cache_folder(), progress=SilentProgress()).shape
+    progress = SilentProgress()
+    return open_weights(weights, cache=cache_folder(), progress=progress, activation=activation).shape

@@ -19,7 +19,7 @@ from vopcli.clip.device import BATCH_FRAMES, DTYPES, choose_device, choose_preci
 from vopcli.clip.shape import ClipShape
 from vopcli.clip.tokenizer import Tokenizer
 from vopcli.clip.vision import normalise
-from vopcli.config.choices import Precision
+from vopcli.config.choices import Activation, Precision
 from vopcli.config.schema import DEFAULT_SAMPLING_RULE, DEFAULT_WEIGHTS
 from vopcli.errors import VideoError
 from vopcli.frames.recipe import recorded_fit, recorded_resize
@@ -240,6 +240,7 @@ def load_model(
     adapter: str | Path | None = None,
     device: str = "auto",
     precision: str | Precision = "auto",
+    activation: str | Activation | None = None,
 ) -> Model:
     """Load a CLIP model.
 
@@ -248,8 +249,10 @@ def load_model(
         adapter: an adapter file or a run folder with one; None: the plain backbone.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        activation: ``quick_gelu`` or ``gelu``, for files that do not contain it.
 
     Raises:
+        ValueError: the activation is neither.
         WeightsError: the weights are missing, damaged, or not those of a CLIP model.
         UsageError: the device or precision is unknown or not available.
 
@@ -259,6 +262,12 @@ def load_model(
         (1, 128)
     """
     chosen = choose_device(device)
-    read = open_weights(str(weights), cache=cache_folder(), progress=SilentProgress())
     tuned = None if adapter is None else read_any_adapter(Path(adapter))
+    read = open_weights(
+        str(weights),
+        cache=cache_folder(),
+        progress=SilentProgress(),
+        activation=None if activation is None else Activation(activation),
+        fingerprint=tuned.fingerprint if tuned else "",
+    )
     return Model(read, device=chosen, precision=choose_precision(precision, chosen), adapter=tuned)

@@ -1,6 +1,7 @@
 """Read the prompts of ModelScope's VoP checkpoints (``VoP_msrvtt9k.pth``) as an adapter.
 
-Half of their text prompts are a prefix, half a suffix. A text is read at the index of its end token plus the
+Some of their text prompts are a prefix, the others a suffix: ``configuration.json`` beside the file tells how
+many; without it, half of them. A text is read at the index of its end token plus the
 number of prompts, which is often a padding position. vop does the same, since the prompts were trained so.
 """
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
-from vopcli.errors import DataError, FileError, WeightsError
+from vopcli.errors import DataError, FileError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter, write_adapter
 from vopcli.methods.hub import pull_adapter, repository_of
+from vopcli.progress import Progress
 from vopcli.weights.formats import read_container
+from vopcli.weights.model_config import read_json_object
 from vopcli.weights.reader import Weights
 
 VIDEO_PROMPTS: Final = "visual_prompt_learner.visual_prompts"  # (K, 1, P, D)
@@ -29,6 +32,7 @@ _BACKBONE: Final = "clip."
 _COPIES: Final = {"image_encoder.": "clip.visual.", "text_encoder.": "clip."}  # copies of the same tensors
 _HINT: Final = "pass adapter.safetensors, a run folder, or a .pth file of ModelScope"
 _TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin", ".ckpt")
+CONFIGURATION: Final = "configuration.json"
 _RECIPE: Final = {"sampling": f"uniform:{DEFAULT_NUM_FRAMES}"}
 
 
@@ -91,12 +95,17 @@ def is_modelscope(path: Path) -> bool:
         return False  # reading it as weights will report the problem
 
 
-def read_modelscope(path: Path) -> Adapter:
+def read_modelscope(path: Path, *, text_suffix: int | None = None) -> Adapter:
     """Read the prompts of a checkpoint, with the fingerprint of its backbone.
+
+    Args:
+        path: the file.
+        text_suffix: number of text prompts that are a suffix; None: as in ``configuration.json``, or half.
 
     Raises:
         FileError: the file cannot be read.
         WeightsError: the file is not a VoP checkpoint, or its copies of the backbone differ.
+        UsageError: ``text_suffix`` does not fit the file.
     """
     try:
         tensors = read_container(path).tensors
@@ -124,8 +133,9 @@ def read_modelscope(path: Path) -> Adapter:
             f"{path} has prompts {video.shape} and {text.shape}, which are not those of plain VoP",
             hint="only ModelScope's basic VoP is supported",
         )
+    suffix, assumption = _text_suffix(path, length, text_suffix)
     return Adapter(
-        tuning=TuningConfig(variant=Variant.VOP, prompt_length=length, text_suffix=length // 2),
+        tuning=TuningConfig(variant=Variant.VOP, prompt_length=length, text_suffix=suffix),
         num_frames=DEFAULT_NUM_FRAMES,
         fingerprint=Weights(path, path.name, "ModelScope", shape, backbone).fingerprint(),
         recipe=dict(_RECIPE),
@@ -134,23 +144,59 @@ def read_modelscope(path: Path) -> Adapter:
             "vision_prompts.sources.0.table": np.array(video[:, 0], np.float32),
         },
         source=str(path),
+        assumption=assumption,
     )
 
 
-def convert_modelscope(source: Path, target: Path) -> dict[str, Any]:
+def _text_suffix(path: Path, length: int, given: int | None) -> tuple[int, str]:
+    """Return the number of ``length`` text prompts that are a suffix, and the assumption that it rests on.
+
+    Raises:
+        WeightsError: ``configuration.json`` does not fit the checkpoint.
+        UsageError: the given number does not fit it.
+    """
+    file = path.parent / CONFIGURATION
+    section = (read_json_object(file) or {}).get("hyperparam")
+    parts = [section.get(f"tp_{side}_token_num") for side in ("prefix", "suffix")] if section else []
+    if len(parts) == 2 and all(type(part) is int and part >= 0 for part in parts):
+        if sum(parts) != length:
+            raise WeightsError(
+                f"{file} has {parts[0]} and {parts[1]} text prompts before and after the text, not {length}",
+                hint=f"check that {CONFIGURATION} belongs to this checkpoint",
+            )
+        found, assumption = parts[1], ""
+    else:
+        half = length // 2
+        found = half if given is None else given
+        assumption = (
+            f"of the {length} text prompts of {path}, {length - half} are taken to stand before the text and "
+            f"{half} after it: there is no {CONFIGURATION} beside it that tells"
+        )
+    if given not in {None, found} or found > length:
+        raise UsageError(f"{path} has {length} text prompts, not {given} of them after the text")
+    return found, assumption if given is None else ""
+
+
+def convert_modelscope(
+    source: Path, target: Path, progress: Progress, *, text_suffix: int | None = None
+) -> dict[str, Any]:
     """Convert a checkpoint to an adapter file; return a description of the new file.
 
     Raises:
         FileError: a file cannot be read or written.
         WeightsError: the source is not a VoP checkpoint.
+        UsageError: ``text_suffix`` does not fit the file.
     """
-    adapter = read_modelscope(source)
+    adapter = read_modelscope(source, text_suffix=text_suffix)
+    if adapter.assumption:
+        progress.warn(f"{adapter.assumption}; --text-suffix says otherwise")
     write_adapter(target, adapter)
     num_parameters = sum(tensor.size for tensor in adapter.tensors.values())
     return {
         "path": str(target),
         "kind": "vop-adapter",
         "variant": adapter.tuning.variant.value,
+        "text_suffix": adapter.tuning.text_suffix,
         "num_parameters": num_parameters,
         "dtypes": {"float32": num_parameters},
         "backbone": adapter.fingerprint,

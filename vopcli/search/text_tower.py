@@ -165,7 +165,7 @@ def find_weights(meta: IndexMeta, source: ModelSource) -> Weights:
 def _read_verified(weights: str, fingerprint: str, source: ModelSource) -> Weights:
     from vopcli.weights.reader import open_weights
 
-    found = open_weights(weights, cache=source.cache, progress=source.progress)
+    found = open_weights(weights, cache=source.cache, progress=source.progress, fingerprint=fingerprint)
     if found.fingerprint() != fingerprint:
         raise WeightsError(
             f"{weights} is not the model of the index",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from vopcli.resources import cache_folder
 from vopcli.training.loop import CHECKPOINT_NAME
 from vopcli.training.processes import ALONE, Processes
 from vopcli.training.summary import TrainPlan
-from vopcli.weights.reader import Weights, read_checked
+from vopcli.weights.reader import CheckedT, Weights, read_checked
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,15 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
             check_sizes(request.config.tuning, shape)
         _open_splits(first, shape, SilentProgress())
 
-    read_checked(first.backbone.model, check, cache=cache_folder(), progress=progress)
+    _read(first, check, progress)
+
+
+def _read(
+    config: Config, check: Callable[[ClipShape], CheckedT], progress: Progress
+) -> tuple[Weights, CheckedT]:
+    """Read the weights of the settings, and check all else that is given."""
+    backbone, cache = config.backbone, cache_folder()
+    return read_checked(backbone.model, check, cache=cache, progress=progress, activation=backbone.activation)
 
 
 _Splits = tuple[AnnotatedSplit, AnnotatedSplit, str]
@@ -142,9 +150,8 @@ def prepare(request: TrainRequest, progress: Progress, processes: Processes = AL
         check_sizes(config.tuning, shape)
         return _open_splits(config, shape, progress)
 
-    name = config.backbone.model
     with processes.first_alone():
-        weights, (data, splits) = read_checked(name, open_data, cache=cache_folder(), progress=progress)
+        weights, (data, splits) = _read(config, open_data, progress)
     train_split, val_split, val_source = splits
     precision = choose_precision(config.training.precision, device)
     torch.manual_seed(config.training.seed)  # initial prompts and adapters are drawn while the model is built

@@ -6,6 +6,7 @@ format or by a configuration beside the file, and is never guessed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from vopcli.clip.shape import OPENAI_PREPROCESSING, PERCEPTION_PREPROCESSING, ClipShape
 from vopcli.config.choices import Activation
-from vopcli.errors import FileError, UsageError, WeightsError, format_name
+from vopcli.errors import FileError, UnknownActivationError, UsageError, WeightsError, format_name
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.progress import Progress
 from vopcli.resources import packaged_file, user_path
@@ -170,7 +171,13 @@ def _is_path(text: str) -> bool:
 
 
 def read_checked(
-    name_or_path: str, check: Callable[[ClipShape], CheckedT], *, cache: Path, progress: Progress
+    name_or_path: str,
+    check: Callable[[ClipShape], CheckedT],
+    *,
+    cache: Path,
+    progress: Progress,
+    activation: Activation | None = None,
+    fingerprint: str = "",
 ) -> tuple[Weights, CheckedT]:
     """Read weights by name or path, and check all else that is given; a download follows the check.
 
@@ -179,6 +186,8 @@ def read_checked(
         check: called with the sizes of the model, which of a known model need no file.
         cache: the folder of downloaded weights.
         progress: receives the progress of a download.
+        activation: see `open_weights`.
+        fingerprint: see `open_weights`.
 
     Returns:
         The weights, and what `check` returned.
@@ -189,7 +198,9 @@ def read_checked(
     entry = catalog.find_model(name_or_path)
     if entry is not None:
         checked = check(entry.shape)
-    weights = open_weights(name_or_path, cache=cache, progress=progress)
+    weights = open_weights(
+        name_or_path, cache=cache, progress=progress, activation=activation, fingerprint=fingerprint
+    )
     _LOG.debug("weights: %s, %s, from %s", weights.name, weights.kind, weights.path)
     return weights, checked if entry is not None else check(weights.shape)
 
@@ -211,15 +222,55 @@ def open_weights(
     cache: Path,
     progress: Progress,
     activation: Activation | None = None,
+    fingerprint: str = "",
     download: bool = True,
 ) -> Weights:
     """Read weights by name or path; see `resolve_weights` and `read_weights`.
 
+    An activation that neither file nor user tells is found by the fingerprint, or by a tensor that the file
+    has in common with a file of OpenAI's in the cache.
+
+    Args:
+        name_or_path: name or path of the weights.
+        cache: the folder of downloaded weights.
+        progress: receives the progress of a download.
+        activation: activation given by the user, for files that do not contain it.
+        fingerprint: of the weights that are looked for, to find their activation; empty: unknown.
+        download: whether to download a known model that is not in the cache.
+
     Raises:
+        UnknownActivationError: nothing tells the activation.
         VopError: as these two.
     """
     path = resolve_weights(name_or_path, cache=cache, progress=progress, download=download)
-    return read_weights(path, activation=activation, entry=catalog.find_model(name_or_path))
+    entry = catalog.find_model(name_or_path)
+    try:
+        return read_weights(path, activation=activation, entry=entry)
+    except UnknownActivationError:
+        for each in Activation if fingerprint else ():
+            weights = read_weights(path, activation=each)
+            if weights.fingerprint() == fingerprint:
+                return weights
+        if not _is_of_openai(path, cache):
+            raise
+        return read_weights(path, activation=Activation.QUICK_GELU)
+
+
+def _is_of_openai(path: Path, cache: Path) -> bool:
+    """Whether the class embedding is that of an official file of OpenAI's in the cache."""
+    own = _class_embedding(path)
+    for entry in catalog.ENTRIES:
+        with contextlib.suppress(WeightsError, OSError):
+            if entry.file and catalog.is_verified(entry, cache / entry.file):
+                official = _class_embedding(cache / entry.file)
+                if own.size and np.array_equal(official, own):
+                    return True
+    return False
+
+
+def _class_embedding(path: Path) -> NDArray[np.float16]:
+    """Return a small tensor that differs between models, in fp16; empty if the file does not have it."""
+    return read_container(path).tensors.get("visual.class_embedding", np.empty(0)).astype("<f2")
 
 
 def _assemble(
@@ -234,12 +285,13 @@ def _assemble(
         )
     known = declared.activation or activation
     if known is None:
-        raise WeightsError(
+        raise UnknownActivationError(
             f"the activation of {path} is unknown, and a wrong one gives wrong results without an error",
-            hint="give it once: `vop weights convert FILE OUT.safetensors --activation quick_gelu` (OpenAI's "
-            "models, and those of open_clip with quickgelu in their name) or `gelu` (others of open_clip)",
+            hint="add --activation quick_gelu (OpenAI's models, open_clip's with quickgelu in their name) or "
+            "gelu (others of open_clip); to keep it, use `vop weights convert FILE OUT.safetensors "
+            "--activation quick_gelu`",
         )
-    tensors = names.drop_buffers(container.tensors)
+    tensors = names.join_positions(names.drop_buffers(container.tensors))
     if names.is_hugging_face(tensors):
         tensors = names.from_hugging_face(tensors)
     elif names.is_perception(tensors):
@@ -271,6 +323,8 @@ def _declared(container: Container, entry: catalog.CatalogEntry | None) -> tuple
         return known, f"Perception Encoder ({container.format})"
     if names.is_hugging_face(container.tensors):
         return read_hugging_face_config(container.folder), f"Hugging Face ({container.format})"
+    if names.LONG_POSITIONS in container.tensors:
+        return Declared(Activation.QUICK_GELU), f"Long-CLIP ({container.format})"
     if container.format == "TorchScript":
         return Declared(Activation.QUICK_GELU), "OpenAI (TorchScript)"
     declared = read_open_clip_config(container.folder)

@@ -36,6 +36,9 @@ _OTHERS: Final = {
     r".*\.(lora_[AB]|adapter)\.": "a set of adapters, not a backbone",
 }
 
+LONG_POSITIONS: Final = "positional_embedding_res"  # of Long-CLIP, for all but the first positions
+_NUM_KEPT: Final = 20  # first positions, which Long-CLIP keeps from CLIP (Zhang et al. 2024, section 3.2)
+
 _HF_PLAIN: Final = {
     "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
     "vision_model.embeddings.class_embedding": "visual.class_embedding",
@@ -182,6 +185,22 @@ def from_hugging_face(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
     for name, parts in thirds.items():
         renamed[name] = _join_thirds(name, parts)
     return renamed
+
+
+def join_positions(tensors: Mapping[str, NDArray[Any]]) -> Tensors:
+    """Join the two position tables of Long-CLIP's text tower; other models are returned as they are.
+
+    Raises:
+        WeightsError: one of the tables is missing, or they differ in shape.
+    """
+    joined = dict(tensors)
+    later = joined.pop(LONG_POSITIONS, None)
+    if later is not None:
+        first = joined.get("positional_embedding")
+        if first is None or first.shape != later.shape or later.ndim == 0:
+            raise WeightsError(f"positional_embedding and {LONG_POSITIONS} differ in shape")
+        joined["positional_embedding"] = np.concatenate([first[:_NUM_KEPT], later[_NUM_KEPT:]])
+    return joined
 
 
 def _join_thirds(name: str, parts: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
