@@ -1,5 +1,6 @@
 """``vop serve``: a page to search in."""
 
+import contextlib
 import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,10 @@ def serve(
             help="Password of the page. [default: random for other hosts; env: VOP_TOKEN]",
         ),
     ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Encode new and changed videos of a folder into the first index."),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     log_queries: Annotated[
         bool, typer.Option("--log-queries", help="Write the words of searches to the log.")
@@ -53,13 +58,15 @@ def serve(
     Serves this machine only, unless --host names another address, such as 0.0.0.0 for all; then the page
     needs a token, which is printed once. Only videos of the indexes are served, by number, and only files
     that have not changed since they were encoded. An index that changes is read again; searches do not wait
-    for a running vop encode. Ctrl-C stops the server.
+    for a running vop encode. With --watch, vop encode runs beside the server. Ctrl-C stops both.
     """
-    if not (find_spec("starlette") and find_spec("uvicorn")):
+    missing = [name for name in ("starlette", "uvicorn", "watchfiles") if not find_spec(name)]
+    if missing:
         raise UsageError(
-            "vop serve needs Starlette and uvicorn, which are not installed",
-            hint='run `pip install "vopcli[web]"`',
+            f"vop serve needs {', '.join(missing)}, not installed", hint='run `pip install "vopcli[web]"`'
         )
+    if watch and not watch.is_dir():
+        raise UsageError(f"--watch {watch} is not a folder", hint="name the folder of the videos")
     from vopcli.cli.choose_index import choose_index, index_videos
     from vopcli.cli.search import open_for_search
     from vopcli.search.stores import check_is_file
@@ -67,6 +74,7 @@ def serve(
     from vopcli.web.guard import choose_token
     from vopcli.web.served import ServedIndex
     from vopcli.web.server import listen, run_server
+    from vopcli.web.watch import Watcher
 
     paths = [
         index_videos("", [path], config, weights) if path.is_dir() else path
@@ -85,5 +93,7 @@ def serve(
     console.say(f"Serving at {address} (Ctrl-C stops)")
     if open_page:
         webbrowser.open(address)  # the socket listens already
-    site = Site(served, config.search.top, console.say, log_queries=log_queries)
-    run_server(create_app(site, hosts=[host], token=token), listener)
+    watcher = Watcher(watch, paths[0], console.say) if watch else None
+    site = Site(served, config.search.top, console.say, log_queries=log_queries, watcher=watcher)
+    with watcher or contextlib.nullcontext():
+        run_server(create_app(site, hosts=[host], token=token), listener)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from vopcli.web.page import draw_page
 from vopcli.web.pictures import MAX_UPLOAD_BYTES, Pictures
 from vopcli.web.question import Question, parse_question
 from vopcli.web.served import ServedIndex, check_unchanged, find_video
+from vopcli.web.watch import Watcher
 
 _STATIC: Final = Path(__file__).parent / "static"
 _UPLOAD_SECONDS: Final = 30
@@ -54,6 +56,7 @@ class Site:
         log: receives a line for each search and each failure.
         log_queries: write the words of searches to the log.
         cache: folder of derived files.
+        watcher: keeps the first index up to date; None: it changes only by other programs.
     """
 
     indexes: Sequence[ServedIndex]
@@ -61,6 +64,7 @@ class Site:
     log: Callable[[str], None]
     log_queries: bool = False
     cache: Path = field(default_factory=cache_folder)
+    watcher: Watcher | None = None
 
     def __post_init__(self) -> None:
         self.models = Gate(running=min(4, usable_cores()), waiting=8)  # calls of the model
@@ -162,7 +166,8 @@ async def _page(site: Site, request: Request) -> Response:
         status, headers = _status_of(site, failure)
     seconds = time.perf_counter() - began
     indexes = [served.index for served in site.indexes]
-    page = draw_page(indexes, question, answers, seconds=seconds, error=error)
+    watching = site.watcher.state if site.watcher else None
+    page = draw_page(indexes, question, answers, seconds=seconds, error=error, watching=watching)
     return Response(page, status, headers, "text/html")
 
 
@@ -186,7 +191,10 @@ async def _info(site: Site, request: Request) -> Response:
         }
         for number, index in indexes.items()
     ]
-    return PlainJSON({"version": __version__, "indexes": documents})
+    watching = None
+    if site.watcher:
+        watching = {"folder": os.fspath(site.watcher.folder), "state": site.watcher.state}
+    return PlainJSON({"version": __version__, "indexes": documents, "watching": watching})
 
 
 async def _static(name: str, request: Request) -> Response:

@@ -29,6 +29,7 @@ def draw_page(
     *,
     seconds: float,
     error: tuple[str, str] | None,
+    watching: str | None = None,
 ) -> str:
     """Return the page for a question.
 
@@ -38,6 +39,7 @@ def draw_page(
         answers: its hits.
         seconds: time that the search took.
         error: problem and hint, if it failed.
+        watching: progress of encoding in the background, "" when it is done; None: nothing is watched.
     """
     rows = [(index.path.name, len(index), index.videos.meta.weights) for index in indexes]
     return _template().render(
@@ -48,6 +50,7 @@ def draw_page(
         answers=answers,
         milliseconds=round(1000 * seconds),
         error=error,
+        watching=watching,
         version=__version__,
     )
 

@@ -157,6 +157,12 @@ function say(text) {
   note.timer = setTimeout(() => note.remove(), 4000);
 }
 
+const watching = document.getElementById("watching");
+if (watching) setInterval(async () => {
+  const answer = await fetch("/api/info").then((response) => response.json()).catch(() => null);
+  if (answer?.watching) watching.textContent = answer.watching.state || "All videos are indexed";
+}, 2000);
+
 function prepare() {
   document.querySelectorAll("button[data-copy]").forEach((button) => { button.hidden = !navigator.clipboard; });
 }
