@@ -91,7 +91,7 @@ def serve_hub(files: dict[str, bytes]) -> Iterator[Hub]:
             self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            return content[:-1] + b"?" if name in hub.damaged else content
+            return content[:-1] + bytes([content[-1] ^ 1]) if name in hub.damaged else content
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True

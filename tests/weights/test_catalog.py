@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from open_clip import get_model_config
+from open_clip.model import CustomTextCLIP
 from open_clip.pretrained import get_pretrained_cfg
 
 from tests.clip.test_shape import OPENAI
@@ -12,6 +16,7 @@ from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation, Fit
 from vopcli.errors import UsageError, WeightsError
 from vopcli.weights import catalog
+from vopcli.weights.tensor_names import from_perception
 
 HALF = re.compile(r"(visual\.conv1|.*\.attn\.|.*\.mlp\.|visual\.proj|text_projection)")
 
@@ -44,6 +49,9 @@ def test_facts_of_the_hub_are_those_of_open_clip(entry: catalog.CatalogEntry) ->
     assert given["interpolation"] == shape.preprocessing.resize.value
     assert given.get("quick_gelu", False) == (shape.activation is Activation.QUICK_GELU)
     config = get_model_config(model)
+    if shape.is_perception:
+        check_perception(config, shape)
+        return
     vision, text = config["vision_cfg"], config["text_cfg"]
     assert (
         ClipShape(
@@ -63,6 +71,18 @@ def test_facts_of_the_hub_are_those_of_open_clip(entry: catalog.CatalogEntry) ->
         )
         == shape
     )
+
+
+def check_perception(config: dict[str, Any], shape: ClipShape) -> None:
+    """The sizes are those of the model that open_clip builds, without its numbers."""
+    del config["custom_text"]
+    with torch.device("meta"):
+        theirs = CustomTextCLIP(**config)
+    zeros = {name: np.broadcast_to(np.float32(0), item.shape) for name, item in theirs.state_dict().items()}
+    assert {name: array.shape for name, array in from_perception(zeros).items()} == shape.tensor_shapes()
+    assert theirs.visual.trunk.blocks[0].attn.num_heads == shape.vision_heads
+    assert theirs.text.transformer.resblocks[0].attn.num_heads == shape.text_heads
+    assert theirs.visual.trunk.patch_embed.img_size == (shape.image_resolution,) * 2
 
 
 @pytest.mark.parametrize("entry", HUB, ids=[entry.name for entry in HUB])

@@ -78,7 +78,7 @@ def opener(hub: Hub, folder: Path, **environment: str) -> Iterator[Opener]:
         "HF_TOKEN": "hf_secret",
         "HF_HUB_ETAG_TIMEOUT": "5",
     }
-    sizes = [str(value) for value in vars(TINY).values() if isinstance(value, int)]
+    sizes = [str(value) for value in vars(TINY).values() if type(value) is int]
     command = [sys.executable, "-c", PROGRAM, *sizes]
     with subprocess.Popen(
         command,

@@ -150,8 +150,9 @@ class ClipShape:
         return {
             "visual.proj_bias": (self.embed_dim,),
             f"{pool}.probe": (1, 1, width),
-            **_sublayers(pool, width),
+            **_attention(f"{pool}.attn", width),
             **_norm(f"{pool}.layernorm", width),
+            **_feed_forward(f"{pool}.mlp", width),
         }
 
     @property
@@ -255,18 +256,24 @@ def _blocks(tower: str, layers: int, width: int) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for layer in range(layers):
         block = f"{tower}.resblocks.{layer}"
-        shapes |= _sublayers(block, width) | _norm(f"{block}.ln_1", width) | _norm(f"{block}.ln_2", width)
+        shapes |= _attention(f"{block}.attn", width) | _norm(f"{block}.ln_1", width)
+        shapes |= _feed_forward(f"{block}.mlp", width) | _norm(f"{block}.ln_2", width)
     return shapes
 
 
-def _sublayers(name: str, width: int) -> dict[str, Shape]:
+def _attention(name: str, width: int) -> dict[str, Shape]:
     return {
-        f"{name}.attn.in_proj_weight": (3 * width, width),
-        f"{name}.attn.in_proj_bias": (3 * width,),
-        f"{name}.attn.out_proj.weight": (width, width),
-        f"{name}.attn.out_proj.bias": (width,),
-        f"{name}.mlp.c_fc.weight": (4 * width, width),
-        f"{name}.mlp.c_fc.bias": (4 * width,),
-        f"{name}.mlp.c_proj.weight": (width, 4 * width),
-        f"{name}.mlp.c_proj.bias": (width,),
+        f"{name}.in_proj_weight": (3 * width, width),
+        f"{name}.in_proj_bias": (3 * width,),
+        f"{name}.out_proj.weight": (width, width),
+        f"{name}.out_proj.bias": (width,),
+    }
+
+
+def _feed_forward(name: str, width: int) -> dict[str, Shape]:
+    return {
+        f"{name}.c_fc.weight": (4 * width, width),
+        f"{name}.c_fc.bias": (4 * width,),
+        f"{name}.c_proj.weight": (width, 4 * width),
+        f"{name}.c_proj.bias": (width,),
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NoReturn
 
-from vopcli.clip.shape import ClipShape, Preprocessing
+from vopcli.clip.shape import PERCEPTION_PREPROCESSING, ClipShape, Preprocessing
 from vopcli.config.choices import Activation, Fit
 from vopcli.errors import UsageError, WeightsError, format_name, format_value, nearest
 from vopcli.files.atomic import hash_file
@@ -23,6 +23,15 @@ _B32: Final = ClipShape(512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8, Activa
 _B16: Final = replace(_B32, patch_size=16)
 _L14: Final = ClipShape(768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12, Activation.QUICK_GELU)
 _H14: Final = ClipShape(1024, 224, 14, 32, 1280, 16, 77, 49408, 24, 1024, 16, Activation.QUICK_GELU)
+_PE_S16: Final = ClipShape(
+    *(512, 384, 16, 12, 384, 6, 32, 49408, 12, 512, 8, Activation.GELU, PERCEPTION_PREPROCESSING, True)
+)
+_PE_L14: Final = ClipShape(
+    *(1024, 336, 14, 24, 1024, 16, 32, 49408, 24, 1024, 16, Activation.GELU, PERCEPTION_PREPROCESSING, True)
+)
+_PE_B16: Final = replace(
+    _PE_L14, image_resolution=224, patch_size=16, vision_layers=12, vision_width=768, vision_heads=12
+)
 _HALF: Final = (0.5, 0.5, 0.5)
 _NONCOMMERCIAL: Final = "CC-BY-NC-4.0"
 _APPLE: Final = "Apple Sample Code"
@@ -102,6 +111,16 @@ ENTRIES: Final = (
         933_362_692,
         replace(_L14, image_resolution=336),
     ),
+    _hub(
+        "PE-Core-T16-384",
+        replace(_PE_S16, vision_width=192, vision_heads=3),
+        "PE-Core-T-16-384/meta",
+        "timm/PE-Core-T-16-384",
+        "Apache-2.0",
+    ),
+    _hub("PE-Core-S16-384", _PE_S16, "PE-Core-S-16-384/meta", "timm/PE-Core-S-16-384", "Apache-2.0"),
+    _hub("PE-Core-B16-224", _PE_B16, "PE-Core-B-16/meta", "timm/PE-Core-B-16", "Apache-2.0"),
+    _hub("PE-Core-L14-336", _PE_L14, "PE-Core-L-14-336/meta", "timm/PE-Core-L-14-336", "Apache-2.0"),
     _hub("LAION2B-B/32", _gelu(_B32), "ViT-B-32/laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     _hub("LAION2B-B/16", _gelu(_B16), "ViT-B-16/laion2b_s34b_b88k", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K"),
     _hub(
