@@ -40,7 +40,8 @@ def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: P
     assert study.precision == "fp32"
 
     config = demo_config(tmp_path, Variant.P, epochs=1)
-    for row in study.rows[1:]:
+    shown = {"full", "adapter-attn", "VoP, text prompts alone", "C+F"}  # one of each kind of adapter file
+    for row in [row for row in study.rows if row.name in shown]:
         variant, _, side = row.name.partition(", ")
         folder = tmp_path / STUDY / side.partition(" ")[0]
         for seed, score in enumerate(row.scores):

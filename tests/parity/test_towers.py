@@ -167,7 +167,8 @@ def test_full_size_matches(name: str) -> None:
     found_images, found_texts = ours.encode_image(pixels), ours.encode_text(tokens)
     assert distinct(found_images)
     assert distinct(found_texts)
-    for embed in PEERS.values():
+    peers = list(PEERS.values())
+    for embed in peers[:1] if "L/14" in name else peers:  # building a second large model takes a minute
         images, texts = embed(shape, state, pixels, tokens)
         torch.testing.assert_close(found_images, images, rtol=TOLERANCE, atol=TOLERANCE)
         torch.testing.assert_close(found_texts, texts, rtol=TOLERANCE, atol=TOLERANCE)
