@@ -127,6 +127,27 @@ def test_equal_scores_are_ordered_by_path(name: str) -> None:
     assert hits[0].score == hits[1].score
 
 
+def test_the_first_of_many_equal_rows_is_found() -> None:
+    """Milvus may return any of the equal rows; of windows of a video, the one that was added first counts."""
+    names = [f"{number:02d}.mp4" for number in range(60)]
+    make_index(Path("i.h5"), names[:1])
+    with IndexWriter(Path("i.h5")) as writer:
+        writer.lay_out(new_videos([*reversed(names[1:])]))
+        writer.add([replace(encoded_video(0), slot=slot) for slot in range(59)])
+    for film in ("p", "q", "r", "s"):
+        add_film(Path("i.h5"), matching=0, windows=range(4), is_whole=True, seconds=600.0, name=film)
+    copy(Path("i.h5"), "milvus:i.db")
+    file, index = Index(Path("i.h5")), Index(Path("milvus:i.db"))
+    found = index.search(encoded_video(0).embedding, top=2, pooling="mean")
+    assert [hit.path for hit in found] == names[:2]
+    found = index.search(OTHER, top=4, pooling="mean")
+    assert without_rows(found) == without_rows(file.search(OTHER, top=4, pooling="mean"))
+    windows = [index.videos.span_of(hit.row) for hit in found]
+    assert list(zip((hit.path for hit in found), windows, strict=True)) == [
+        (film, (600.0, 1200.0)) for film in "pqrs"
+    ]
+
+
 @pytest.mark.parametrize("output", [[], ["--json"], ["--paths"], ["--moments", "--per-video", "1"]], ids=str)
 def test_output_of_a_search_is_the_same(folder: Path, name: str, output: list[str]) -> None:
     found = [vop("search", "a dog", "--index", index, *output) for index in (f"{folder}/i.h5", name)]
@@ -240,9 +261,15 @@ def test_approximate_vector_indexes_report_their_recall(ann: Ann) -> None:
 @pytest.mark.slow
 def test_damage_is_one_line(folder: Path) -> None:
     copy(folder / "i.h5", "milvus:i.db")
-    from vopcli.search.milvus_client import Milvus
+    from vopcli.search.milvus_client import Milvus, pieces_of
 
     server = Milvus(Path("milvus:i.db"))
+    index = Index(Path("milvus:i.db"))
+    row = next(index.videos.rows())
+    server.call("upsert", server.frames, data=pieces_of(row, bytes(3 * (8 + 2 * 40))))
+    with pytest.raises(DataError, match=r"the frames of a\.mp4 do not match their checksum"):
+        index.videos.frames_of(row)
+    assert vop("info", "milvus:i.db", "--verify").exit_code == 3
     server.call("delete", server.frames, filter="id >= 0")
     server.call("delete", server.frames, filter="id < 0")
     with pytest.raises(

@@ -28,6 +28,7 @@ from vopcli.progress import Progress
 from vopcli.search.hits import join_frames
 from vopcli.search.ranges import Range, find_ranges
 from vopcli.search.search import Index
+from vopcli.search.stores import open_videos
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def evaluate_moments(
         WeightsError: the index's model is missing.
     """
     queries = read_moment_queries(queries_path)
-    videos = VideoIndex(index_path)
+    videos = open_videos(index_path)
     owners = _owners(videos, queries)
     missing = sorted({query.vid for query, owner in zip(queries, owners, strict=True) if owner is None})
     kept = [(query, owner) for query, owner in zip(queries, owners, strict=True) if owner is not None]

@@ -13,7 +13,7 @@ An index takes two collections. One has a row per video and window:
 
 The other, with "_frames" after its name, holds arrays too long for a field: the times and frame embeddings of
 each row, and the tensors of the model, as pieces of Base64 text. A best match compares the frames of 1,000
-rows: read as 12 rows of vectors each, they take ten times as long. Milvus asks for a vector, which is [1, 0].
+rows, which takes several times as long for vectors of single frames. Milvus asks for a vector: [1, 0].
 """
 
 from __future__ import annotations
