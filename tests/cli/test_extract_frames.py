@@ -3,14 +3,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.clip import tiny_clip
 from tests.support.extracting import MPEG4, contents, make_bad_video, make_videos, vop
+from tests.support.models import write_model
 from tests.support.videos import BAD, GOOD, drawn_number, make_video
 from vopcli.cli.app import app
+from vopcli.clip.shape import Preprocessing
+from vopcli.config.choices import Fit, Resize
+from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore
 from vopcli.video.find_videos import VIDEO_SUFFIXES
 
@@ -51,6 +57,25 @@ def test_json_is_one_document_on_stdout(folder: Path, tmp_path: Path) -> None:
     assert (again[0], json.loads(again[1])["failed_before"], again[2]) == (0, [failed], "")
     again = vop("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL)
     assert (again[0], "1 failed before (--retry-failed tries them again)" in again[1]) == (0, True)
+
+
+def test_frames_are_made_for_the_model(folder: Path, tmp_path: Path) -> None:
+    pixels = Preprocessing(fit=Fit.SQUASH, resize=Resize.BILINEAR)
+    weights = write_model(tmp_path / "m.safetensors", shape=replace(tiny_clip(), preprocessing=pixels))
+
+    def recipe_of(name: str, *options: str) -> Recipe:
+        store = str(tmp_path / name)
+        done = CliRunner().invoke(app, ["extract-frames", str(folder), store, "--workers", "0", *options])
+        assert done.exit_code == 0, done.output
+        return FrameStore.open(tmp_path / name).recipe
+
+    made = recipe_of("a.h5", "--weights", str(weights))
+    assert (made.size, made.fit, made.resize) == (35, Fit.SQUASH, Resize.BILINEAR)
+    assert recipe_of("a.h5") == made  # a store keeps its own
+    given = recipe_of("b.h5", "--weights", str(weights), "--fit", "crop", "--size", "20")
+    assert (given.size, given.fit, given.resize) == (20, Fit.CROP, Resize.BILINEAR)
+    known = recipe_of("c.h5", "--weights", "DFN5B-H/14@378px", "--num-frames", "1")  # not downloaded
+    assert (known.size, known.fit, known.resize) == (378, Fit.SQUASH, Resize.BICUBIC)
 
 
 def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path: Path) -> None:

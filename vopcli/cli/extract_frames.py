@@ -8,13 +8,14 @@ import typer
 from vopcli.cli import console, options
 from vopcli.config.schema import Config
 from vopcli.errors import UsageError
+from vopcli.resources import cache_folder
 from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 
 @options.settings(
     *("data.captions", "data.dataset", "data.root", "data.sampling", "data.num_frames", "data.candidates"),
     *("data.size", "data.resize", "data.fit", "data.codec", "data.windows", "data.decode"),
-    *("data.max_pixels", "data.workers", "data.ray"),
+    *("data.max_pixels", "data.workers", "data.ray", "backbone.weights", "backbone.activation"),
     preset=True,
 )
 def extract_frames(
@@ -42,20 +43,27 @@ def extract_frames(
     splits are decoded, each limited to the part that its captions describe. Ranges with captions of their own
     (`start` and `end` in the captions) are decoded beside the whole video. Folders are searched recursively,
     except hidden and system folders, for files ending in SUFFIXES; a file named explicitly may have
-    any suffix. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
+    any suffix. With --weights, the frames of a new store have the size, fit and resampling that the model
+    takes. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
     """
     from vopcli.datasets.benchmark import add_ranges, complete_request
     from vopcli.frames.extract import extract
     from vopcli.frames.plan import ExtractRequest
 
-    needs_sources = config.data.dataset is None
+    backbone, needs_sources = config.backbone, config.data.dataset is None
     sources, store = options.split_paths(context, paths, kind="frame store", needs_sources=needs_sources)
     if splits and config.data.dataset is None:
         raise UsageError("--split needs a benchmark", hint="choose one with --dataset, or omit --split")
+    shape = None
+    if backbone.weights:
+        from vopcli.weights.reader import read_shape
+
+        shape = read_shape(backbone.weights, cache=cache_folder(), activation=backbone.activation)
     request = ExtractRequest(
         sources,
         store,
         config.data,
+        shape,
         overwrite=overwrite,
         retry_failed=retry_failed,
         strict=strict,

@@ -15,10 +15,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ActivationOption = Annotated[
-    Activation | None,
-    typer.Option(help="For files that name none: quick_gelu for OpenAI models, gelu for most others."),
-]
 Source = Annotated[
     str, typer.Argument(metavar="NAME|PATH", help="A name of `vop weights list`, a file or a folder.")
 ]
@@ -72,7 +68,7 @@ def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
     *,
-    activation: ActivationOption = None,
+    activation: Annotated[Activation | None, options.option("backbone.activation")] = None,
     text_suffix: Annotated[
         int | None,
         typer.Option(min=0, help="Of ModelScope's VoP: text prompts after the text. [default: half]"),
@@ -95,7 +91,12 @@ def convert(
 
 
 @app.command()
-def show(source: Source, *, activation: ActivationOption = None, as_json: options.Json = False) -> None:
+def show(
+    source: Source,
+    *,
+    activation: Annotated[Activation | None, options.option("backbone.activation")] = None,
+    as_json: options.Json = False,
+) -> None:
     """Show the kind, sizes, dtypes, activation and fingerprint of a weights file."""
     from vopcli.weights.library import show_weights
 

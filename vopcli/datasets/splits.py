@@ -117,7 +117,7 @@ def open_captioned_store(
     if store.recipe.size != size:
         raise DataError(
             f"{store.path} has frames of {store.recipe.size} pixels, the model takes {size}",
-            hint=f"create a store with `vop extract-frames --size {size}`",
+            hint=f"create a store with `vop extract-frames --weights`, or --size {size}",
         )
     if differences := unlike_model(store.recipe.to_json(), shape.preprocessing):
         progress.warn(f"{store.path} has other frames than the model takes: {'; '.join(differences)}")

@@ -135,7 +135,7 @@ class StoreSource:
         if recipe.size != size:
             raise DataError(
                 f"{path} has frames of {recipe.size} px, the model takes {size} px",
-                hint=f"extract them with `vop extract-frames --size {size}`, or use other --weights",
+                hint=f"extract them with `vop extract-frames --size {size}`, or with --weights",
             )
         self.sampling = recipe.sampling
         self.recipe = _recipe_json(recipe)

@@ -16,7 +16,6 @@ import numpy as np
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
 from vopcli.frames.open_store import check_room, opened, read_known
 from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, warn_empty
-from vopcli.frames.recipe import requested_recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.frames.writer import FrameStoreWriter
 from vopcli.progress import Progress, SilentProgress, Task
@@ -123,7 +122,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
         VideoError: a video failed in a strict run; finished videos are kept.
     """
     began = time.monotonic()
-    requested_recipe(request.data)  # refuse invalid options before reading anything
+    _ = request.recipe  # refuse invalid options before reading anything
     data = replace(request.data, ray=None) if request.dry_run else request.data
     with opened_workers(data, progress) as workers:
         summary = _extract(request, workers, progress)

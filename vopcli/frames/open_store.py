@@ -13,7 +13,7 @@ from vopcli.files.atomic import beside, note_unfinished, remove_leftovers, repla
 from vopcli.files.hdf5 import may_replace
 from vopcli.files.journal import locked
 from vopcli.frames.plan import ExtractRequest
-from vopcli.frames.recipe import Recipe, requested_recipe
+from vopcli.frames.recipe import Recipe
 from vopcli.frames.rows import FRAME_FORMAT, Row
 from vopcli.frames.store import FrameStore
 from vopcli.frames.writer import FrameStoreWriter, create_store
@@ -42,7 +42,7 @@ def opened(
         BusyError: another process writes the store.
         FileError: a new store cannot be created.
     """
-    path, recipe = request.store, requested_recipe(request.data)
+    path, recipe = request.store, request.recipe
     if request.overwrite:
         with _replaceable(path):
             remove_leftovers(path)
@@ -114,7 +114,7 @@ def read_known(request: ExtractRequest) -> tuple[Recipe, KnownVideos[Row], list[
         DataError: the store cannot be read, or was made with another recipe.
     """
     if request.overwrite or not request.store.exists():
-        return requested_recipe(request.data), KnownVideos(), []
+        return request.recipe, KnownVideos(), []
     store = FrameStore(request.store)  # with damaged rows: the run would extract them again
     check_recipe(request, store.recipe)
     num_free = [slots - used for slots, used in zip(store.num_slots, store.used_frames, strict=True)]
@@ -127,7 +127,7 @@ def check_recipe(request: ExtractRequest, found: Recipe) -> None:
     Raises:
         DataError: an option or setting of the request differs from the store.
     """
-    asked, data = requested_recipe(request.data), request.data
+    asked, data = request.recipe, request.data
     differences = []
     if request.sampling and asked.sampling != found.sampling:
         differences.append(f"sampling {found.sampling}, not {asked.sampling}")

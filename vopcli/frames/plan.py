@@ -8,10 +8,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vopcli.clip.shape import ClipShape
 from vopcli.config.schema import DataConfig
 from vopcli.errors import UsageError
 from vopcli.frames.layout import frames_bytes, missing_frames
-from vopcli.frames.recipe import Recipe
+from vopcli.frames.recipe import Recipe, requested_recipe
 from vopcli.frames.rows import Row, Status
 from vopcli.progress import Progress
 from vopcli.video.count import count_frames
@@ -31,6 +32,7 @@ class ExtractRequest:
         store: the frame store to create or extend.
         data: how frames are sampled, resized and stored (None: like those of an existing store), and the
             number of workers (0: decode in this process).
+        shape: of a model that the frames of a new store are made for, unless ``data`` differs.
         names: videos to extract, relative to the only source; None: all videos of the sources.
         overwrite: replace the store instead of extending it.
         retry_failed: retry videos that failed in an earlier run.
@@ -44,6 +46,7 @@ class ExtractRequest:
     sources: Sequence[Path]
     store: Path
     data: DataConfig = DataConfig()
+    shape: ClipShape | None = None
     names: Sequence[str] | None = None
     overwrite: bool = False
     retry_failed: bool = False
@@ -52,6 +55,12 @@ class ExtractRequest:
     annotated: Mapping[str, TimeWindow] = field(default_factory=dict)
     ranges: Mapping[str, Sequence[TimeWindow]] = field(default_factory=dict)
     found: tuple[list[VideoFile], list[tuple[str, str]]] | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of a new store."""
+        recipe = requested_recipe(self.data, shape=self.shape)
+        return replace(recipe, size=self.data.size or recipe.size)
 
     @property
     def sampling(self) -> Sampling | None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vopcli.clip.model import Clip
-from vopcli.clip.shape import ClipShape
 from vopcli.config.choices import Activation
 from vopcli.config.schema import TuningConfig
 from vopcli.errors import UsageError
 from vopcli.methods.model import VideoTextModel
 from vopcli.methods.registry import METHODS
-from vopcli.progress import SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.weights.build import shapes_only
-from vopcli.weights.catalog import find_model
-from vopcli.weights.reader import open_weights
+from vopcli.weights.reader import read_shape
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def list_methods(weights: str, *, num_frames: int, activation: Activation | None
         FileError: the weights do not exist.
         WeightsError: the weights are damaged.
     """
-    shape = _shape(weights, activation)
+    shape = read_shape(weights, cache=cache_folder(), activation=activation)
     split = min(TuningConfig.split_layer, max(shape.vision_layers - 1, 0))
     if not split:
         raise UsageError(f"{weights} has a single layer: F needs two", hint="pass another model")
@@ -62,11 +59,3 @@ def _format_millions(millions: float | None) -> str:
     if millions is None:
         return ""
     return f"{millions} M" if millions else "0"
-
-
-def _shape(weights: str, activation: Activation | None) -> ClipShape:
-    """Return the sizes of a backbone; OpenAI's are known without their files."""
-    if entry := find_model(weights):
-        return entry.shape
-    progress = SilentProgress()
-    return open_weights(weights, cache=cache_folder(), progress=progress, activation=activation).shape

@@ -24,7 +24,7 @@ from vopcli.clip.shape import OPENAI_PREPROCESSING, PERCEPTION_PREPROCESSING, Cl
 from vopcli.config.choices import Activation
 from vopcli.errors import FileError, UnknownActivationError, UsageError, WeightsError, format_name
 from vopcli.files.safetensors import write_safetensors_file
-from vopcli.progress import Progress
+from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file, user_path
 from vopcli.weights import catalog
 from vopcli.weights import tensor_names as names
@@ -203,6 +203,17 @@ def read_checked(
     )
     _LOG.debug("weights: %s, %s, from %s", weights.name, weights.kind, weights.path)
     return weights, checked if entry is not None else check(weights.shape)
+
+
+def read_shape(name_or_path: str, *, cache: Path, activation: Activation | None = None) -> ClipShape:
+    """Return the sizes and preprocessing of a model; those of a name are known without its file.
+
+    Raises:
+        VopError: as `open_weights`.
+    """
+    if entry := catalog.find_model(name_or_path):
+        return entry.shape
+    return open_weights(name_or_path, cache=cache, progress=SilentProgress(), activation=activation).shape
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
