@@ -20,7 +20,6 @@ KEYS = {item.name for item in SETTINGS.values()}
 # Options that share the name of a setting and mean something else.
 OTHERS = {
     ("compare", "seed"),  # of the bootstrap
-    ("convert", "text_suffix"),  # of a file of ModelScope, which may tell it itself
     ("demo", "seed"),  # of the videos
     ("report", "frames"),  # only to show results on the page
     ("search", "thumbnails"),  # printed on the terminal

@@ -69,7 +69,7 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="File to write.")],
     *,
     activation: Annotated[Activation | None, options.option("backbone.activation")] = None,
-    text_suffix: Annotated[
+    suffix_prompts: Annotated[
         int | None,
         typer.Option(min=0, help="Of ModelScope's VoP: text prompts after the text. [default: half]"),
     ] = None,
@@ -84,7 +84,7 @@ def convert(
     check_target(target, overwrite=overwrite)
     path, cache, progress = Path(source), cache_folder(), console.progress(quiet=quiet)
     if is_modelscope(path):
-        description = convert_modelscope(path, target, progress, text_suffix=text_suffix)
+        description = convert_modelscope(path, target, progress, text_suffix=suffix_prompts)
     else:
         description = convert_weights(source, target, cache=cache, progress=progress, activation=activation)
     _show(description, as_json=as_json)

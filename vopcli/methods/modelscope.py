@@ -189,7 +189,7 @@ def convert_modelscope(
     """
     adapter = read_modelscope(source, text_suffix=text_suffix)
     if adapter.assumption:
-        progress.warn(f"{adapter.assumption}; --text-suffix says otherwise")
+        progress.warn(f"{adapter.assumption}; --suffix-prompts says otherwise")
     write_adapter(target, adapter)
     num_parameters = sum(tensor.size for tensor in adapter.tensors.values())
     return {
