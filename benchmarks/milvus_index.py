@@ -1,6 +1,6 @@
 """An index in Milvus against its HDF5 file: rate of the copy, latency of a search, and equal hits.
 
-    python benchmarks/milvus_index.py milvus://127.0.0.1:19530/bench [--rows 100000] [--rounds 20]
+    python benchmarks/milvus_index.py milvus://127.0.0.1:19530/bench [--rows 100000] [--ann flat hnsw]
 
 Windows of films of 100 windows, of random L2-normalised embeddings of 512 numbers and four frames each. The
 results are written to ``benchmarks/results/milvus_index.md``.
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("name", help="an index in Milvus, which is overwritten")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--ann", nargs="+", type=Ann, default=list(Ann), help="flat first")
     parser.add_argument("--note", default="")
     options = parser.parse_args()
     name = Path(options.name)
@@ -106,7 +107,7 @@ def main() -> None:
         make_index(path, options.rows)
         queries = unit(np.random.default_rng(1), options.rounds + 1)
         rows, expected = [], {}
-        for kind in ("HDF5", *Ann):
+        for kind in ("HDF5", *options.ann):
             copied, seconds = (
                 (None, 0.0)
                 if kind == "HDF5"

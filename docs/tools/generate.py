@@ -40,6 +40,7 @@ TOPICS = (
     "encode",
     "search",
     "films",
+    "milvus_index",
     "long",
     "serve",
     "queries",

@@ -127,10 +127,14 @@ class Milvus:
             raise self._failed(error) from error
 
     def _connect(self) -> Any:
+        options: dict[str, Any]
         if not self.is_server:
             Path(self._uri).parent.mkdir(parents=True, exist_ok=True)
-        token = os.environ.get("MILVUS_TOKEN", "") if self.is_server else ""
-        return self._package.MilvusClient(uri=self._uri, token=token, timeout=_OPEN_SECONDS)
+            # in this process, no pings are needed: an idle connection would be closed for too many
+            options = {"grpc_options": {"grpc.keepalive_time_ms": 2**31 - 1}}
+        else:
+            options = {"token": os.environ.get("MILVUS_TOKEN", "")}
+        return self._package.MilvusClient(uri=self._uri, timeout=_OPEN_SECONDS, **options)
 
     def _failed(self, error: Any) -> DataError:
         text = error.message if hasattr(error, "message") else error.details()
