@@ -42,6 +42,7 @@ TOPICS = (
     "films",
     "milvus_index",
     "long",
+    "cluster",
     "serve",
     "queries",
     "fit",

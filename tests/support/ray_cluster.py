@@ -54,12 +54,10 @@ class RayCluster:
             "1",
         ]
         environment = {**os.environ, **ENVIRONMENT, _MARK: f"{self.mark}-{node}"}
-        subprocess.run(
-            [*command, "--object-store-memory", str(80 << 20), *options],
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+        command += ["--object-store-memory", str(80 << 20), *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
 
     def processes(self, name: str = "", node: str = "") -> list[int]:
         """Return the processes of a node, or of both, whose command has this name."""

@@ -149,7 +149,8 @@ def check_index(films: Path, folder: Path, address: str) -> None:
     """An index has the same rows as one of this machine, hashes of the files included."""
     weights = write_model(folder / "tiny.safetensors")
     encode = ("encode", films, "--weights", weights, "--device", "cpu")
-    assert vop(*encode, folder / "near.h5", "--workers", "1") == (0, "")
+    near = [*map(str, encode), str(folder / "near.h5"), "--workers", "1", *OPTIONS]
+    assert CliRunner().invoke(app, near).exit_code == 0
     assert vop(*encode, folder / "far.h5", "--ray", address) == (0, "")
     assert encoding.contents(folder / "far.h5") == encoding.contents(folder / "near.h5")
     hashes = [
