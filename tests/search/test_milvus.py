@@ -127,6 +127,7 @@ def test_equal_scores_are_ordered_by_path(name: str) -> None:
     assert hits[0].score == hits[1].score
 
 
+@pytest.mark.slow
 def test_the_first_of_many_equal_rows_is_found() -> None:
     """Milvus may return any of the equal rows; of windows of a video, the one that was added first counts."""
     names = [f"{number:02d}.mp4" for number in range(60)]
@@ -318,6 +319,7 @@ def test_a_server_that_does_not_answer_is_one_line(*, is_listening: bool) -> Non
     assert len(result.stderr.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_one_line() -> None:
     code = """
 import sys
