@@ -25,6 +25,21 @@ def test_every_sample_comes_once_with_its_own_frames_and_caption(training_store:
     assert sorted(seen) == list(range(len(samples)))
 
 
+def test_captions_are_padded_to_a_multiple_if_asked_for(training_store: Path) -> None:
+    samples = samples_of(training_store)
+    order = epoch_order(len(samples), seed=0, epoch=0)
+    cut, padded = (
+        list(read_batches(samples, order, batch_size=1, pin=False, text_multiple=multiple))
+        for multiple in (1, 4)
+    )
+    assert {batch.tokens.shape[1] for batch in cut} == {3, 4, 5, 6, 7, 8}
+    assert {batch.tokens.shape[1] for batch in padded} == {4, 8}
+    for short, long in zip(cut, padded, strict=True):
+        assert np.array_equal(short.frames, long.frames)
+        assert np.array_equal(short.tokens, long.tokens[:, : short.tokens.shape[1]])
+        assert not long.tokens[:, short.tokens.shape[1] :].any()
+
+
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     first = epoch_order(50, seed=1, epoch=2)
     assert np.array_equal(first, epoch_order(50, seed=1, epoch=2))

@@ -38,7 +38,7 @@ class Batch:
 
     Attributes:
         frames: (B, F, S, S, 3) uint8.
-        tokens: (B, L) int64, truncated after the longest caption.
+        tokens: (B, L) int64, truncated after the longest caption, or up to a multiple of tokens after it.
         names: the names of the videos.
         first: position of the first video in the whole batch, of which other processes have the rest.
         count: number of videos in the whole batch.
@@ -76,6 +76,7 @@ def read_batches(
     batch_size: int,
     pin: bool,
     processes: Processes = ALONE,
+    text_multiple: int = 1,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of an epoch.
 
@@ -87,6 +88,7 @@ def read_batches(
         batch_size: samples of a batch; the last one may be smaller.
         pin: put the frames into pinned memory.
         processes: the processes that share each batch; only the part of this one is read.
+        text_multiple: captions are padded to a multiple of so many tokens, but not beyond the longest of all.
     """
     for start in range(0, len(order), batch_size):
         whole = order[start : start + batch_size]
@@ -99,5 +101,6 @@ def read_batches(
         samples.store.read_batch(videos, frames.numpy(), None if candidates is None else candidates[part])
         tokens = samples.tokens[part]
         length = int((tokens != 0).any(axis=0).nonzero()[0][-1]) + 1
+        length = -(-length // text_multiple) * text_multiple
         names = [video.name for video in videos]
         yield Batch(frames, torch.from_numpy(tokens[:, :length].copy()), names, rows.start, len(whole))

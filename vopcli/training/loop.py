@@ -33,6 +33,7 @@ from vopcli.training.run_log import RunLog
 
 CHECKPOINT_NAME = "last.ckpt"
 LOG_SECONDS = 5.0
+COMPILED_TEXT_MULTIPLE = 16  # tokens; with `compile`, so that the text tower is compiled for few lengths
 _STOP = "stop"  # sent by the first process to the others
 MAX_LOGIT_SCALE = math.log(100.0)  # CLIP, section 2.5: a trained scale is kept below 100
 
@@ -173,6 +174,7 @@ class _Loop:
             batch_size=config.batch_size,
             pin=pin,
             processes=job.processes,
+            text_multiple=COMPILED_TEXT_MULTIPLE if config.compile else 1,
         )
         with Prefetched(batches) as reader:
             for batch in reader:
