@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: setup demo test coverage slow lint docs check-wheel bench reliability study demo-weights clean
+.PHONY: setup demo test coverage slow lint docs check-wheel bench gpu reliability study demo-weights clean
 
 setup: .venv/ready-dev ## the development environment
 
@@ -34,6 +34,11 @@ check-wheel: .venv/ready-dev ## build the wheel, install it elsewhere, search th
 bench: .venv/ready-dev ## measure against the peers; two and a half hours on two cores
 	$(PIP) --editable '.[bench]'
 	for topic in decode store encode search cold_start train long; do $(BIN)/python benchmarks/$$topic.py || exit 1; done
+
+gpu: .venv/ready-dev ## the tests that need a GPU, and speed and memory there; 15 minutes
+	$(PIP) --editable '.[bench]'
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/gpu.py
 
 reliability: .venv/ready-dev ## kill, fill disks, flip bits, give hostile files and damaged videos; 20 minutes on two idle cores
 	$(BIN)/python benchmarks/reliability/kills.py --runs 15

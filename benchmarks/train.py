@@ -2,13 +2,14 @@
 
 Each measurement is a process of its own, so that its peak memory is its own. Weights are random. The peer is
 plain VoP built on open_clip's layers, under autocast where that is not float32; before anything is timed, its
-embeddings are compared with ours.
+embeddings are compared with ours. gpu.py takes the same steps on a GPU.
 Run: python benchmarks/train.py [--rounds 2]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # tests.support builds the p
 from tests.support.clip import clip_of, openai_shape, random_state
 from vopcli.clip.device import DTYPES
 from vopcli.clip.model import Clip
+from vopcli.clip.shape import ClipShape
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import Precision, Variant
 from vopcli.config.schema import TrainingConfig, TuningConfig
@@ -45,12 +49,37 @@ from vopcli.training.losses import contrastive_loss
 from vopcli.video.sampling import Sampling
 
 BACKBONE = "ViT-B/32"
-VIDEOS, FRAMES, SIZE, MAX_TOKENS = 8, 12, 224, 69
-STEPS = 2  # the first warms up
 PROMPTS = 8
 PEER = "VoP on open_clip"
 METHODS = [variant.value for variant in Variant if variant is not Variant.ZERO_SHOT]
 PRECISIONS = {Precision.FP32: "float32", Precision.BF16: "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained, and on what.
+
+    Attributes:
+        shape: of the backbone.
+        tuning: settings of every variant.
+        videos: of a batch.
+        frames: of a video.
+        stored: videos of the frame store.
+        steps: of an epoch; the first of a single one warms up.
+        epochs: all but the last warm up.
+        device: where the model is.
+        dtype: of the matrix products.
+    """
+
+    shape: ClipShape = field(default_factory=lambda: openai_shape(BACKBONE))
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    videos: int = 8
+    frames: int = 12
+    stored: int = 8
+    steps: int = 2
+    epochs: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
 
 
 def main() -> None:
@@ -62,11 +91,13 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.child:
         name, precision = chosen.child
-        print(json.dumps(CHILDREN.get(name, measure)(name, chosen.store, DTYPES[Precision(precision)])))
+        work = Work(dtype=DTYPES[Precision(precision)])
+        print(json.dumps(CHILDREN.get(name, measure)(work, name, chosen.store)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        store = make_store(Path(folder) / "out.h5")
-        run_child("check", Precision.FP32, store)
+        store = make_store(Path(folder) / "out.h5", Work())
+        differs = run_child("check", Precision.FP32, store)["largest_difference"]
+        assert differs <= 1e-5, f"the peer does not compute the same: {differs}"
         keys = [(precision, name) for precision in PRECISIONS for name in (*METHODS, PEER)]
         measured: dict[tuple[Precision, str], list[dict[str, float]]] = {key: [] for key in keys}
         for _ in range(chosen.rounds):
@@ -87,25 +118,27 @@ def run_child(name: str, precision: Precision, store: Path) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def make_store(path: Path) -> Path:
+def make_store(path: Path, work: Work) -> Path:
     """Write a frame store of noise: what the frames show makes no difference to the time."""
-    create_store(path, Recipe(Sampling("uniform", FRAMES), SIZE))
+    size = work.shape.image_resolution
+    create_store(path, Recipe(Sampling("uniform", work.frames), size))
     rng = np.random.default_rng(0)
     with FrameStoreWriter(path) as writer:
-        rows = [Row("/", f"{number}.mp4", 1, 1, status=Status.PENDING) for number in range(VIDEOS)]
-        writer.lay_out(rows, [FRAMES] * VIDEOS)
+        rows = [Row("/", f"{number}.mp4", 1, 1, status=Status.PENDING) for number in range(work.stored)]
+        writer.lay_out(rows, [work.frames] * work.stored)
         for number, row in enumerate(rows):
-            frames = rng.integers(0, 256, (FRAMES, SIZE, SIZE, 3), np.uint8)
-            writer.put_frames(number, row, frames, np.arange(FRAMES, dtype=np.float64))
+            frames = rng.integers(0, 256, (work.frames, size, size, 3), np.uint8)
+            writer.put_frames(number, row, frames, np.arange(work.frames, dtype=np.float64))
     return path
 
 
-def captions() -> np.ndarray:
-    """Return tokens (VIDEOS, MAX_TOKENS) int64 of captions of 8 to 15 words, zero after their ends."""
-    tokens = np.zeros((VIDEOS, MAX_TOKENS), np.int64)
+def captions(count: int) -> np.ndarray:
+    """Return tokens (count, 69) int64 of captions of 8 to 15 words, zero after their ends."""
+    tokens = np.zeros((count, 69), np.int64)
     rng = np.random.default_rng(1)
     for number, row in enumerate(tokens):
-        row[: number + 10] = [49406, *rng.integers(1, 49000, number + 8), 49407]
+        num_words = 8 + number % 8
+        row[: num_words + 2] = [49406, *rng.integers(1, 49000, num_words), 49407]
     return tokens
 
 
@@ -120,79 +153,106 @@ class Clock(SilentProgress):
         self.ended.append(time.perf_counter())
 
 
-def measure(name: str, store_path: Path, dtype: torch.dtype) -> dict[str, float]:
-    """Run the steps of a variant in vop's own loop."""
-    store = FrameStore.open(store_path)
+def training_job(work: Work, name: str, store_path: Path, folder: Path, **settings: Any) -> TrainingJob:
+    """Return a job of vop's own loop."""
     torch.manual_seed(0)
-    model = VideoTextModel(
-        Clip(openai_shape(BACKBONE)), TuningConfig(variant=Variant(name)), num_frames=FRAMES
-    )
-    cast_frozen(model, dtype)
-    samples = Samples(store, store.videos * STEPS, np.tile(captions(), (STEPS, 1)))
-    config = TrainingConfig(epochs=1, batch_size=VIDEOS, lr=1e-4)
+    tuning = replace(work.tuning, variant=Variant(name))
+    model = VideoTextModel(Clip(work.shape), tuning, num_frames=work.frames)
+    cast_frozen(model, work.dtype)
+    store, count = FrameStore.open(store_path), work.steps * work.videos
+    videos = list(itertools.islice(itertools.cycle(store.videos), count))
+    samples = Samples(store, videos, captions(count))
+    config = TrainingConfig(epochs=work.epochs, batch_size=work.videos, lr=1e-4, **settings)
+
+    def validate() -> dict[str, float]:
+        return {"t2v R@1": 0.0, **peak(work.device)}
+
+    return TrainingJob(model.to(work.device), samples, config, work.dtype, folder, validate)
+
+
+def measure(work: Work, name: str, store_path: Path, **settings: Any) -> dict[str, float]:
+    """Run the steps of a variant in vop's own loop.
+
+    Each step waits for the device once, where the loss is read, so the time from one end of a step to the
+    next is that of a step also on a GPU.
+    """
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        job = TrainingJob(model, samples, config, dtype, Path(folder), lambda: {"t2v R@1": 0.0, **peak()})
-        state = train(job, RunState({}), clock)
-        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-    waited = [line["waiting_share"] for line in map(json.loads, lines) if line["kind"] == "train"]
-    seconds = clock.ended[-1] - clock.ended[-2]
-    return {"seconds": seconds, "peak_bytes": state.best["peak_bytes"], "waiting": waited[-1]}
+        state = train(training_job(work, name, store_path, Path(folder), **settings), RunState({}), clock)
+        lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "train" and line["epoch"] == work.epochs - 1]
+    return {
+        "seconds": statistics.median(np.diff(clock.ended[-work.steps :]).tolist()),
+        "peak_bytes": state.best["peak_bytes"],
+        "waiting": statistics.fmean(line["waiting_share"] for line in last),
+        "videos_per_second": statistics.fmean(line["videos_per_second"] for line in last),
+    }
 
 
-def measure_peer(_: str, store_path: Path, dtype: torch.dtype) -> dict[str, float]:
-    """Run the same steps with open_clip's layers."""
-    store, peer = FrameStore.open(store_path), OpenClipVop()
+def measure_peer(work: Work, _: str, store_path: Path) -> dict[str, float]:
+    """Run the same steps with open_clip's layers, on a batch that is in memory."""
+    store, peer = FrameStore.open(store_path), OpenClipVop(work.shape).to(work.device)
     optimizer = torch.optim.AdamW([peer.video_prompts, peer.text_prompts], lr=1e-4, weight_decay=0.2)
-    frames = np.empty((VIDEOS, FRAMES, SIZE, SIZE, 3), np.uint8)
-    tokens = torch.from_numpy(captions())
-    for _ in range(STEPS):
-        began = time.perf_counter()
-        store.read_batch(store.videos, frames)
+    size = work.shape.image_resolution
+    frames = np.empty((work.videos, work.frames, size, size, 3), np.uint8)
+    store.read_batch(store.videos[: work.videos], frames)
+    batch = torch.from_numpy(frames)
+    batch = batch.pin_memory() if work.device.type == "cuda" else batch
+    tokens = torch.from_numpy(captions(work.videos)).to(work.device)
+    ended = []
+    for _step in range(work.steps * work.epochs + 1):
+        ended.append(time.perf_counter())
         optimizer.zero_grad(set_to_none=True)
-        pixels = normalise(torch.from_numpy(frames))
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        on_device = batch.to(work.device, non_blocking=True)
+        pixels = normalise(on_device, work.shape.preprocessing)
+        with torch.autocast(work.device.type, dtype=torch.bfloat16, enabled=work.dtype == torch.bfloat16):
             text, video = peer.encode_text(tokens), peer.encode_video(pixels)
         loss = contrastive_loss(text.float(), video.float(), peer.clip.logit_scale)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([peer.video_prompts, peer.text_prompts], 1.0)
+        loss.item()  # as vop's loop does
         optimizer.step()
-        seconds = time.perf_counter() - began
-    return {"seconds": seconds, "waiting": 0.0, **peak()}
+    seconds = statistics.median(np.diff(ended[-work.steps :]).tolist())
+    return {"seconds": seconds, "waiting": 0.0, **peak(work.device)}
 
 
-def check(_: str, store_path: Path, __: torch.dtype) -> dict[str, float]:
-    """Stop if the peer does not compute what we do."""
-    store, shape, peer = FrameStore.open(store_path), openai_shape(BACKBONE), OpenClipVop()
-    clip = clip_of(shape, random_state(shape))
-    ours = VideoTextModel(clip, TuningConfig(variant=Variant.VOP), num_frames=FRAMES).eval()
+@torch.no_grad()
+def check(work: Work, _: str, store_path: Path) -> dict[str, float]:
+    """Return by how much the peer's embeddings differ from ours."""
+    store, shape, peer = FrameStore.open(store_path), work.shape, OpenClipVop(work.shape).to(work.device)
+    tuning = replace(work.tuning, variant=Variant.VOP)
+    ours = VideoTextModel(clip_of(shape, random_state(shape)), tuning, num_frames=work.frames).eval()
     ours.get_parameter("vision_prompts.sources.0.table").copy_(peer.video_prompts)
     ours.get_parameter("text_prompts.table").copy_(peer.text_prompts)
-    pixels = normalise(torch.from_numpy(store.read(store.videos[0])[None]))
-    tokens = torch.from_numpy(captions())
-    found = {"video": ours.encode_video(pixels), "text": ours.encode_text(tokens)}
-    expected = {"video": peer.encode_video(pixels), "text": peer.encode_text(tokens)}
-    for side, embedded in found.items():
-        torch.testing.assert_close(embedded, expected[side], rtol=0, atol=1e-5)
-    return {}
+    ours.to(work.device)
+    frames = torch.from_numpy(store.read(store.videos[0])[None])
+    pixels = normalise(frames, shape.preprocessing, device=work.device)
+    tokens = torch.from_numpy(captions(8)).to(work.device)
+    off = [
+        ours.encode_video(pixels) - peer.encode_video(pixels),
+        ours.encode_text(tokens) - peer.encode_text(tokens),
+    ]
+    return {"largest_difference": max(float(one.abs().max()) for one in off)}
 
 
-CHILDREN = {"check": torch.no_grad()(check), PEER: measure_peer}
+CHILDREN = {"check": check, PEER: measure_peer}
 
 
 class OpenClipVop(nn.Module):
     """Plain VoP as one would write it around open_clip's model."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: ClipShape) -> None:
         super().__init__()
         from tests.support.peers import open_clip_model  # not for the others: importing it takes memory
 
-        shape = openai_shape(BACKBONE)
         self.clip = open_clip_model(shape, random_state(shape))
         generator = torch.Generator().manual_seed(1)
         video, text = (
-            torch.randn(12, PROMPTS, width, generator=generator) * 0.02
-            for width in (shape.vision_width, shape.text_width)
+            torch.randn(layers, PROMPTS, width, generator=generator) * 0.02
+            for layers, width in (
+                (shape.vision_layers, shape.vision_width),
+                (shape.text_layers, shape.text_width),
+            )
         )
         self.video_prompts, self.text_prompts = nn.Parameter(video), nn.Parameter(text)
 
@@ -225,8 +285,10 @@ class OpenClipVop(nn.Module):
         return torch.cat([tokens[:, :1], prompts.expand(len(tokens), -1, -1), rest], dim=1)
 
 
-def peak() -> dict[str, float]:
-    """Return the most memory that this process has held."""
+def peak(device: torch.device) -> dict[str, float]:
+    """Return the most memory that was held: by this process, or on a GPU by tensors since the last reset."""
+    if device.type == "cuda":
+        return {"peak_bytes": float(torch.cuda.max_memory_allocated())}
     kibibytes = 1 if sys.platform == "darwin" else 1024
     return {"peak_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kibibytes)}
 
