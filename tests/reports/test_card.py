@@ -45,6 +45,21 @@ def test_a_card_has_the_results_of_its_run(run: Path) -> None:
     assert "zero-shot" not in card.text
 
 
+def test_a_card_names_the_model_and_no_folder(run: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    for weights, name, base in (
+        ("/home/me/tiny.safetensors", "tiny.safetensors", None),
+        ("vit-b-32", "ViT-B/32", "openai/clip-vit-base-patch32"),
+        ("DFN2B-L/14", "DFN2B-L/14", "apple/DFN2B-CLIP-ViT-L-14"),
+    ):
+        (run / "config.yaml").write_text(text.replace("tiny.safetensors", weights))
+        assert vop("card", str(run), "--overwrite").exit_code == 0
+        card = ModelCard.load(run / "README.md")
+        assert card.data.base_model == base
+        assert f"--weights {name} " in card.text
+        assert "/home" not in card.content
+
+
 def test_a_card_is_not_overwritten_unless_asked(run: Path) -> None:
     assert vop("card", str(run)).exit_code == 0
     (run / "README.md").write_text("mine")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import yaml
+
 COMMIT = "c" * 40
 
 
@@ -32,8 +34,15 @@ def take(hub: Hub, path: str, body: bytes) -> dict[str, Any]:
     if path.endswith("/create"):
         asked = json.loads(body)
         name = f"{asked.get('organization') or 'somebody'}/{asked['name']}"
-        hub.private[name] = bool(asked.get("private"))
+        # the hub's library sends "visibility" since version 2
+        hub.private[name] = bool(asked.get("private")) or asked.get("visibility") == "private"
         return {"url": f"{hub.url}/{name}", "id": name}
+    if path.endswith("/validate-yaml"):
+        try:
+            yaml.safe_load(json.loads(body)["content"].split("---\n")[1])
+        except yaml.YAMLError as error:
+            return {"errors": [{"message": str(error)}]}
+        return {}
     if "/preupload/" in path:
         names = [file["path"] for file in json.loads(body)["files"]]
         return {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]}
@@ -65,7 +74,8 @@ def serve_hub(files: dict[str, bytes]) -> Iterator[Hub]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status, document = 401, dict[str, Any](error="Invalid username or password.")
             if self.headers.get("Authorization"):
-                status, document = 200, take(hub, self.path, body)
+                document = take(hub, self.path, body)
+                status = 400 if "errors" in document else 200
             content = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

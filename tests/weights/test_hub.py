@@ -137,17 +137,18 @@ def test_weights_of_the_hub(contents: dict[str, bytes], tmp_path: Path) -> None:
         assert read("DataComp-B/32")[0][0] == "DataComp-B/32"
 
         found, _, warnings, is_there, _ = read("DFN2B-B/16")
-        assert found[1].startswith("DFN2B-B/16 cannot be downloaded from apple/DFN2B-CLIP-ViT-B-16: ")
+        usual = "open_clip_model.safetensors or open_clip_pytorch_model.bin"
+        assert found[1] == f"apple/DFN2B-CLIP-ViT-B-16 on the Hugging Face hub has no {usual}"
         assert (len(warnings), is_there) == (1, False)
         assert read("LAION2B-B/16")[0][1] == (
-            "laion/CLIP-ViT-B-16-laion2B-s34B-b88K is not on the Hugging Face hub, or needs an account"
+            "laion/CLIP-ViT-B-16-laion2B-s34B-b88K is not on the Hugging Face hub, or not open to you"
         )
 
 
 def test_without_a_network(contents: dict[str, bytes], tmp_path: Path) -> None:
     with serve_hub(contents) as hub, opener(hub, tmp_path, HF_HUB_OFFLINE="1") as read:
         problem, hint = read("LAION2B-B/32")[0][1:]
-        assert problem.startswith("LAION2B-B/32 cannot be downloaded from laion/")
+        assert problem.startswith("the Hugging Face hub cannot be used for laion/CLIP-ViT-B-32-")
         assert "\n" not in problem
         assert "HF_ENDPOINT names a mirror" in hint
         assert hub.requests == []

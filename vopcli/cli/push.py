@@ -29,9 +29,12 @@ def push(
 
     check_repository(repository)
     read_adapter(run)  # refuses what is not one, and a damaged one
-    if not (run / CARD_NAME).exists():
+    card, name = run / CARD_NAME, f"{PREFIX}{repository}"
+    if not card.exists():
         write_card(run, [], repository, overwrite=False)
-    files = {name: run / name for name in (ADAPTER_NAME, CARD_NAME)}
+    elif name not in card.read_text(encoding="utf-8", errors="replace"):
+        console.say(f"Warning: {card} does not name {name}: edit it, or write it again with `vop card`")
+    files = {ADAPTER_NAME: run / ADAPTER_NAME, CARD_NAME: card}
     address = push_files(repository, files, message=f"Adapter of {run.name}", is_private=private)
-    console.print_line(console.printable(f"{PREFIX}{repository}"))
+    console.print_line(console.printable(name))
     console.say(f"pushed to {address}")

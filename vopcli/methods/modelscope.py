@@ -19,10 +19,11 @@ from vopcli.config.choices import Activation, Variant
 from vopcli.config.schema import DEFAULT_NUM_FRAMES, TuningConfig
 from vopcli.errors import DataError, FileError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
-from vopcli.methods.adapter_file import Adapter, is_adapter, read_adapter, write_adapter
-from vopcli.methods.hub import pull_adapter, repository_of
+from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, is_adapter, read_adapter, write_adapter
+from vopcli.methods.hub import repository_of
 from vopcli.progress import Progress
 from vopcli.weights.formats import read_container
+from vopcli.weights.hub import download_file
 from vopcli.weights.model_config import read_json_object
 from vopcli.weights.reader import Weights
 
@@ -41,12 +42,11 @@ def read_any_adapter(path: Path) -> Adapter:
 
     Raises:
         FileError: the file cannot be read.
-        WeightsError: the file is none of these, or damaged.
-        DataError: the adapter cannot be downloaded.
+        WeightsError: the file is none of these, or damaged; or the adapter cannot be downloaded.
         UsageError: ``hf://`` is not followed by the name of a repository.
     """
     if repository := repository_of(path):
-        return read_adapter(pull_adapter(repository))
+        return read_adapter(download_file(repository, [ADAPTER_NAME]))
     if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
         return read_adapter(path)
     if not path.exists():

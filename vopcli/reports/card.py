@@ -14,6 +14,7 @@ from vopcli.evaluation.runs import Run, read_run
 from vopcli.files.atomic import atomic_path
 from vopcli.reports.formats import format_tables
 from vopcli.reports.tables import results_table
+from vopcli.weights.catalog import find_model
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult as HubResult
@@ -56,9 +57,11 @@ def model_card(run: Run, results: Sequence[EvalResult], repository: str) -> str:
     """Return the card: metadata as YAML, then Markdown."""
     from huggingface_hub import ModelCardData
 
-    variant, weights = run.config.tuning.variant.value, run.config.backbone.model
+    variant, given = run.config.tuning.variant.value, run.config.backbone.model
+    entry = find_model(given)
+    weights = entry.name if entry else Path(given).name  # not the folders of this machine
     data = ModelCardData(
-        base_model=_BASE_MODELS.get(weights),
+        base_model=(entry.repository or _BASE_MODELS[entry.name]) if entry else None,
         library_name="vopcli",
         pipeline_tag="feature-extraction",
         tags=["video-retrieval", "text-to-video-retrieval", "clip", variant],

@@ -1,4 +1,4 @@
-"""Download weights from the Hugging Face hub into its own cache, with the user's token and mirror.
+"""Files of the Hugging Face hub: download into its own cache, with the user's token and mirror; its errors.
 
 `huggingface_hub` reads ``HF_HOME``, ``HF_TOKEN``, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE``, resumes a partial
 file, and lets one process at a time download it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -51,49 +52,65 @@ def fetch_from_hub(entry: CatalogEntry, progress: Progress, *, download: bool = 
             f"{entry.name} is not in the cache of the Hugging Face hub",
             hint=f"run `vop weights get {entry.name}`",
         )
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
-
-    broken = cast("type[Exception]", HfHubHTTPError.__bases__[0])  # of its HTTP library, while it receives
     if entry.notice:
         progress.warn(f"{entry.name} has the licence {entry.licence}: {entry.notice}")
-    try:
-        path = _download(entry, progress)
-    except RepositoryNotFoundError as error:  # or it is gated
-        raise WeightsError(
-            f"{entry.repository} is not on the Hugging Face hub, or needs an account",
-            hint="log in with `hf auth login`, or set HF_TOKEN",
-        ) from error
-    except (OSError, EntryNotFoundError, broken) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise WeightsError(
-            f"{entry.name} cannot be downloaded from {entry.repository}: {reason}",
-            hint="run the command again, which resumes the download; HF_ENDPOINT names a mirror",
-        ) from error
+    path = download_file(entry.repository, _file_names(entry), bar=_bar_class(progress, entry.name))
     _check(entry, path)
     return path
 
 
-def _file_names(entry: CatalogEntry) -> tuple[str, ...]:
-    return (entry.file,) if entry.file else _USUAL_FILES
+def download_file(repository: str, names: Sequence[str], *, bar: Any = None) -> Path:
+    """Return the first of some files that a repository has in the hub's cache, downloaded if it has changed.
 
-
-def _download(entry: CatalogEntry, progress: Progress) -> Path:
-    """Download the first of the usual files that the repository has.
+    Args:
+        repository: ``owner/name``.
+        names: of the files in it, in order of preference.
+        bar: class of the progress bar; None: that of the hub's library.
 
     Raises:
-        EntryNotFoundError: it has none of them.
-        RepositoryNotFoundError: the repository is missing, or needs an account.
-        OSError: the hub cannot be reached, or the cache cannot be written.
+        WeightsError: the repository has none of the files; or see `hub_errors`.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    *others, last = _file_names(entry)
-    bar = _bar_class(progress, entry.name)
-    for name in others:
-        with contextlib.suppress(RemoteEntryNotFoundError):
-            return Path(hf_hub_download(entry.repository, name, tqdm_class=bar))
-    return Path(hf_hub_download(entry.repository, last, tqdm_class=bar))
+    with hub_errors(repository):
+        for name in names:
+            with contextlib.suppress(RemoteEntryNotFoundError):
+                return Path(hf_hub_download(repository, name, tqdm_class=bar))
+    raise WeightsError(
+        f"{repository} on the Hugging Face hub has no {' or '.join(names)}", hint="name another one"
+    )
+
+
+@contextlib.contextmanager
+def hub_errors(repository: str) -> Iterator[None]:
+    """Report an error of the hub while a repository is read or written.
+
+    Raises:
+        WeightsError: in place of the library's error.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    http_error = cast("type[Exception]", HfHubHTTPError.__bases__[0])  # of its HTTP library
+    login = "log in with `hf auth login`, or set HF_TOKEN"
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise WeightsError(f"{repository} on the Hugging Face hub needs an account", hint=login) from error
+    except (OSError, RuntimeError, http_error) as error:  # RuntimeError: of the library for large files
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in {401, 403, 404}:
+            problem = f"{repository} is not on the Hugging Face hub, or not open to you"
+            raise WeightsError(problem, hint=login) from error
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise WeightsError(
+            f"the Hugging Face hub cannot be used for {repository}: {reason}",
+            hint="run the command again, which resumes a download; HF_ENDPOINT names a mirror",
+        ) from error
+
+
+def _file_names(entry: CatalogEntry) -> tuple[str, ...]:
+    return (entry.file,) if entry.file else _USUAL_FILES
 
 
 def _check(entry: CatalogEntry, path: Path) -> None:
