@@ -9,6 +9,7 @@ VopError                 1   an unexpected failure
     VideoError           3   a video cannot be decoded; commands that decode many count it instead
     BusyError            3   a file is in use by another process
     FileError            3   the system failed to read or write a file
+    DivergedError        3   a model computes infinity or NaN, such as after too high a learning rate
   OutOfMemoryError       3   the device, or the machine, does not have enough memory
 
 Further exit codes: 4 completed, but some items failed; 5 no video scored high enough; 130 interrupted.
@@ -82,6 +83,10 @@ class VideoError(DataError):
 
 class BusyError(DataError):
     """A file is being written by another process."""
+
+
+class DivergedError(DataError):
+    """A model computes infinity or NaN."""
 
 
 class OutOfMemoryError(VopError):

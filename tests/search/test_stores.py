@@ -28,5 +28,12 @@ def test_commands_of_files_refuse_an_engine() -> None:
     assert error.value.hint == "copy it first: vop index copy milvus:i.db INDEX.h5"
 
 
+def test_a_name_with_braces_is_printed_as_it_is() -> None:
+    for then in ("", "and copy it to {name}"):
+        with pytest.raises(UsageError) as error:
+            check_is_file(Path("milvus:{i}.db"), "vop serve", then)
+        assert "milvus:{i}.db" in error.value.hint
+
+
 def test_each_record_names_a_class() -> None:
     assert all(record.count(":") == 1 for record in STORES.values())

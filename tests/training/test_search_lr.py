@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,7 +17,7 @@ from tests.support.training import before_layers
 from vopcli.cli.app import app
 from vopcli.errors import UsageError
 from vopcli.methods.adapter_file import read_adapter
-from vopcli.training.search_lr import parse_rates
+from vopcli.training.search_lr import best_rates, parse_rates
 
 SHORT = ("--variant", "VoP", "--epochs", "1", "--quiet")
 
@@ -78,6 +81,35 @@ def test_an_interrupted_search_keeps_its_table_and_goes_on(folder: Path) -> None
     assert done.exit_code == 0, done.stderr
     assert len(Path("runs/learning_rates.csv").read_text().splitlines()) == 3
     assert json.loads(first.read_text())["seconds"] == before, "a finished run is not trained again"
+
+
+def test_a_rate_that_diverges_is_left_out(folder: Path) -> None:
+    first = Path("runs/lr-0.003/VoP-seed0/summary.json")
+
+    def diverge(_: object, given: Any) -> None:
+        if first.exists():
+            given[0].data.fill_(math.nan)
+
+    with before_layers(diverge):
+        done = vop("train", *SHORT, "--search-lr", "3e-3:1e-2")
+        assert done.exit_code == 0, done.stderr
+        assert "Warning: runs/lr-0.01/VoP-seed0: the loss of step 0 is not finite" in done.stderr
+        assert [line.split()[1] for line in done.stdout.splitlines() if line.endswith("best")] == ["0.003"]
+        rows = csv.DictReader(Path("runs/learning_rates.csv").read_text().splitlines())
+        assert [row["lr"] for row in rows] == ["0.003"]
+        done = vop("train", *SHORT, "--search-lr", "3e-2:3e-2")
+        assert (done.exit_code, "is not finite" in done.stderr) == (3, True)
+
+
+def test_the_best_rate_has_all_seeds() -> None:
+    found: list[Any] = [
+        SimpleNamespace(
+            plan=SimpleNamespace(variant="VoP", lr=rate),
+            selected=SimpleNamespace(metrics={"t2v R@1": score, "v2t R@1": score}),
+        )
+        for rate, score in ((1e-3, 10.0), (1e-3, 20.0), (3e-3, 15.0), (3e-3, 15.0), (1e-2, 90.0))
+    ]
+    assert best_rates(found) == {"VoP": 1e-3}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,17 @@ def test_a_server_that_stops_ends_the_process(index: Path, tmp_path: Path) -> No
         wait_for(lambda: watcher._process is not None)
     assert watcher._process is not None
     assert watcher._process.poll() is not None
+
+
+def test_a_folder_that_cannot_be_watched_is_told(tmp_path: Path) -> None:
+    log: list[str] = []
+    before = signal.getsignal(signal.SIGTERM)
+    with Watcher(tmp_path / "gone", tmp_path / "idx.h5", log.append) as watcher:
+        with pytest.raises(SystemExit):  # not the end of the process without `__exit__`
+            signal.raise_signal(signal.SIGTERM)
+        wait_for(lambda: bool(log))
+        assert watcher.state.startswith(f"Error: {tmp_path / 'gone'} is no longer watched: ")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_page_says_how_far_it_is(site_index: Path, tmp_path: Path) -> None:

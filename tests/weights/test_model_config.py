@@ -54,6 +54,16 @@ def test_preprocessing_of_open_clip(tmp_path: Path) -> None:
         assert read_open_clip_config(tmp_path).preprocessing == found
 
 
+@pytest.mark.parametrize("value", ["other", ["bicubic"], {}])
+def test_other_preprocessing_is_refused(tmp_path: Path, value: object) -> None:
+    model = json.loads((CONFIGS / "ViT-B-32.json").read_text())
+    for name in ("resize_mode", "interpolation"):
+        config = {"model_cfg": model, "preprocess_cfg": {name: value}}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+        with pytest.raises(WeightsError, match=f"{name} is .*, which is not supported"):
+            read_open_clip_config(tmp_path)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_configurations_of_open_clip_that_are_refused(tmp_path: Path, name: str) -> None:
     shutil.copy(CONFIGS / f"{name}.json", tmp_path / "open_clip_config.json")

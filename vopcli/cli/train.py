@@ -9,7 +9,7 @@ import typer
 from vopcli.cli import console, options
 from vopcli.config.choices import Variant
 from vopcli.config.schema import Config
-from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, UsageError, format_value
+from vopcli.errors import EXIT_INTERRUPTED, ConfigError, DataError, DivergedError, UsageError, format_value
 from vopcli.evaluation.published import format_published
 from vopcli.progress import Progress
 
@@ -91,7 +91,14 @@ def _do(
     check_requests(requests, progress)
     runs: list[TrainSummary] = []
     for request in requests:
-        runs.append(_run(request, progress, processes))
+        try:
+            runs.append(_run(request, progress, processes))
+        except DivergedError as error:
+            is_last = request is requests[-1]
+            if not table or processes.size > 1 or (is_last and not runs):  # the other processes have ended
+                raise
+            progress.warn(f"{request.folder}: {error}")
+            continue
         if table:
             write_table(table, runs)
         if not as_json:

@@ -16,7 +16,7 @@ from torch import Tensor
 from vopcli.clip.vision import normalise
 from vopcli.config.choices import MEAN, Pooling, TieRule
 from vopcli.datasets.splits import TokenisedSplit
-from vopcli.errors import DataError
+from vopcli.errors import DivergedError
 from vopcli.evaluation.metrics import RetrievalMetrics, measure_embeddings, measure_similarity
 from vopcli.evaluation.ranks import top_columns
 from vopcli.frames.store import FrameStore
@@ -123,7 +123,7 @@ def measure(
     """Compute the metrics of both directions.
 
     Raises:
-        DataError: an embedding is not finite; the message names its caption or video.
+        DivergedError: an embedding is not finite; the message names its caption or video.
     """
     try:
         if embedded.frames is not None:
@@ -132,7 +132,7 @@ def measure(
     except NotFiniteError as error:
         names = [repr(captions.texts[i]) for i in error.text_indices[:3]]
         names += [captions.videos[i].name for i in error.video_indices[:3]]
-        raise DataError(
+        raise DivergedError(
             f"the embedding is not finite for {', '.join(names)}", hint="use --precision fp32"
         ) from error
 

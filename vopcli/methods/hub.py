@@ -33,7 +33,8 @@ def check_repository(repository: str) -> str:
     Raises:
         UsageError: it has not.
     """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     problem = f"{format_name(repository)} is not the name of a repository"
     try:

@@ -107,8 +107,9 @@ class MilvusIndex(EngineIndex):
     @functools.cached_property
     def _order(self) -> list[int]:
         """All rows, in the order in which they were in the source; keeps their details in memory."""
-        for row in self._server.scan(["id", "details"]):
-            self._details[row["id"]] = json.loads(row["details"])
+        self._details = {
+            row["id"]: json.loads(row["details"]) for row in self._server.scan(["id", "details"])
+        }
         return sorted(self._details, key=lambda row: (self._details[row]["number"], row))
 
     def rows(self) -> Iterator[int]:

@@ -161,5 +161,7 @@ def check_is_file(path: Path, command: str, then: str = "") -> None:
         UsageError: `path` names an index in a search engine.
     """
     if is_in_engine(path):
-        hint = f"use the HDF5 index {then}" if then else f"copy it first: vop index copy {path} INDEX.h5"
-        raise UsageError(f"{command} needs an HDF5 index, not {path}", hint=hint.format(name=path))
+        hint = f"copy it first: vop index copy {path} INDEX.h5"
+        if then:
+            hint = f"use the HDF5 index {then.format(name=path)}"
+        raise UsageError(f"{command} needs an HDF5 index, not {path}", hint=hint)

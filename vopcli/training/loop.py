@@ -19,7 +19,7 @@ from torch import Tensor
 from vopcli.clip.vision import normalise
 from vopcli.config.schema import TrainingConfig
 from vopcli.datasets.records import format_names
-from vopcli.errors import DataError, OutOfMemoryError, is_out_of_memory
+from vopcli.errors import DivergedError, OutOfMemoryError, is_out_of_memory
 from vopcli.frames.prefetch import Prefetched
 from vopcli.methods.model import VideoTextModel, trained_tensors
 from vopcli.progress import Progress, interrupts_deferred
@@ -98,7 +98,8 @@ def train(job: TrainingJob, state: RunState, progress: Progress) -> RunState:
     """Train from ``state`` to the last epoch, and keep the best epoch by t2v R@1 on the validation set.
 
     Raises:
-        DataError: the loss or its gradient is not finite, or ``state`` is of another run.
+        DivergedError: the loss or its gradient is not finite.
+        DataError: ``state`` is of another run.
         OutOfMemoryError: a batch does not fit into the memory of the device.
         FileError: the run folder cannot be written.
         BusyError: another process trains in the run folder.
@@ -208,7 +209,7 @@ class _Loop:
         """Take one optimizer step and return the loss.
 
         Raises:
-            DataError: the loss or its gradient is not finite.
+            DivergedError: the loss or its gradient is not finite.
             OutOfMemoryError: the batch does not fit into the memory of the device.
         """
         self.schedule.step_update(self.state.step)
@@ -219,7 +220,7 @@ class _Loop:
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.job.config.clip_norm)
         value = float(loss)
         if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(float(norm))):
-            raise DataError(
+            raise DivergedError(
                 f"the loss of step {self.state.step} is not finite, in the batch {format_names(batch.names)}",
                 hint="lower the learning rate with --lr, or use --precision fp32",
             )

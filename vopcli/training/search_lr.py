@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,6 @@ from vopcli.files.atomic import atomic_path
 from vopcli.training.summary import TrainSummary
 
 TABLE_NAME: Final = "learning_rates.csv"
-RULE: Final = "the highest mean of t2v and v2t R@1 on the validation set, the lowest rate of equals"
 _METRICS: Final = ("t2v R@1", "v2t R@1")
 _LOWEST: Final = 1e-9
 
@@ -57,18 +57,26 @@ def with_rates(config: Config, rates: Sequence[float]) -> list[Config]:
 
 def rate_table(runs: Sequence[TrainSummary]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Return columns and rows, one row per variant and rate: means over the seeds, the best rate marked."""
-    best, means = best_rates(runs), _means(runs)
+    best, means = best_rates(runs), _means(runs)  # no rate is best if each diverged for a seed
+    marks = dict.fromkeys(best.items(), "best")
     rows = [
-        [variant, f"{rate:g}", *(f"{value:.1f}" for value in values), "best" if rate == best[variant] else ""]
+        [variant, f"{rate:g}", *(f"{value:.1f}" for value in values), marks.get((variant, rate), "")]
         for (variant, rate), values in means.items()
     ]
     return ("variant", "lr", *_METRICS, ""), rows
 
 
 def best_rates(runs: Sequence[TrainSummary]) -> dict[str, float]:
-    """Return the best rate of each variant, see `RULE`."""
+    """Return the best rate of each variant, of those that did not diverge for any seed.
+
+    It has the highest mean of t2v and v2t R@1 on the validation set; of equals, the lowest rate is the best.
+    """
+    num_seeds = Counter((run.plan.variant, run.plan.lr) for run in runs)
+    most = max(num_seeds.values(), default=0)
     best: dict[str, tuple[float, float]] = {}  # by variant: sum of the metrics, rate
     for (variant, rate), values in sorted(_means(runs).items()):
+        if num_seeds[variant, rate] < most:
+            continue
         if variant not in best or sum(values) > best[variant][0]:
             best[variant] = (sum(values), rate)
     return {variant: rate for variant, (_, rate) in best.items()}

@@ -141,6 +141,7 @@ class RayPool:
         finally:
             for actor, _ in run.calls.values():
                 self.ray.kill(actor)
+                self._actors.remove(actor)  # for good: a later call starts another
 
     def add_actors(self, wanted: int) -> None:
         """Start actors until there are ``wanted``, or as many as cores."""

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from vopcli.errors import EXIT_SOME_FAILED
 from vopcli.video.find_videos import VIDEO_SUFFIXES
@@ -32,22 +32,38 @@ class Watcher:
         self._log = log
         self._stopped = threading.Event()
         self._process: subprocess.Popen[str] | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def __enter__(self) -> Watcher:
+        # the default handlers would end the server without `__exit__`, and leave the process running
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._handlers[number] = signal.signal(number, lambda got, _: sys.exit(128 + got))
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stopped.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGINT)  # finished videos are kept
+        self._interrupt()
         self._thread.join(_STOP_SECONDS)
-        if process is not None and process.poll() is None:
-            process.kill()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # finished videos are kept
 
     def _run(self) -> None:
+        try:
+            self._watch()
+        except (OSError, RuntimeError) as error:  # such as the system's limit on watched folders
+            self.state = f"Error: {self.folder} is no longer watched: {error}"
+            self._log(self.state)
+
+    def _watch(self) -> None:
         from watchfiles import watch
 
         # changes while a process encodes are collected, and yielded after it
@@ -77,6 +93,8 @@ class Watcher:
             start_new_session=True,  # Ctrl-C reaches the server alone, which then ends this process
         )
         lines = [""]
+        if self._stopped.is_set():  # meanwhile
+            self._interrupt()
         with self._process as process:
             for line in process.stderr or ():
                 lines = [*lines[-9:], line.strip()]

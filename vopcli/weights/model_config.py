@@ -213,9 +213,9 @@ def _count(path: Path, section: Mapping[str, Any], name: str, default: int) -> i
 def _open_clip_preprocessing(path: Path, section: Mapping[str, Any]) -> Preprocessing:
     """Read ``preprocess_cfg``; missing settings have the default of open_clip, which is OpenAI's."""
     mode, filter_name = section.get("resize_mode"), section.get("interpolation")
-    if mode not in {None, "shortest", "squash"}:
+    if mode not in [None, "shortest", "squash"]:  # a list: the value of a damaged file may have no hash
         _refuse_preprocessing(path, "resize_mode", mode)
-    if filter_name not in {None, "random", "bicubic", "bilinear"}:  # "random" is bicubic but in training
+    if filter_name not in [None, "random", "bicubic", "bilinear"]:  # "random" is bicubic but in training
         _refuse_preprocessing(path, "interpolation", filter_name)
     return Preprocessing(
         _colours(path, section, "mean"),
@@ -234,7 +234,7 @@ def _hugging_face_preprocessing(folder: Path) -> Preprocessing:
         section = _section(path, read_json_object(path) or {}, "image_processor")
     size, resample = section.get("size"), section.get("resample", 3)
     is_squashed = isinstance(size, dict) and "height" in size and section.get("do_center_crop") is False
-    if resample not in _PILLOW_FILTERS:
+    if resample not in [*_PILLOW_FILTERS]:
         _refuse_preprocessing(path, "resample", resample)
     return Preprocessing(
         _colours(path, section, "image_mean"),
