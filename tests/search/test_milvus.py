@@ -279,6 +279,16 @@ def test_damage_is_one_line(folder: Path) -> None:
         Index(Path("milvus:i.db"))
 
 
+def test_a_collection_of_another_program_is_kept(folder: Path) -> None:
+    from vopcli.search.milvus_client import Milvus
+
+    server = Milvus(Path("milvus:o.db"))
+    server.call("create_collection", server.frames, dimension=4)
+    with pytest.raises(DataError, match=r"o\.db needs the collection vop_frames, which another program has"):
+        copy(folder / "i.h5", "milvus:o.db")
+    assert server.call("has_collection", server.frames)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -54,6 +54,7 @@ _ANN: Final[dict[Ann, dict[str, Any]]] = {
     Ann.IVF: {"nlist": 1024},
 }
 _ANN_NAMES: Final = {Ann.FLAT: "FLAT", Ann.HNSW: "HNSW", Ann.IVF: "IVF_FLAT"}
+_FRAME_FIELDS: Final = {"id", "row", "text", "embedding"}
 
 
 class Milvus:
@@ -180,7 +181,18 @@ class Milvus:
         self.call("alter_collection_properties", self.collection, {PROPERTY: json.dumps(values)})
 
     def create(self, width: int, values: Mapping[str, Any], ann: Ann) -> None:
-        """Create the collections; remains of an earlier attempt are dropped."""
+        """Create the collections; remains of an earlier attempt are dropped.
+
+        Raises:
+            DataError: another program has a collection of the name that the frames need.
+        """
+        if self.call("has_collection", self.frames):
+            fields = self.call("describe_collection", self.frames)["fields"]
+            if {field["name"] for field in fields} != _FRAME_FIELDS:
+                raise DataError(
+                    f"{self.name} needs the collection {self.frames}, which another program has",
+                    hint="name another collection",
+                )
         self.drop()
         text = {"datatype": self._package.DataType.VARCHAR, "max_length": 65_535}
         whole = {"datatype": self._package.DataType.INT64}
