@@ -84,6 +84,7 @@ def test_a_run_is_pushed_and_used_by_its_name(folder: Path, hub: Hub) -> None:
     assert read_adapter(pulled).sha256 == read_adapter(Path("runs/VoP-seed0")).sha256
 
 
+@pytest.mark.slow
 def test_errors_of_the_hub_are_one_line(folder: Path, hub: Hub) -> None:
     done = vop(hub, "eval", "hf://somebody/nothing", "--split", "test")
     assert (done.returncode, "is not on the Hugging Face hub" in done.stderr) == (3, True), done.stderr
