@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.extracting import make_bad_video, make_videos, run, vop
+from vopcli.cli.app import app
 from vopcli.cli.info import describe_file
 from vopcli.errors import DataError, FileError
 from vopcli.files.hdf5 import FileFormat
@@ -139,6 +142,9 @@ def test_weights() -> None:
     found = describe_file(packaged_file("demo/demo-tiny.safetensors"), SilentProgress())
     assert found.description["kind"] == "weights"
     assert len(found.description["fingerprint"]) == 64
+    done = CliRunner().invoke(app, ["info", str(packaged_file("demo/demo-tiny.safetensors"))])
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"pixel_mean\s+0\.48\S*, 0\.45\S*, 0\.40", done.stdout)
 
 
 def test_hdf5_files_of_others(tmp_path: Path) -> None:

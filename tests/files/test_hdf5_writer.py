@@ -173,7 +173,7 @@ def test_kills_at_random_moments(tmp_path: Path) -> None:
     path = make(tmp_path / "file.h5", 0)
     random = np.random.default_rng(int(time.time()))
     done = 0
-    for _ in range(15):
+    for _ in range(8):
         command = [sys.executable, "-c", WRITE_FOREVER, os.fspath(path), str(done)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
             assert process.stdout is not None

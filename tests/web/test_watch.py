@@ -56,11 +56,13 @@ def test_new_and_damaged_videos_are_encoded_once_they_are_there(index: Path, tmp
         assert "new.mp4" in paths_of(index)
         (tmp_path / "videos/notes.txt").write_text("not a video")
         (tmp_path / "videos/broken.mp4").write_bytes(b"no video")
-        wait_for(lambda: len(log) == 3)
-        assert watcher.state == ""
+        wait_for(lambda: len(log) == 4)
+        assert log[2].startswith("Failed: ")
+        assert "broken.mp4" in log[2]
+        assert watcher.state == log[2]
         index.write_bytes(b"no index")
         (tmp_path / "videos/broken.mp4").write_bytes(b"none either")
-        wait_for(lambda: len(log) == 4)
+        wait_for(lambda: len(log) == 5)
         assert watcher.state.startswith("Error: ")
         assert log[-1].endswith(watcher.state)
 

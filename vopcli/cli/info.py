@@ -47,11 +47,14 @@ def _rows(description: dict[str, Any], prefix: str = "") -> list[list[str]]:
     for name, value in description.items():
         if isinstance(value, dict):
             rows += _rows(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and any(not isinstance(item, dict) for item in value):
+            rows.append([prefix + name, ", ".join(map(str, value))])
         elif isinstance(value, list):
             rows.append([prefix + name, str(len(value))])
             rows += [[f"{prefix}{name}", ": ".join(map(str, item.values()))] for item in value]
         else:
-            rows.append([prefix + name, f"{value:,}" if isinstance(value, int) else str(value)])
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            rows.append([prefix + name, f"{value:,}" if is_number else str(value)])
     return rows
 
 

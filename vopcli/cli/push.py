@@ -23,11 +23,13 @@ def push(
     Other commands then take it as --adapter hf://owner/name. The card is the one of `vop card`, which may be
     edited first, or a new one. Settings and logs are not pushed: they name files of this machine.
     """
+    from vopcli.evaluation.runs import check_finished
     from vopcli.methods.adapter_file import ADAPTER_NAME, read_adapter
     from vopcli.methods.hub import PREFIX, check_repository, push_files
     from vopcli.reports.card import CARD_NAME, write_card
 
     check_repository(repository)
+    check_finished(run)
     read_adapter(run)  # refuses what is not one, and a damaged one
     card, name = run / CARD_NAME, f"{PREFIX}{repository}"
     if not card.exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.errors import DataError, UsageError, format_name
-from vopcli.weights.hub import hub_errors
+from vopcli.weights.hub import LOGIN, hub_errors
 
 PREFIX: Final = "hf://"
 _ON_HUB: Final = re.compile(r"hf:/{1,2}(.*)")  # a path has one slash: Path("hf://a/b") is "hf:/a/b"
@@ -56,10 +56,12 @@ def push_files(repository: str, files: Mapping[str, Path], *, message: str, is_p
         is_private: create a repository that only its owner sees; one that exists is left as it is.
 
     Raises:
-        DataError: the hub refuses the metadata of the card; or see `hub_errors`.
+        DataError: no account is known, or the hub refuses the metadata of the card; or see `hub_errors`.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
+    if not get_token():
+        raise DataError("the Hugging Face hub needs an account to push to", hint=LOGIN)
     try:
         with hub_errors(repository):
             api = HfApi(library_name="vopcli")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ from vopcli.config.choices import TableFormat
 from vopcli.errors import DataError, FileError
 from vopcli.evaluation.published import DIRECTIONS
 from vopcli.evaluation.results import EvalResult, read_results
-from vopcli.evaluation.runs import Run, read_run
+from vopcli.evaluation.runs import Run, check_finished, read_run
 from vopcli.files.atomic import atomic_path
 from vopcli.reports.formats import format_tables
 from vopcli.reports.tables import results_table
@@ -42,6 +43,7 @@ def write_card(folder: Path, results: Sequence[Path], repository: str, *, overwr
         FileError: a file cannot be read or written, or the card exists.
         DataError: a file is damaged, or has no results of this run.
     """
+    check_finished(folder)
     run, path = read_run(folder), folder / CARD_NAME
     found = [result for file in results for result in _results_of(run, file)]
     text = model_card(run, found, repository)
@@ -68,10 +70,15 @@ def model_card(run: Run, results: Sequence[EvalResult], repository: str) -> str:
         model_name=repository,
         eval_results=list(_hub_results(run, results)),
     )
-    measured = "Only the validation set was measured; see the metadata of this card.\n"
+    measured = (
+        f"Only the validation set was measured, {run.selected.on}; see the metadata of this card. "
+        f"Epoch {run.selected.epoch + 1}: {run.selected.rule}.\n"
+    )
     if results:
         table = results_table(results, [{} for _ in results])
-        measured = format_tables([table], table.notes, TableFormat.MD)
+        titles = [title for title, span in table.groups for _ in range(span)]
+        columns = [": ".join(filter(None, names)) for names in zip(titles, table.columns, strict=True)]
+        measured = format_tables([replace(table, columns=columns)], table.notes, TableFormat.MD)
     return f"""---
 {data.to_yaml()}
 ---
@@ -92,8 +99,6 @@ vop search "a dog playing with its tail" --index idx.h5
 ## Results
 
 {measured}
-Epoch {run.selected.epoch + 1}, {run.selected.rule}; validation: {run.selected.on}.
-
 ## Settings
 
 | setting | value |

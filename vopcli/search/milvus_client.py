@@ -98,7 +98,8 @@ class Milvus:
                 f"an index in Milvus needs {error.name}, which is not installed",
                 hint="run `pip install 'vopcli[milvus]'`",
             ) from error
-        logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs each error that is raised
+        for library in ("pymilvus", "milvus_lite"):  # they log each error that is raised
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         self._package = pymilvus
         self._errors = (pymilvus.MilvusException, grpc.RpcError)
 

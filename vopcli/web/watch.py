@@ -24,7 +24,8 @@ class Watcher:
     Attributes:
         folder: the folder, with all folders below.
         index: an index that exists; its model and sampling are used.
-        state: progress or the last error, for the page; "" while the index is up to date.
+        state: progress, the last error or the last video that failed, for the page; "" while the index is up
+            to date.
     """
 
     def __init__(self, folder: Path, index: Path, log: Callable[[str], None]) -> None:
@@ -92,16 +93,19 @@ class Watcher:
             errors="replace",
             start_new_session=True,  # Ctrl-C reaches the server alone, which then ends this process
         )
-        lines = [""]
+        lines, failed = [""], ""
         if self._stopped.is_set():  # meanwhile
             self._interrupt()
         with self._process as process:
             for line in process.stderr or ():
                 lines = [*lines[-9:], line.strip()]
                 self.state = lines[-1]
+                if line.startswith("Failed: "):
+                    failed = lines[-1]
+                    self._log(failed)
         if self._stopped.is_set():
             return
         is_fine = process.returncode in {0, EXIT_SOME_FAILED}
         error = next((line for line in lines if line.startswith("Error: ")), lines[-1])
-        self.state = "" if is_fine else error
+        self.state = failed if is_fine else error
         self._log(f"{self.folder}: {lines[-1] if is_fine else error}")

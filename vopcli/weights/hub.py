@@ -19,6 +19,7 @@ from vopcli.progress import Progress, Task
 if TYPE_CHECKING:
     from vopcli.weights.catalog import CatalogEntry
 
+LOGIN: Final = "log in with `hf auth login`, or set HF_TOKEN"
 _USUAL_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in order of preference
 
 
@@ -90,22 +91,24 @@ def hub_errors(repository: str) -> Iterator[None]:
         WeightsError: in place of the library's error.
     """
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.utils import logging
 
+    # a failed request is repeated for 20 seconds, each time with two lines
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     http_error = cast("type[Exception]", HfHubHTTPError.__bases__[0])  # of its HTTP library
-    login = "log in with `hf auth login`, or set HF_TOKEN"
     try:
         yield
     except LocalTokenNotFoundError as error:
-        raise WeightsError(f"{repository} on the Hugging Face hub needs an account", hint=login) from error
+        raise WeightsError(f"{repository} on the Hugging Face hub needs an account", hint=LOGIN) from error
     except (OSError, RuntimeError, http_error) as error:  # RuntimeError: of the library for large files
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in {401, 403, 404}:
             problem = f"{repository} is not on the Hugging Face hub, or not open to you"
-            raise WeightsError(problem, hint=login) from error
+            raise WeightsError(problem, hint=LOGIN) from error
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise WeightsError(
             f"the Hugging Face hub cannot be used for {repository}: {reason}",
-            hint="run the command again, which resumes a download; HF_ENDPOINT names a mirror",
+            hint="check the network, HF_HUB_OFFLINE and HF_ENDPOINT; the same command resumes a download",
         ) from error
 
 
