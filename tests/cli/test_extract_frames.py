@@ -63,10 +63,13 @@ def test_frames_are_made_for_the_model(folder: Path, tmp_path: Path) -> None:
     pixels = Preprocessing(fit=Fit.SQUASH, resize=Resize.BILINEAR)
     weights = write_model(tmp_path / "m.safetensors", shape=replace(tiny_clip(), preprocessing=pixels))
 
+    warnings = []
+
     def recipe_of(name: str, *options: str) -> Recipe:
         store = str(tmp_path / name)
         done = CliRunner().invoke(app, ["extract-frames", str(folder), store, "--workers", "0", *options])
         assert done.exit_code == 0, done.output
+        warnings.append("takes frames of 35 pixels, not 20 as set by data.size" in done.stderr)
         return FrameStore.open(tmp_path / name).recipe
 
     made = recipe_of("a.h5", "--weights", str(weights))
@@ -75,6 +78,7 @@ def test_frames_are_made_for_the_model(folder: Path, tmp_path: Path) -> None:
     given = recipe_of("b.h5", "--weights", str(weights), "--fit", "crop", "--size", "20")
     assert (given.size, given.fit, given.resize) == (20, Fit.CROP, Resize.BILINEAR)
     known = recipe_of("c.h5", "--weights", "DFN5B-H/14@378px", "--num-frames", "1")  # not downloaded
+    assert warnings == [False, False, True, False]
     assert (known.size, known.fit, known.resize) == (378, Fit.SQUASH, Resize.BICUBIC)
 
 

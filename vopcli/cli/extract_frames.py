@@ -54,11 +54,14 @@ def extract_frames(
     sources, store = options.split_paths(context, paths, kind="frame store", needs_sources=needs_sources)
     if splits and config.data.dataset is None:
         raise UsageError("--split needs a benchmark", hint="choose one with --dataset, or omit --split")
-    shape = None
+    shape, progress = None, console.progress(quiet=quiet)
     if backbone.weights:
         from vopcli.weights.reader import read_shape
 
         shape = read_shape(backbone.weights, cache=cache_folder(), activation=backbone.activation)
+        if config.data.size not in {None, shape.image_resolution}:
+            taken = f"{backbone.weights} takes frames of {shape.image_resolution} pixels"
+            progress.warn(f"{taken}, not {config.data.size} as set by data.size or --size")
     request = ExtractRequest(
         sources,
         store,
@@ -69,7 +72,6 @@ def extract_frames(
         strict=strict,
         dry_run=dry_run,
     )
-    progress = console.progress(quiet=quiet)
     if config.data.dataset is not None:
         request = complete_request(request, options.split_names(splits), progress)
     else:
