@@ -47,12 +47,12 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """Sizes and limits of the benchmark.
 
     Attributes:
         shapes: of the backbones whose encoding is timed, by name.
         items: images and texts of a batch.
-        rounds: medians are taken over so many.
+        rounds: repetitions; the median is reported.
         methods: the variants whose steps are timed, first those that others are compared with.
         work: the training steps.
         deadline: of `time.monotonic`; nothing is begun after it.
@@ -118,7 +118,7 @@ def run(plan: Plan) -> str:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what was compiled and allocated, and count the peak from here."""
+    """Discard compiled code and cached memory, and reset the peak memory of the device."""
     torch.compiler.reset()
     gc.collect()
     if device.type == "cuda":
@@ -193,7 +193,7 @@ def time_encoders(plan: Plan, encoders: Mapping[str, tuple[Encoder, torch.Tensor
 
 
 def extra_bytes(device: torch.device, call: Callable[[], None]) -> Figures:
-    """Return the most memory of a GPU that a call takes beyond what is held."""
+    """Return the peak GPU memory of a call in bytes, less the memory allocated before; empty on a CPU."""
     if device.type != "cuda":
         return {}
     torch.cuda.reset_peak_memory_stats(device)
@@ -247,7 +247,7 @@ def goals(
     steps: Mapping[str, Figures | None],
     from_store: Figures | None,
 ) -> str:
-    """Set each goal beside what was measured, at its worst."""
+    """Return a table with each goal and the worst measurement of it."""
     rows = []
     for side, least in (("images", 1.0), ("texts", 3.0)):
         found = [of_peer(sides[side], MODES[-1]) for sides in encoded.values()]

@@ -57,7 +57,7 @@ PRECISIONS = {Precision.FP32: "float32", Precision.BF16: "bfloat16"}
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained, and on what.
+    """Model, data and device of the measured training steps.
 
     Attributes:
         shape: of the backbone.

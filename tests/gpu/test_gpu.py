@@ -32,7 +32,7 @@ CUDA = pytest.param(torch.device("cuda"), marks=pytest.mark.gpu, id="cuda")
 
 @pytest.fixture(autouse=True)
 def _same_arithmetic() -> Iterator[None]:
-    """Compute float32 in float32, without TF32, and give back what a test allocated."""
+    """Disable TF32 in cuDNN, and free the GPU memory after each test."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
     if torch.cuda.is_available():
@@ -73,7 +73,7 @@ def on(device: torch.device, job: TrainingJob) -> TrainingJob:
 def test_a_resumed_run_equals_one_that_was_not_interrupted(
     training_store: Path, tmp_path: Path, device: torch.device
 ) -> None:
-    """Some kernels of a GPU add in any order unless asked not to, which would hide what a run forgot."""
+    # kernels that add in varying order would hide a difference between the runs
     torch.use_deterministic_algorithms(True)
     try:
         straight = on(device, job_of(training_store, tmp_path / "straight"))

@@ -105,7 +105,7 @@ def test_half_precision_keeps_direction(theirs: CustomTextCLIP, weights: Weights
 
 
 def with_prompts(theirs: CustomTextCLIP, model: VideoTextModel, pixels: Tensor) -> Tensor:
-    """Embed frames (B, F, 3, H, W) by timm's layers, with prompts as what timm calls prefix tokens.
+    """Embed frames (B, F, 3, H, W) with timm's layers; the prompts are prefix tokens of timm.
 
     They follow the class token as in the paper, and timm rotates no prefix.
     """

@@ -101,7 +101,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def vop(*arguments: str | Path) -> tuple[int, str]:
-    """Run a command; return its exit code and what it says."""
+    """Run a command; return its exit code and its standard error."""
     with start(*arguments) as process:
         _, said = process.communicate(timeout=120)
     return process.returncode, said
