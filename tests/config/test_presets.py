@@ -72,7 +72,7 @@ def test_each_source_goes_before_the_one_below_it(tmp_path: Path) -> None:
         ("epochs=3", "'epochs=3' is not an assignment"),
         ("training.epochs=[", "is not an assignment"),
         ("training.epoch=3", r"^--set training\.epoch is unknown \(did you mean epochs\?\)"),
-        ("trainig.epochs=3", r"trainig is unknown \(did you mean training"),
+        ("trainig.epochs=3", r"^--set trainig\.epochs is unknown \(did you mean training"),
         ("training.epochs=many", "^--set training.epochs must be a whole number, not 'many'"),
     ],
 )

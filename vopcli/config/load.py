@@ -91,6 +91,10 @@ def explain_config(
 
         assigned = dict(map(parse_assignment, assignments))
         values |= assigned
+        sections = {name: name.partition(".")[0] for name in assigned}
+        labels |= {
+            section: f"--set {name}" for name, section in sections.items() if not hasattr(Config, section)
+        }
         labels |= {name: f"--set {name}" for name in assigned}
     given = {name: value for name, value in options.items() if value is not None}
     labels |= {name: "--" + name.partition(".")[2].replace("_", "-") for name in given}
