@@ -39,6 +39,17 @@ def test_a_port_must_be_one() -> None:
     assert CliRunner().invoke(app, ["serve", "none.h5", "--port", "70000"]).exit_code == 2
 
 
+def test_only_a_folder_of_the_index_is_watched(tmp_path: Path) -> None:
+    for name in ("films", "others"):
+        (tmp_path / name).mkdir()
+    done = CliRunner().invoke(app, ["serve", "films", "--watch", "others"])
+    assert done.exit_code == 2
+    assert "index of the folder films holds its own videos alone, not those of others" in done.stderr
+    done = CliRunner().invoke(app, ["serve", "films", "--watch", "nothing"])
+    assert (done.exit_code, "--watch nothing is not a folder" in done.stderr) == (2, True)
+    assert not list(tmp_path.rglob("*.h5"))
+
+
 def test_a_folder_is_indexed_and_served(tmp_path: Path) -> None:
     weights = write_model(tmp_path / "tiny.safetensors")
     (tmp_path / "films").mkdir()

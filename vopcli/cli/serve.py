@@ -67,6 +67,11 @@ def serve(
         )
     if watch and not watch.is_dir():
         raise UsageError(f"--watch {watch} is not a folder", hint="name the folder of the videos")
+    if watch and indexes and indexes[0].is_dir() and not indexes[0].samefile(watch):
+        raise UsageError(
+            f"the index of the folder {indexes[0]} holds its own videos alone, not those of {watch}",
+            hint=f"use --watch {indexes[0]}, or name an index of `vop encode` first",
+        )
     from vopcli.cli.choose_index import choose_index, index_videos
     from vopcli.cli.search import open_for_search
     from vopcli.search.stores import check_is_file
