@@ -9,8 +9,8 @@ from open_clip.model import CustomTextCLIP
 from torch import Tensor
 from torch.nn import functional
 
-from tests.support.clip import random_pixels
-from tests.support.perception import B16, SMALL, open_clip_perception, random_tokens, write_open_clip
+from tests.support.clip import random_pixels, random_tokens
+from tests.support.perception import B16, SMALL, open_clip_perception, write_open_clip
 from vopcli.clip.model import Clip
 from vopcli.clip.text_numpy import NumpyTextTower
 from vopcli.config.choices import Variant
@@ -49,7 +49,8 @@ def assert_equal(ours: Tensor, theirs: Tensor) -> None:
 def test_small_odd_model_matches(theirs: CustomTextCLIP, weights: Weights) -> None:
     assert weights.shape == SMALL
     assert weights.shape.num_parameters == sum(item.numel() for item in theirs.parameters())
-    clip, pixels, tokens = build(weights), random_pixels(SMALL, 5), random_tokens(SMALL, 9)
+    clip, pixels = build(weights), random_pixels(SMALL, 5)
+    tokens = random_tokens(9, length=SMALL.context_length, vocab_size=SMALL.vocab_size)
     assert_equal(clip.encode_image(pixels), theirs.encode_image(pixels))
     texts = theirs.encode_text(tokens)
     assert_equal(clip.encode_text(tokens), texts)
@@ -63,7 +64,7 @@ def test_b16_matches() -> None:
     tensors = from_perception({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
     assert B16.tensor_shapes() == {name: array.shape for name, array in tensors.items()}
     clip = build(Weights(Path("b16"), "b16", "open_clip", B16, tensors))
-    pixels, tokens = random_pixels(B16, 2), random_tokens(B16, 2)
+    pixels, tokens = random_pixels(B16, 2), random_tokens(2, length=B16.context_length)
     assert_equal(clip.encode_image(pixels), theirs.encode_image(pixels))
     assert_equal(clip.encode_text(tokens), theirs.encode_text(tokens))
 

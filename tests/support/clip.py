@@ -110,13 +110,15 @@ def random_pixels(shape: ClipShape, num_images: int, *, seed: int = 1) -> torch.
     )
 
 
-def random_tokens(num_texts: int, *, length: int = 77, seed: int = 2) -> torch.Tensor:
+def random_tokens(
+    num_texts: int, *, length: int = 77, vocab_size: int = VOCAB_SIZE, seed: int = 2
+) -> torch.Tensor:
     """Token ids (N, L) of texts of different lengths: start, words, end of text, then zeros."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.zeros(num_texts, length, dtype=torch.int64)
     for row in tokens:
         num_words = int(torch.randint(0, length - 1, (), generator=generator))
-        row[0] = VOCAB_SIZE - 2
-        row[1 : num_words + 1] = torch.randint(1, VOCAB_SIZE - 2, (num_words,), generator=generator)
-        row[num_words + 1] = VOCAB_SIZE - 1
+        row[0] = vocab_size - 2
+        row[1 : num_words + 1] = torch.randint(1, vocab_size - 2, (num_words,), generator=generator)
+        row[num_words + 1] = vocab_size - 1
     return tokens

@@ -115,14 +115,20 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(content: bytes) -> Iterator[Server]:
     """Serve ``content`` at any path of a free port of this machine."""
     handler = type("Handler", (_Handler,), {})
+    with serving(handler) as url:
+        handler.served = Server(url, content)
+        yield handler.served
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests at a free port of this machine; yield the address."""
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     http.daemon_threads = True
-    server = Server(f"http://127.0.0.1:{http.server_address[1]}", content)
-    handler.served = server
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield server
+        yield f"http://127.0.0.1:{http.server_address[1]}"
     finally:
         http.shutdown()
         http.server_close()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
+
+from tests.support.http_server import serving
 
 COMMIT = "c" * 40
 
@@ -103,14 +104,5 @@ def serve_hub(files: dict[str, bytes]) -> Iterator[Hub]:
             self.end_headers()
             return content[:-1] + bytes([content[-1] ^ 1]) if name in hub.damaged else content
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler) as hub.url:
         yield hub
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()

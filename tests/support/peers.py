@@ -29,19 +29,24 @@ def open_clip_model(shape: ClipShape, state: State) -> CLIP:
             "width": shape.vision_width,
             "head_width": shape.vision_width // shape.vision_heads,
         },
-        text_cfg={
-            "context_length": shape.context_length,
-            "vocab_size": shape.vocab_size,
-            "layers": shape.text_layers,
-            "width": shape.text_width,
-            "heads": shape.text_heads,
-        },
+        text_cfg=open_clip_text(shape),
         quick_gelu=shape.activation is Activation.QUICK_GELU,
     )
     model.load_state_dict(
         {name: torch.from_numpy(array.copy()) for name, array in state.items()}, strict=True
     )
     return model.eval().requires_grad_(False)
+
+
+def open_clip_text(shape: ClipShape) -> dict[str, int]:
+    """The settings of open_clip's text tower of these sizes."""
+    return {
+        "context_length": shape.context_length,
+        "vocab_size": shape.vocab_size,
+        "layers": shape.text_layers,
+        "width": shape.text_width,
+        "heads": shape.text_heads,
+    }
 
 
 def transformers_model(shape: ClipShape, state: State, *, dtype: torch.dtype = torch.float32) -> CLIPModel:

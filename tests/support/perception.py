@@ -8,8 +8,9 @@ import timm
 import torch
 from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
+from tests.support.peers import open_clip_text
 from vopcli.clip.shape import PERCEPTION_PREPROCESSING, ClipShape
 from vopcli.config.choices import Activation
 
@@ -46,13 +47,7 @@ def open_clip_perception(shape: ClipShape) -> CustomTextCLIP:
             "timm_pool": "map",
             "timm_proj": None,
         },
-        text_cfg={
-            "context_length": shape.context_length,
-            "vocab_size": shape.vocab_size,
-            "layers": shape.text_layers,
-            "width": shape.text_width,
-            "heads": shape.text_heads,
-        },
+        text_cfg=open_clip_text(shape),
     )
     if shape != B16:
         grid = shape.image_resolution // shape.patch_size
@@ -92,13 +87,3 @@ def write_open_clip(path: Path, model: CustomTextCLIP) -> Path:
     """Save the state of open_clip's model as safetensors."""
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
     return path
-
-
-def random_tokens(shape: ClipShape, num_texts: int) -> Tensor:
-    """Token ids (N, L) of texts of different lengths: start, words, end, then zeros."""
-    tokens = torch.zeros(num_texts, shape.context_length, dtype=torch.int64)
-    for number, row in enumerate(tokens):
-        end = 1 + number % (shape.context_length - 1)
-        row[0], row[end] = shape.vocab_size - 2, shape.vocab_size - 1
-        row[1:end] = torch.randint(1, shape.vocab_size - 2, (end - 1,))
-    return tokens

@@ -95,10 +95,9 @@ def _open_work(
     adapter = given_adapter(request)
 
     def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
+        source = open_source(request, stored, adapter, progress, shape)
         # Choose the device before an index is replaced: a missing one must not cost the old index.
-        return open_source(request, stored, adapter, progress, shape), None if earlier else choose_place(
-            request
-        )
+        return source, None if earlier else choose_place(request)
 
     if earlier and stored and keeps_model(request, stored):
         work = _Work(earlier, open_source(request, stored, adapter, progress), adapter)

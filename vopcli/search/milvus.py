@@ -28,7 +28,7 @@ from vopcli.index.reader import BANK, IndexedVideo, VideoIndex
 from vopcli.progress import Progress
 from vopcli.search.engine import Floats, Found
 from vopcli.search.exact import Part, search_exact
-from vopcli.search.milvus_client import MOST_ROWS, Milvus, key_of, piece_ids, plain_path, to_array
+from vopcli.search.milvus_client import MOST_ROWS, Milvus, key_of, piece_ids, plain_path, signed, to_array
 from vopcli.search.stores import Copied, CopyRules, EngineIndex
 from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile
 
@@ -202,10 +202,10 @@ class MilvusIndex(EngineIndex):
         if between:
             where += f" and end > {between[0]} and start < {between[1]}"
         found = []
-        for item in self._server.select(["id", "details"], where):
-            details = self._details[item["id"]] = json.loads(item["details"])
+        for key in self._select(where):
+            details = self._details[key]
             if details["is_part"] and all(details[name] == own[name] for name in ("size", "mtime_ns")):
-                found.append((details["window"][0], details["number"], item["id"]))
+                found.append((details["window"][0], details["number"], key))
         return [key for *_, key in sorted(found)] or [row]
 
     def span_of(self, row: int) -> tuple[float, float]:
@@ -240,9 +240,7 @@ class MilvusIndex(EngineIndex):
         known: KnownVideos[IndexedVideo] = KnownVideos()
         for begin in range(0, len(paths), 256):
             where = f"path in {json.dumps(paths[begin : begin + 256], ensure_ascii=False)}"
-            for item in self._server.select(["id", "details"], where):
-                self._details[item["id"]] = json.loads(item["details"])
-                video = self.video(item["id"])
+            for video in map(self.video, self._select(where)):
                 if video.is_part:
                     known.parts.setdefault(video.path, []).append(video)
                 else:
@@ -315,6 +313,12 @@ class MilvusIndex(EngineIndex):
             raise self.damaged("frames or tensors of the model are incomplete")
         return contents
 
+    def _select(self, where: str) -> list[int]:
+        """Return the rows that a filter expression selects; keeps their details in memory."""
+        found = self._server.select(["id", "details"], where)
+        self._details |= {item["id"]: json.loads(item["details"]) for item in found}
+        return [item["id"] for item in found]
+
     def _of(self, row: int) -> RowDetails:
         if row not in self._details:
             self._fetch([row])
@@ -329,7 +333,7 @@ class MilvusIndex(EngineIndex):
         self._details |= {row: json.loads(item["details"]) for row, item in found.items()}
 
     def _name_of(self, details: RowDetails) -> int:
-        return int(np.uint64(name_hash(details["path"], details["root"])).view(np.int64))
+        return signed(name_hash(details["path"], details["root"]))
 
 
 class MilvusStore:

@@ -43,7 +43,7 @@ MOST_ROWS: Final = 16_384  # in one answer
 _OPEN_SECONDS: Final = 4
 _CALL_SECONDS: Final = 30  # a server that restarts meanwhile is waited for
 _LOAD_SECONDS: Final = 120
-_LONG_SECONDS: Final = 3600  # to build an index; and of Milvus Lite, which runs in this process
+LONG_SECONDS: Final = 3600  # to build an index; and of Milvus Lite, which runs in this process
 # "Strong" waits for all that was written before, 0.2 s and more; later reads see at least as much without
 # waiting, apart from a replica that is behind, whose missing rows are asked for again
 _FIRST: Final = {"consistency_level": "Strong"}
@@ -121,7 +121,7 @@ class Milvus:
             is_read = method in {"query", "search"}
             if is_read:
                 options |= _LATER if self._has_read else _FIRST
-            timeout = seconds if self.is_server else _LONG_SECONDS
+            timeout = seconds if self.is_server else LONG_SECONDS
             found = getattr(self._client, method)(*args, timeout=timeout, **options)
             self._has_read = is_read or (self._has_read and method not in {"upsert", "delete"})
             return found
@@ -219,7 +219,7 @@ class Milvus:
             index_params=self._index_params(ann),
             properties=properties or {},
             consistency_level="Strong",
-            seconds=_LONG_SECONDS,
+            seconds=LONG_SECONDS,
         )
 
     def _index_params(self, ann: Ann) -> Any:
@@ -232,8 +232,8 @@ class Milvus:
         """Build another vector index."""
         self.call("release_collection", self.collection)
         self.call("drop_index", self.collection, "embedding")
-        self.call("create_index", self.collection, self._index_params(ann), seconds=_LONG_SECONDS)
-        self.call("load_collection", self.collection, seconds=_LONG_SECONDS)
+        self.call("create_index", self.collection, self._index_params(ann), seconds=LONG_SECONDS)
+        self.call("load_collection", self.collection, seconds=LONG_SECONDS)
 
     def drop(self) -> None:
         """Drop the collections that exist."""
@@ -302,7 +302,12 @@ def pieces_of(row: int, content: bytes) -> list[dict[str, Any]]:
 
 def key_of(content: bytes) -> int:
     """Return a 64-bit hash as a signed number."""
-    return int(np.array(checksum(np.frombuffer(content, np.uint8)), np.uint64).view(np.int64))
+    return signed(checksum(np.frombuffer(content, np.uint8)))
+
+
+def signed(number: int) -> int:
+    """Return a 64-bit hash, which may be signed already, as the signed number that Milvus takes."""
+    return int(np.uint64(number & 0xFFFF_FFFF_FFFF_FFFF).view(np.int64))
 
 
 def to_array(values: Any) -> NDArray[np.float32]:

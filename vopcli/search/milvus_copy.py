@@ -25,7 +25,7 @@ from vopcli.index.checksums import frames_checksum
 from vopcli.index.reader import BANK, IndexedVideo, VideoIndex
 from vopcli.progress import Progress
 from vopcli.search.milvus import VERSION, MilvusIndex, RowDetails, tensor_key
-from vopcli.search.milvus_client import Milvus, key_of, pieces_of, plain_path
+from vopcli.search.milvus_client import LONG_SECONDS, Milvus, key_of, pieces_of, plain_path, signed
 from vopcli.search.ranking import choose_engine
 from vopcli.search.stores import Copied, CopyRules, EngineIndex
 
@@ -58,7 +58,7 @@ def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progres
     values = _open_target(source, server, rules)
     existing = _read_existing(server)
     rows = {_row_key(source.video(row)): row for row in source.rows()}  # the latest of a window
-    names = {key: _signed(source.name_hash_of(row)) for key, row in rows.items()}
+    names = {key: signed(source.name_hash_of(row)) for key, row in rows.items()}
     copied = _write_rows(source, rows, server, existing, progress)
     of_source = set(names.values())
     gone = [
@@ -71,8 +71,8 @@ def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progres
     kept = {name for key, name in existing.names.items() if key not in gone} | of_source
     values["tensors"] = _write_tensors(source, server, values["tensors"])
     values |= {"has_windows": values["has_windows"] or source.has_windows, "num_names": len(kept)}
-    server.call("flush", server.collection, seconds=3600)
-    server.call("flush", server.frames, seconds=3600)
+    for collection in (server.collection, server.frames):
+        server.call("flush", collection, seconds=LONG_SECONDS)
     server.describe(values | {"is_complete": True, "state": uuid.uuid4().hex})
     is_same = len(existing.states.keys() | rows.keys()) - len(gone) == len(rows)
     recall = _recall(source, rows, server) if values["ann"] != Ann.FLAT.value and rows and is_same else None
@@ -168,7 +168,7 @@ def _entities(
             key,
             {
                 "id": key,
-                "name": _signed(source.name_hash_of(row)),
+                "name": signed(source.name_hash_of(row)),
                 "path": plain_path(video.path),
                 "is_part": video.is_part,
                 "start": video.window.start_seconds,
@@ -250,7 +250,3 @@ def _recall(source: VideoIndex, rows: Mapping[int, int], server: Milvus) -> floa
 def _row_key(video: IndexedVideo) -> int:
     window = struct.pack("<ddB", video.window.start_seconds, video.window.end_seconds, video.is_part)
     return key_of(b"\0".join([os.fsencode(video.path), os.fsencode(video.root), window]))
-
-
-def _signed(value: int) -> int:
-    return int(np.array(value & 0xFFFF_FFFF_FFFF_FFFF, np.uint64).view(np.int64))

@@ -32,7 +32,6 @@ _PE_L14: Final = ClipShape(
 _PE_B16: Final = replace(
     _PE_L14, image_resolution=224, patch_size=16, vision_layers=12, vision_width=768, vision_heads=12
 )
-_HALF: Final = (0.5, 0.5, 0.5)
 _NONCOMMERCIAL: Final = "CC-BY-NC-4.0"
 _APPLE: Final = "Apple Sample Code"
 _NOTICES: Final = {
@@ -80,7 +79,7 @@ def _gelu(shape: ClipShape, **changes: object) -> ClipShape:
 
 
 _SQUASHED: Final = replace(_H14, preprocessing=Preprocessing(fit=Fit.SQUASH))
-_CENTRED: Final = Preprocessing(_HALF, _HALF)
+_CENTRED: Final = Preprocessing((0.5,) * 3, (0.5,) * 3)
 
 ENTRIES: Final = (
     CatalogEntry(

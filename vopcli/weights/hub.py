@@ -27,7 +27,7 @@ def cached_file(entry: CatalogEntry) -> Path | None:
     """Return the file of weights in the hub's cache; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    for name in _file_names(entry):
+    for name in _USUAL_FILES:
         found = try_to_load_from_cache(entry.repository, name)
         if isinstance(found, str):
             return Path(found)
@@ -55,7 +55,7 @@ def fetch_from_hub(entry: CatalogEntry, progress: Progress, *, download: bool = 
         )
     if entry.notice:
         progress.warn(f"{entry.name} has the licence {entry.licence}: {entry.notice}")
-    path = download_file(entry.repository, _file_names(entry), bar=_bar_class(progress, entry.name))
+    path = download_file(entry.repository, _USUAL_FILES, bar=_bar_class(progress, entry.name))
     _check(entry, path)
     return path
 
@@ -110,10 +110,6 @@ def hub_errors(repository: str) -> Iterator[None]:
             f"the Hugging Face hub cannot be used for {repository}: {reason}",
             hint="check the network, HF_HUB_OFFLINE and HF_ENDPOINT; the same command resumes a download",
         ) from error
-
-
-def _file_names(entry: CatalogEntry) -> tuple[str, ...]:
-    return (entry.file,) if entry.file else _USUAL_FILES
 
 
 def _check(entry: CatalogEntry, path: Path) -> None:

@@ -270,12 +270,12 @@ def open_weights(
 def _is_of_openai(path: Path, cache: Path) -> bool:
     """Whether the class embedding is that of an official file of OpenAI's in the cache."""
     own = _class_embedding(path)
-    for entry in catalog.ENTRIES:
+    for entry in catalog.ENTRIES if own.size else ():  # a first verification reads the whole file
         with contextlib.suppress(WeightsError, OSError):
-            if entry.file and catalog.is_verified(entry, cache / entry.file):
-                official = _class_embedding(cache / entry.file)
-                if own.size and np.array_equal(official, own):
-                    return True
+            file = cache / entry.file
+            is_official = bool(entry.file) and catalog.is_verified(entry, file)
+            if is_official and np.array_equal(_class_embedding(file), own):
+                return True
     return False
 
 
