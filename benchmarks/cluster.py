@@ -12,14 +12,13 @@ import argparse
 import contextlib
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import imageio_ffmpeg
+from pattern import make_pattern
 from side_by_side import machine, markdown_table, write_results
 
 from vopcli.config.schema import DataConfig
@@ -31,19 +30,6 @@ from vopcli.video.sampling import Sampling
 from vopcli.video.video import FrameSpec
 
 SPEC = FrameSpec(Sampling("uniform", 12), 224)
-
-
-def make_video(folder: Path) -> Path:
-    """Write a moving test pattern with a little noise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target, unfinished = folder / "12-seconds.mp4", folder / "unfinished.mp4"
-    if not target.exists():
-        pattern = "testsrc2=s=1280x720:r=30:d=12,noise=alls=6:allf=t"
-        options = "-c:v libx264 -preset fast -crf 26 -pix_fmt yuv420p -g 250 -sc_threshold 0"
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-f", "lavfi", "-i", pattern]
-        subprocess.run([*command, *options.split(), unfinished], check=True)
-        unfinished.rename(target)
-    return target
 
 
 def measure(path: Path, workers: Workers, count: int, *, videos: int) -> tuple[float, float]:
@@ -92,7 +78,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=6, help="per worker")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "vop-bench-cluster")
     arguments = parser.parse_args()
-    path = make_video(arguments.folder)
+    path = make_pattern(arguments.folder / "12-seconds.mp4", seconds=12)
     began = time.perf_counter()
     with opened_workers(DataConfig(ray="local", workers=2), SilentProgress()):
         seconds = time.perf_counter() - began

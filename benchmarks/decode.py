@@ -14,7 +14,6 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,9 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import av
 import cv2
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
+from pattern import make_pattern
 
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.video.colour import RgbConverter
@@ -71,26 +70,10 @@ AV1 = ("av1 240p", ("426x240", 15, 30, "-c:v libsvtav1 -preset 10 -g 120", "mp4"
 
 def make_videos(folder: Path) -> dict[str, Path]:
     """Code the test pattern with a moving gradient and a little noise, once."""
-    folder.mkdir(parents=True, exist_ok=True)
     made = {}
     for name, (size, seconds, fps, options, suffix) in {**VIDEOS, AV1[0]: AV1[1]}.items():
         path = folder / f"{name.replace(' ', '-').replace(',', '')}.{suffix}"
-        if not path.exists():
-            source = f"testsrc2=s={size}:r={fps}:d={seconds},noise=alls=6:allf=t"
-            unfinished = path.with_stem("unfinished")
-            command = [
-                imageio_ffmpeg.get_ffmpeg_exe(),
-                "-loglevel",
-                "error",
-                "-y",
-                "-f",
-                "lavfi",
-                "-i",
-                source,
-            ]
-            subprocess.run([*command, *options.split(), unfinished], check=True)
-            unfinished.rename(path)
-        made[name] = path
+        made[name] = make_pattern(path, options, size=size, fps=fps, seconds=seconds)
     return made
 
 

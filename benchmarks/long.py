@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import av
 import cv2
-import imageio_ffmpeg
 import numpy as np
+from pattern import FFMPEG, make_pattern
 from side_by_side import machine, markdown_table, medians_of_rounds, write_results
 
 from vopcli.config.choices import DecodeRule
@@ -42,19 +42,12 @@ from vopcli.weights.reader import read_weights
 LOOP_SECONDS, FPS, STEP = 120, 30, 25  # every 25th of 30 frames per second: 1.2 frames per second
 NUM_FILMS, WINDOWS, NUM_FRAMES, WIDTH = 100, 360, 12, 512
 QUERY = "a dog playing with its tail"
-FFMPEG = (imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y")
 
 
 def make_video(folder: Path, minutes: int) -> Path:
     """Repeat two minutes of a moving test pattern with a little noise, without coding them again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    loop, target = folder / "loop.mp4", folder / f"{minutes}-minutes.mp4"
-    if not loop.exists():
-        pattern = f"testsrc2=s=1280x720:r={FPS}:d={LOOP_SECONDS},noise=alls=6:allf=t"
-        options = "-c:v libx264 -preset fast -crf 26 -pix_fmt yuv420p -g 250 -sc_threshold 0"
-        unfinished = folder / "unfinished.mp4"
-        subprocess.run([*FFMPEG, "-f", "lavfi", "-i", pattern, *options.split(), unfinished], check=True)
-        unfinished.rename(loop)
+    loop = make_pattern(folder / "loop.mp4", fps=FPS, seconds=LOOP_SECONDS)
+    target = folder / f"{minutes}-minutes.mp4"
     if not target.exists():
         times = max(minutes * 60 // LOOP_SECONDS - 1, 0)
         repeat = ["-stream_loop", str(times), "-i", loop, "-t", str(minutes * 60), "-c", "copy"]

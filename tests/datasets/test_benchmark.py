@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.annotations import write_msrvtt, write_videos
+from tests.support.progress import Warnings
 from tests.support.videos import make_video
 from vopcli.config.choices import DatasetName
 from vopcli.config.schema import DataConfig
@@ -20,16 +21,6 @@ from vopcli.errors import UsageError
 from vopcli.frames.extract import extract
 from vopcli.frames.plan import ExtractRequest
 from vopcli.progress import SilentProgress
-
-
-class Warnings(SilentProgress):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 @pytest.fixture

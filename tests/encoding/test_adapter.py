@@ -9,27 +9,17 @@ import numpy as np
 import pytest
 
 from tests.support.indexes import META
+from tests.support.progress import Warnings
 from vopcli.config.choices import Variant
 from vopcli.config.schema import TuningConfig
 from vopcli.encoding.adapter import adapter_meta, check_adapter
 from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, WeightsError
 from vopcli.methods.adapter_file import Adapter
-from vopcli.progress import SilentProgress
 
 RECIPE = {"sampling": "uniform:3", "size": 35}  # that of META
 TUNED = Adapter(TuningConfig(Variant.VOP), 3, META.fingerprint, RECIPE, {"x": np.zeros(2, np.float32)})
 REQUEST = EncodeRequest([Path("videos")], Path("i.h5"), adapter=Path("run"))
-
-
-class Warnings(SilentProgress):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def check(adapter: Adapter | None, earlier: Adapter | None = TUNED, *, is_new: bool = False) -> list[str]:

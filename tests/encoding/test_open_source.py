@@ -14,6 +14,7 @@ from tests.support.clip import random_state, tiny_clip
 from tests.support.encoding import SIZE, change, request_for, run
 from tests.support.models import write_model
 from tests.support.peers import open_clip_model
+from tests.support.progress import Warnings
 from tests.support.videos import numbered_frame
 from vopcli.clip.shape import Preprocessing
 from vopcli.config.choices import Activation, Fit, Resize
@@ -27,14 +28,6 @@ HALF = (0.5, 0.5, 0.5)
 SHAPE = replace(
     tiny_clip(Activation.GELU), preprocessing=Preprocessing(HALF, HALF, Fit.SQUASH, Resize.BILINEAR)
 )
-
-
-class Told(SilentProgress):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +62,7 @@ def test_a_new_index_has_frames_as_the_model_takes_them(
 def test_a_store_of_other_frames_than_the_model_takes(
     store: Path, squashing: Path, weights: Path, tmp_path: Path
 ) -> None:
-    told = Told()
+    told = Warnings()
     encode(request_for(store, tmp_path / "i.h5", squashing), told)
     differences = "resize bicubic, not bilinear; fit crop, not squash"
     assert told.warnings == [f"{store} has other frames than the model takes: {differences}"]

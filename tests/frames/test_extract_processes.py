@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.extracting import REPOSITORY, contents, make_videos, run, start, vop
+from tests.support.extracting import REPOSITORY, contents, make_videos, run, start, vop, wait_for_frames
 from tests.support.videos import make_video
-from vopcli.frames.store import FrameStore
 
 COUNT = 16
 OPTIONS = ("--size", "32", "--workers", "2", "--quiet")
@@ -35,28 +34,6 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     store = tmp_path_factory.mktemp("undisturbed") / "out.h5"
     run(folder, store)
     return contents(store)
-
-
-def wait_for_frames(store: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until a running extraction has finished a video or two: their rows are marked in the file."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if store.exists() and count_done(store) > 0:
-            return
-        time.sleep(0.005)
-    raise TimeoutError(f"no frames in {store}: {process.communicate()}")
-
-
-def count_done(store: Path) -> int:
-    """Count finished rows in a copy, because the store itself is locked."""
-    copy = store.with_suffix(".copy")
-    shutil.copyfile(store, copy)
-    try:
-        return len(FrameStore.open(copy).videos)
-    except Exception:  # noqa: BLE001  copied half-way through its making
-        return 0
-    finally:
-        copy.unlink()
 
 
 def assert_no_decoder_is_left(group: int) -> None:

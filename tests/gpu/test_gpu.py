@@ -16,7 +16,7 @@ from train import Work, make_store, training_job
 
 from tests.support.clip import clip_of, openai_shape, random_pixels, random_state, random_tokens, tiny_clip
 from tests.support.peers import open_clip_model
-from tests.support.progress import Interrupting
+from tests.support.progress import Interrupting, Warnings
 from tests.support.training import job_of
 from vopcli.clip.shape import ClipShape
 from vopcli.methods.model import trained_tensors
@@ -91,16 +91,6 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(
         assert torch.equal(trained_tensors(resumed.model)[name], tensor), name
 
 
-class Told(SilentProgress):
-    """Keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.lines.append(message)
-
-
 def peak_bytes(job: TrainingJob) -> int:
     """Train, and return the most memory of the GPU that was held."""
     gc.collect()
@@ -133,13 +123,13 @@ def test_where_the_gpu_has_too_little_memory_half_the_videos_are_tried(tmp_path:
     needed = peak_bytes(parts)
     parts.model.cpu()  # so that one model is held, as while the peaks were measured
     assert whole > needed * 1.3
-    halving, told = job("halving", auto_batch=True), Told()
+    halving, told = job("halving", auto_batch=True), Warnings()
     gc.collect()
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved()
     with little_memory((whole + needed) // 2 - held):
         train(halving, RunState({}), told)
-    assert told.lines == [
+    assert told.warnings == [
         f"{work.videos} videos at a time do not fit the memory of cuda:0: continuing with {work.videos // 2}"
     ]
     for name, tensor in trained_tensors(parts.model).items():

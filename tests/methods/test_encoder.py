@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import vopcli
 from tests.support.extracting import make_videos
 from tests.support.models import open_clip_frames, open_clip_texts, write_model
+from tests.support.progress import Warnings
 from vopcli.config.choices import Precision
 from vopcli.config.load import override
 from vopcli.config.schema import Config
@@ -159,16 +160,6 @@ class ScarceMemory:
             raise self.error
 
 
-class Notes(SilentProgress):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -179,7 +170,7 @@ class Notes(SilentProgress):
     ],
 )
 def test_memory_that_runs_out_halves_the_batch(weights: Path, model: Model, error: Exception) -> None:
-    notes = Notes()
+    notes = Warnings()
     scarce = Model(
         read_weights(weights), device=torch.device("cpu"), precision=Precision.FP32, progress=notes
     )

@@ -4,22 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.progress import Warnings
 from vopcli.errors import OutOfMemoryError, is_out_of_memory
 from vopcli.methods.memory import encode_in_batches
-from vopcli.progress import SilentProgress
 
 CPU = torch.device("cpu")
 OUT = np.empty((16, 1), np.float32)
-
-
-class Warnings(SilentProgress):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 class Scarce:

@@ -14,12 +14,12 @@ import vopcli
 from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import open_clip_texts, write_model
+from tests.support.progress import Warnings
 from vopcli.config.choices import parse_pooling
 from vopcli.errors import DataError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
 from vopcli.methods.encoder import load_model
-from vopcli.progress import SilentProgress
 from vopcli.search.hits import Hit
 from vopcli.search.search import Index, open_index
 from vopcli.weights.reader import read_weights
@@ -80,16 +80,6 @@ def frames_of(number: int) -> NDArray[np.float16]:
     frames = unit_rows(4, width=WIDTH, seed=10_000 + number).astype(np.float16)
     frames[3] = frames[2]
     return frames
-
-
-class Notes(SilentProgress):
-    """Keeps warnings."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def by_definition(query: NDArray[np.float32], embeddings: NDArray[np.float32]) -> list[tuple[float, str]]:
@@ -153,7 +143,7 @@ def test_least_score_leaves_out_the_rest(index: Path) -> None:
 
 
 def test_queries_that_are_odd(index: Path) -> None:
-    notes = Notes()
+    notes = Warnings()
     opened = Index(index, progress=notes)
     assert opened.search([]) == []
     for empty in ("", " \t\n"):
@@ -230,7 +220,7 @@ def test_weights_that_the_user_names_are_checked(
 
 def test_cache_that_cannot_be_written(index: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    notes = Notes()
+    notes = Warnings()
     hits: list[Hit] = Index(index, cache=tmp_path / "file", progress=notes).search("a dog")
     assert len(hits) == 10
     assert "cannot be written" in notes.warnings[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -88,6 +90,28 @@ def vop(*arguments: str | Path, **options: object) -> tuple[int, str, str]:
     with start(*arguments, **options) as process:
         out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def wait_for_frames(store: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a running extraction has finished a video or two: their rows are marked in the file."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if store.exists() and _count_done(store) > 0:
+            return
+        time.sleep(0.005)
+    raise TimeoutError(f"no frames in {store}: {process.communicate()}")
+
+
+def _count_done(store: Path) -> int:
+    """Count finished rows in a copy, because the store itself is locked."""
+    copy = store.with_suffix(".copy")
+    shutil.copyfile(store, copy)
+    try:
+        return len(FrameStore.open(copy).videos)
+    except Exception:  # noqa: BLE001  copied half-way through its making
+        return 0
+    finally:
+        copy.unlink()
 
 
 def counts(summary: object) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Progress that is counted, or stops the work."""
+"""Progress that is counted, keeps its warnings, or stops the work."""
 
 from __future__ import annotations
 
@@ -40,3 +40,13 @@ class Counting(SilentProgress):
     def fail(self, item: str, reason: str) -> None:
         self.failed.append(item)
         self.advance()
+
+
+class Warnings(SilentProgress):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +18,6 @@ from tests.support.models import write_model
 from tests.support.ray_cluster import ENVIRONMENT, OTHER, ray_cluster
 from tests.support.videos import make_video
 from vopcli.cli.app import app
-from vopcli.errors import VopError
-from vopcli.frames.store import FrameStore
 from vopcli.index.reader import VideoIndex
 
 
@@ -102,22 +98,8 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 def vop(*arguments: str | Path) -> tuple[int, str]:
     """Run a command; return its exit code and its standard error."""
-    with start(*arguments) as process:
-        _, said = process.communicate(timeout=120)
-    return process.returncode, said
-
-
-def wait_for_frames(store: Path, process: subprocess.Popen[str]) -> None:
-    """Wait until the first film of a running extraction is written."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        copy = store.with_suffix(".copy")
-        with contextlib.suppress(OSError, VopError):  # not there yet, or copied half-way
-            copy.write_bytes(store.read_bytes())
-            if FrameStore.open(copy).videos:
-                return
-        time.sleep(0.01)
-    raise TimeoutError(f"no frames in {store}: {process.communicate()}")
+    code, _, said = extracting.vop(*arguments, *OPTIONS, env=ENVIRON)
+    return code, said
 
 
 @pytest.mark.slow
@@ -131,11 +113,11 @@ def test_a_cluster_gives_what_this_machine_gives(films: Path, tmp_path: Path) ->
         check_lost_workers(tmp_path, cluster.address)
         killed, lost = tmp_path / "killed.h5", tmp_path / "lost.h5"
         with start(*extract, killed, "--ray", cluster.address) as driver:
-            wait_for_frames(killed, driver)
+            extracting.wait_for_frames(killed, driver)
             driver.kill()
         assert vop(*extract, killed, "--ray", cluster.address) == (0, "")
         with start(*extract, lost, "--ray", cluster.address) as driver:
-            wait_for_frames(lost, driver)
+            extracting.wait_for_frames(lost, driver)
             cluster.kill("raylet", OTHER)
             _, said = driver.communicate(timeout=120)
         assert driver.returncode == 0

@@ -283,11 +283,13 @@ def open_for_search(path: Path, config: Config, weights: str | None, adapter: Pa
 
 def _note_missing(opened: "Index") -> None:
     """Say if videos are missing from an index."""
+    from vopcli.search.stores import EngineIndex
+
     if not len(opened):
         console.say(f"{opened.path} has no videos: add some with `vop encode`")
     if num_unfinished := opened.num_unfinished:
         console.say(f"{num_unfinished} videos are not encoded yet: run `vop encode` again")
-    if not getattr(opened.videos, "is_complete", True):  # of a search engine
+    if isinstance(opened.videos, EngineIndex) and not opened.videos.is_complete:
         console.say(f"{opened.path} is not copied completely: run `vop index copy` again")
 
 

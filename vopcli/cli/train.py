@@ -71,9 +71,10 @@ def train(
             try:
                 for request in requests:
                     follow(request, processes, dry_run=dry_run)
-            except (KeyboardInterrupt, LostProcessError) as error:  # the first process tells
-                is_lost = isinstance(error, LostProcessError)
-                raise typer.Exit(LostProcessError.exit_code if is_lost else EXIT_INTERRUPTED) from None
+            except KeyboardInterrupt:  # the first process tells
+                raise typer.Exit(EXIT_INTERRUPTED) from None
+            except LostProcessError as error:  # likewise
+                raise typer.Exit(error.exit_code) from None
 
 
 def _do(

@@ -264,10 +264,8 @@ class _Run:
         )
         with contextlib.closing(results):
             for job, sampled in results:
-                yield (
-                    job.key,
-                    (_change(rows[job.key]) if isinstance(sampled, SampledFrames) else None) or sampled,
-                )
+                change = _change(rows[job.key]) if isinstance(sampled, SampledFrames) else None
+                yield job.key, change or sampled
 
     def _put(self, number: int, sampled: SampledFrames) -> None:
         info = sampled.info

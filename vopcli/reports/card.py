@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 
 CARD_NAME: Final = "README.md"
 _TASKS: Final = {"t2v": "text-to-video-retrieval", "v2t": "video-to-text-retrieval"}
-_BASE_MODELS: Final = {
-    "ViT-B/32": "openai/clip-vit-base-patch32",
-    "ViT-B/16": "openai/clip-vit-base-patch16",
-    "ViT-L/14": "openai/clip-vit-large-patch14",
-    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
-}
 
 
 def write_card(folder: Path, results: Sequence[Path], repository: str, *, overwrite: bool) -> Path:
@@ -63,7 +57,7 @@ def model_card(run: Run, results: Sequence[EvalResult], repository: str) -> str:
     entry = find_model(given)
     weights = entry.name if entry else Path(given).name  # not the folders of this machine
     data = ModelCardData(
-        base_model=(entry.repository or _BASE_MODELS[entry.name]) if entry else None,
+        base_model=(entry.repository or entry.hub_copy) if entry else None,
         library_name="vopcli",
         pipeline_tag="feature-extraction",
         tags=["video-retrieval", "text-to-video-retrieval", "clip", variant],

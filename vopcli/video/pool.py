@@ -161,11 +161,21 @@ def run_jobs(
         yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
         return
     for job in jobs:
-        for result in attempt(job, work, lambda: None):
+        for result in _attempt(job, work, lambda: None):
             yield job, result
 
 
-def attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VideoError]:
+def watched(job: DecodeJob, work: Work[Result], watch: Watch) -> Iterator[Result | VideoError]:
+    """Run ``work`` under a watch, which does not count the time that the consumer takes for a result."""
+    watch.begin()
+    for result in _attempt(job, work, watch.tick):
+        watch.end()
+        yield result
+        watch.begin()
+    watch.end()
+
+
+def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VideoError]:
     """Run ``work``; convert any error to a VideoError that names the file."""
     try:
         yield from work(job, tick)
@@ -344,13 +354,8 @@ def _serve_jobs(connection: Connection, work: Work[object], stalled_seconds: flo
     watch.start(lambda seconds: parent is None or wait([parent.sentinel], timeout=seconds))
     while True:
         try:
-            job = connection.recv()
-            watch.begin()
-            for result in attempt(job, work, watch.tick):
-                watch.end()  # the parent may be slow to receive
+            for result in watched(connection.recv(), work, watch):
                 _send(connection, result)
-                watch.begin()
-            watch.end()
             _send(connection, _END_OF_JOB)
         except (EOFError, OSError):
             return

@@ -209,14 +209,10 @@ class _Actor:
 
     def run(self, job: DecodeJob, work: Work[Any], num_known: int) -> Iterator[Any]:
         """Yield the results of a job after the first ``num_known``, which an earlier actor has returned."""
-        from vopcli.video.pool import attempt
+        from vopcli.video.pool import watched
 
-        self.watch.begin()
-        for result in islice(attempt(job, work, self.watch.tick), num_known, None):
-            self.watch.end()  # the driver may be slow to take it
-            yield result
-            self.watch.begin()
-        self.watch.end()
+        for result in islice(watched(job, work, self.watch), num_known, None):  # noqa: UP028  (see below)
+            yield result  # not `yield from`: Ray sends values, which an islice does not take
 
 
 @dataclass

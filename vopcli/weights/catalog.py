@@ -53,6 +53,7 @@ class CatalogEntry:
         licence: of the weights.
         repository: on the Hugging Face hub; empty: OpenAI's server.
         pretrained: open_clip's name of model and weights, such as "ViT-B-32/laion2b_s34b_b79k".
+        hub_copy: OpenAI's repository of the same weights on the hub, which model cards name.
     """
 
     name: str
@@ -63,6 +64,7 @@ class CatalogEntry:
     licence: str = "MIT"
     repository: str = ""
     pretrained: str = ""
+    hub_copy: str = ""
 
     @property
     def notice(self) -> str:
@@ -88,6 +90,7 @@ ENTRIES: Final = (
         "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
         353_436_676,
         _B32,
+        hub_copy="openai/clip-vit-base-patch32",
     ),
     CatalogEntry(
         "ViT-B/16",
@@ -95,6 +98,7 @@ ENTRIES: Final = (
         "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
         350_349_316,
         _B16,
+        hub_copy="openai/clip-vit-base-patch16",
     ),
     CatalogEntry(
         "ViT-L/14",
@@ -102,6 +106,7 @@ ENTRIES: Final = (
         "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
         932_051_972,
         _L14,
+        hub_copy="openai/clip-vit-large-patch14",
     ),
     CatalogEntry(
         "ViT-L/14@336px",
@@ -109,6 +114,7 @@ ENTRIES: Final = (
         "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
         933_362_692,
         replace(_L14, image_resolution=336),
+        hub_copy="openai/clip-vit-large-patch14-336",
     ),
     _hub(
         "PE-Core-T16-384",
