@@ -3,7 +3,7 @@
     python benchmarks/long.py [--minutes 60] [--folder DIR] [--parts decode memory encode search]
 
 An hour of 720p h264 with a key frame each 250 frames is made by repeating two minutes. Each reader takes 1.2
-frames per second of it, on one core. Writes ``benchmarks/results/long.md``. A peer
+frames per second of it, on one core. Writes ``benchmarks/results/long.md``, where parts not measured stay. A peer
 that is not installed is left out, and named.
 """
 
@@ -19,12 +19,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed `vop` has its modules compiled
 
 import av
 import cv2
 import numpy as np
 from pattern import FFMPEG, make_pattern
-from side_by_side import machine, markdown_table, medians_of_rounds, write_results
+from side_by_side import RESULTS, machine, markdown_table, medians_of_rounds, write_results
 
 from vopcli.config.choices import DecodeRule
 from vopcli.files.safetensors import write_safetensors_file
@@ -339,7 +340,10 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    sections = {name: parts[name](arguments) for name in arguments.parts}
+    page = RESULTS / "long.md"
+    former = page.read_text(encoding="utf-8").split("\n### ")[1:] if page.exists() else []
+    measured = [parts[name](arguments) for name in arguments.parts]
+    sections = {text.split("\n")[0]: text for text in (*(f"### {text}" for text in former), *measured)}
     write_results("long", "\n".join([f"# Long videos\n\n{machine()}.\n", *sections.values()]))
 
 

@@ -15,7 +15,7 @@ _HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 
 def checksum(array: NDArray[Any], seed: int = 0) -> int:
     """Return the XXH3-64 hash of the bytes of an array; `seed` chains an earlier hash."""
-    return int(xxhash.xxh3_64_intdigest(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, seed))
+    return int(xxhash.xxh3_64_intdigest(np.ascontiguousarray(array), seed))
 
 
 def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint64]:

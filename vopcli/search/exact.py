@@ -26,6 +26,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.files.arrays import distinct
 from vopcli.resources import usable_cores
 from vopcli.search.engine import Floats, Found, Ints, PathOf, best_rows, check_finite, dot_rows
 
@@ -182,7 +183,7 @@ def _rescore(parts: Sequence[Part], rows: Ints, queries: Floats, query_of: Ints)
     scores = np.empty(len(rows), np.float32)
     starts = np.cumsum([0, *(len(part.is_live) for part in parts)])
     part_of = np.searchsorted(starts, rows, side="right") - 1
-    for number in np.unique(part_of).tolist():
+    for number in distinct(part_of).tolist():
         places = np.flatnonzero(part_of == number)
         for begin in range(0, len(places), _RESCORED_ROWS):
             chunk = places[begin : begin + _RESCORED_ROWS]

@@ -14,7 +14,7 @@ from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found, dot_half_rows
 from vopcli.search.ranges import MATCHED_FRAMES, REACH_SECONDS, find_ranges
 
-_MORE_ROWS: Final = 1000  # to rank if the best ones are of too few videos
+_MORE_ROWS: Final = 1000  # to rank where the best ones may be of too few videos
 _ROUNDING: Final = 1e-6  # of the cosine of two equal embeddings
 
 _Row = tuple[int, float]  # of the index, and its score
@@ -75,6 +75,11 @@ class Wanted:
     matched: int = MATCHED_FRAMES
 
 
+def num_ranked(index: VideoIndex, top: int) -> int:
+    """Return how many rows to rank for ``top`` videos: the best ones may be windows of a few long videos."""
+    return max(top, _MORE_ROWS) if index.has_windows else top
+
+
 def find_hits(index: VideoIndex, engine: Engine, query: Floats, found: Found, wanted: Wanted) -> list[Hit]:
     """Return the best videos with their best ranges, or the best moments of the best videos.
 
@@ -83,13 +88,13 @@ def find_hits(index: VideoIndex, engine: Engine, query: Floats, found: Found, wa
         engine: ranks more rows if those found are too few videos, such as windows of a long one, or
             duplicates; in the worst case it ranks the whole index.
         query: (E,) L2-normalised.
-        found: the ``wanted.top`` best rows.
+        found: the `num_ranked` best rows.
         wanted: which videos become hits.
 
     Raises:
         DataError: the index is damaged.
     """
-    select, asked = (_moments if wanted.num_moments else _videos), wanted.top
+    select, asked = (_moments if wanted.num_moments else _videos), num_ranked(index, wanted.top)
     while True:
         best = _best_of_videos(index, found)
         has_all = len(found.rows) < asked or len(best) >= index.num_names

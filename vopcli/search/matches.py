@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from vopcli.files.arrays import distinct
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found, best_rows, dot_half_rows
 from vopcli.search.ranges import MATCHED_FRAMES, best_matches
@@ -44,7 +45,7 @@ def search_matches(
         frames = [part[:num_real] for part, _, num_real in rows]  # (F, E) each, without repeats
         counts = np.array([len(part) for part in frames])
         scores = np.empty(len(frames), np.float32)
-        for count in np.unique(counts).tolist():  # few: a short video may have fewer frames than others
+        for count in distinct(counts).tolist():  # few: a short video may have fewer frames than others
             places = np.flatnonzero(counts == count)
             stacked = np.concatenate([frames[place] for place in places.tolist()])
             scores[places] = best_matches(dot_half_rows(stacked, query[None]).reshape(-1, count), matched)

@@ -86,7 +86,8 @@ def find_ranges(
     means = np.convolve(values, np.ones(count) / count, "valid")  # of the frames from i on
     begin, end_of_all = min(span[0], float(seconds[0])), max(span[1], float(seconds[-1]))
     bounds = np.concatenate([[begin], (seconds[1:] + seconds[:-1]) / 2, [end_of_all]])
-    background = float(np.median(values))
+    ordered = np.sort(values)
+    background = float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2  # the median
     ranges: list[Range] = []
     while len(ranges) < most:
         first = int(means.argmax())

@@ -17,7 +17,7 @@ from vopcli.index.reader import PENDING, VideoIndex
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
 from vopcli.search.engine import Engine
-from vopcli.search.hits import Hit, Wanted, find_hits
+from vopcli.search.hits import Hit, Wanted, find_hits, num_ranked
 from vopcli.search.query import Query, has_examples, is_picture
 from vopcli.search.query_encoder import QueryEncoder
 from vopcli.search.ranges import MATCHED_FRAMES
@@ -270,9 +270,8 @@ class Index:
         for places, matched in ((np.flatnonzero(is_still), 1), (np.flatnonzero(~is_still), MATCHED_FRAMES)):
             if len(places):
                 engine, how = self._engine(pooling, norm, matched), replace(wanted, matched=matched)
-                for place, found in zip(
-                    places.tolist(), engine(vectors[places], top=wanted.top), strict=True
-                ):
+                ranked = engine(vectors[places], top=num_ranked(self._videos, wanted.top))
+                for place, found in zip(places.tolist(), ranked, strict=True):
                     answers[place] = find_hits(self._videos, engine, vectors[place], found, how)
         if max_false is None:
             return answers
