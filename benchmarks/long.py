@@ -3,8 +3,8 @@
     python benchmarks/long.py [--minutes 60] [--folder DIR] [--parts decode memory encode search]
 
 An hour of 720p h264 with a key frame each 250 frames is made by repeating two minutes. Each reader takes 1.2
-frames per second of it, on one core. Writes ``benchmarks/results/long.md``, where parts not measured stay. A peer
-that is not installed is left out, and named.
+frames per second of it, on one core. Writes ``benchmarks/results/long.md``, where parts not measured
+stay. A peer that is not installed is left out, and named.
 """
 
 from __future__ import annotations
