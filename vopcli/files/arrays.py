@@ -15,7 +15,8 @@ _HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 
 def checksum(array: NDArray[Any], seed: int = 0) -> int:
     """Return the XXH3-64 hash of the bytes of an array; `seed` chains an earlier hash."""
-    return int(xxhash.xxh3_64_intdigest(np.ascontiguousarray(array), seed))
+    contiguous: Any = np.ascontiguousarray(array)  # a buffer, of any dtype
+    return int(xxhash.xxh3_64_intdigest(contiguous, seed))
 
 
 def row_checksums(rows: NDArray[Any]) -> NDArray[np.uint64]:
