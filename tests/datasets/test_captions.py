@@ -356,6 +356,24 @@ def test_ranges_of_one_video_in_two_splits(tmp_path: Path) -> None:
     assert "1 videos are in 'train' and in 'test': two.mp4" in found.split("test").report.notes
 
 
+def test_moment_queries_are_captions_with_ranges(tmp_path: Path) -> None:
+    """QVHighlights' lines and ActivityNet's object give what the lines with start and end give."""
+    query = {"qid": 7, "query": "a cat jumps", "vid": "v_a_1.0", "duration": 60}
+    lines = write(tmp_path / "q.jsonl", json.dumps(query | {"relevant_windows": [[0, 2], [30, 34], [5, 5]]}))
+    entry = {"duration": 60, "timestamps": [[0, 2], [34, 30]], "sentences": ["a cat jumps"] * 2}
+    document = write(tmp_path / "val_1.json", json.dumps({"v_a_1.0": entry}))
+    times = [{"start": 0, "end": 2}, {"start": 30, "end": 34}]
+    same = write(tmp_path / "same.jsonl", *(line("v_a_1.0", "a cat jumps", **time) for time in times))
+    expected = match_captions(read_captions(same), ["x/v_a_1.0.mp4"]).split("train").videos
+    for path in (lines, document):
+        captions = read_captions(path)
+        assert match_captions(captions, ["x/v_a_1.0.mp4"]).split("train").videos == expected
+        assert captions.notes[0] == "2 ranges of moment queries are captions of the split 'train'"
+    assert read_captions(lines).notes[1:] == ("1 of 3 ranges are empty and left out",)
+    with pytest.raises(DataError, match="no range that is not empty"):
+        read_captions(write(tmp_path / "e.jsonl", json.dumps(query | {"relevant_windows": [[5, 5]]})))
+
+
 def test_ranges_to_extract(tmp_path: Path) -> None:
     captions = read_captions(
         write(

@@ -5,6 +5,7 @@
 ``video`` is the path below the folder that frames were extracted from, or a unique file name, with or without
 its suffix. A video with several lines has several captions. ``split`` is any name; the default is ``train``.
 ``start`` and ``end``, in seconds, limit a caption to that range of the video, which has frames of its own.
+Queries of moment retrieval benchmarks are such captions, one for each of their ranges, of the split train.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.datasets.filter import note_overlaps
+from vopcli.datasets.moments import has_moment_queries, read_moment_queries
 from vopcli.datasets.reading import Problems, iter_lines, iter_table, read_text
 from vopcli.datasets.records import (
     TRAIN,
@@ -76,7 +78,7 @@ class CaptionFile:
 
 
 def read_captions(path: Path) -> CaptionFile:
-    """Read captions from JSON Lines or CSV, told apart by suffix or first character.
+    """Read captions from JSON Lines or CSV, told apart by suffix or first character, or moment queries.
 
     Raises:
         FileError: the file cannot be read.
@@ -85,6 +87,8 @@ def read_captions(path: Path) -> CaptionFile:
     """
     problems = Problems(path)
     text = read_text(path)
+    if has_moment_queries(path, text):
+        return _read_moments(path)
     is_table = path.suffix.lower() not in _JSON_SUFFIXES and not text.lstrip().startswith(("{", "["))
     rows = iter_table(path, text, _COLUMNS, problems) if is_table else _json_rows(text, problems)
     lines: list[CaptionLine] = []
@@ -112,6 +116,26 @@ def read_captions(path: Path) -> CaptionFile:
             hint="write few splits, such as train, val and test, in the column split",
         )
     return CaptionFile(path, tuple(lines), tuple(_notes(lines, list(unused), num_without_split)))
+
+
+def _read_moments(path: Path) -> CaptionFile:
+    """Read moment queries as captions; the number of a line is that of the query.
+
+    Raises:
+        DataError: see `read_moment_queries`; or no query has a range.
+    """
+    every = [
+        CaptionLine(number, query.vid, query.text, TRAIN, TimeWindow(*window))
+        for number, query in enumerate(read_moment_queries(path), 1)
+        for window in query.windows
+    ]
+    lines = tuple(line for line in every if line.window.start_seconds < line.window.end_seconds)
+    if not lines:
+        raise DataError(f"{path} has no range that is not empty", hint=_MEND)
+    notes = [f"{len(lines)} ranges of moment queries are captions of the split '{TRAIN}'"]
+    if len(lines) < len(every):
+        notes.append(f"{len(every) - len(lines)} of {len(every)} ranges are empty and left out")
+    return CaptionFile(path, lines, tuple(notes))
 
 
 def _json_rows(text: str, problems: Problems) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -34,6 +34,14 @@ class MomentQuery:
     windows: tuple[tuple[float, float], ...]
 
 
+def has_moment_queries(path: Path, text: str) -> bool:
+    """Whether a file has a form that `read_moment_queries` reads, by its suffix, first line and names."""
+    first = text.lstrip().partition("\n")[0]
+    is_line = all(f'"{name}"' in first for name in ("query", "vid", "relevant_windows"))
+    is_document = path.suffix == ".json" and text.lstrip().startswith("{")
+    return is_line or (is_document and '"timestamps"' in text and '"sentences"' in text)
+
+
 def read_moment_queries(path: Path) -> list[MomentQuery]:
     """Read JSON Lines of QVHighlights' form, or a JSON object of ActivityNet Captions' form (``.json``).
 
