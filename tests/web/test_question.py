@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 
 from vopcli.errors import UsageError
+from vopcli.search.filters import VideoFilter
 from vopcli.web.question import PARAMETERS, Question, parse_frame, parse_question
 
 ALL = {
@@ -17,11 +18,11 @@ ALL = {
 
 def test_every_parameter_is_parsed_and_written_back() -> None:
     assert tuple(ALL) == PARAMETERS
-    assert len(PARAMETERS) == len(fields(Question))
+    assert len(PARAMETERS) == len(fields(Question)) - 1 + len(fields(VideoFilter))
     question = parse_question(ALL, top=10)
     assert question == Question(
-        "a dog", "night", (0, 17, 3), "ab", True, "deep", 1.5, 60.0,
-        datetime.date(2024, 2, 29), datetime.date(2025, 1, 1), 0.95, top=7,
+        "a dog", "night", (0, 17, 3), "ab", True,
+        VideoFilter("deep", 1.5, 60.0, datetime.date(2024, 2, 29), datetime.date(2025, 1, 1)), 0.95, top=7,
     )  # fmt: skip
     assert question.to_dict() == ALL
     assert question.is_filtered

@@ -100,7 +100,14 @@ def current_bank(index: VideoIndex) -> QueryBank:
     return stored.bank
 
 
-def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, top: int) -> list[Found]:
+def search_normalised(
+    index: VideoIndex,
+    bank: QueryBank,
+    queries: Floats,
+    *,
+    top: int,
+    chosen: Sequence[NDArray[np.bool_]] | None = None,
+) -> list[Found]:
     """Rank the videos by their scores after QB-Norm, ordered by falling score, then path.
 
     Args:
@@ -108,12 +115,15 @@ def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, to
         bank: the query bank of these videos.
         queries: (Q, E) L2-normalised.
         top: maximum number of videos per query.
+        chosen: a mask of the rows of each segment; the others decide on the normalisation only. None: all.
 
     Raises:
         DataError: an embedding of the index is not finite.
     """
     found = []
     rows = np.array(list(index.rows()), np.int64)
+    parts = zip(index.done if chosen is None else chosen, index.done, strict=True)
+    is_chosen = np.concatenate([mask[done] for mask, done in parts])
     for query in queries:
         cosines = np.empty(len(rows), np.float32)
         begin = 0
@@ -123,7 +133,7 @@ def search_normalised(index: VideoIndex, bank: QueryBank, queries: Floats, *, to
             begin += len(live)
         check_finite(cosines, str(index.path))
         scores = bank.apply(cosines).astype(np.float32)
-        found.append(best_rows(rows, scores, top, index.path_of))
+        found.append(best_rows(rows[is_chosen], scores[is_chosen], top, index.path_of))
     return found
 
 

@@ -46,9 +46,11 @@ def choose_engine(
     if norm is NormRule.QB and pooling not in {None, MEAN}:
         raise UsageError(f"QB-Norm requires mean pooling, not {pooling}", hint="omit --norm or --pooling")
     if norm is NormRule.QB:
+        from vopcli.search.filters import PartIndex
         from vopcli.search.query_bank import current_bank, search_normalised
 
-        return partial(search_normalised, videos, current_bank(videos))
+        whole = videos.whole if isinstance(videos, PartIndex) else videos
+        return partial(search_normalised, whole, current_bank(whole), chosen=videos.done)
     if pooling not in {None, MEAN}:
         from vopcli.search.pooled import search_pooled
 

@@ -27,11 +27,13 @@ from vopcli.search.text_tower import ModelSource
 
 if TYPE_CHECKING:
     from vopcli.search.confidence import Confidence
+    from vopcli.search.filters import VideoFilter
 
 MOMENTS_PER_VIDEO: Final = 3
 
 Vectors = NDArray[np.float32]
 Images = NDArray[np.uint8]
+_Rules = tuple[Pooling | None, NormRule]
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -171,6 +173,7 @@ class Index:
         per_video: int | None = None,
         dedupe: float | None = None,
         max_false: float | None = None,
+        where: VideoFilter | None = None,
     ) -> list[Hit]: ...
     @overload
     def search(
@@ -185,6 +188,7 @@ class Index:
         per_video: int | None = None,
         dedupe: float | None = None,
         max_false: float | None = None,
+        where: VideoFilter | None = None,
     ) -> list[list[Hit]]: ...
 
     def search(  # noqa: PLR0913  (options)
@@ -199,6 +203,7 @@ class Index:
         per_video: int | None = None,
         dedupe: float | None = None,
         max_false: float | None = None,
+        where: VideoFilter | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """Rank the videos for a text, a vector, a frame, or a sum of texts, pictures and videos.
 
@@ -214,6 +219,7 @@ class Index:
             dedupe: leave out hits whose video or window, with ``moments`` whose best frame, has at least this
                 cosine with that of a better hit, and search on for others, if need be in the whole index.
             max_false: leave out hits with less than ``1 - max_false`` confidence; texts only. None: keep all.
+            where: rank the videos that pass this filter only, as if the index held no others.
 
         Returns:
             Hits in order of falling score, then path, then time; for a list of queries, one list of hits per
@@ -235,54 +241,52 @@ class Index:
             >>> index.search(query, top=1, dedupe=0.99)[0].rank
             1
         """
-        if top < 1 or (per_video is not None and per_video < 1):
-            raise UsageError(f"cannot return {min(top, per_video or top)} videos", hint="use 1 or more")
-        _check_limits(dedupe, max_false)
-        most = (per_video or MOMENTS_PER_VIDEO) if moments else 0
+        _check_limits(top, per_video, dedupe, max_false)
         queries = list(query) if isinstance(query, (list, tuple)) else [query]
-        rules = (
-            self.pooling if pooling is None else parse_pooling(str(pooling)),
-            self.norm if norm is None else parse_norm(norm),
-        )
+        pooling = self.pooling if pooling is None else parse_pooling(str(pooling))
+        rules = pooling, self.norm if norm is None else parse_norm(norm)
         self._engine(*rules)  # refuses rules that the index cannot follow, even without videos
-        wanted = Wanted(top, min_score, most, dedupe)
-        answers = (
-            [[] for _ in queries] if self._videos.is_empty else self._rank(queries, *rules, wanted, max_false)
-        )
+        videos = self._videos if where is None else where.choose(self._videos)
+        answers: list[list[Hit]] = [[] for _ in queries]
+        if not videos.is_empty:
+            vectors = self._encoder.encode(queries)
+            wanted = Wanted(top, min_score, (per_video or MOMENTS_PER_VIDEO) * moments, dedupe)
+            answers = self._rank(videos, queries, vectors, rules, wanted)
+            if max_false is not None:
+                answers = self._keep_confident(answers, queries, vectors, rules, 1 - max_false)
         return answers if isinstance(query, (list, tuple)) else answers[0]
 
     def _rank(
-        self,
-        queries: list[Any],
-        pooling: Pooling | None,
-        norm: NormRule,
-        wanted: Wanted,
-        max_false: float | None,
+        self, videos: VideoIndex, queries: list[Any], vectors: Vectors, rules: _Rules, wanted: Wanted
     ) -> list[list[Hit]]:
-        """Answer pictures by their best frame, and other queries by the best of several frames.
+        """Answer pictures by their best frame, and other queries by the best of several frames."""
+        answers: list[list[Hit]] = [[] for _ in queries]
+        is_still = np.array([is_picture(query) for query in queries], np.bool_)
+        for places, matched in ((np.flatnonzero(is_still), 1), (np.flatnonzero(~is_still), MATCHED_FRAMES)):
+            if not len(places):
+                continue
+            engine, how = self._engine(*rules, matched), replace(wanted, matched=matched)
+            if videos is not self._videos:
+                engine = choose_engine(videos, *rules, matched)
+            ranked = engine(vectors[places], top=num_ranked(videos, wanted.top))
+            for place, found in zip(places.tolist(), ranked, strict=True):
+                answers[place] = find_hits(videos, engine, vectors[place], found, how)
+        return answers
+
+    def _keep_confident(
+        self, answers: list[list[Hit]], queries: list[Any], vectors: Vectors, rules: _Rules, least: float
+    ) -> list[list[Hit]]:
+        """Return the hits of a confidence, with it.
 
         Raises:
             UsageError: a picture or a video is to have a confidence.
         """
-        vectors = self._encoder.encode(queries)
-        answers: list[list[Hit]] = [[] for _ in queries]
-        is_still = np.array([is_picture(query) for query in queries], np.bool_)
-        for places, matched in ((np.flatnonzero(is_still), 1), (np.flatnonzero(~is_still), MATCHED_FRAMES)):
-            if len(places):
-                engine, how = self._engine(pooling, norm, matched), replace(wanted, matched=matched)
-                ranked = engine(vectors[places], top=num_ranked(self._videos, wanted.top))
-                for place, found in zip(places.tolist(), ranked, strict=True):
-                    answers[place] = find_hits(self._videos, engine, vectors[place], found, how)
-        if max_false is None:
-            return answers
         if any(map(has_examples, queries)):
             raise UsageError(
                 "only texts have a confidence", hint="omit max_false, or the pictures and videos"
             )
-        judge = self._judge(pooling, norm)
-        return [
-            judge.keep(hits, vector, 1 - max_false) for hits, vector in zip(answers, vectors, strict=True)
-        ]
+        judge = self._judge(*rules)
+        return [judge.keep(hits, vector, least) for hits, vector in zip(answers, vectors, strict=True)]
 
     def _judge(self, pooling: Pooling | None, norm: NormRule) -> Confidence:
         key = pooling, norm
@@ -341,7 +345,9 @@ class Index:
         export_embeddings(self._videos, Path(target))
 
 
-def _check_limits(dedupe: float | None, max_false: float | None) -> None:
+def _check_limits(top: int, per_video: int | None, dedupe: float | None, max_false: float | None) -> None:
+    if top < 1 or (per_video is not None and per_video < 1):
+        raise UsageError(f"cannot return {min(top, per_video or top)} videos", hint="use 1 or more")
     if dedupe is not None and not 0 < dedupe <= 1:
         raise UsageError(f"dedupe cannot be {dedupe:g}", hint="use a cosine above 0, up to 1")
     if max_false is not None and not 0 <= max_false <= 1:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,6 @@ from vopcli.web.question import Question
 from vopcli.web.served import find_video, row_tag
 from vopcli.web.strip import StripFrame, strip_of
 
-_MOST_RANKED: Final = 4096  # hits that a filter is applied to
 Picture = Callable[[str], NDArray[np.uint8]]
 
 
@@ -118,7 +115,14 @@ def find_answers(indexes: Mapping[int, Index], question: Question, picture: Pict
             continue  # its model need not be there
         if models[number] not in queries:
             queries[models[number]] = _query(indexes, index, question, picture)
-        found += [(number, hit) for hit in _filtered(index, queries[models[number]], question)]
+        hits = index.search(
+            queries[models[number]],
+            top=question.top,
+            moments=question.moments,
+            dedupe=question.dedupe,
+            where=question.where if question.is_filtered else None,
+        )
+        found += [(number, hit) for hit in hits]
     order: Callable[[tuple[int, Hit]], Any] = lambda one: (-one[1].score, one[1].path, one[1].start)  # noqa: E731
     if len({models[number] + index.rule for number, index in indexes.items()}) > 1:
         order = lambda one: (one[1].rank, one[0])  # noqa: E731
@@ -152,35 +156,6 @@ def _frame_vector(indexes: Mapping[int, Index], like: tuple[int, int, int]) -> N
         raise UsageError("the video has fewer frames", hint="search again")
     vector = frames[frame].astype(np.float32)
     return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _filtered(index: Index, query: NDArray[np.float32], question: Question) -> list[Hit]:
-    """Return the best hits that pass the filters, of the best few thousand."""
-    search = partial(index.search, moments=question.moments, dedupe=question.dedupe)
-    if not question.is_filtered:
-        return search(query, top=question.top)
-    asked = 4 * question.top
-    while True:
-        hits = search(query, top=asked)
-        passed = [hit for hit in hits if _passes(index, hit, question)]
-        if len(passed) >= question.top or len(hits) < asked or asked >= _MOST_RANKED:
-            return passed[: question.top]
-        asked = min(4 * asked, _MOST_RANKED)
-
-
-def _passes(index: Index, hit: Hit, question: Question) -> bool:
-    return all(_checks(index, hit, question))
-
-
-def _checks(index: Index, hit: Hit, question: Question) -> Iterator[bool]:
-    yield question.folder.casefold() in f"{os.fspath(hit.file.parent)}/".casefold()
-    yield question.longer is None or hit.duration_seconds >= question.longer
-    yield question.shorter is None or hit.duration_seconds <= question.shorter
-    if question.after or question.before:
-        seconds = index.videos.video(hit.row).mtime_ns / 1e9
-        day = datetime.datetime.fromtimestamp(seconds).astimezone().date()
-        yield question.after is None or day >= question.after
-        yield question.before is None or day <= question.before
 
 
 def _describe(number: int, index: Index, hit: Hit) -> ServedHit:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vopcli.errors import UsageError, format_value
+from vopcli.search.filters import VideoFilter
 
 MAX_TEXT: Final = 1000  # characters
 MAX_TOP: Final = 200
@@ -24,11 +25,7 @@ class Question:
         like: index number, row and frame number of a frame to search for.
         picture: the name of an uploaded picture.
         moments: rank moments instead of videos.
-        folder: text in the folders of the videos, in any case.
-        longer: minimum duration in seconds.
-        shorter: maximum duration in seconds.
-        after: minimum modification time, a date.
-        before: maximum modification time, a date.
+        where: filters by folder, length and date.
         dedupe: leave out hits whose embedding has this cosine, or a higher one, with that of a better hit.
         top: maximum number of hits.
     """
@@ -38,11 +35,7 @@ class Question:
     like: tuple[int, int, int] | None = None
     picture: str = ""
     moments: bool = False
-    folder: str = ""
-    longer: float | None = None
-    shorter: float | None = None
-    after: datetime.date | None = None
-    before: datetime.date | None = None
+    where: VideoFilter = field(default_factory=VideoFilter)
     dedupe: float | None = None
     top: int = field(kw_only=True)
 
@@ -53,24 +46,23 @@ class Question:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether hits can be left out."""
-        return bool(self.folder) or any(
-            limit is not None for limit in (self.longer, self.shorter, self.after, self.before)
-        )
+        """Whether videos are left out."""
+        return self.where != VideoFilter()
 
     def to_dict(self) -> dict[str, str]:
         """Return the parameters of a request with this question, without those that are not set."""
+        where = self.where
         values = {
             "q": self.text,
             "minus": self.minus,
             "like": ".".join(map(str, self.like or ())),
             "picture": self.picture,
             "moments": "1" if self.moments else "",
-            "folder": self.folder,
-            "longer": "" if self.longer is None else f"{self.longer:g}",
-            "shorter": "" if self.shorter is None else f"{self.shorter:g}",
-            "after": self.after.isoformat() if self.after else "",
-            "before": self.before.isoformat() if self.before else "",
+            "folder": where.folder,
+            "longer": "" if where.longer is None else f"{where.longer:g}",
+            "shorter": "" if where.shorter is None else f"{where.shorter:g}",
+            "after": where.after.isoformat() if where.after else "",
+            "before": where.before.isoformat() if where.before else "",
             "dedupe": "" if self.dedupe is None else f"{self.dedupe:g}",
             "top": str(self.top),
         }
@@ -107,11 +99,13 @@ def parse_question(values: Mapping[str, str], *, top: int, moments: bool = False
         picture=given.get("picture", ""),
         moments=moments or given.get("moments", "0") not in {"0", "false"},
         top=int(_number(given, "top", 1, MAX_TOP) or min(top, MAX_TOP)),
-        folder=given.get("folder", ""),
-        longer=_number(given, "longer", 0, math.inf),
-        shorter=_number(given, "shorter", 0, math.inf),
-        after=_date(given, "after"),
-        before=_date(given, "before"),
+        where=VideoFilter(
+            folder=given.get("folder", ""),
+            longer=_number(given, "longer", 0, math.inf),
+            shorter=_number(given, "shorter", 0, math.inf),
+            after=_date(given, "after"),
+            before=_date(given, "before"),
+        ),
         dedupe=_number(given, "dedupe", 0.01, 1),
     )
 
