@@ -24,8 +24,8 @@ def encode(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SRC... INDEX.h5",
-            help="A frame store, or videos, folders and lists of videos; the index is last.",
+            metavar="SRC... INDEX",
+            help="A frame store, or videos, folders, lists of videos; last the index or milvus:...",
         ),
     ],
     *,
@@ -58,11 +58,7 @@ def encode(
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest
-    from vopcli.search.stores import check_is_file
 
-    check_is_file(
-        paths[-1], "vop encode", "here, then `vop index copy INDEX.h5 {name}`, which adds new rows only"
-    )
     sources, index = options.split_paths(context, paths, kind="index")
     request = EncodeRequest(
         sources,

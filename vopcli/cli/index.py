@@ -109,8 +109,9 @@ def copy_index(
 
     An index in Milvus gets the rows that are new or have changed, so an interrupted copy is resumed, and
     several indexes of one model can share a collection. With "flat" a search is exact; "hnsw" and "ivf" are
-    approximate, and the fraction of the nearest rows that they find (recall) is printed. Failed videos and
-    thumbnails are not copied. Needs the extra "milvus"; a token is read from MILVUS_TOKEN.
+    approximate, and the fraction of the nearest rows that they find (recall) is printed; a copy to the same
+    name only changes that. Failed videos and thumbnails are not copied. Needs the extra "milvus"; a token is
+    read from MILVUS_TOKEN.
     """
     from dataclasses import asdict
 

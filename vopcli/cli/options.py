@@ -190,8 +190,11 @@ def split_paths(
 def _other_kind(path: Path, *, is_alone: bool) -> str:
     """Return the kind of a path that cannot be a file to write, such as "a folder"; "" if it can."""
     from vopcli.files.hdf5 import is_hdf5
+    from vopcli.search.stores import is_in_engine
     from vopcli.video.find_videos import VIDEO_SUFFIXES
 
+    if is_in_engine(path):
+        return ""
     if path.is_dir():
         return "a folder"
     if path.suffix.lower() in VIDEO_SUFFIXES:

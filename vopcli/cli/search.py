@@ -290,7 +290,7 @@ def _note_missing(opened: "Index") -> None:
     if num_unfinished := opened.num_unfinished:
         console.say(f"{num_unfinished} videos are not encoded yet: run `vop encode` again")
     if isinstance(opened.videos, EngineIndex) and not opened.videos.is_complete:
-        console.say(f"{opened.path} is not copied completely: run `vop index copy` again")
+        console.say(f"{opened.path} is not complete: run `vop encode` or `vop index copy` again")
 
 
 def _lines() -> Iterator[str]:

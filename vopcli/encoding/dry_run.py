@@ -19,6 +19,7 @@ from vopcli.index.writer import rows_bytes
 from vopcli.methods.modelscope import own_adapter
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder, num_workers
+from vopcli.search.stores import open_videos
 from vopcli.video.estimate import Estimate, format_seconds
 from vopcli.weights.catalog import find_model, is_downloaded
 
@@ -36,7 +37,7 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         DataError: a source, the index or the weights cannot be used, or they do not fit each other.
     """
     request = replace(request, workers=num_workers(request.config.data.workers))
-    index = VideoIndex(request.index) if is_extended(request) else None
+    index = open_videos(request.index) if is_extended(request) else None
     stored = index.meta if index is not None else None
     adapter = given_adapter(request)
     name, backbone = chosen_name(request, stored), None

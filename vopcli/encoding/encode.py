@@ -27,9 +27,10 @@ from vopcli.index.leftovers import failures_of
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import FAILED, INDEX_FORMAT, VideoIndex
 from vopcli.index.thumbnails import slots_of
-from vopcli.index.writer import EncodedVideo, IndexWriter, create_index
+from vopcli.index.writer import EncodedVideo, IndexWriter, VideoWriter, create_index
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
+from vopcli.search.stores import is_in_engine, store_of
 from vopcli.search.text_tower import keep_text_tower
 from vopcli.video.ray_pool import opened_workers
 from vopcli.video.video_file import VideoFile, is_same_file
@@ -68,7 +69,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         summary = EncodeSummary(request.index, num_unchanged=plan.num_unchanged, failures=list(plan.failed))
         summary.failed_before = plan.failed_before
         model = _load_model(request, work, progress) if plan.to_encode else None
-        thumbnails = request.config.encoding.thumbnails
+        thumbnails = request.config.encoding.thumbnails and not is_in_engine(request.index)
         _add_videos(model, work.writer, work.source, plan, summary, progress, thumbnails=thumbnails)
         _drop_windows(work.writer, plan, summary)
         if isinstance(work.source, VideoSource):
@@ -81,7 +82,7 @@ def encode(request: EncodeRequest, progress: Progress) -> EncodeSummary:
 class _Work:
     """An open index and its source; of an existing index, the model is read when a video is to be encoded."""
 
-    writer: IndexWriter
+    writer: VideoWriter
     source: EncodeSource
     adapter: Adapter | None
     backbone: Backbone | None = None
@@ -89,7 +90,7 @@ class _Work:
 
 
 def _open_work(
-    request: EncodeRequest, earlier: IndexWriter | None, stack: contextlib.ExitStack, progress: Progress
+    request: EncodeRequest, earlier: VideoWriter | None, stack: contextlib.ExitStack, progress: Progress
 ) -> _Work:
     stored = earlier.index.meta if earlier else None
     adapter = given_adapter(request)
@@ -149,7 +150,7 @@ def place_model(
     )
 
 
-def _drop_windows(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
+def _drop_windows(writer: VideoWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
     """Mark the windows of videos that failed as replaced: without the others, a search would mislead."""
     failed = [plan.files[path] for path, _ in summary.failures if path in plan.files]
     if not failed:
@@ -162,7 +163,7 @@ def _drop_windows(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary)
     writer.remove(dropped)
 
 
-def _note_failures(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
+def _note_failures(writer: VideoWriter, plan: EncodePlan, summary: EncodeSummary) -> None:
     """Remember the failures of this run in place of earlier ones of the same videos."""
     kept = {path for path, _ in plan.failed_before}
     outdated = [
@@ -179,7 +180,7 @@ def _note_failures(writer: IndexWriter, plan: EncodePlan, summary: EncodeSummary
 
 def _finish(
     request: EncodeRequest,
-    writer: IndexWriter,
+    writer: VideoWriter,
     plan: EncodePlan,
     captions: Sequence[str],
     summary: EncodeSummary,
@@ -194,6 +195,9 @@ def _finish(
         failed = failures_of(writer.current()).values()
         writer.remove([video.row for video in failed if not is_kept(video, plan)])
     index = writer.current()
+    if not (is_pruned or captions or index.bank_tensors):
+        summary.num_videos = len(index)
+        return
     rows = list(index.rows())
     kept = [row for row in rows if is_kept(index.video(row), plan)] if is_pruned else rows
     summary.num_videos = sum(not index.video(row).is_part for row in kept) if is_pruned else len(index)
@@ -207,7 +211,7 @@ def _finish(
 
 def _add_videos(
     model: Model | None,
-    writer: IndexWriter,
+    writer: VideoWriter,
     source: EncodeSource,
     plan: EncodePlan,
     summary: EncodeSummary,
@@ -226,7 +230,7 @@ def _add_videos(
         encode_videos(model, writer, source, plan, summary, progress, thumbnails=thumbnails)
 
 
-def _copy(writer: IndexWriter, plan: EncodePlan) -> None:
+def _copy(writer: VideoWriter, plan: EncodePlan) -> None:
     """Copy the embeddings of renamed, moved and copied videos from the rows of the same content."""
     first = len(plan.to_encode)
     for begin in range(0, len(plan.to_copy), _COPIED_VIDEOS):
@@ -261,6 +265,8 @@ def is_extended(request: EncodeRequest) -> bool:
         UsageError: the file to replace is not an index.
     """
     path = request.index
+    if store := store_of(path):
+        return not request.overwrite and store.exists()
     if any(source.absolute() == path.absolute() for source in request.sources):
         raise UsageError(f"{path} is both source and index", hint="name the index last: SRC... INDEX.h5")
     if not path.exists() or not request.overwrite:
@@ -271,7 +277,11 @@ def is_extended(request: EncodeRequest) -> bool:
 
 
 @contextlib.contextmanager
-def _extended(request: EncodeRequest, progress: Progress) -> Iterator[IndexWriter]:
+def _extended(request: EncodeRequest, progress: Progress) -> Iterator[VideoWriter]:
+    if store := store_of(request.index):
+        with store.extend() as extended:
+            yield extended
+        return
     with IndexWriter(request.index) as writer:
         remove_leftovers(request.index)  # while it is locked: no other process rewrites it
         note_unfinished(request.index, progress)
@@ -281,13 +291,17 @@ def _extended(request: EncodeRequest, progress: Progress) -> Iterator[IndexWrite
 @contextlib.contextmanager
 def _new_index(
     request: EncodeRequest, meta: IndexMeta, adapter: Adapter | None, progress: Progress
-) -> Iterator[IndexWriter]:
+) -> Iterator[VideoWriter]:
     """Open a new index; with `overwrite` it is built beside the old one, and replaces it in the end.
 
     Raises:
         BusyError: another process uses the index that is to be replaced.
     """
     path, tensors = request.index, text_side(adapter) if adapter else {}
+    if store := store_of(path):
+        with store.create(meta, tensors, progress) as new_in_engine:
+            yield new_in_engine
+        return
     if not request.overwrite:
         create_index(path, meta, tensors)
         with _deleted_if_empty(path) as writer:

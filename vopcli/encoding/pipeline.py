@@ -19,7 +19,7 @@ from vopcli.encoding.request import EncodeSummary
 from vopcli.encoding.sources import EncodePlan, EncodeSource, Job
 from vopcli.encoding.thumbnails import make_thumbnails
 from vopcli.frames.prefetch import Prefetched
-from vopcli.index.writer import EncodedVideo, IndexWriter
+from vopcli.index.writer import EncodedVideo, VideoWriter
 from vopcli.methods.encoder import Model
 from vopcli.methods.pooling import mean_embedding
 from vopcli.progress import Progress, Task
@@ -29,7 +29,7 @@ _WRITES_AHEAD: Final = 8  # batches that wait to be written
 
 def encode_videos(
     model: Model,
-    writer: IndexWriter,
+    writer: VideoWriter,
     source: EncodeSource,
     plan: EncodePlan,
     summary: EncodeSummary,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vopcli.config.schema import DEFAULT_BANK_BETA
 from vopcli.encoding.request import EncodeRequest
 from vopcli.errors import DataError, FileError, UsageError
+from vopcli.files.arrays import checksum
 from vopcli.index.reader import BANK, VideoIndex
 from vopcli.progress import Progress
 from vopcli.resources import cache_folder
@@ -128,17 +129,15 @@ def bank_tensors(index: VideoIndex, rows: Sequence[int], captions: Floats, beta:
         DataError: an embedding is not finite, or not normalised.
     """
     column, activated = np.zeros((2, len(rows)), np.float32)
+    videos = [index.embedding_of(row) for row in rows]
     if rows:
-        videos = np.stack([index.embedding_of(row) for row in rows])
         try:
-            bank = build_query_bank(CosineRows(captions, videos), beta=beta, top=BANK_TOP)
+            bank = build_query_bank(CosineRows(captions, np.stack(videos)), beta=beta, top=BANK_TOP)
         except ValueError as error:
             raise DataError(
                 f"{index.path} is damaged: {error}", hint="`vop info FILE --verify` lists the damage"
             ) from error
         column, activated = bank.column, bank.is_activated.astype(np.float32)
-    settings = np.array(
-        [beta, BANK_TOP, *state_of([index.record_of(row)["embedding_checksum"] for row in rows])], np.float32
-    )
+    settings = np.array([beta, BANK_TOP, *state_of([*map(checksum, videos)])], np.float32)
     parts: Sequence[Floats] = (captions, column, activated, settings)
     return {f"{BANK}{name}": part for name, part in zip(BANK_PARTS, parts, strict=True)}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,40 @@ def rows_bytes(videos: Sequence[NewVideo], embed_dim: int, *, thumbnails: bool) 
     dtypes = {**INDEX_FORMAT.columns, **INDEX_FORMAT.optional}
     written = sum(math.prod(shape) * dtypes[name].itemsize for name, shape in empty.items())
     return packed.nbytes + (1 + INDEX_ROW.itemsize) * len(videos) + written
+
+
+class VideoWriter(Protocol):
+    """Writes an index, as `IndexWriter` does a file; a context manager."""
+
+    @property
+    def index(self) -> VideoIndex:
+        """The index as it was opened."""
+
+    @property
+    def older(self) -> KnownVideos[IndexedVideo]:
+        """The row of each video that `lay_out` was called with and that is in the index already, by path."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def lay_out(self, videos: Sequence[NewVideo], *, thumbnails: bool = False) -> None:
+        """Prepare to add ``videos``; to be called once, with at least one video."""
+
+    def add(self, encoded: Sequence[EncodedVideo], replaced: Sequence[int] = ()) -> None:
+        """Write videos, and remove ``replaced`` and the rows that they replace."""
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Remove rows of `current`."""
+
+    def note_failures(self, failed: Sequence[tuple[VideoFile, str]]) -> None:
+        """Remember videos that cannot be decoded, with the reasons."""
+
+    def current(self) -> VideoIndex:
+        """Return the index with the videos added so far."""
+
+    def rewrite(self, rows: Sequence[int], tensors: Mapping[str, NDArray[np.float32]] | None = None) -> None:
+        """Keep the given rows of `current` only, and add or replace tensors; the last call."""
 
 
 class IndexWriter:

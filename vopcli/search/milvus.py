@@ -1,4 +1,4 @@
-"""An index in Milvus, and the exact ranking of its rows; imported only for a name that begins with milvus:.
+"""An index in Milvus, and the exact ranking of its rows.
 
 Milvus chooses candidates by float32 cosines, and they are ranked again as in `vopcli.search.exact`, so the
 hits of a search, their scores and order are those of the HDF5 index.
@@ -24,17 +24,25 @@ from vopcli.errors import DataError
 from vopcli.files.arrays import checksum
 from vopcli.index.checksums import frames_checksum, name_hash
 from vopcli.index.meta import IndexMeta
-from vopcli.index.reader import BANK, IndexedVideo, VideoIndex
-from vopcli.progress import Progress
+from vopcli.index.reader import BANK, FAILED, IndexedVideo
 from vopcli.search.engine import Floats, Found
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.milvus_client import MOST_ROWS, Milvus, key_of, piece_ids, plain_path, signed, to_array
-from vopcli.search.stores import Copied, CopyRules, EngineIndex
-from vopcli.video.video_file import KnownVideos, TimeWindow, VideoFile
+from vopcli.search.stores import EngineIndex
+from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile
 
-VERSION: Final = 1
+VERSION: Final = 2
+FAILURES: Final = key_of(b"failed")  # the row of notes of failed videos in the second collection
 _MORE: Final = 16  # candidates besides the answer, which show that no other row can be part of it
 _MARGIN: Final = 1e-4  # of a cosine in float32, see `vopcli.search.exact`
+_NO_FRAMES: Final[dict[str, Any]] = {
+    "window": WHOLE,
+    "is_part": False,
+    "duration_seconds": 0.0,
+    "num_frames": 0,
+    "num_real": 0,
+}
+_FOUND: Final = 256  # files in a filter expression
 _KEPT_ROWS: Final = 100_000  # in memory
 _FRAMES_BYTES: Final = 1 << 24  # read at a time
 _SEARCH: Final = {Ann.FLAT: {}, Ann.HNSW: {"ef": 64}, Ann.IVF: {"nprobe": 32}}
@@ -61,6 +69,7 @@ class MilvusIndex(EngineIndex):
         self.meta = IndexMeta.parse(self.path, self.values)
         self.state = str(self.values.get("state"))
         self._details: dict[int, RowDetails] = {}
+        self._failures: dict[int, IndexedVideo] = {}
         self._embeddings: dict[int, NDArray[np.float32]] = {}  # of the last answer
         names = [name for name in self.values["tensors"] if not name.startswith(BANK)]
         self.text_tensors = {name: self._tensor(name) for name in names}
@@ -78,7 +87,7 @@ class MilvusIndex(EngineIndex):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last copy came to its end."""
+        """Whether the last run that wrote rows came to its end."""
         return bool(self.values["is_complete"])
 
     @functools.cached_property
@@ -93,8 +102,8 @@ class MilvusIndex(EngineIndex):
 
     @property
     def num_names(self) -> int:
-        """Number of videos that have rows; of an unfinished copy, at least as many."""
-        return int(self.values["num_names"]) if self.is_complete else self.num_rows
+        """Number of videos that have rows; of an unfinished index, at least as many."""
+        return len(self) + int(self.values["num_partial"]) if self.is_complete else self.num_rows
 
     def __len__(self) -> int:
         """Return the number of videos; windows of long ones do not count."""
@@ -223,6 +232,8 @@ class MilvusIndex(EngineIndex):
         Raises:
             DataError: there is no such row, or Milvus does not answer.
         """
+        if row in self._failures:
+            return self._failures[row]
         details = self._of(row)
         return IndexedVideo(
             row=row,
@@ -234,12 +245,24 @@ class MilvusIndex(EngineIndex):
             **{name: details[name] for name in ("num_frames", "num_real")},
         )
 
+    def rows_with(self, status: int) -> list[int]:
+        """Return the rows with a status: of failed videos, the ids of their notes."""
+        if status != FAILED:
+            return []
+        for note in self._server.scan(["id", "text"], f"row == {FAILURES}", collection=self._server.frames):
+            self._failures[note["id"]] = IndexedVideo(
+                **_NO_FRAMES, row=note["id"], **json.loads(note["text"])
+            )
+        return [*self._failures]
+
     def find(self, files: Iterable[VideoFile]) -> KnownVideos[IndexedVideo]:
-        """Return the videos that have the path of one of ``files``."""
-        paths = [plain_path(file.path) for file in files]
+        """Return the videos that have the path or the size of one of ``files``."""
+        files = list(files)
         known: KnownVideos[IndexedVideo] = KnownVideos()
-        for begin in range(0, len(paths), 256):
-            where = f"path in {json.dumps(paths[begin : begin + 256], ensure_ascii=False)}"
+        for begin in range(0, len(files), _FOUND):
+            part = files[begin : begin + _FOUND]
+            paths = json.dumps([plain_path(file.path) for file in part], ensure_ascii=False)
+            where = f"path in {paths} or size in {[file.size for file in part]}"
             for video in map(self.video, self._select(where)):
                 if video.is_part:
                     known.parts.setdefault(video.path, []).append(video)
@@ -287,7 +310,7 @@ class MilvusIndex(EngineIndex):
 
     def damaged(self, reason: str) -> DataError:
         """Return the error of a damaged index."""
-        hint = f"copy it again: `vop index copy INDEX.h5 {self._server.name} --overwrite`"
+        hint = f"encode or copy it again: `vop encode SRC {self._server.name} --overwrite`"
         return DataError(f"{self._server.name} is damaged: {reason}", hint=hint)
 
     def verify_once(self, part: str, cache: Path) -> None:
@@ -334,59 +357,6 @@ class MilvusIndex(EngineIndex):
 
     def _name_of(self, details: RowDetails) -> int:
         return signed(name_hash(details["path"], details["root"]))
-
-
-class MilvusStore:
-    """An index in Milvus, by name."""
-
-    def __init__(self, name: Path) -> None:
-        """Parse a name.
-
-        Raises:
-            UsageError: the name is malformed, or pymilvus or milvus-lite is not installed.
-        """
-        self._server = Milvus(name)
-
-    def open(self) -> EngineIndex:
-        """Open the index for searching.
-
-        Raises:
-            DataError: there is none, it is damaged, or Milvus does not answer.
-        """
-        return MilvusIndex(self._server)
-
-    def write(self, source: VideoIndex, rules: CopyRules, progress: Progress) -> Copied:
-        """Copy the rows of an index that are new or have changed.
-
-        Raises:
-            DataError: the index in Milvus is of another model, or Milvus does not answer.
-        """
-        from vopcli.search.milvus_copy import copy_to_milvus
-
-        return copy_to_milvus(source, self._server, rules, progress)
-
-    def describe(self) -> dict[str, object]:
-        """Describe the index as JSON values.
-
-        Raises:
-            DataError: there is none, or Milvus does not answer.
-        """
-        index = MilvusIndex(self._server)
-        found = [index.video(row) for row in index.rows()]
-        videos = [video for video in found if not video.is_part]
-        return {
-            "kind": "milvus",
-            "version": VERSION,
-            "path": self._server.name,
-            "server": str(self._server.call("get_server_version")),
-            "videos": len(videos),
-            "windows": len(found) - len(videos),
-            "frames": sum(video.num_real for video in found),
-            "duration_seconds": sum(video.duration_seconds for video in videos),
-            "is_complete": index.is_complete,
-            "vector_index": index.values["ann"],
-            **index.meta.attributes(),
-        }
 
 
 def tensor_key(name: str) -> int:

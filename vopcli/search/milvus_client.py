@@ -7,13 +7,17 @@ An index takes two collections. One has a row per video and window:
     path       for filters by other programs; bytes that are not UTF-8 are replaced
     is_part    whether it is a window of a video that has a row of its own
     start, end of the window in seconds
+    folder     absolute folder of the file, in lower case and with / at its end
+    duration   of the video in seconds
+    size, modified of the file, in bytes and nanoseconds since 1970
     details    JSON, see `vopcli.search.milvus.RowDetails`
     state      checksum of the details
     embedding  (E,) float32
 
 The other, with "_frames" after its name, holds arrays too long for a field: the times and frame embeddings of
-each row, and the tensors of the model, as pieces of Base64 text. A best match compares the frames of 1,000
-rows, which takes several times as long for vectors of single frames. Milvus asks for a vector: [1, 0].
+each row, and the tensors of the model, as pieces of Base64 text; and a row of JSON per video that failed. A
+best match compares the frames of 1,000 rows, which takes several times as long for vectors of single frames.
+Milvus asks for a vector: [1, 0].
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ _LITE_COLLECTION: Final = "vop"
 PROPERTY: Final = "vop"  # of the collection: JSON
 TEXT_LENGTH: Final = 65_532  # of a piece: the most that Milvus takes, in whole groups of Base64
 MOST_ROWS: Final = 16_384  # in one answer
+_UPSERTED: Final = 256  # rows of a call
+_DELETED: Final = 1024
 _OPEN_SECONDS: Final = 4
 _CALL_SECONDS: Final = 30  # a server that restarts meanwhile is waited for
 _LOAD_SECONDS: Final = 120
@@ -164,7 +170,7 @@ class Milvus:
         """
         if not self.exists():
             raise DataError(
-                f"{self.name} does not exist", hint=f"create it with `vop index copy idx.h5 {self.name}`"
+                f"{self.name} does not exist", hint=f"create it with `vop encode SRC {self.name}`"
             )
         held = self.call("describe_collection", self.collection).get("properties") or {}
         try:
@@ -181,8 +187,16 @@ class Milvus:
         """Replace the description of the index."""
         self.call("alter_collection_properties", self.collection, {PROPERTY: json.dumps(values)})
 
-    def create(self, width: int, values: Mapping[str, Any], ann: Ann) -> None:
+    def create(
+        self, width: int, values: Mapping[str, Any], ann: Ann, pieces: Sequence[dict[str, Any]]
+    ) -> None:
         """Create the collections; remains of an earlier attempt are dropped.
+
+        Args:
+            width: of an embedding.
+            values: the description.
+            ann: the vector index.
+            pieces: rows of the second collection, which is complete before the index exists.
 
         Raises:
             DataError: another program has a collection of the name that the frames need.
@@ -200,7 +214,10 @@ class Milvus:
         real = {"datatype": self._package.DataType.DOUBLE}
         vector = {"datatype": self._package.DataType.FLOAT_VECTOR}
         self._create(self.frames, {"row": whole, "text": text, "embedding": vector | {"dim": 2}}, Ann.FLAT)
-        fields = {"name": whole, "path": text, "start": real, "end": real, "details": text, "state": whole}
+        self.upsert(self.frames, pieces)
+        fields = dict.fromkeys(("name", "state", "size", "modified"), whole)
+        fields |= dict.fromkeys(("path", "folder", "details"), text)
+        fields |= dict.fromkeys(("start", "end", "duration"), real)
         fields["is_part"] = {"datatype": self._package.DataType.BOOL}
         fields["embedding"] = vector | {"dim": width}
         self._create(self.collection, fields, ann, {PROPERTY: json.dumps(values)})  # last: now it exists
@@ -246,11 +263,12 @@ class Milvus:
         found = self.call("query", self.collection, filter=where, output_fields=["count(*)"])
         return int(found[0]["count(*)"])
 
-    def scan(self, fields: Sequence[str], where: str = "", batch: int = 2048) -> Iterator[dict[str, Any]]:
-        """Yield the rows that a filter expression selects."""
-        iterator = self.call(
-            "query_iterator", self.collection, filter=where, batch_size=batch, output_fields=[*fields]
-        )
+    def scan(
+        self, fields: Sequence[str], where: str = "", *, batch: int = 2048, collection: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows that a filter expression selects, by default of the first collection."""
+        name = collection or self.collection
+        iterator = self.call("query_iterator", name, filter=where, batch_size=batch, output_fields=[*fields])
         try:
             while found := iterator.next():
                 yield from found
@@ -264,6 +282,17 @@ class Milvus:
         options: dict[str, Any] = {"filter": where, "limit": MOST_ROWS, "output_fields": [*fields]}
         found: Sequence[dict[str, Any]] = self.call("query", self.collection, **options)
         return found if len(found) < MOST_ROWS else list(self.scan(fields, where))
+
+    def upsert(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write rows; those of the same ids are replaced."""
+        for begin in range(0, len(rows), _UPSERTED):
+            self.call("upsert", collection, data=rows[begin : begin + _UPSERTED])
+
+    def delete(self, collection: str, field: str, values: Sequence[int]) -> None:
+        """Delete the rows that have one of the values in a field."""
+        for begin in range(0, len(values), _DELETED):
+            where = f"{field} in {[*values[begin : begin + _DELETED]]}"
+            self.call("delete", collection, filter=where)
 
     def get(self, collection: str, ids: Sequence[int], fields: Sequence[str]) -> dict[int, dict[str, Any]]:
         """Return rows by their ids, those that exist."""
@@ -290,14 +319,14 @@ def pieces_of(row: int, content: bytes) -> list[dict[str, Any]]:
     """Return the rows of the second collection that hold an array."""
     text = base64.b64encode(content).decode("ascii")
     return [
-        {
-            "id": number,
-            "row": row,
-            "text": text[place * TEXT_LENGTH : (place + 1) * TEXT_LENGTH],
-            "embedding": np.array([1, 0], np.float32),
-        }
+        piece_of(row, number, text[place * TEXT_LENGTH : (place + 1) * TEXT_LENGTH])
         for place, number in enumerate(piece_ids(row, len(content)))
     ]
+
+
+def piece_of(row: int, number: int, text: str) -> dict[str, Any]:
+    """Return a row of the second collection."""
+    return {"id": number, "row": row, "text": text, "embedding": np.array([1, 0], np.float32)}
 
 
 def key_of(content: bytes) -> int:

@@ -8,10 +8,11 @@ Axes: Q queries, E joint width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,15 @@ from numpy.typing import NDArray
 from vopcli.config.choices import Ann
 from vopcli.errors import UsageError
 from vopcli.files.hdf5 import Segment
+from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
 from vopcli.progress import Progress
 from vopcli.search.engine import Floats, Found
 
-STORES: Final = {"milvus": "vopcli.search.milvus:MilvusStore"}  # scheme -> module:class
+if TYPE_CHECKING:
+    from vopcli.index.writer import VideoWriter
+
+STORES: Final = {"milvus": "vopcli.search.milvus_store:MilvusStore"}  # scheme -> module:class
 
 
 class EngineIndex(VideoIndex, ABC):
@@ -37,7 +42,7 @@ class EngineIndex(VideoIndex, ABC):
     @property
     @abstractmethod
     def is_complete(self) -> bool:
-        """Whether the last copy came to its end."""
+        """Whether the last run that wrote rows came to its end."""
 
     @abstractmethod
     def nearest(self, queries: Floats, *, top: int) -> list[Found]:
@@ -98,6 +103,37 @@ class Store(Protocol):
 
         Raises:
             DataError: there is none, it is damaged, or the engine does not answer.
+        """
+        ...
+
+    def exists(self) -> bool:
+        """Whether there is an index of that name.
+
+        Raises:
+            DataError: what is there is no index, or the engine does not answer.
+        """
+        ...
+
+    def extend(self) -> VideoWriter:
+        """Open the index for writing.
+
+        Raises:
+            DataError: there is none, it is damaged, or the engine does not answer.
+        """
+        ...
+
+    def create(
+        self, meta: IndexMeta, tensors: Mapping[str, NDArray[np.float32]], progress: Progress
+    ) -> VideoWriter:
+        """Replace the index by an empty one, or go on with the replacement that an interrupted run left.
+
+        Args:
+            meta: the model and the sampling.
+            tensors: of the text side of an adapter.
+            progress: gets a note if a replacement is continued.
+
+        Raises:
+            DataError: what is there is no index, or the engine does not answer.
         """
         ...
 
