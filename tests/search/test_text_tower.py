@@ -55,3 +55,11 @@ def test_other_weights_are_refused(weights: Weights, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(WeightsError, match="is not the model of the index"):
         tower(weights, tmp_path, named=str(other))
+
+
+@pytest.mark.parametrize("own", ["ViT-B/32", "demo-tiny"])
+def test_the_name_of_another_model_is_refused_before_it_is_downloaded(tmp_path: Path, own: str) -> None:
+    source = ModelSource(tmp_path, SilentProgress(), "PE-Core-B16-224")
+    with pytest.raises(WeightsError, match=f"is not the model of the index, which is {own}"):
+        load_text_tower(IndexMeta(own, "0" * 64, {}, 8), source)
+    assert not list(tmp_path.iterdir())

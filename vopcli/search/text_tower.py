@@ -149,6 +149,7 @@ def find_weights(meta: IndexMeta, source: ModelSource) -> Weights:
         WeightsError: the weights are missing, damaged, or of another model.
     """
     if source.weights is not None:
+        _refuse_other_name(source.weights, meta.weights)
         return _read_verified(source.weights, meta.fingerprint, source)
     problems = []
     for fallback in (*source.fallbacks, meta.weights):
@@ -160,6 +161,22 @@ def find_weights(meta: IndexMeta, source: ModelSource) -> Weights:
         f"the weights of the index's model are missing: {'; '.join(problems)}",
         hint="give their path with --weights",
     )
+
+
+def _refuse_other_name(given: str, own: str) -> None:
+    """Refuse the name of another model before it is downloaded.
+
+    Raises:
+        WeightsError: both are names of models, and differ.
+    """
+    from vopcli.weights.catalog import DEMO_NAME, find_model
+
+    wanted, stored = find_model(given), find_model(own)
+    if wanted and (stored or own.lower() == DEMO_NAME) and wanted != stored:
+        raise WeightsError(
+            f"{given} is not the model of the index, which is {own}",
+            hint="omit --weights, or encode another index with them",
+        )
 
 
 def _read_verified(weights: str, fingerprint: str, source: ModelSource) -> Weights:
