@@ -19,6 +19,7 @@ _COLUMNS = {
     "training": 2.6,
     "reports": 3.6,
     "web": 4.6,
+    "integrations": 3.6,
     "encoding": 1,
     "evaluation": 2.5,
     "search": 4,
