@@ -86,7 +86,7 @@ def rescore(path: Path, *, ties: TieRule = TieRule.AVERAGE, top: int = 1) -> Res
     Args:
         path: a file of ``vop eval --save-sims``.
         ties: the rule for equal scores.
-        top: how many videos of each bank caption open QB-Norm's gate.
+        top: QB-Norm activates the ``top`` best videos of each bank caption, see `build_query_bank`.
 
     Raises:
         DataError: `path` is missing or damaged, or a score is not finite.

@@ -208,7 +208,7 @@ class _ClipEncoder:
         self.sound = SoundEncoder.of(self.video.path, self.output, *window)
 
     def _write(self, packets: list[Packet[Any]]) -> None:
-        """Write packets one behind, so that the last one can be given its duration."""
+        """Write each packet once the next is known, so that the last one can be given its duration."""
         for packet in packets:
             if self.last is not None:
                 self.output.mux(self.last)
