@@ -50,14 +50,18 @@ def test_only_a_folder_of_the_index_is_watched(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.h5"))
 
 
-def test_a_folder_is_indexed_and_served(tmp_path: Path) -> None:
+def test_an_empty_folder_is_watched_then_indexed_and_served(tmp_path: Path) -> None:
     weights = write_model(tmp_path / "tiny.safetensors")
     (tmp_path / "films").mkdir()
-    make_video(tmp_path / "films" / "a.mp4", num_frames=8)
+    done = CliRunner().invoke(app, ["serve", "films", "--weights", str(weights)])
+    assert (done.exit_code, "no video found in films" in done.stderr) == (3, True)
     command = [sys.executable, "-m", "vopcli", "serve", "films", "--weights", str(weights), "--port", "0"]
+    command += ["--watch", "films"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
+            assert server.stderr.readline().startswith("films has no video: waiting for the first one")
+            make_video(tmp_path / "a.mp4", num_frames=8).rename(tmp_path / "films/a.mp4")
             [address] = re.findall(
                 r"Serving at (\S+)", next(line for line in server.stderr if "Serving" in line)
             )

@@ -23,6 +23,8 @@ CALLS = [
     ("search x i.h5", 2, "name an index with --index i.h5"),
     ("search x src --index i.h5", 2, "--index and SRC exclude each other"),
     ("search x none", 2, "check the name of the folder"),
+    ("search 'x y' none", 3, "none is neither a folder nor a video"),
+    ("search x no/ne", 3, "no/ne is neither a folder nor a video"),
     ("index ls out.h5", 3, "out.h5 is a frame store, not an index"),
     ("index ls gone.h5", 3, "gone.h5 does not exist"),
     ("index rm i.h5", 2, "Missing argument 'PATH...'"),

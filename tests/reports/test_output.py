@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_figures_are_numbered_and_not_overwritten_unasked(tmp_path: Path) -> Non
     check_outputs(None, folder, overwrite=True)
     with pytest.raises(FileError, match="not a folder"):
         check_outputs(None, folder / "02-b.svg", overwrite=True)
+
+
+def test_figures_of_an_earlier_report_are_removed_and_other_files_kept(tmp_path: Path) -> None:
+    def write(*titles: str) -> set[str]:
+        charts = [scatter(title, [Point(1, 2)], x_label="", y_label="") for title in titles]
+        write_figures(tmp_path, Page("", sections=[Section("one", charts=charts)]))
+        return {path.name for path in tmp_path.iterdir()}
+
+    assert write("a", "b", "c") == {"01-a.svg", "02-b.svg", "03-c.svg"}
+    ElementTree.parse(tmp_path / "01-a.svg")  # noqa: S314  (our own)
+    kept = {"02-edited.svg", "04-mine.svg", "notes.svg", "05-folder.svg"}
+    (tmp_path / "02-b.svg").rename(tmp_path / "02-edited.svg")
+    for name in ("04-mine.svg", "notes.svg"):
+        (tmp_path / name).write_text("<svg/>")
+    (tmp_path / "05-folder.svg").mkdir()
+    assert write("a", "d") == {"01-a.svg", "02-d.svg", *kept}
 
 
 def test_the_origin_is_named(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def test_links_and_forms_work_without_javascript(client) -> None:
         "shorter",
         "after",
         "before",
+        "max_false",
         "dedupe",
         "top",
         "pick",

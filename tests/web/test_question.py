@@ -11,8 +11,8 @@ from vopcli.web.question import PARAMETERS, Question, parse_frame, parse_questio
 
 ALL = {
     "q": "a dog", "minus": "night", "like": "0.17.3", "picture": "ab", "moments": "1", "folder": "deep",
-    "longer": "1.5", "shorter": "60", "after": "2024-02-29", "before": "2025-01-01", "dedupe": "0.95",
-    "top": "7",
+    "longer": "1.5", "shorter": "60", "after": "2024-02-29", "before": "2025-01-01",
+    "max_false": "0.05", "dedupe": "0.95", "top": "7",
 }  # fmt: skip
 
 
@@ -22,7 +22,8 @@ def test_every_parameter_is_parsed_and_written_back() -> None:
     question = parse_question(ALL, top=10)
     assert question == Question(
         "a dog", "night", (0, 17, 3), "ab", True,
-        VideoFilter("deep", 1.5, 60.0, datetime.date(2024, 2, 29), datetime.date(2025, 1, 1)), 0.95, top=7,
+        VideoFilter("deep", 1.5, 60.0, datetime.date(2024, 2, 29), datetime.date(2025, 1, 1)),
+        0.05, 0.95, top=7,
     )  # fmt: skip
     assert question.to_dict() == ALL
     assert question.is_filtered

@@ -9,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.support.indexes import make_index, rewrite_index
+from tests.support.indexes import make_index, rewrite_index, unit_rows
 from tests.support.web import NAMES, add_videos, write_site
+from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
@@ -49,6 +50,29 @@ def test_changes_of_the_file_are_seen_and_damage_is_not(tmp_path: Path) -> None:
         2,
         2,
     ]
+
+
+def test_the_confidence_of_a_changed_index_is_prepared_beside_the_searches(tmp_path: Path) -> None:
+    index = write_site(tmp_path)
+    served = ServedIndex(index, Index, look_seconds=0)
+    assert "0 captions" in str(served.no_confidence)
+
+    def add_bank() -> None:
+        with IndexWriter(index) as writer:
+            rows = list(writer.current().rows())
+            writer.rewrite(rows, bank_tensors(writer.current(), rows, unit_rows(600, seed=3), 20.0))
+
+    async def change() -> None:
+        await lengths(served, [add_bank])
+        for _ in range(200):
+            if served.no_confidence is None:
+                break
+            assert len(await served.fresh()) == len(NAMES)
+            await anyio.sleep(0.02)
+
+    anyio.run(change)
+    assert served.no_confidence is None
+    assert served.index.search("a dog", max_false=1)[0].confidence is not None
 
 
 def test_a_search_does_not_wait_for_a_writer(tmp_path: Path) -> None:

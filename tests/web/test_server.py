@@ -102,10 +102,7 @@ QUERIES = [
     b"q=%ed%b3%bf", b"moments=%00&q=x",
 ]  # fmt: skip
 STRIPS = [b"9" * 900, b"-".join([b"0.0"] * 300), b"0.-1", "٣.٣".encode(), b".."]
-BODIES = [
-    b"", b"\xff\xd8\xff", b"GIF89a", b"<svg/>",
-    b"\x89PNG\r\n\x1a\n" + bytes(99), b"RIFF\0\0\0\0WEBP", b"BM" + b"\xff" * 90,
-]  # fmt: skip
+BODIES = [b"", b"\x89PNG\r\n\x1a\n" + bytes(99)]
 LENGTHS = [b"99999999999", b"-1", b"x", b"20971521", b"9" * 5000]
 CHUNKS = [b"zz\r\n", b"ffffffffffffffff\r\n", b"5\r\nabc", b"0\r\n\r\n"]
 

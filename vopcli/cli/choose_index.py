@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import typer
 
@@ -20,6 +21,8 @@ from vopcli.resources import cache_folder, set_threads
 from vopcli.search.stores import is_in_engine
 from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import VideoFile
+
+_LOOK_SECONDS: Final = 0.5
 
 
 def choose_index(context: typer.Context, named: str | None) -> Path:
@@ -96,8 +99,8 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
         weights: name or path of the model of a new index; None: that of the settings.
 
     Raises:
-        UsageError: a source does not exist, or is an index.
-        DataError: the sources have no video, or the index is damaged.
+        UsageError: a source is an index, or most likely a word of the query.
+        DataError: a source does not exist, the sources have no video, or the index is damaged.
     """
     check_sources(query, sources)
     absolute = [Path(os.path.realpath(source)) for source in sources]
@@ -116,16 +119,29 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
     return path
 
 
+def index_of(folder: Path, config: Config, weights: str | None, watch: Path | None) -> Path:
+    """Update the index of a folder like `index_videos`; if it is watched, wait until it has a video."""
+    is_told = False
+    while watch and folder.samefile(watch) and not find_videos([folder], lambda *_: None):
+        if not is_told:
+            console.say(f"{folder} has no video: waiting for the first one (Ctrl-C stops)")
+        is_told = True
+        time.sleep(_LOOK_SECONDS)
+    return index_videos("", [folder], config, weights)
+
+
 def check_sources(query: str, sources: Sequence[Path]) -> None:
     """Check that sources are folders or videos; words of an unquoted query are not.
 
     Raises:
-        UsageError: a source does not exist, or is an index.
+        UsageError: a source is an index, or most likely a word of the query.
+        DataError: a source does not exist.
     """
     missing = [source for source in sources if not source.exists()]
     if missing:
         words = " ".join([query, *map(str, sources)])
-        raise UsageError(
+        is_word = " " not in query and os.sep not in str(missing[0])
+        raise (UsageError if is_word else DataError)(
             f"{missing[0]} is neither a folder nor a video",
             hint=f'quote a query of several words: vop search "{words}"; or check the name of the folder',
         )

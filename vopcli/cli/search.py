@@ -160,7 +160,7 @@ def _print_answers(
             documents.append(_document(opened, query, hits))
         else:
             show(opened, query, hits)
-            missing |= {format_path(hit): None for hit in hits if _is_missing(hit)}
+            missing |= {format_path(hit): None for hit in hits if hit.is_missing}
     if show is None:
         console.print_json(documents if is_many else documents[0])
     _say_missing([*missing])
@@ -168,15 +168,13 @@ def _print_answers(
 
 
 def _check_found(settings: SearchConfig, *, found_any: bool, is_many: bool) -> None:
-    if found_any or (settings.min_score is None and settings.max_false is None):
+    from vopcli.search.hits import describe_limits
+
+    limits = describe_limits(settings.min_score, settings.max_false)
+    if found_any or not limits:
         return
     if not is_many:
-        limits = []
-        if settings.min_score is not None:
-            limits.append(f"a score of {settings.min_score:g} or more")
-        if settings.max_false is not None:
-            limits.append(f"a confidence of {1 - settings.max_false:g} or more")
-        console.say(f"no hit has {' and '.join(limits)}")
+        console.say(limits)
     raise typer.Exit(EXIT_NOTHING_FOUND)
 
 
@@ -302,22 +300,8 @@ def _lines() -> Iterator[str]:
 
 
 def _document(index: "Index", query: str, hits: "list[Hit]") -> dict[str, object]:
-    from vopcli.search.hits import FIELDS
-
-    return {
-        "query": query,
-        "pooling": index.rule,
-        "norm": index.norm.value,
-        "hits": [
-            {
-                **{name: getattr(hit, name) for name in FIELDS},
-                "file": os.fspath(hit.file),
-                "missing": _is_missing(hit),
-                **({} if hit.confidence is None else {"confidence": hit.confidence}),
-            }
-            for hit in hits
-        ],
-    }
+    hit_documents = [hit.to_dict() for hit in hits]
+    return {"query": query, "pooling": index.rule, "norm": index.norm.value, "hits": hit_documents}
 
 
 def _print_table(hits: "list[Hit]", query: str | None) -> None:
@@ -327,7 +311,7 @@ def _print_table(hits: "list[Hit]", query: str | None) -> None:
     names = ["score", "range", "video"]
     if sys.stdout.isatty():  # other programs get the names alone
         for row, hit in zip(rows, hits, strict=True):
-            row[2] += " (missing)" * _is_missing(hit)
+            row[2] += " (missing)" * hit.is_missing
     links = [hit.file.as_uri() for hit in hits] if sys.stdout.isatty() else []
     if any(hit.confidence is not None for hit in hits):
         names.insert(1, "confidence")
@@ -341,10 +325,6 @@ def _print_table(hits: "list[Hit]", query: str | None) -> None:
 def _say_missing(files: list[str]) -> None:
     if files and not sys.stdout.isatty():  # on a terminal, the table marks them
         console.say(f"missing files: {', '.join(files[:10])}{', ...' if len(files) > 10 else ''}")
-
-
-def _is_missing(hit: "Hit") -> bool:
-    return not os.path.exists(hit.file)  # noqa: PTH110  False where a folder may not be read
 
 
 def format_score(score: float) -> str:

@@ -58,7 +58,8 @@ def serve(
     Serves this machine only, unless --host names another address, such as 0.0.0.0 for all; then the page
     needs a token, which is printed once. Only videos of the indexes are served, by number, and only files
     that have not changed since they were encoded. An index that changes is read again; searches do not wait
-    for a running vop encode. With --watch, vop encode runs beside the server. Ctrl-C stops both.
+    for a running vop encode. With --watch, vop encode runs beside the server, and an empty folder is served
+    when it has a video.
     """
     missing = [name for name in ("starlette", "uvicorn", "watchfiles") if not find_spec(name)]
     if missing:
@@ -72,7 +73,7 @@ def serve(
             f"the index of the folder {indexes[0]} holds its own videos alone, not those of {watch}",
             hint=f"use --watch {indexes[0]}, or name an index of `vop encode` first",
         )
-    from vopcli.cli.choose_index import choose_index, index_videos
+    from vopcli.cli.choose_index import choose_index, index_of
     from vopcli.cli.search import open_for_search
     from vopcli.search.stores import check_is_file
     from vopcli.web.app import Site, create_app
@@ -81,10 +82,8 @@ def serve(
     from vopcli.web.server import listen, run_server
     from vopcli.web.watch import Watcher
 
-    paths = [
-        index_videos("", [path], config, weights) if path.is_dir() else path
-        for path in indexes or [choose_index(context, config.search.index)]
-    ]
+    named = indexes or [choose_index(context, config.search.index)]
+    paths = [index_of(path, config, weights, watch) if path.is_dir() else path for path in named]
     for path in paths:
         check_is_file(path, "vop serve")
     served = [ServedIndex(path, lambda path: open_for_search(path, config, weights)) for path in paths]

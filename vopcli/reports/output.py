@@ -64,15 +64,29 @@ def write_page(path: Path, page: Page) -> None:
 def write_figures(folder: Path, page: Page) -> int:
     """Write each chart of a page as an SVG file, numbered in order; return their number.
 
+    Figures of an earlier report are removed, but no file that has been renamed or is of another program.
+
     Raises:
         FileError: a file cannot be written.
     """
     charts = [(chart, section.legend) for section in page.sections for chart in section.charts]
+    written = set()
     for number, (chart, legend) in enumerate(charts, 1):
         name = re.sub(r"[^a-z0-9]+", "-", chart.title.lower()).strip("-")
-        with atomic_path(folder / f"{number:02}-{name}.svg") as aside:
-            aside.write_bytes(render_figure(chart, legend).encode("utf-8", "backslashreplace"))
+        path = folder / f"{number:02}-{name}.svg"
+        with atomic_path(path) as aside:
+            text = _mark(path) + render_figure(chart, legend)
+            aside.write_bytes(text.encode("utf-8", "backslashreplace"))
+        written.add(path)
+    for path in set(folder.glob("[0-9]*.svg")) - written:
+        if path.is_file() and path.read_bytes().startswith(_mark(path).encode("utf-8", "surrogateescape")):
+            path.unlink()
     return len(charts)
+
+
+def _mark(path: Path) -> str:
+    """Return the first line of a figure."""
+    return f"<!-- {path.name}, written by vop -->\n"
 
 
 def write_outputs(page: Page, html: Path | None, figures: Path | None, progress: Progress) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,20 @@ class Hit:
     duration_seconds: float
     row: int = -1
     confidence: float | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the file is gone, or lies in a folder that may not be read."""
+        return not os.path.exists(self.file)  # noqa: PTH110  (False where a folder may not be read)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the hit as JSON values; with ``confidence`` if it has one."""
+        return {
+            **{name: getattr(self, name) for name in FIELDS},
+            "file": os.fspath(self.file),
+            "missing": self.is_missing,
+            **({} if self.confidence is None else {"confidence": self.confidence}),
+        }
 
 
 FIELDS: Final = tuple(item.name for item in fields(Hit)[:7])  # of outputs
@@ -207,6 +222,16 @@ def _hits_of(index: VideoIndex, scored: _Row, query: Floats, wanted: Wanted) -> 
         )
         for part in ranges
     ]
+
+
+def describe_limits(min_score: float | None, max_false: float | None) -> str:
+    """Return why a search has no hits, for its user; "" without limits."""
+    limits = []
+    if min_score is not None:
+        limits.append(f"a score of {min_score:g} or more")
+    if max_false is not None:
+        limits.append(f"a confidence of {1 - max_false:g} or more")
+    return f"no hit has {' and '.join(limits)}" if limits else ""
 
 
 def format_range(hit: Hit) -> str:

@@ -288,6 +288,14 @@ class Index:
         judge = self._judge(*rules)
         return [judge.keep(hits, vector, least) for hits, vector in zip(answers, vectors, strict=True)]
 
+    def prepare_confidence(self) -> None:
+        """Read or compute the values that hits are judged by, which a search with ``max_false`` else does.
+
+        Raises:
+            DataError: the index has too few captions in its query bank, or is damaged.
+        """
+        self._judge(self.pooling, self.norm)
+
     def _judge(self, pooling: Pooling | None, norm: NormRule) -> Confidence:
         key = pooling, norm
         if key not in self._judges:

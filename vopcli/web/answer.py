@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import UsageError
-from vopcli.search.hits import FIELDS, Hit
+from vopcli.search.hits import Hit
 from vopcli.search.search import Index
 from vopcli.web.clips import MOST_SECONDS
 from vopcli.web.question import Question
@@ -30,14 +29,12 @@ class ServedHit:
         hit: the hit; its rank counts through all indexes.
         tag: of the row, see `row_tag`.
         strip: frames in order of time.
-        is_missing: whether the file is gone.
     """
 
     index: int
     hit: Hit
     tag: str
     strip: Sequence[StripFrame]
-    is_missing: bool
 
     @property
     def middle_frames(self) -> Sequence[StripFrame]:
@@ -68,11 +65,9 @@ class ServedHit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON values, with the fields of `vop search --json`."""
-        fields = {name: getattr(self.hit, name) for name in FIELDS}
         return {
-            **fields,
-            "file": os.fspath(self.hit.file),
-            "missing": self.is_missing,
+            "confidence": None,
+            **self.hit.to_dict(),
             "duration_seconds": self.hit.duration_seconds,
             "index": self.index,
             "row": self.hit.row,
@@ -90,7 +85,9 @@ class ServedHit:
         }
 
 
-def find_answers(indexes: Mapping[int, Index], question: Question, picture: Picture) -> list[ServedHit]:
+def find_answers(
+    indexes: Mapping[int, Index], question: Question, picture: Picture, judging: Container[int]
+) -> list[ServedHit]:
     """Search all indexes.
 
     Hits of indexes of one model are ranked by score; scores of several models cannot be compared, and then
@@ -100,6 +97,7 @@ def find_answers(indexes: Mapping[int, Index], question: Question, picture: Pict
         indexes: by number.
         question: one that is not empty.
         picture: returns an uploaded picture (height, width, 3) uint8.
+        judging: numbers of the indexes whose hits of texts get a confidence.
 
     Raises:
         UsageError: the question cannot be answered, such as for a frame that is not in the index.
@@ -121,13 +119,18 @@ def find_answers(indexes: Mapping[int, Index], question: Question, picture: Pict
             moments=question.moments,
             dedupe=question.dedupe,
             where=question.where if question.is_filtered else None,
+            max_false=1.0 if question.max_false is None and number in judging else question.max_false,
         )
         found += [(number, hit) for hit in hits]
     order: Callable[[tuple[int, Hit]], Any] = lambda one: (-one[1].score, one[1].path, one[1].start)  # noqa: E731
     if len({models[number] + index.rule for number, index in indexes.items()}) > 1:
         order = lambda one: (one[1].rank, one[0])  # noqa: E731
     best = enumerate(sorted(found, key=order)[: question.top], 1)
-    return [_describe(number, indexes[number], replace(hit, rank=rank)) for rank, (number, hit) in best]
+    return [
+        ServedHit(number, replace(hit, rank=rank), row_tag(videos, hit.row), strip_of(videos, hit))
+        for rank, (number, hit) in best
+        for videos in [indexes[number].videos]
+    ]
 
 
 def _query(
@@ -156,9 +159,3 @@ def _frame_vector(indexes: Mapping[int, Index], like: tuple[int, int, int]) -> N
         raise UsageError("the video has fewer frames", hint="search again")
     vector = frames[frame].astype(np.float32)
     return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _describe(number: int, index: Index, hit: Hit) -> ServedHit:
-    videos = index.videos
-    is_missing = not os.path.exists(hit.file)  # noqa: PTH110  (False where a folder may not be read)
-    return ServedHit(number, hit, row_tag(videos, hit.row), strip_of(videos, hit), is_missing)

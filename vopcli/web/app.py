@@ -71,17 +71,24 @@ class Site:
         self.frames = FrameCache(self.cache / "frames", Gate(running=2, waiting=200))
         self.clips = ClipCache(self.cache / "clips", Gate(running=1, waiting=8))
         self.exports = Gate(running=1, waiting=4)
-        self.pictures = Pictures()
+        self.pictures, self.uploads = Pictures(), Gate(running=2, waiting=8)
 
     async def fresh(self) -> dict[int, Index]:
         """Return the current state of each index, by number."""
         return {number: await served.fresh() for number, served in enumerate(self.indexes)}
 
+    def no_confidence(self, question: Question) -> VopError | None:
+        """Return why the hits of a question, or some of them, have no confidence."""
+        if question.has_examples:
+            return UsageError("only texts have one", hint="omit max_false, or the picture")
+        return next(filter(None, (served.no_confidence for served in self.indexes)), None)
+
     async def find(self, question: Question) -> list[ServedHit]:
         """Return the hits of a question.
 
         Raises:
-            UsageError: the question is empty or cannot be answered.
+            UsageError: the question is empty or cannot be answered, or asks for a confidence that hits lack.
+            BusyError: the confidence that the question asks for is being computed.
             DataError: an index or its model is damaged or missing.
             CrowdedError: too many searches are waiting.
         """
@@ -90,7 +97,16 @@ class Site:
         began, indexes = time.perf_counter(), await self.fresh()
         if question.like and question.like[0] not in indexes:
             raise UsageError("the frame is of an index that is not served", hint="search again")
-        answers = await self.models.run(find_answers, indexes, question, self.pictures.pixels)
+        reason = self.no_confidence(question)
+        if question.max_false is not None and reason:
+            kind = BusyError if isinstance(reason, BusyError) else UsageError
+            raise kind(f"the hits have no confidence: {reason}", hint=reason.hint)
+        judging = (
+            set()
+            if question.has_examples
+            else {number for number, served in enumerate(self.indexes) if not served.no_confidence}
+        )
+        answers = await self.models.run(find_answers, indexes, question, self.pictures.pixels, judging)
         shown = f" for {question.to_dict()}" if self.log_queries else ""
         self.log(f"{len(answers)} hits in {1000 * (time.perf_counter() - began):.0f} ms{shown}")
         return answers
@@ -167,15 +183,29 @@ async def _page(site: Site, request: Request) -> Response:
     seconds = time.perf_counter() - began
     indexes = [served.index for served in site.indexes]
     watching = site.watcher.state if site.watcher else None
-    page = draw_page(indexes, question, answers, seconds=seconds, error=error, watching=watching)
+    page = draw_page(
+        indexes,
+        question,
+        answers,
+        seconds=seconds,
+        error=error,
+        no_confidence=site.no_confidence(question),
+        watching=watching,
+    )
     return Response(page, status, headers, "text/html")
 
 
 async def _search(site: Site, request: Request, *, moments: bool) -> Response:
     question = parse_question(dict(request.query_params), top=site.top, moments=moments)
     answers = await site.find(question)
-    document = {"query": question.to_dict(), "hits": [answer.to_dict() for answer in answers]}
-    return PlainJSON(document)
+    reason = site.no_confidence(question)
+    return PlainJSON(
+        {
+            "query": question.to_dict(),
+            "no_confidence": reason and str(reason),
+            "hits": [answer.to_dict() for answer in answers],
+        }
+    )
 
 
 async def _info(site: Site, request: Request) -> Response:
@@ -267,7 +297,7 @@ async def _upload(site: Site, request: Request) -> Response:
                     raise HTTPException(413)
     except (TimeoutError, ClientDisconnect):
         raise HTTPException(408) from None
-    name = await site.models.run(site.pictures.add, bytes(upload))
+    name = await site.uploads.run(site.pictures.add, bytes(upload))
     return PlainJSON({"picture": name}, 201)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import tempfile
 import weakref
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from PIL import Image
 
 from vopcli.index.reader import IndexedVideo
 from vopcli.video.chosen import read_stills
+from vopcli.video.preprocess import jpeg_bytes
 from vopcli.web.gate import Gate
 from vopcli.web.served import check_unchanged
 
@@ -69,7 +68,7 @@ class FrameCache:
             VideoError: the file has changed, is missing or damaged.
         """
         stills = read_stills(str(check_unchanged(video)), times, SIZE)
-        pictures = [encode_jpeg(Image.fromarray(still)) for still in stills]
+        pictures = [jpeg_bytes(still, _QUALITY) for still in stills]
         for time, picture in zip(times, pictures, strict=True):
             self._keep(self._target(video, time), picture)
         return pictures[times.index(wanted)]
@@ -115,10 +114,3 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     return picture if picture.endswith(b"\xff\xd9") else None
-
-
-def encode_jpeg(picture: Image.Image, quality: int = _QUALITY) -> bytes:
-    """Return a picture as a JPEG file."""
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=quality)
-    return out.getvalue()

@@ -9,9 +9,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from vopcli.errors import VopError
 from vopcli.files.templates import html_templates
 from vopcli.resources import __version__
-from vopcli.search.hits import format_range, format_time
+from vopcli.search.hits import describe_limits, format_range, format_time
 from vopcli.search.search import Index
 from vopcli.web.answer import ServedHit
 from vopcli.web.export import FORMATS
@@ -29,6 +30,7 @@ def draw_page(
     *,
     seconds: float,
     error: tuple[str, str] | None,
+    no_confidence: VopError | None = None,
     watching: str | None = None,
 ) -> str:
     """Return the page for a question.
@@ -39,6 +41,7 @@ def draw_page(
         answers: its hits.
         seconds: time that the search took.
         error: problem and hint, if it failed.
+        no_confidence: why hits have no confidence; None: they have one.
         watching: progress of encoding in the background, "" when it is done; None: nothing is watched.
     """
     rows = [(index.path.name, len(index), index.videos.meta.weights) for index in indexes]
@@ -50,6 +53,8 @@ def draw_page(
         answers=answers,
         milliseconds=round(1000 * seconds),
         error=error,
+        no_confidence=no_confidence,
+        limits=describe_limits(None, question.max_false),
         watching=watching,
         version=__version__,
     )

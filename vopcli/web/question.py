@@ -26,6 +26,7 @@ class Question:
         picture: the name of an uploaded picture.
         moments: rank moments instead of videos.
         where: filters by folder, length and date.
+        max_false: leave out hits with less than ``1 - max_false`` confidence.
         dedupe: leave out hits whose embedding has this cosine, or a higher one, with that of a better hit.
         top: maximum number of hits.
     """
@@ -36,13 +37,19 @@ class Question:
     picture: str = ""
     moments: bool = False
     where: VideoFilter = field(default_factory=VideoFilter)
+    max_false: float | None = None
     dedupe: float | None = None
     top: int = field(kw_only=True)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to search for."""
-        return not (self.text or self.like or self.picture)
+        return not (self.text or self.has_examples)
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether a frame or a picture is searched for."""
+        return bool(self.like or self.picture)
 
     @property
     def is_filtered(self) -> bool:
@@ -63,6 +70,7 @@ class Question:
             "shorter": "" if where.shorter is None else f"{where.shorter:g}",
             "after": where.after.isoformat() if where.after else "",
             "before": where.before.isoformat() if where.before else "",
+            "max_false": "" if self.max_false is None else f"{self.max_false:g}",
             "dedupe": "" if self.dedupe is None else f"{self.dedupe:g}",
             "top": str(self.top),
         }
@@ -70,8 +78,8 @@ class Question:
 
 
 PARAMETERS: Final = (
-    "q", "minus", "like", "picture", "moments", "folder", "longer", "shorter", "after", "before", "dedupe",
-    "top",
+    "q", "minus", "like", "picture", "moments", "folder", "longer", "shorter", "after", "before",
+    "max_false", "dedupe", "top",
 )  # fmt: skip
 
 
@@ -106,6 +114,7 @@ def parse_question(values: Mapping[str, str], *, top: int, moments: bool = False
             after=_date(given, "after"),
             before=_date(given, "before"),
         ),
+        max_false=_number(given, "max_false", 0, 1),
         dedupe=_number(given, "dedupe", 0.01, 1),
     )
 
