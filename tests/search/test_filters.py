@@ -5,25 +5,33 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.support.indexes import META, add_film, unit_rows
+from tests.support.models import write_model
+from vopcli.cli.app import app
 from vopcli.encoding.query_bank import bank_tensors
+from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
+from vopcli.progress import SilentProgress
 from vopcli.search.filters import VideoFilter
 from vopcli.search.search import Index
+from vopcli.search.stores import CopyRules, store_of
+from vopcli.weights.reader import read_weights
 
 DAY_NS = 86_400 * 10**9
 FOLDERS = ["", "deep/er/", "DEEP ü/", "x" * 200 + "/", os.fsdecode(b"\xff/")]
 
 
-def write_videos(path: Path, names: Sequence[str]) -> None:
+def write_videos(path: Path, names: Sequence[str], *, meta: IndexMeta = META) -> None:
     """Write an index of videos of 0, 1, 2 ... seconds, changed at a later hour each."""
-    create_index(path, META)
+    create_index(path, meta)
     new = [
         NewVideo("/Videos", name, 9, 10**18 + place * DAY_NS // 5, num_frames=1)
         for place, name in enumerate(names)
@@ -106,3 +114,31 @@ def test_a_video_that_is_the_last_of_thousands_is_found(tmp_path: Path) -> None:
         for moments in (False, True):
             found = index.search(query, where=where, moments=moments, dedupe=0.9)
             assert [hit.path for hit in found] == [f"one/{last}.mp4"]
+
+
+@pytest.mark.slow
+def test_an_index_in_milvus_is_filtered_as_its_file(tmp_path: Path) -> None:
+    path, query = tmp_path / "i.h5", unit_rows(1, seed=2)[0]
+    write_videos(path, [f"{FOLDERS[number % 5]}{number}_%.mp4" for number in range(39)])
+    add_film(path, matching=2, windows=range(4), is_whole=True)
+    store = store_of(name := Path("milvus:i.db"))
+    assert store
+    store.write(VideoIndex(path), CopyRules(), SilentProgress())
+    file, index = Index(path, cache=tmp_path), Index(name, cache=tmp_path)
+    for where in [*FILTERS[1::2], FILTERS[-1], VideoFilter("d_e")]:
+        for pooling in (None, "max"):
+            found = [one.search(query, top=9, pooling=pooling, where=where) for one in (file, index)]
+            assert [replace(hit, row=0) for hit in found[1]] == [replace(hit, row=0) for hit in found[0]]
+
+
+def test_the_command_filters(tmp_path: Path) -> None:
+    weights = write_model(tmp_path / "tiny.safetensors")
+    meta = replace(META, weights=str(weights), fingerprint=read_weights(weights).fingerprint())
+    write_videos(tmp_path / "i.h5", [f"{'ab'[number % 2]}/{number}.mp4" for number in range(12)], meta=meta)
+    command = ["search", "a dog", "--index", str(tmp_path / "i.h5"), "--paths", "--in", "/A/"]
+    command += ["--longer", "1", "--before", DAY.isoformat(), "--after", "2000-01-01"]
+    result = CliRunner().invoke(app, command)
+    index, where = VideoIndex(tmp_path / "i.h5"), VideoFilter("/a/", 1.0, before=DAY)
+    expected = {index.video(row).file for row in index.rows() if passes(index, row, where)}
+    assert 0 < len(expected) < 5
+    assert {*result.stdout.splitlines()} == expected

@@ -33,6 +33,7 @@ from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
+from vopcli.search.filters import VideoFilter
 from vopcli.search.hits import Hit
 from vopcli.search.query import Query
 from vopcli.search.search import Index
@@ -97,7 +98,7 @@ def without_rows(hits: list[Hit]) -> list[Hit]:
         {"top": 4},
         {"moments": True, "per_video": 2},
         {"pooling": "max"},
-        {"norm": "qb", "top": 4},
+        {"norm": "qb", "top": 4, "where": VideoFilter("/VIDEOS/", shorter=3.5)},
         *(
             pytest.param(how, marks=pytest.mark.slow)
             for how in (

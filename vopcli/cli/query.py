@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,15 @@ Minus = Annotated[
     list[str] | None,
     typer.Option(metavar="[WEIGHT:]QUERY", help="Subtract a query, such as '0.5:night'; repeatable."),
 ]
+_LENGTH = {"min": 0, "metavar": "SECONDS"}
+_DAY = {"formats": ["%Y-%m-%d"], "metavar": "DATE"}
+InFolder = Annotated[
+    str | None, typer.Option("--in", metavar="FOLDER", help="Only videos with this text in their folder.")
+]
+Longer = Annotated[float | None, typer.Option(**_LENGTH, help="Only videos of this length or longer.")]
+Shorter = Annotated[float | None, typer.Option(**_LENGTH, help="Only videos of this length or shorter.")]
+After = Annotated[datetime | None, typer.Option(**_DAY, help="Only videos changed on this day or later.")]
+Before = Annotated[datetime | None, typer.Option(**_DAY, help="Only videos changed on this day or before.")]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,25 @@ import typer
 from typer.core import TyperCommand
 
 from vopcli.cli import console, options
-from vopcli.cli.query import Examples, Likes, Minus, PictureFiles, Plus, VideoParts
+from vopcli.cli.query import (
+    After,
+    Before,
+    Examples,
+    InFolder,
+    Likes,
+    Longer,
+    Minus,
+    PictureFiles,
+    Plus,
+    Shorter,
+    VideoParts,
+)
 from vopcli.config.schema import Config, SearchConfig
 from vopcli.errors import EXIT_NOTHING_FOUND, EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:
     from vopcli.cli.show import Outputs
+    from vopcli.search.filters import VideoFilter
     from vopcli.search.hits import Hit
     from vopcli.search.search import Index
 
@@ -40,6 +54,11 @@ def search(
     like: Likes = None,
     plus: Plus = None,
     minus: Minus = None,
+    in_folder: InFolder = None,
+    longer: Longer = None,
+    shorter: Shorter = None,
+    after: After = None,
+    before: Before = None,
     weights: Annotated[
         str | None,
         typer.Option(metavar="NAME|PATH", help="Weights of the model. [default: those of the index]"),
@@ -130,12 +149,27 @@ def search(
     opened = open_for_search(path, config, weights, adapter)
     _note_missing(opened)
     limits = {"top": settings.top, "min_score": settings.min_score, "per_video": per_video, "dedupe": dedupe}
-    find = partial(opened.search, moments=moments, max_false=settings.max_false, **limits)
+    where = _filter_of(in_folder, longer, shorter, after, before)
+    find = partial(opened.search, moments=moments, max_false=settings.max_false, where=where, **limits)
     answers = ((str(one), find(one)) for one in examples.queries(_lines() if is_many else iter([query])))
     found_any, label, hits = _print_answers(opened, answers, None if as_json else show, is_many=is_many)
     if outputs and hits and outputs.show(label, hits):
         raise typer.Exit(EXIT_SOME_FAILED)
     _check_found(settings, found_any=found_any, is_many=is_many)
+
+
+def _filter_of(
+    folder: str | None,
+    longer: float | None,
+    shorter: float | None,
+    after: datetime | None,
+    before: datetime | None,
+) -> "VideoFilter | None":
+    if not (folder or any(limit is not None for limit in (longer, shorter, after, before))):
+        return None
+    from vopcli.search.filters import VideoFilter
+
+    return VideoFilter(folder or "", longer, shorter, after and after.date(), before and before.date())
 
 
 def _print_answers(

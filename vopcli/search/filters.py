@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.errors import UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.search.stores import EngineIndex
 
@@ -45,15 +44,21 @@ class VideoFilter:
     after: datetime.date | None = None
     before: datetime.date | None = None
 
-    def choose(self, index: VideoIndex) -> PartIndex:
+    def choose(self, index: VideoIndex) -> VideoIndex:
         """Return the part of an index that passes.
 
         Raises:
-            UsageError: the index is in a search engine.
+            DataError: a search engine does not answer.
         """
         if isinstance(index, EngineIndex):
-            raise UsageError("a search engine's index is not filtered", hint="copy it with `vop index copy`")
+            return index.part(self)
         return PartIndex(index, [self._passes(index, number) for number in range(len(index.done))])
+
+    @property
+    def changed_ns(self) -> tuple[int | None, int | None]:
+        """The time of modification, from the first to before the second, in nanoseconds since 1970."""
+        end = min(self.before, _YEARS[1]) + datetime.timedelta(1) if self.before else None
+        return _begin_ns(self.after) if self.after else None, _begin_ns(end) if end else None
 
     def _passes(self, index: VideoIndex, number: int) -> NDArray[np.bool_]:
         """Return the live rows (N,) of a segment that pass; rows are not compared with their checksums."""
@@ -62,10 +67,11 @@ class VideoFilter:
             passed &= rows["duration_seconds"] >= self.longer
         if self.shorter is not None:
             passed &= rows["duration_seconds"] <= self.shorter
-        if self.after:
-            passed &= rows["mtime_ns"] >= _begin_ns(self.after)
-        if self.before:
-            passed &= rows["mtime_ns"] < _begin_ns(min(self.before, _YEARS[1]) + datetime.timedelta(1))
+        begin, end = self.changed_ns
+        if begin is not None:
+            passed &= rows["mtime_ns"] >= begin
+        if end is not None:
+            passed &= rows["mtime_ns"] < end
         if self.folder:
             folders, columns = _folders_of(index)
             passed &= np.array([self.folder.casefold() in folder for folder in folders], np.bool_)[

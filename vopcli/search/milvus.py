@@ -9,6 +9,7 @@ Axes: Q queries, N rows, C candidates, F frames of a row, E joint width.
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import json
 import math
@@ -27,6 +28,7 @@ from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import BANK, FAILED, IndexedVideo
 from vopcli.search.engine import Floats, Found
 from vopcli.search.exact import Part, search_exact
+from vopcli.search.filters import VideoFilter
 from vopcli.search.milvus_client import MOST_ROWS, Milvus, key_of, piece_ids, plain_path, signed, to_array
 from vopcli.search.stores import EngineIndex
 from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile
@@ -70,6 +72,7 @@ class MilvusIndex(EngineIndex):
         self.state = str(self.values.get("state"))
         self._details: dict[int, RowDetails] = {}
         self._failures: dict[int, IndexedVideo] = {}
+        self.whole, self._where = self, ""  # a filter expression
         self._embeddings: dict[int, NDArray[np.float32]] = {}  # of the last answer
         names = [name for name in self.values["tensors"] if not name.startswith(BANK)]
         self.text_tensors = {name: self._tensor(name) for name in names}
@@ -93,7 +96,7 @@ class MilvusIndex(EngineIndex):
     @functools.cached_property
     def num_rows(self) -> int:
         """Number of videos and windows."""
-        return self._server.count()
+        return self._server.count(self._where)
 
     @property
     def is_empty(self) -> bool:
@@ -111,7 +114,7 @@ class MilvusIndex(EngineIndex):
 
     @functools.cached_property
     def _num_videos(self) -> int:
-        return self._server.count("is_part == false")
+        return self._server.count(" and ".join(filter(None, (self._where, "is_part == false"))))
 
     @functools.cached_property
     def _order(self) -> list[int]:
@@ -123,7 +126,7 @@ class MilvusIndex(EngineIndex):
 
     def rows(self) -> Iterator[int]:
         """Yield the row of every video and window."""
-        return iter(self._order)
+        return (row for row, is_chosen in zip(self._order, self.done[0], strict=True) if is_chosen)
 
     def embedding_checksums(self) -> NDArray[np.uint64]:
         """Return the embedding checksum of every row, in the order of `rows`."""
@@ -131,23 +134,48 @@ class MilvusIndex(EngineIndex):
 
     @functools.cached_property
     def embeddings(self) -> list[NDArray[np.float32]]:  # type: ignore[override]
-        """The embeddings (N, E) of all rows, in the order of `rows`."""
-        place_of = {row: place for place, row in enumerate(self.rows())}
+        """The embeddings (N, E) of all rows of `whole`, in the order of its `rows`."""
+        place_of = {row: place for place, row in enumerate(self._order)}
         found = np.zeros((len(place_of), self.meta.embed_dim), np.float32)
         for row in self._server.scan(["id", "embedding"]):
             if row["id"] in place_of:  # added meanwhile
                 found[place_of[row["id"]]] = row["embedding"]
         return [found]
 
-    @property
+    @functools.cached_property
     def done(self) -> list[NDArray[np.bool_]]:  # type: ignore[override]
-        """Which of the embeddings count: all."""
-        return [np.ones(len(self._order), np.bool_)]
+        """Which of the embeddings count: all, or those of the part."""
+        if not self._where:
+            return [np.ones(len(self._order), np.bool_)]
+        chosen = {row["id"] for row in self._server.scan(["id"], self._where, batch=8192)}
+        return [np.array([row in chosen for row in self._order], np.bool_)]
 
     @property
     def is_video(self) -> list[NDArray[np.bool_]]:  # type: ignore[override]
         """Which rows are videos, not windows."""
-        return [np.array([not self._of(row)["is_part"] for row in self.rows()], np.bool_)]
+        return [np.array([not self._of(row)["is_part"] for row in self._order], np.bool_) & self.done[0]]
+
+    def part(self, where: VideoFilter) -> MilvusIndex:
+        """Return the index of the videos that pass a filter.
+
+        Raises:
+            DataError: Milvus does not answer.
+        """
+        begin, end = where.changed_ns
+        limits = {
+            "duration >= {}": where.longer,
+            "duration <= {}": where.shorter,
+            "modified >= {}": begin,
+            "modified < {}": end,
+        }
+        tests = [test.format(value) for test, value in limits.items() if value is not None]
+        if where.folder:
+            tests.append(self._server.in_folder(plain_path(where.folder.casefold())))
+        part = copy.copy(self)
+        for name in ("num_rows", "_num_videos", "done"):
+            part.__dict__.pop(name, None)  # cached
+        part._where = " and ".join(tests)
+        return part
 
     def nearest(self, queries: Floats, *, top: int) -> list[Found]:
         """Rank the rows by cosine, as an `Engine`; exact with the vector index "flat".
@@ -172,7 +200,7 @@ class MilvusIndex(EngineIndex):
                 self._embeddings = dict(zip(found, embeddings, strict=True))
                 return self._rank(found, embeddings, query, top)
             asked *= 4  # many rows of nearly equal score
-        return self._rank(self._order, self.embeddings[0], query, top)
+        return self._rank([*self.rows()], self.embeddings[0][self.done[0]], query, top)
 
     def _ask(self, query: Floats, limit: int) -> list[dict[str, Any]]:
         ann = Ann(self.values["ann"])
@@ -184,6 +212,7 @@ class MilvusIndex(EngineIndex):
             self._server.collection,
             data=[query],
             limit=limit,
+            filter=self._where,
             output_fields=["details", "embedding"],
             search_params={"metric_type": "COSINE", "params": params},
         )

@@ -23,6 +23,7 @@ Milvus asks for a vector: [1, 0].
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import os
@@ -282,6 +283,16 @@ class Milvus:
         options: dict[str, Any] = {"filter": where, "limit": MOST_ROWS, "output_fields": [*fields]}
         found: Sequence[dict[str, Any]] = self.call("query", self.collection, **options)
         return found if len(found) < MOST_ROWS else list(self.scan(fields, where))
+
+    def in_folder(self, text: str) -> str:
+        """Return the filter expression of the rows whose folder contains a text."""
+        like = f"folder like {json.dumps(f'%{text}%', ensure_ascii=False)}"
+        if not set('%_"\\') & set(text):  # not all versions can escape them
+            with contextlib.suppress(DataError):  # of a server before 2.4
+                self.count(like)
+                return like
+        found = sorted({row["folder"] for row in self.scan(["folder"]) if text in row["folder"]})
+        return f"folder in {json.dumps(found or [''], ensure_ascii=False)}"
 
     def upsert(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
         """Write rows; those of the same ids are replaced."""

@@ -49,7 +49,7 @@ def choose_engine(
         from vopcli.search.filters import PartIndex
         from vopcli.search.query_bank import current_bank, search_normalised
 
-        whole = videos.whole if isinstance(videos, PartIndex) else videos
+        whole = videos.whole if isinstance(videos, PartIndex | EngineIndex) else videos
         return partial(search_normalised, whole, current_bank(whole), chosen=videos.done)
     if pooling not in {None, MEAN}:
         from vopcli.search.pooled import search_pooled

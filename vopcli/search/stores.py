@@ -27,6 +27,7 @@ from vopcli.search.engine import Floats, Found
 
 if TYPE_CHECKING:
     from vopcli.index.writer import VideoWriter
+    from vopcli.search.filters import VideoFilter
 
 STORES: Final = {"milvus": "vopcli.search.milvus_store:MilvusStore"}  # scheme -> module:class
 
@@ -38,11 +39,20 @@ class EngineIndex(VideoIndex, ABC):
     """
 
     segments: list[Segment]  # empty
+    whole: EngineIndex  # itself, unless it is a part
 
     @property
     @abstractmethod
     def is_complete(self) -> bool:
         """Whether the last run that wrote rows came to its end."""
+
+    @abstractmethod
+    def part(self, where: VideoFilter) -> EngineIndex:
+        """Return the index of the videos that pass a filter; `embeddings` and `done` still have all rows.
+
+        Raises:
+            DataError: the engine does not answer.
+        """
 
     @abstractmethod
     def nearest(self, queries: Floats, *, top: int) -> list[Found]:
