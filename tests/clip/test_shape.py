@@ -99,7 +99,7 @@ def test_no_layers_at_all() -> None:
 
 def test_heads_are_not_guessed() -> None:
     odd = replace(TINY, text_width=96, text_heads=4)
-    with pytest.raises(WeightsError, match="the text tower is 96 wide, no multiple of 64"):
+    with pytest.raises(WeightsError, match="the text tower is 96 wide, not a multiple of 64"):
         ClipShape.from_tensors(odd.tensor_shapes(), odd.activation)
     assert ClipShape.from_tensors(odd.tensor_shapes(), odd.activation, text_heads=4) == odd
     with pytest.raises(WeightsError, match="width 192 does not divide into 5 attention heads"):
