@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.support.sampled import SIZE, UNIFORM, numbers
 from tests.support.videos import GoodVideos, make_video
 from vopcli.config.choices import DecodeRule
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, VideoError
 from vopcli.video.sampling import Sampling, parse_sampling
 from vopcli.video.video import FrameSpec, count_sampled, read_frames, read_windows, stated_duration
 from vopcli.video.video_file import WHOLE, TimeWindow
@@ -140,6 +141,27 @@ def test_windows_and_counts_of_a_file(videos: GoodVideos, name: str) -> None:
     }
     assert dict(counted) == decoded
     assert count_sampled(path, UNIFORM, WHOLE_ONLY) == [(WHOLE, 12)]
+
+
+def test_a_damaged_header_does_not_make_windows_without_frames(tmp_path: Path) -> None:
+    """20 frames in 14 kB; the header states 15 days, first by a wrong length, then by a wrong rate."""
+    film = make_video(tmp_path / "a.avi", num_frames=20)
+    rule, spec = WindowRule(10_000.0), FrameSpec(UNIFORM, SIZE)
+    content, header = bytearray(film.read_bytes()), film.read_bytes().index(b"strh") + 8
+    for scale, rate, length, windows in ((1, 25, 1 << 25, 0), (67_109, 1, 20, 19), (1 << 31, 1, 20, None)):
+        struct.pack_into("<2I", content, header + 20, scale, rate)
+        struct.pack_into("<I", content, header + 32, length)
+        film.write_bytes(content)
+        assert (stated_duration(str(film)) or 0) > 1_300_000
+        if windows is None:
+            with pytest.raises(VideoError, match=r"span [\d,]+ days, more than 200,000 windows"):
+                count_sampled(str(film), UNIFORM, rule)
+        else:
+            counted = count_sampled(str(film), UNIFORM, rule)
+            assert [count for _, count in counted] == [12] * (windows + 1)
+            assert counted[-1][0] == WHOLE
+            decoded = read_windows(str(film), [window for window, _ in counted], spec)
+            assert all(len(sampled.seconds) for sampled in decoded)
 
 
 def test_a_window_is_half_open() -> None:

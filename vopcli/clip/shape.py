@@ -238,7 +238,8 @@ def _num_layers(shapes: Mapping[str, Shape], tower: str) -> int:
 def _heads(given: int | None, width: int, tower: str) -> int:
     if given is None and width % HEAD_WIDTH:
         raise WeightsError(
-            f"the {tower} tower is {width} wide, not a multiple of {HEAD_WIDTH}: its number of heads is unknown",
+            f"the {tower} tower is {width} wide, not a multiple of {HEAD_WIDTH}: "
+            "its number of heads is unknown",
             hint="use a file that stores the number of heads: one written by `vop weights convert`, or a "
             "Hugging Face or open_clip folder with its configuration",
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Final
 
 import av
@@ -36,6 +37,8 @@ MIN_DECODABLE_RATIO: Final = 0.05
 # So is a damaged one of whose sampled frames this fraction has a single colour: up to two levels apart.
 MAX_FLAT_RATIO: Final = 0.5
 _FLAT_LEVELS: Final = 2
+MAX_WINDOWS: Final = 200_000  # 23 days of ten seconds
+_LEAST_BYTES: Final = 1000  # of a window in a file; where the stated duration gives less, packets are read
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def count_sampled(
 ) -> list[tuple[TimeWindow, int]]:
     """Count the frames that `read_windows` returns for each window of a video.
 
-    Packets are read only if the container does not state the duration, or the number of frames varies.
+    Packets are read only if the container does not state the duration, or one too long for the size of the
+    file, or the number of frames varies. Where they are, windows of a rule that have no frames are left out.
 
     Raises:
         VideoError: ``path`` is not a video, or has no frames, or none in the windows.
@@ -81,15 +85,27 @@ def count_sampled(
     if isinstance(windows, WindowRule):
         rule, given = windows, None
         duration = stated_duration(path, max_pixels) if rule.seconds else 0.0
+        # a damaged header may state years: 134,000 windows of a file of 14 kB took minutes and gigabytes
+        if rule.count(duration or 0.0) > 2 + Path(path).stat().st_size / _LEAST_BYTES:
+            duration = None
     else:
         rule, given, duration = WHOLE_ONLY, windows, 0.0
     if sampling.num_stored is not None and duration is not None:
         return [(window, sampling.num_stored) for window in given or rule.windows(duration)]
     with open_scanned(path, max_pixels, tick, hold=False) as video:
         timeline = timeline_of(video)
-        given = given or rule.windows(duration or float(timeline.seconds(-1)))
-        chosen = _choose(video, timeline, sampling, given)
-        return [(window, sampling.num_stored or len(indices)) for window, indices in chosen.items()]
+        duration = duration or float(timeline.seconds(-1))
+        if rule.count(duration) > MAX_WINDOWS:
+            raise VideoError(
+                f"{path}: its frames span {duration / 86_400:,.0f} days, more than {MAX_WINDOWS:,} windows",
+                hint="is it damaged? else use longer windows, or --windows whole",
+            )
+        chosen = _choose(video, timeline, sampling, given or rule.windows(duration))
+        return [
+            (window, sampling.num_stored or len(indices))
+            for window, indices in chosen.items()
+            if indices or given
+        ]
 
 
 def stated_duration(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> float | None:

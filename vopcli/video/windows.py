@@ -33,6 +33,12 @@ class WindowRule:
             return "whole"
         return "auto" if self.seconds == AUTO_SECONDS else f"{self.seconds:g}"
 
+    def count(self, duration_seconds: float) -> int:
+        """Return the number of windows of a video, besides the whole video."""
+        if self.seconds is None or duration_seconds <= _MIN_WINDOWS * self.seconds:
+            return 0
+        return math.ceil(duration_seconds / self.seconds)
+
     def windows(self, duration_seconds: float) -> tuple[TimeWindow, ...]:
         """Divide a video longer than three windows into ceil(duration / seconds) equal windows.
 
@@ -40,9 +46,9 @@ class WindowRule:
             The windows in order, and the whole video last. Example: 31 s by ``auto`` gives 0 to 7.75,
             7.75 to 15.5, 15.5 to 23.25 and 23.25 to 31 s, and the whole video.
         """
-        if self.seconds is None or duration_seconds <= _MIN_WINDOWS * self.seconds:
+        count = self.count(duration_seconds)
+        if not count:
             return (WHOLE,)
-        count = math.ceil(duration_seconds / self.seconds)
         bounds = [duration_seconds * k / count for k in range(count)] + [duration_seconds]
         return (*(TimeWindow(start, end) for start, end in pairwise(bounds)), WHOLE)
 

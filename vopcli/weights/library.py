@@ -87,7 +87,9 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         UsageError: `target` does not end in .safetensors, or exists, or its folder does not.
     """
     if target.suffix != ".safetensors":
-        raise UsageError(f"{target} does not end in .safetensors", hint="name a file that ends in .safetensors")
+        raise UsageError(
+            f"{target} does not end in .safetensors", hint="name a file that ends in .safetensors"
+        )
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="name a file in a folder that exists")
     if target.exists() and not overwrite:
