@@ -40,6 +40,7 @@ TOPICS = (
     "encode",
     "search",
     "films",
+    "confidence",
     "milvus_index",
     "long",
     "cluster",

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.indexes import add_film, make_index, new_videos, unit_rows
+from tests.support.indexes import add_film, make_index, rewrite_index, unit_rows
 from vopcli.encoding.query_bank import bank_tensors
 from vopcli.errors import DataError, UsageError
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
-from vopcli.search.confidence import closest_captions
-from vopcli.search.hits import Hit
+from vopcli.search.confidence import closest_captions, sample_rows
 from vopcli.search.query import Query
 from vopcli.search.search import Index
 
@@ -44,17 +43,16 @@ def mean_and_deviation(values: list[float]) -> tuple[float, float]:
     return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
 
 
-def judge(rows: NDArray[np.float32], query: NDArray[np.float32], hit: int) -> tuple[float, float]:
-    """Closeness and prominence of a row as the hit of a query, by the formulas."""
+def s_norms(rows: NDArray[np.float32], query: NDArray[np.float32]) -> list[float]:
+    """The S-norm of each row as the hit of a query, by the formula."""
     cosines = [float(row @ query) for row in rows]
-    closest = sorted((float(caption @ rows[hit]) for caption in CAPTIONS), reverse=True)[:30]
-    near, spread = mean_and_deviation(closest)
-    mean, deviation = mean_and_deviation(cosines)
-    return (cosines[hit] - near) / spread, (cosines[hit] - mean) / deviation
-
-
-def fraction(value: float, others: list[float]) -> float:
-    return sum(other < value for other in others) / len(others)
+    mean, spread = mean_and_deviation(cosines)
+    found = []
+    for row, cosine in zip(rows, cosines, strict=True):
+        closest = sorted((CAPTIONS @ row).tolist(), reverse=True)[:30]
+        near, deviation = mean_and_deviation(closest)
+        found.append(((cosine - mean) / spread + (cosine - near) / deviation) / 2)
+    return found
 
 
 def test_confidence_is_that_of_plain_loops(path: Path) -> None:
@@ -63,11 +61,9 @@ def test_confidence_is_that_of_plain_loops(path: Path) -> None:
     names = [index.path_of(row) for row in index.rows()]
     others = []
     for number in np.linspace(0, NUM_CAPTIONS - 1, 300).round().astype(int).tolist():
-        order = np.argsort(-(rows @ CAPTIONS[number])).tolist()
-        second = next(row for row in order if names[row] != names[order[0]])
-        others.append(judge(rows, CAPTIONS[number], second))
-    parts = [[values[side] for values in others] for side in (0, 1)]
-    lesser = [min(fraction(values[side], parts[side]) for side in (0, 1)) for values in others]
+        best = names[int((rows @ CAPTIONS[number]).argmax())]
+        values = zip(names, s_norms(rows, CAPTIONS[number]), strict=True)
+        others.append(max(value for name, value in values if name != best))
     opened = Index(path, cache=path.parent)
     for seed in range(6):
         query = unit_rows(1, seed=100 + seed)[0] + 0.2 * seed * rows[seed]
@@ -75,16 +71,31 @@ def test_confidence_is_that_of_plain_loops(path: Path) -> None:
         hits = opened.search(query, top=9, max_false=1.0, pooling="mean")
         assert len(hits) == 9
         for hit in hits:
-            own = judge(rows, query, hit.row)
-            expected = fraction(min(fraction(own[side], parts[side]) for side in (0, 1)), lesser)
-            assert hit.confidence == pytest.approx(expected, abs=0.005)
+            own = s_norms(rows, query)[hit.row]
+            assert hit.confidence == pytest.approx(sum(other < own for other in others) / 300, abs=0.005)
+
+
+def test_a_text_near_to_all_videos_has_no_confidence(path: Path) -> None:
+    index = VideoIndex(path)
+    query = np.mean([index.embedding_of(row) for row in index.rows()], axis=0)
+    hits = Index(path, cache=path.parent).search(query, max_false=1.0)
+    assert {hit.confidence for hit in hits} == {0.0}
+
+
+def test_a_large_index_is_judged_by_rows_spread_over_it(path: Path) -> None:
+    index = VideoIndex(path)
+    every = list(index.rows())
+    rows, embeddings = sample_rows(index, 17)
+    assert (len(every), rows) == (35, every[::2])
+    assert all(map(np.array_equal, map(index.embedding_of, rows), embeddings))
 
 
 def test_hits_of_less_confidence_are_left_out_and_the_others_ranked_again(path: Path) -> None:
     opened = Index(path, cache=path.parent)
     query = VideoIndex(path).embedding_of(3)
-    assert all(hit.confidence is None for hit in opened.search(query))
     everything = opened.search(query, max_false=1.0)
+    assert opened.search(query) == everything
+    assert all(hit.confidence is None for hit in opened.search(Query.parse("like:03.mp4")))
     assert (everything[0].path, everything[0].confidence) == (NAMES[3], 1.0)
     found = opened.search(query, max_false=0.05)
     kept = [hit for hit in everything if hit.confidence is not None and hit.confidence >= 0.95]
@@ -92,26 +103,6 @@ def test_hits_of_less_confidence_are_left_out_and_the_others_ranked_again(path: 
     assert [hit.rank for hit in found] == list(range(1, len(kept) + 1))
     assert len(found) < len(everything)
     assert [len(hits) for hits in opened.search([query, -query], max_false=0.05)] == [len(found), 0]
-
-
-def test_the_captions_are_searched_for_once_per_state_of_the_index(path: Path) -> None:
-    query = unit_rows(1, seed=5)[0]
-
-    def search() -> list[Hit]:
-        return Index(path, cache=path.parent).search(query, max_false=1.0, pooling="mean")
-
-    first = search()
-    [file] = (path.parent / "confidence").glob("*.npy")
-    held = np.load(file)
-    np.save(file, np.zeros_like(held))
-    assert search() != first  # it is read
-    for damage in (b"", file.read_bytes()[:200]):
-        file.write_bytes(damage)
-        assert search() == first
-    with IndexWriter(path) as writer:
-        writer.note_failures([(new_videos(["broken.mp4"])[0], "not a video")])
-    search()
-    assert len(list((path.parent / "confidence").glob("*.npy"))) == 2
 
 
 def test_an_index_without_enough_captions_is_refused(tmp_path: Path) -> None:
@@ -122,6 +113,15 @@ def test_an_index_without_enough_captions_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"has {count} captions") as caught:
             Index(tmp_path / "i.h5", cache=tmp_path).search(CAPTIONS[0], max_false=0.05)
         assert "--querybank" in caught.value.hint
+
+
+def test_an_index_without_videos_has_no_confidence(path: Path) -> None:
+    rewrite_index(path, [])
+    add_bank(path)
+    opened = Index(path, cache=path.parent)
+    assert opened.search(CAPTIONS[0], max_false=0.05) == []
+    with pytest.raises(DataError, match="has no videos"):
+        opened.prepare_confidence()
 
 
 def test_pictures_and_wrong_fractions_are_refused(path: Path) -> None:

@@ -1,51 +1,45 @@
 """Confidence that a hit matches its text, by comparison with texts whose match is left out.
 
-Equal cosines do not mean the same for all videos and texts. With s the cosine of a text and its hit:
+Equal cosines do not mean the same for all texts and videos. The S-norm of speaker verification compares the
+cosine s of a text and its hit with others of both:
 
-    closeness     (s - m) / d, mean and deviation of the cosines of the video with the 5 % of the captions of
-                  the query bank closest to it: some videos are near to all texts
-    prominence    (s - m) / d, mean and deviation of the cosines of the text with the videos: a text that the
-                  model does not understand may be near to all videos
+    ((s - m_q) / d_q + (s - m_v) / d_v) / 2
 
-The captions of the bank are searched for in the same index, each without the video that matches it best. The
-confidence of a hit is the fraction of their hits whose lesser value of the two, as a fraction of the hits
-below it, is smaller. So one threshold suits indexes of all sizes: 0.95 answers about 5 % of the texts without
-a match.
+    m_q, d_q    mean and deviation of the cosines of the text with the videos
+    m_v, d_v    of those of the video with the 5 % of the captions of the query bank closest to it
 
-Axes: B captions of the bank, C of them that are searched for, G videos or rows, E joint width.
+Captions of the bank are judged in the same way with a part of the index, each without the video of highest
+cosine. The confidence of a hit is the fraction of them whose highest S-norm is lower: 0.95 answers about 5 %
+of the texts without a match, fewer where several videos match a caption, since the second best matches too.
+It is 0 for a text whose m_q is above that of each caption: a text that the model does not understand may be
+near to all videos.
+
+Axes: B captions of the bank, C of them that are judged, G videos or rows, E joint width.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError
-from vopcli.files.atomic import atomic_path
 from vopcli.index.reader import VideoIndex
-from vopcli.progress import Progress
-from vopcli.search.engine import Engine, Floats
+from vopcli.search.engine import Floats
 from vopcli.search.hits import Hit
 from vopcli.search.query_bank import read_bank
 
 Doubles = NDArray[np.float64]
 
-FEWEST_CAPTIONS: Final = 500  # with 200, the closeness is a worse guide than the cosine
+FEWEST_CAPTIONS: Final = 500  # with 200, the S-norm is a worse guide than the cosine
 _CLOSEST: Final = 0.05
 LEAST_DEVIATION: Final = 1e-9
-_SEARCHED: Final = 300  # captions that are searched for
-_AT_ONCE: Final = 20
-_SAMPLED: Final = 4096  # rows that give mean and deviation of a text
-_ROWS: Final = 64  # best rows of a caption; one of another video is nearly always among them
+_COMPARED: Final = 2000  # captions that a video is compared with
+_JUDGED: Final = 300  # of these, without the video of highest cosine
+_SAMPLED: Final = 1024  # rows
 _COLUMNS: Final = 256  # at a time, to bound memory
 
 
@@ -61,50 +55,62 @@ def closest_captions(cosines: NDArray[Any]) -> tuple[Doubles, Doubles]:
     return means, np.maximum(deviations, LEAST_DEVIATION)
 
 
+def s_norms_of(
+    cosines: NDArray[Any],
+    others: NDArray[Any],
+    mean: Doubles,
+    deviation: Doubles,
+    *,
+    is_in: NDArray[np.bool_] | bool = True,
+) -> Doubles:
+    """Return the S-norms (..., G) of texts and videos.
+
+    Args:
+        cosines: (..., G) of them.
+        others: (..., K) cosines of each text with videos.
+        mean: (G,) of `closest_captions`.
+        deviation: (G,) of the same.
+        is_in: (..., K) which of ``others`` count.
+    """
+    means, spread = (
+        measure(others, axis=-1, where=is_in, keepdims=True, dtype=np.float64)
+        for measure in (np.mean, np.std)
+    )
+    by_text = (cosines - means) / np.maximum(spread, LEAST_DEVIATION)
+    return np.asarray((by_text + (cosines - mean) / deviation) / 2)
+
+
 @dataclass(frozen=True, eq=False)
 class WithoutMatch:
-    """Hits of captions without the video that matches best.
+    """Captions of the bank without the video that matches best.
 
     Attributes:
-        closeness: (C,) of the hits.
-        prominence: (C,) of the hits.
+        s_norms: (C,) highest S-norm of each.
+        highest_mean: greatest mean cosine of a caption of the bank with the videos.
     """
 
-    closeness: Doubles
-    prominence: Doubles
+    s_norms: Doubles
+    highest_mean: float
 
-    def confidence(self, closeness: Doubles, prominence: Doubles) -> Doubles:
-        """Return the confidence (n,) of hits of a closeness (n,) and prominence (n,)."""
-        return _fraction_below(self._lesser(closeness, prominence), self._own)
-
-    @functools.cached_property
-    def _own(self) -> Doubles:
-        return self._lesser(self.closeness, self.prominence)
-
-    def _lesser(self, closeness: Doubles, prominence: Doubles) -> Doubles:
-        close = _fraction_below(closeness, self.closeness)
-        return np.minimum(close, _fraction_below(prominence, self.prominence))
+    def confidence(self, s_norms: Doubles, means: Doubles) -> Doubles:
+        """Return the confidence (n,) of hits of texts whose mean cosines with the videos are given, (n,)."""
+        below = np.searchsorted(np.sort(self.s_norms), s_norms, "left") / len(self.s_norms)
+        return np.where(means > self.highest_mean, 0.0, below)
 
 
-def _fraction_below(values: Doubles, others: Doubles) -> Doubles:
-    return np.searchsorted(np.sort(others), values, "left") / len(others)
+def has_captions(index: VideoIndex) -> bool:
+    """Whether the query bank of an index has enough captions to judge hits by."""
+    return len(index.bank_tensors.get("captions", ())) >= FEWEST_CAPTIONS
 
 
 class Confidence:
-    """Judges the hits of one index and engine."""
+    """Judges the hits of one index."""
 
-    def __init__(self, index: VideoIndex, engine: Engine, name: str, cache: Path, progress: Progress) -> None:
-        """Read the captions; search for some of them, unless the cache has the outcome.
-
-        Args:
-            index: the rows, with a query bank.
-            engine: ranks them.
-            name: of the engine's rule, by which the cache tells engines apart.
-            cache: folder of derived data.
-            progress: shows the search for the captions.
+    def __init__(self, index: VideoIndex) -> None:
+        """Judge up to 300 captions of the query bank with about 1,024 rows of the index, evenly spread.
 
         Raises:
-            DataError: the index has no query bank, or one of few captions.
+            DataError: the index is damaged, has no videos, or has no query bank of enough captions.
         """
         bank = read_bank(index)
         if bank is None or len(bank.captions) < FEWEST_CAPTIONS:
@@ -112,18 +118,19 @@ class Confidence:
                 f"{index.path} has {len(bank.captions) if bank else 0} captions to judge hits by",
                 hint=f"add at least {FEWEST_CAPTIONS}: `vop encode SRC INDEX.h5 --querybank captions.txt`",
             )
-        self._index, self._captions = index, bank.captions
-        self._sample = _sample_rows(index)
-        key = f"{index.path.absolute()} {index.state} {name}"
-        file = cache / "confidence" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npy"
-        held = _load(file)
-        if held is None:
-            held = self._search_others(engine, progress)
-            with contextlib.suppress(OSError):  # without a cache, each process searches for the captions
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_path(file) as temporary, temporary.open("wb") as stream:
-                    np.save(stream, held)
-        self._without_match = WithoutMatch(*held)
+        if index.is_empty:
+            raise DataError(f"{index.path} has no videos", hint="add some with `vop encode`")
+        self._index, self._captions = index, _spread(bank.captions, _COMPARED)
+        rows, self._sample = sample_rows(index, _SAMPLED)
+        cosines = _spread(self._captions, _JUDGED) @ self._sample.T
+        s_norms = s_norms_of(cosines, cosines, *closest_captions(self._captions @ self._sample.T))
+        hashes = [index.name_hash_of(row) % (1 << 64) for row in rows]  # engines may hold them as signed
+        videos = np.array(hashes, np.uint64)
+        others = videos != videos[cosines.argmax(axis=1)][:, None]
+        others |= ~others.any(axis=1, keepdims=True)  # of a single video
+        means = self._captions @ self._sample.mean(axis=0)
+        highest = s_norms.max(axis=1, where=others, initial=-np.inf)
+        self._without_match = WithoutMatch(highest, float(means.max()))
 
     def keep(self, hits: Sequence[Hit], query: Floats, least: float) -> list[Hit]:
         """Return the hits of a query (E,) of at least a confidence, with it and their new ranks.
@@ -133,51 +140,26 @@ class Confidence:
         """
         if not hits:
             return []
-        queries = query[None].repeat(len(hits), axis=0)
-        values = self._without_match.confidence(*self._judge(queries, [hit.row for hit in hits])).tolist()
+        embeddings = np.stack([self._index.embedding_of(hit.row) for hit in hits])
+        others = query @ self._sample.T
+        s_norms = s_norms_of(query @ embeddings.T, others, *closest_captions(self._captions @ embeddings.T))
+        values = self._without_match.confidence(s_norms, others.mean(dtype=np.float64)).tolist()
         kept = [
             replace(hit, confidence=value) for hit, value in zip(hits, values, strict=True) if value >= least
         ]
         return [replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)]
 
-    def _judge(self, queries: Floats, rows: Sequence[int]) -> Doubles:
-        """Return closeness and prominence (2, G) of the rows (G,) as hits of the queries (G, E)."""
-        embeddings = np.stack([self._index.embedding_of(row) for row in rows])
-        cosines = (queries * embeddings).sum(axis=1, dtype=np.float64)
-        mean, deviation = closest_captions(self._captions @ embeddings.T)
-        others = (queries @ self._sample.T).astype(np.float64)
-        spread = np.maximum(others.std(axis=1), LEAST_DEVIATION)
-        return np.stack([(cosines - mean) / deviation, (cosines - others.mean(axis=1)) / spread])
 
-    def _search_others(self, engine: Engine, progress: Progress) -> Doubles:
-        places = np.linspace(0, len(self._captions) - 1, min(len(self._captions), _SEARCHED))
-        captions = self._captions[places.round().astype(int)]
-        others: list[int] = []
-        with progress.task("search for captions", total=len(captions), unit="captions") as task:
-            for begin in range(0, len(captions), _AT_ONCE):
-                for found in engine(captions[begin : begin + _AT_ONCE], top=_ROWS):
-                    names = [self._index.name_hash_of(row) for row in found.rows.tolist()]
-                    others.append(int(found.rows[_second(names)]))
-                    task.advance()
-        return self._judge(captions, others)
+def _spread(rows: Floats, count: int) -> Floats:
+    """Return ``count`` rows evenly spread over the given ones, or all of them."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).round().astype(int)]
 
 
-def _second(names: list[int]) -> int:
-    """Return the place of the first name that differs from the first of all, else the last place."""
-    return next((place for place, name in enumerate(names) if name != names[0]), len(names) - 1)
-
-
-def _sample_rows(index: VideoIndex) -> Floats:
-    """Return the embeddings of rows evenly spread over an index, (G, E)."""
-    step = max(sum(map(np.count_nonzero, index.done)) // _SAMPLED, 1)
+def sample_rows(index: VideoIndex, count: int) -> tuple[list[int], Floats]:
+    """Return about ``count`` rows evenly spread over an index, or all, and their embeddings (G, E)."""
+    counts = list(map(np.count_nonzero, index.done))
+    step = max(sum(counts) // count, 1)
+    rows = np.split(np.array(list(index.rows()), np.int64), np.cumsum(counts)[:-1])
     chosen = [np.flatnonzero(done)[::step] for done in index.done]
-    return np.concatenate([part[rows] for part, rows in zip(index.embeddings, chosen, strict=True)])
-
-
-def _load(file: Path) -> Doubles | None:
-    """Read the values of hits without a match (2, C); None if they are missing or damaged."""
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        held = np.load(file, allow_pickle=False)
-        if held.ndim == 2 and len(held) == 2 and held.size and np.isfinite(held).all():
-            return np.asarray(held, np.float64)
-    return None
+    embeddings = [part[places] for part, places in zip(index.embeddings, chosen, strict=True)]
+    return np.concatenate([own[::step] for own in rows]).tolist(), np.concatenate(embeddings)

@@ -39,7 +39,7 @@ class Hit:
         best: time of the frame in that range most similar to the query.
         duration_seconds: duration of the video.
         row: row in the index of the video, or of its window that matches best.
-        confidence: of a search with ``max_false``, that the video of the row matches, from 0 to 1; else None.
+        confidence: that the video of the row matches the text, from 0 to 1; None without a query bank.
     """
 
     rank: int

@@ -22,7 +22,7 @@ from vopcli.search.query import Query, has_examples, is_picture
 from vopcli.search.query_encoder import QueryEncoder
 from vopcli.search.ranges import MATCHED_FRAMES
 from vopcli.search.ranking import choose_engine, parse_norm
-from vopcli.search.stores import open_videos
+from vopcli.search.stores import EngineIndex, open_videos
 from vopcli.search.text_tower import ModelSource
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Index:
         _LOG.debug("index: %s, %d videos, made with %s", path, len(self._videos), self._videos.meta.weights)
         self._cache = cache or cache_folder()
         self._engines: dict[tuple[Pooling | None, NormRule, int], Engine] = {}
-        self._judges: dict[tuple[Pooling | None, NormRule], Confidence] = {}
+        self._confidence: Confidence | None = None
         self._engine(pooling, norm)  # so that a missing query bank is reported before the first search
         self._progress: Progress = progress or SilentProgress()
         source = ModelSource(self._cache, self._progress, weights, fallbacks, adapter)
@@ -125,7 +125,7 @@ class Index:
             20
         """
         self._engines.clear()
-        self._judges.clear()
+        self._confidence = None
         del self._videos, self._encoder
 
     @property
@@ -218,7 +218,8 @@ class Index:
             per_video: maximum number of moments per video; None: 3.
             dedupe: leave out hits whose video or window, with ``moments`` whose best frame, has at least this
                 cosine with that of a better hit, and search on for others, if need be in the whole index.
-            max_false: leave out hits with less than ``1 - max_false`` confidence; texts only. None: keep all.
+            max_false: leave out hits with less than ``1 - max_false`` confidence; texts only. None: keep all,
+                with their confidence if the index is a file with a query bank of at least 500 captions.
             where: rank the videos that pass this filter only, as if the index held no others.
 
         Returns:
@@ -252,8 +253,7 @@ class Index:
             vectors = self._encoder.encode(queries)
             wanted = Wanted(top, min_score, (per_video or MOMENTS_PER_VIDEO) * moments, dedupe)
             answers = self._rank(videos, queries, vectors, rules, wanted)
-            if max_false is not None:
-                answers = self._keep_confident(answers, queries, vectors, rules, 1 - max_false)
+            answers = self._keep_confident(answers, queries, vectors, max_false)
         return answers if isinstance(query, (list, tuple)) else answers[0]
 
     def _rank(
@@ -274,38 +274,47 @@ class Index:
         return answers
 
     def _keep_confident(
-        self, answers: list[list[Hit]], queries: list[Any], vectors: Vectors, rules: _Rules, least: float
+        self, answers: list[list[Hit]], queries: list[Any], vectors: Vectors, max_false: float | None
     ) -> list[list[Hit]]:
-        """Return the hits of a confidence, with it.
+        """Return the hits with their confidence, if there is one; with ``max_false`` those of enough of it.
 
         Raises:
             UsageError: a picture or a video is to have a confidence.
         """
-        if any(map(has_examples, queries)):
+        if max_false is not None and any(map(has_examples, queries)):
             raise UsageError(
                 "only texts have a confidence", hint="omit max_false, or the pictures and videos"
             )
-        judge = self._judge(*rules)
-        return [judge.keep(hits, vector, least) for hits, vector in zip(answers, vectors, strict=True)]
+        judge = self._judge(is_asked=max_false is not None)
+        if judge is None:
+            return answers
+        least = 0.0 if max_false is None else 1 - max_false
+        return [
+            hits if has_examples(query) else judge.keep(hits, vector, least)
+            for query, hits, vector in zip(queries, answers, vectors, strict=True)
+        ]
 
     def prepare_confidence(self) -> None:
-        """Read or compute the values that hits are judged by, which a search with ``max_false`` else does.
+        """Compute the values that hits are judged by, which a search with ``max_false`` else does.
 
         Raises:
             DataError: the index has too few captions in its query bank, or is damaged.
         """
-        self._judge(self.pooling, self.norm)
+        self._judge(is_asked=True)
 
-    def _judge(self, pooling: Pooling | None, norm: NormRule) -> Confidence:
-        key = pooling, norm
-        if key not in self._judges:
-            from vopcli.search.confidence import Confidence
+    def _judge(self, *, is_asked: bool) -> Confidence | None:
+        """Return the judge of hits; None without enough captions, or in an engine, which would read all rows.
 
-            name = f"{pooling} {norm.value}"
-            self._judges[key] = Confidence(
-                self._videos, self._engine(*key), name, self._cache, self._progress
-            )
-        return self._judges[key]
+        Raises:
+            DataError: it is asked for, and the index has too few captions.
+        """
+        if not is_asked and (isinstance(self._videos, EngineIndex) or not self._videos.bank_tensors):
+            return None
+        from vopcli.search.confidence import Confidence, has_captions
+
+        if self._confidence is None and (is_asked or has_captions(self._videos)):
+            self._confidence = Confidence(self._videos)
+        return self._confidence
 
     def _engine(self, pooling: Pooling | None, norm: NormRule, matched: int = MATCHED_FRAMES) -> Engine:
         key = pooling, norm, matched

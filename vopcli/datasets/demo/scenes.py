@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,13 +118,16 @@ class DemoVideo:
         return DemoVideo(self.split, OPPOSITES[self.change], self.take, self.end, self.start)
 
 
-def plan_demo(*, seed: int) -> Iterator[tuple[DemoVideo, DemoVideo]]:
+def plan_demo(
+    *, seed: int, takes_of: Mapping[str, Iterable[int]] = SPLIT_TAKES
+) -> Iterator[tuple[DemoVideo, DemoVideo]]:
     """Yield each video of the demo set with its reverse: 432 videos for training and 144 for testing.
 
     A video depends only on the seed and its own name, so that each can be drawn again without the others.
+    Other takes of the splits train and test make a larger set.
     """
     pairs = ("right", "top", "large")
-    for split_index, (split, takes) in enumerate(SPLIT_TAKES.items()):
+    for split_index, (split, takes) in enumerate(takes_of.items()):
         grid = itertools.product(takes, enumerate(SHAPES), enumerate(COLOURS), enumerate(pairs))
         for take, (shape_index, shape), (colour_index, colour), (pair_index, change) in grid:
             key = [seed, split_index, take, shape_index, colour_index, pair_index]
