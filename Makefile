@@ -1,7 +1,9 @@
 # Every target needs Python 3.10 or later with pip, and nothing else: it sets up .venv first.
 PYTHON ?= $(shell command -v python3 || command -v python)
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # else each process compiles the package and the tests again
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: setup demo test coverage slow lint docs check-wheel bench gpu reliability study demo-weights clean
 
@@ -11,13 +13,13 @@ demo: .venv/ready ## write the demo videos, index them, search them
 	$(BIN)/vop demo demo --run --overwrite
 
 test: .venv/ready-dev ## the fast tests
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
 
 coverage: .venv/ready-dev ## the fast tests, and what of the package they run; takes half as long again
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 slow: .venv/ready-dev ## the tests that take longer
-	$(BIN)/python -m pytest -n auto -m slow
+	$(PYTEST) -m slow
 
 lint: .venv/ready-dev ## format, lint, layers, types
 	$(BIN)/ruff format --check .

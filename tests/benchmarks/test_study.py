@@ -26,8 +26,10 @@ def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: P
     make_demo(DemoRequest(tmp_path), progress=QUIET, pairs=[*pairs[:12], *pairs[-6:]])
     settings = (tmp_path / SETTINGS_NAME).read_text()
     # full, bias, proj and partial train in float32 what is rounded to bfloat16 when it is loaded for use
-    (tmp_path / SETTINGS_NAME).write_text(settings.replace("training: {", "training: {precision: fp32, "))
-    extract(ExtractRequest([tmp_path / VIDEOS], tmp_path / STORE, DataConfig(size=48)), QUIET)
+    settings = settings.replace("training: {", "training: {precision: fp32, ")
+    (tmp_path / SETTINGS_NAME).write_text(settings.replace("size: 48", "size: 48, num_frames: 3"))
+    data = DataConfig(size=48, num_frames=3)
+    extract(ExtractRequest([tmp_path / VIDEOS], tmp_path / STORE, data), QUIET)
     study = run_study(tmp_path, progress=QUIET, epochs=1, seeds=(0, 1))
     names = [row.name for row in study.rows]
     assert names[:8] == [variant.value for variant in Variant][:8]

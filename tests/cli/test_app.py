@@ -140,10 +140,7 @@ FULL = "Error: standard output cannot be written: the disk is full"
 CLOSED = "Error: standard output is closed"
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["--help", "--version", "config show", "config show --json", "weights list", "info INDEX", "search -h"],
-)
+@pytest.mark.parametrize("words", ["--help", "--version", "config show --json", "info INDEX"])
 @pytest.mark.parametrize(("redirection", "message"), [(">/dev/full", FULL), (">&-", CLOSED)])
 def test_an_output_that_cannot_be_written_is_reported_once(
     tmp_path: Path, words: str, redirection: str, message: str

@@ -71,7 +71,7 @@ def test_from_annotation_files_to_a_table(dataset: DatasetName, folder: Path) ->
     counted = {name: (split["used"], split["captions"]) for name, split in checked["splits"].items()}
     assert counted == {name: (count, release.num_captions[name]) for name, count in videos.items()}
 
-    assert vop("extract-frames", "out.h5", *preset, "--workers", "1", "--quiet").exit_code == 0
+    assert vop("extract-frames", "out.h5", *preset, "--workers", "0", "--quiet").exit_code == 0
     check_frames(dataset, release, FrameStore.open(folder / "out.h5"))
     assert "Searched for videos in out.h5" in vop("data", "check", *preset).stderr
 
@@ -152,7 +152,7 @@ def test_a_gallery_that_is_not_whole_is_refused_unless_allowed(folder: Path, rel
     assert told(vop("data", "check", *names, "--json"), code=4)["splits"]["test"]["without_file"] == [
         "video202"
     ]
-    done = vop("extract-frames", "out.h5", *names, "--workers", "1", "--quiet")
+    done = vop("extract-frames", "out.h5", *names, "--workers", "0", "--quiet")
     assert done.exit_code == 0
     assert "Warning: train: 2 videos have no file: video0, video5\n" in done.stderr
     assert "1 of 4 videos of msrvtt-9k are not in out.h5: test: video202" in refused(
@@ -186,7 +186,7 @@ def test_frames_of_another_part_are_refused_and_made_anew(folder: Path) -> None:
     release = write_benchmark(DatasetName.DIDEMO, folder / "release")
     names = ("--dataset", "didemo")
     test = [f"release/{file}" for file in release.files["test"]]
-    extract = ("extract-frames", *test, "out.h5", "--workers", "1", "--quiet")
+    extract = ("extract-frames", *test, "out.h5", "--workers", "0", "--quiet")
     assert vop(*extract).exit_code == 0
     error = refused(vop("eval", *names, "zero-shot"), 3)
     assert "has other parts of 4 videos than didemo annotates: " in error
@@ -206,7 +206,7 @@ def test_only_the_asked_splits_are_extracted(folder: Path, release: Release) -> 
     (folder / "release" / "MSRVTT_data.json").unlink()
     plan = told(vop("extract-frames", "out.h5", *names, "--dry-run", "--json"))
     assert (plan["num_found"], plan["num_new"]) == (4, 4)
-    assert vop("extract-frames", "out.h5", *names, "--workers", "1", "--quiet").exit_code == 0
+    assert vop("extract-frames", "out.h5", *names, "--workers", "0", "--quiet").exit_code == 0
     assert [video.path for video in FrameStore.open(folder / "out.h5").videos] == sorted(
         release.files["test"]
     )
@@ -215,7 +215,7 @@ def test_only_the_asked_splits_are_extracted(folder: Path, release: Release) -> 
 
 def test_a_text_budget_cuts_captions_further(folder: Path, release: Release) -> None:
     names = ("--dataset", "msrvtt-9k")
-    assert vop("extract-frames", "out.h5", *names, "--workers", "1", "--quiet").exit_code == 0
+    assert vop("extract-frames", "out.h5", *names, "--workers", "0", "--quiet").exit_code == 0
     whole, cut = (
         told(vop("eval", *names, "zero-shot", "--max-tokens", str(most), "--json")) for most in (32, 5)
     )
@@ -296,7 +296,7 @@ def test_lsmdc_is_read_as_by_xpool_if_asked_for(folder: Path) -> None:
 
 def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release: Release) -> None:
     named = ("--dataset", "msrvtt-9k")
-    extract = ("--workers", "1", "--quiet")
+    extract = ("--workers", "0", "--quiet")
     assert vop("extract-frames", "out.h5", *named, "--split", "train", *extract).exit_code == 0
     assert vop("train", *named, "--dry-run", *SHORT).exit_code == 0, "test videos are not needed to train"
     error = refused(vop("eval", *named, "zero-shot", "--allow-missing"), 3)

@@ -37,6 +37,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def films(made: Path, tmp_path: Path) -> Path:
+    """Videos below the current folder, which this process decodes."""
+    (tmp_path / "vop.yaml").write_text("data: {workers: 0}\n")
     return shutil.copytree(made, tmp_path / "films")
 
 

@@ -19,6 +19,7 @@ from vopcli.index.check import describe_index
 from vopcli.index.reader import VideoIndex
 
 RUNNER = CliRunner()
+SETTINGS = "data: {workers: 0}\n"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The current folder, with two videos below it."""
+    """The current folder, with two videos below it, which this process decodes."""
     here = tmp_path / "here"
     (here / "videos").mkdir(parents=True)
+    (here / "vop.yaml").write_text(SETTINGS)
     os.chdir(here)
     make_video(here / "videos" / "a.mp4", num_frames=8)
     make_video(here / "videos" / "b.mp4", "-vf", "negate", num_frames=8)
@@ -121,6 +123,7 @@ def test_an_index_keeps_its_model_and_frames(folder: Path, weights: Path) -> Non
 
 def test_nothing_to_do_loads_neither_torch_nor_decoders(folder: Path, weights: Path) -> None:
     assert vop("encode", "videos", "idx.h5", "--weights", str(weights)).exit_code == 0
+    (folder / "vop.yaml").unlink()
     code = (
         "import sys; from vopcli.cli.app import app; sys.argv = ['vop', 'encode', 'videos', 'idx.h5']\n"
         "try: app()\n"
@@ -134,7 +137,7 @@ def test_nothing_to_do_loads_neither_torch_nor_decoders(folder: Path, weights: P
 
 def test_weights_relative_to_another_folder(folder: Path, weights: Path) -> None:
     (folder / "model.safetensors").symlink_to(weights)
-    (folder / "vop.yaml").write_text("backbone: {weights: model.safetensors}\n")
+    (folder / "vop.yaml").write_text(SETTINGS + "backbone: {weights: model.safetensors}\n")
     assert vop("encode", "videos", "idx.h5", "--num-frames", "2").exit_code == 0
     for kept in (folder.parent / "cache" / "text").iterdir():
         kept.unlink()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support.clip import tiny_clip
-from tests.support.extracting import MPEG4, contents, make_bad_video, make_videos, vop
+from tests.support.extracting import MPEG4, contents, make_bad_video, make_videos, told, vop
 from tests.support.models import write_model
 from tests.support.videos import BAD, GOOD, drawn_number, make_video
 from vopcli.cli.app import app
@@ -20,7 +20,7 @@ from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore
 from vopcli.video.find_videos import VIDEO_SUFFIXES
 
-SMALL = ("--size", "32", "--workers", "1", "--quiet")
+SMALL = ("--size", "32", "--workers", "0", "--quiet")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def test_a_folder_into_a_store(folder: Path, tmp_path: Path) -> None:
 
 def test_json_is_one_document_on_stdout(folder: Path, tmp_path: Path) -> None:
     bad = make_bad_video(tmp_path)
-    code, out, err = vop("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL, "--json")
+    code, out, err = told("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL, "--json")
     assert code == 4
     document = json.loads(out)
     assert len(out.splitlines()) == 1
@@ -53,9 +53,9 @@ def test_json_is_one_document_on_stdout(folder: Path, tmp_path: Path) -> None:
     assert failed["video"] == "text.mp4"
     assert "not a video" in failed["reason"]
     assert err == f"Failed: text.mp4: {failed['reason']}\n"
-    again = vop("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL, "--json")
+    again = told("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL, "--json")
     assert (again[0], json.loads(again[1])["failed_before"], again[2]) == (0, [failed], "")
-    again = vop("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL)
+    again = told("extract-frames", folder, bad, tmp_path / "out.h5", *SMALL)
     assert (again[0], "1 failed before (--retry-failed tries them again)" in again[1]) == (0, True)
 
 
@@ -84,9 +84,9 @@ def test_frames_are_made_for_the_model(folder: Path, tmp_path: Path) -> None:
 
 def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "vop.yaml").write_text("data: {size: 48, num_frames: 3, sampling: uniform}\n")
-    options = ("--workers", "1", "--quiet")
-    assert vop("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
-    assert vop("extract-frames", folder, "b.h5", *options, "--size", "32", cwd=tmp_path)[0] == 0
+    options = ("--workers", "0", "--quiet")
+    assert told("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
+    assert told("extract-frames", folder, "b.h5", *options, "--size", "32", cwd=tmp_path)[0] == 0
     assert (
         str(FrameStore.open(tmp_path / "a.h5").recipe)
         == "sampling uniform:3, windows auto, 48 x 48 pixels, raw"
@@ -95,7 +95,7 @@ def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path
         str(FrameStore.open(tmp_path / "b.h5").recipe)
         == "sampling uniform:3, windows auto, 32 x 32 pixels, raw"
     )
-    code, _, err = vop("extract-frames", folder, "b.h5", *options, cwd=tmp_path)
+    code, _, err = told("extract-frames", folder, "b.h5", *options, cwd=tmp_path)
     assert code == 3
     assert err == (
         "Error: b.h5 holds frames of 32 x 32 pixels, not 48 x 48\n"
@@ -104,7 +104,7 @@ def test_settings_come_from_vop_yaml_and_flags_come_first(folder: Path, tmp_path
 
 
 def test_dry_run_prints_the_plan(folder: Path, tmp_path: Path) -> None:
-    code, out, err = vop("extract-frames", folder, tmp_path / "out.h5", *SMALL, "--dry-run")
+    code, out, err = told("extract-frames", folder, tmp_path / "out.h5", *SMALL, "--dry-run")
     assert (code, err) == (0, "")
     recipe = "sampling uniform:12, windows auto, 32 x 32 pixels, raw"
     plan, _, work = out.partition("; ")
@@ -130,7 +130,7 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
         (folder / os.fsdecode(name)).write_bytes(content + bytes(number))
     for name in [b"bad\n.avi", b"bad\xff.avi"]:
         (folder / os.fsdecode(name)).write_text("no video")
-    code, out, err = vop("extract-frames", folder, tmp_path / "out.h5", *SMALL, "--json")
+    code, out, err = told("extract-frames", folder, tmp_path / "out.h5", *SMALL, "--json")
     assert code == 4
     stored = FrameStore.open(tmp_path / "out.h5").videos
     assert [os.fsencode(video.path) for video in stored] == sorted(names)
@@ -140,14 +140,14 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     assert len(err.splitlines()) == 2
     assert r"bad\n.avi" in err
     assert r"bad\xff.avi" in err
-    shown = vop("info", tmp_path / "out.h5")[1]
+    shown = told("info", tmp_path / "out.h5")[1]
     assert r"bad\xff.avi" in shown
     assert "\x1b" not in shown
 
     options = [*SMALL, "--overwrite", "--"]
-    assert vop("extract-frames", *options, "-dash.avi", "../out.h5", cwd=folder)[0] == 0
+    assert told("extract-frames", *options, "-dash.avi", "../out.h5", cwd=folder)[0] == 0
     assert [video.path for video in FrameStore.open(tmp_path / "out.h5").videos] == ["-dash.avi"]
-    assert vop("extract-frames", *options, os.fsdecode(b"\xff\xfe.avi"), "../out.h5", cwd=folder)[0] == 0
+    assert told("extract-frames", *options, os.fsdecode(b"\xff\xfe.avi"), "../out.h5", cwd=folder)[0] == 0
     assert [os.fsencode(video.path) for video in FrameStore.open(tmp_path / "out.h5").videos] == [
         b"\xff\xfe.avi"
     ]
@@ -172,7 +172,7 @@ def test_what_makes_no_sense_is_refused(
     tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    returned, out, err = vop("extract-frames", *arguments, cwd=tmp_path)
+    returned, out, err = told("extract-frames", *arguments, cwd=tmp_path)
     assert (returned, out) == (code, "")
     first, *usage, last = err.splitlines()
     assert first.startswith("Error: ")
@@ -231,17 +231,17 @@ def test_bad_files_are_named_with_their_reasons_and_never_stored_as_black(
 
 def test_candidates_from_vop_yaml_and_the_flag(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "vop.yaml").write_text("data: {size: 32, num_frames: 3, candidates: 3, sampling: xpool}\n")
-    options = ("--workers", "1", "--quiet")
-    assert vop("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
-    assert vop("extract-frames", folder, "b.h5", *options, "--candidates", "1", cwd=tmp_path)[0] == 0
+    options = ("--workers", "0", "--quiet")
+    assert told("extract-frames", folder, "a.h5", *options, cwd=tmp_path)[0] == 0
+    assert told("extract-frames", folder, "b.h5", *options, "--candidates", "1", cwd=tmp_path)[0] == 0
     recipes = [str(FrameStore.open(tmp_path / name).recipe.sampling) for name in ("a.h5", "b.h5")]
     assert recipes == ["xpool:3x3", "xpool:3"]
-    code, _, err = vop("extract-frames", folder, "c.h5", *options, "--candidates", "4", cwd=tmp_path)
+    code, _, err = told("extract-frames", folder, "c.h5", *options, "--candidates", "4", cwd=tmp_path)
     assert (code, err.splitlines()[0]) == (
         2,
         "Error: the number of candidates, 4, is even: evaluation needs a middle one",
     )
-    code, _, err = vop("extract-frames", folder, "c.h5", *options, "--sampling", "clip4clip", cwd=tmp_path)
+    code, _, err = told("extract-frames", folder, "c.h5", *options, "--sampling", "clip4clip", cwd=tmp_path)
     assert code == 2
     assert "has no segments, so it cannot keep 3 candidates" in err
     assert not (tmp_path / "c.h5").exists()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.extracting import make_bad_video, make_videos, run, vop
+from tests.support.extracting import make_bad_video, make_videos, run, told
 from vopcli.cli.app import app
 from vopcli.cli.info import describe_file
 from vopcli.errors import DataError, FileError
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_a_frame_store(store: Path) -> None:
-    code, out, err = vop("info", store)
+    code, out, err = told("info", store)
     assert (code, err) == (0, "")
     lines = dict(line.split("\t") for line in out.splitlines())
     assert lines["kind"] == "vop-frames"
@@ -48,9 +48,9 @@ def test_a_frame_store(store: Path) -> None:
 
 
 def test_verify_finds_a_flipped_byte_and_names_the_video(store: Path) -> None:
-    code, out, err = vop("info", store, "--verify")
+    code, out, err = told("info", store, "--verify")
     assert (code, err.splitlines()[-1]) == (0, f"{store} is sound")
-    code, out, err = vop("info", store, "--verify", "--quiet", "--json")
+    code, out, err = told("info", store, "--verify", "--quiet", "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert document["problems"] == []
@@ -62,11 +62,11 @@ def test_verify_finds_a_flipped_byte_and_names_the_video(store: Path) -> None:
     content = bytearray(store.read_bytes())
     content[column.offset_bytes + video.first_frame * column.row_bytes + 1234] ^= 4
     store.write_bytes(content)
-    code, out, err = vop("info", store, "--verify", "--quiet", "--json")
+    code, out, err = told("info", store, "--verify", "--quiet", "--json")
     assert code == 3
     assert json.loads(out)["problems"] == ["the frames of sub/1.avi are damaged"]
     assert f"Error: {store} is damaged: the frames of sub/1.avi are damaged\nHint: " in err
-    assert vop("info", store)[0] == 0  # nothing was read that is damaged
+    assert told("info", store)[0] == 0  # nothing was read that is damaged
 
 
 def test_what_is_none_of_ours(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_what_is_none_of_ours(tmp_path: Path) -> None:
         ("notes.txt", "is not a frame store, index, adapter or weights"),
         ("nowhere", "does not exist"),
     ]:
-        code, out, err = vop("info", tmp_path / name)
+        code, out, err = told("info", tmp_path / name)
         assert (code, out) == (3, "")
         assert message in err.splitlines()[0]
         assert err.splitlines()[1].startswith("Hint: ")

@@ -98,7 +98,7 @@ def test_splits_are_checked_before_weights_are_downloaded(
     folder: Path, training_store: Path, variants: str
 ) -> None:
     videos = str(training_store.parent / "videos")
-    made = vop("extract-frames", videos, "large.h5", "--num-frames", "1", "--size", "224", "--workers", "1")
+    made = vop("extract-frames", videos, "large.h5", "--num-frames", "1", "--size", "224", "--workers", "0")
     assert made.exit_code == 0, made.stderr
     words = ("--weights", "ViT-B/32", "--frames", "large.h5", "--set", "training.val_share=0.01")
     done = vop("train", "--variant", variants, *words)
@@ -204,7 +204,7 @@ def test_other_frames_than_an_adapters_are_told(folder: Path, sampling: str) -> 
     assert vop("train", "--variant", "VoP", "--epochs", "1").exit_code == 0
     store = FrameStore.open(folder / "out.h5")
     extract = ("--sampling", sampling, "--num-frames", "3", "--size", "16", "--codec", "jpeg")
-    assert vop("extract-frames", store.videos[0].root, "other.h5", *extract, "--workers", "1").exit_code == 0
+    assert vop("extract-frames", store.videos[0].root, "other.h5", *extract, "--workers", "0").exit_code == 0
     for command in (
         ("eval", "--frames", "other.h5"),
         ("encode", "other.h5", f"{sampling}.h5", "--adapter", "runs/VoP-seed0"),

@@ -159,7 +159,7 @@ def test_an_adapter_that_gives_no_numbers_is_refused(folder: Path) -> None:
 def test_another_number_of_frames_than_the_adapters_is_refused_at_once(folder: Path) -> None:
     assert vop("train", *SHORT).exit_code == 0
     videos = FrameStore.open(folder / "out.h5").videos[0].root
-    extract = ("--num-frames", "2", "--size", "16", "--workers", "1")
+    extract = ("--num-frames", "2", "--size", "16", "--workers", "0")
     assert vop("extract-frames", videos, "two.h5", *extract).exit_code == 0
     refused(
         vop("eval", "--frames", "two.h5"),

@@ -33,7 +33,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "frames.h5"
     extract(
-        ExtractRequest([videos], path, DataConfig(sampling="uniform", num_frames=4, size=SIZE, workers=1)),
+        ExtractRequest([videos], path, DataConfig(sampling="uniform", num_frames=4, size=SIZE, workers=0)),
         SilentProgress(),
     )
     return path

@@ -71,7 +71,7 @@ def test_frames_of_a_store_are_not_decoded(store: Path, weights: Path, tmp_path:
 
 
 def test_weights_are_not_downloaded(videos: Path, tmp_path: Path) -> None:
-    arguments = ["encode", str(videos), str(tmp_path / "i.h5"), "--dry-run", "--set", "data.workers=1"]
+    arguments = ["encode", str(videos), str(tmp_path / "i.h5"), "--dry-run", "--set", "data.workers=0"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.stderr
     assert ": 3 new; 3 files, 0.00 hours of video, 0 windows, about 0 s (" in done.stdout

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     films = [film for film in plan_films(seed=0, num_clips=15) if "white triangle" in film.query]
     films += [film for film in plan_films(seed=0, num_clips=15) if "blue square" in film.query]
     write_films(folder, films, SilentProgress())
-    config = Config(BackboneConfig("demo-tiny", "cpu"), DataConfig(workers=1))
+    config = Config(BackboneConfig("demo-tiny", "cpu"), DataConfig(workers=0))
     encode(EncodeRequest([folder / FILMS], folder / "i.h5", config, cache=folder), SilentProgress())
     return folder
 

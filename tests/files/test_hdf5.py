@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.segments import FORMAT, NUM_ROWS, STATUS_FORMAT, add, check, make
-from vopcli.errors import DataError, FileError
+from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files.hdf5 import FileFormat, SegmentFile, read_format_name
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.files.journal import HEAD_BYTES, State, pack_record
@@ -214,8 +215,7 @@ for number in range(100_000):
 """
 
 
-@pytest.mark.parametrize("num_opened", [20, pytest.param(40, marks=pytest.mark.slow)])
-def test_readers_see_complete_states_while_another_process_writes(tmp_path: Path, num_opened: int) -> None:
+def test_readers_see_complete_states_while_another_process_writes(tmp_path: Path) -> None:
     """Each row replaces the row before: there are exactly four that count, whenever the file is opened."""
     path = tmp_path / "file.h5"
     create_segment_file(path, STATUS_FORMAT, {})
@@ -223,11 +223,15 @@ def test_readers_see_complete_states_while_another_process_writes(tmp_path: Path
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        states = set()
-        for _ in range(num_opened):
-            segments = SegmentFile.read(path, STATUS_FORMAT).segments
+        states: set[tuple[int, tuple[int, ...]]] = set()
+        end = time.monotonic() + 30
+        while len(states) < 20 and time.monotonic() < end:
+            try:
+                segments = SegmentFile.read(path, STATUS_FORMAT).segments
+            except BusyError:  # the file changed in every attempt, as it may on a busy machine
+                continue
             done = [i for segment in segments for i in np.flatnonzero(segment.status == ord("D")).tolist()]
             assert sorted(done) == [0, 1, 2, 3]
             states.add((len(segments), tuple(segments[-1].status.tolist())))
         process.kill()
-    assert len(states) > num_opened / 4
+    assert len(states) > 5

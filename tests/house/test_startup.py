@@ -131,7 +131,7 @@ for name, module in list(sys.modules.items()):
 def test_a_command_is_loaded_alone() -> None:
     code = """
 import sys
-sys.argv = ["vop", "methods"]
+sys.argv = ["vop", "config", "show"]
 from vopcli.cli.app import main
 try:
     main()
@@ -140,7 +140,7 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     loaded = set(done.stdout.splitlines()[-1].split())
-    assert loaded == {f"vopcli.cli.{name}" for name in ("app", "console", "options", "methods")}
+    assert loaded == {f"vopcli.cli.{name}" for name in ("app", "console", "options", "config")}
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from tests.support.methods import (
-    B16,
     B32,
     FRAMES,
     L14,
@@ -85,10 +84,9 @@ def test_parameter_counts_are_the_published_ones(variant: Variant) -> None:
     assert count(B32, variant) == PUBLISHED_COUNTS[variant] == counted_by_hand(B32, variant)
 
 
-@pytest.mark.parametrize("shape", [B16, L14], ids=["B/16", "L/14"])
 @pytest.mark.parametrize("variant", PUBLISHED_COUNTS)
-def test_parameter_counts_of_larger_backbones(shape: ClipShape, variant: Variant) -> None:
-    assert count(shape, variant) == counted_by_hand(shape, variant)
+def test_parameter_counts_of_a_larger_backbone(variant: Variant) -> None:
+    assert count(L14, variant) == counted_by_hand(L14, variant)
 
 
 @pytest.mark.parametrize("variant", UNCHANGED_AT_FIRST)

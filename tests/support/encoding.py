@@ -22,7 +22,7 @@ SHORT = "short ü.mp4"  # of 2 frames, where the others have 30
 def request_for(source: Path, index: Path, weights: Path) -> EncodeRequest:
     config = Config(
         BackboneConfig(str(weights), "cpu"),
-        DataConfig(sampling=None if source.suffix == ".h5" else "uniform:4", workers=1),
+        DataConfig(sampling=None if source.suffix == ".h5" else "uniform:4", workers=0),
         encoding=EncodingConfig(Precision.FP32),
     )
     return EncodeRequest([source], index, config)

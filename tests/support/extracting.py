@@ -1,4 +1,4 @@
-"""A small set of real videos, and runs of the command on them in processes of their own."""
+"""A small set of real videos, and runs of the command on them."""
 
 from __future__ import annotations
 
@@ -86,10 +86,21 @@ def start(*arguments: str | Path, **options: object) -> subprocess.Popen[str]:
 
 
 def vop(*arguments: str | Path, **options: object) -> tuple[int, str, str]:
-    """Run ``vop`` to its end; return exit code, standard output and standard error."""
+    """Run ``vop`` in a process of its own; return exit code, standard output and standard error."""
     with start(*arguments, **options) as process:
         out, err = process.communicate(timeout=120)
     return process.returncode, out, err
+
+
+def told(*arguments: str | Path, cwd: Path | None = None) -> tuple[int, str, str]:
+    """Run ``vop`` in this process; return exit code, standard output and standard error."""
+    from typer.testing import CliRunner  # scripts that import this file load few modules
+
+    from vopcli.cli.app import app
+
+    os.chdir(cwd or ".")
+    done = CliRunner().invoke(app, list(map(os.fspath, arguments)))
+    return done.exit_code, done.stdout, done.stderr
 
 
 def wait_for_frames(store: Path, process: subprocess.Popen[str]) -> None:

@@ -12,7 +12,6 @@ from vopcli.config.schema import TuningConfig
 from vopcli.methods.model import VideoTextModel
 
 B32 = ClipShape(512, 224, 32, 12, 768, 12, 77, 49408, 12, 512, 8, Activation.QUICK_GELU)
-B16 = dataclasses.replace(B32, patch_size=16)
 L14 = ClipShape(768, 224, 14, 24, 1024, 16, 77, 49408, 12, 768, 12, Activation.QUICK_GELU)
 # odd sizes, so that no two axes can be taken for each other: 3 heads of 4, 9 patches, 5 frames, 4 layers
 SHAPE = ClipShape(

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip.model import CLIP as OpenClip  # noqa: N811
+from open_clip.model import CLIP
 from PIL import Image
 
+from tests.support import peers
 from tests.support.clip import random_state, tiny_clip
 from vopcli.clip.shape import ClipShape
 from vopcli.files.safetensors import write_safetensors_file
@@ -26,30 +27,9 @@ def write_model(path: Path, *, seed: int = 0, shape: ClipShape | None = None) ->
     return path
 
 
-def open_clip_model(*, seed: int = 0) -> OpenClip:
+def open_clip_model(*, seed: int = 0) -> CLIP:
     """The same model, run by open_clip."""
-    shape = tiny_clip()
-    model = OpenClip(
-        embed_dim=shape.embed_dim,
-        vision_cfg={
-            "image_size": shape.image_resolution,
-            "layers": shape.vision_layers,
-            "width": shape.vision_width,
-            "patch_size": shape.patch_size,
-            "head_width": shape.vision_width // shape.vision_heads,
-        },
-        text_cfg={
-            "context_length": shape.context_length,
-            "vocab_size": shape.vocab_size,
-            "width": shape.text_width,
-            "heads": shape.text_heads,
-            "layers": shape.text_layers,
-        },
-        quick_gelu=True,
-    )
-    tensors = {name: torch.from_numpy(array) for name, array in random_state(shape, seed=seed).items()}
-    model.load_state_dict(tensors, strict=True)
-    return model.eval()
+    return peers.open_clip_model(tiny_clip(), random_state(tiny_clip(), seed=seed))
 
 
 def open_clip_frames(frames: NDArray[np.uint8], *, seed: int = 0) -> NDArray[np.float32]:

@@ -228,7 +228,3 @@ class VideoReference:
             )
             cls_tokens, patches = sequence[:frames], sequence[frames + len(prompts) :]
         return [(cls_tokens[j], patches[j * per_frame : (j + 1) * per_frame]) for j in range(frames)]
-
-    def embedding(self, video: torch.Tensor) -> torch.Tensor:
-        embeddings = self.frame_embeddings(video)
-        return unit(sum(embeddings) / len(embeddings))

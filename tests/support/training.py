@@ -84,7 +84,7 @@ def make_store(folder: Path, *, candidates: int = 1) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_video(target, draw_video(film))
     store = folder / "out.h5"
-    data = DataConfig(num_frames=FRAMES, candidates=candidates, size=SIDE, workers=1)
+    data = DataConfig(num_frames=FRAMES, candidates=candidates, size=SIDE, workers=0)
     request = ExtractRequest([folder / "videos"], store, data)
     extract(request, SilentProgress())
     return store

@@ -40,6 +40,7 @@ _VP9 = (
     "-pix_fmt",
     "yuv420p",
 )
+_MADE: dict[tuple[str, int, tuple[str, ...]], bytes] = {}  # files of `make_video`
 _AV1 = ("-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "lp=1", "-g", "30", "-pix_fmt", "yuv420p")
 
 
@@ -101,7 +102,7 @@ def make_video(
     fps: str = "25",
     codec: Sequence[str] = (*_X264, "-pix_fmt", "yuv420p"),
 ) -> Path:
-    """Write frames 0, 1, 2, ... as a video file.
+    """Write frames 0, 1, 2, ... as a video file; equal videos are encoded once in a process.
 
     Args:
         path: the file to write; its suffix says which container.
@@ -112,9 +113,15 @@ def make_video(
         fps: frames a second, as FFmpeg reads it.
         codec: FFmpeg's options for the codec and the pixel format.
     """
-    frames = b"".join(numbered_frame(n, width=width, height=height).tobytes() for n in range(num_frames))
     source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", fps, "-i", "-")
-    run_ffmpeg(*source, *codec, "-threads", "1", *arguments, path, stdin=frames)
+    command = (*source, *codec, "-threads", "1", *arguments)
+    made = (path.suffix, num_frames, command)
+    if made in _MADE:
+        path.write_bytes(_MADE[made])
+    else:
+        frames = b"".join(numbered_frame(n, width=width, height=height).tobytes() for n in range(num_frames))
+        run_ffmpeg(*command, path, stdin=frames)
+        _MADE[made] = path.read_bytes()
     return path
 
 

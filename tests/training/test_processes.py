@@ -98,7 +98,7 @@ def test_two_processes_train_as_one_and_write_once(captioned: Path) -> None:
 @pytest.mark.parametrize("lost", ["interrupted", "killed"])
 def test_an_interrupted_run_continues_with_another_number_of_processes(captioned: Path, lost: str) -> None:
     folder = captioned / "runs" / "P+F-seed0"
-    log, epochs = folder / "metrics.jsonl", ("--epochs", "60", "--lr", "1e-3")
+    log, epochs = folder / "metrics.jsonl", ("--epochs", "30", "--lr", "1e-3")
     process = start("vopcli", "train", "--variant", "P+F", *epochs, processes=2, folder=captioned)
     end = time.monotonic() + 200
     while not (log.exists() and log.read_text().count("\n") > 8):
@@ -118,4 +118,4 @@ def test_an_interrupted_run_continues_with_another_number_of_processes(captioned
     resumed = [sys.executable, "-m", "vopcli", "train", "--variant", "P+F", *epochs, "--resume", "--quiet"]
     subprocess.run(resumed, cwd=captioned, check=True)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["epoch"] for line in lines if line["kind"] == "val"] == list(range(60))
+    assert [line["epoch"] for line in lines if line["kind"] == "val"] == list(range(30))

@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "training.batch_size": 4,
     "training.precision": "fp32",
 }
-EXTRACTION = {"data.num_frames": FRAMES, "data.size": SIDE, "data.workers": 1}
+EXTRACTION = {"data.num_frames": FRAMES, "data.size": SIDE, "data.workers": 0}
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def films_of_a_minute(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
         if film.query in {"a white triangle", "a blue square"}
     ]
     write_films(folder, films, SilentProgress())
-    config = Config(BackboneConfig("demo-tiny", "cpu"), DataConfig(workers=1))
+    config = Config(BackboneConfig("demo-tiny", "cpu"), DataConfig(workers=0))
     encode(EncodeRequest([folder / FILMS], folder / "i.h5", config, cache=folder), SilentProgress())
     return folder, films
 

@@ -93,7 +93,8 @@ def test_first_hits_have_colour_and_shape(tmp_path: Path, seed: int) -> None:
     ]
     folder = tmp_path / "demo"
     make_demo(DemoRequest(folder, seed=seed), progress=QUIET, pairs=one_each)
-    extract(ExtractRequest([folder / VIDEOS], folder / STORE, DataConfig(size=48)), QUIET)
+    data = DataConfig(size=48, num_frames=4, workers=0)
+    extract(ExtractRequest([folder / VIDEOS], folder / STORE, data), QUIET)
     encode(EncodeRequest([folder / STORE], folder / INDEX, Config(BackboneConfig("demo-tiny"))), QUIET)
     queries = [f"a {colour} {shape}" for colour, shape in LOOKS]
     first = [hits[0] for hits in Index(folder / INDEX, progress=QUIET).search(queries, top=1)]
