@@ -102,4 +102,8 @@ def test_names_are_as_short_as_they_tell_models_apart() -> None:
     assert named("runs/P-seed0", "runs/P-seed1") == ["P-seed0", "P-seed1"]
     assert named("a/P-seed0", "b/P-seed0") == ["a/P-seed0", "b/P-seed0"]
     long = named("a/" + "x" * 60 + "1", "b/" + "x" * 60 + "1")
-    assert [len(name) for name in long] == [28, 28]
+    assert [len(name) for name in long] == [27, 27]
+    assert len(set(named(*("runs/" + start + "x" * 60 for start in "ab")))) == 2
+    assert named(*(f"{'x' * 60}{part}{'x' * 60}" for part in "ab")) == [
+        "x" * 60 + part + "x" * 60 for part in "ab"
+    ]

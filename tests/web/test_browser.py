@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.browser import MARKS, assert_readable, running_browser
 from tests.support.clip import tiny_clip
 from tests.support.indexes import unit_rows
 from tests.support.models import write_model
@@ -25,39 +24,9 @@ from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_inde
 from vopcli.search.search import open_index
 from vopcli.weights.reader import read_weights
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-IS_REQUIRED = "browser" in os.environ.get("VOP_REQUIRE", "").split(",")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 FPS, LENGTH = 25, 20
 START, END = 12.0, 15.0  # of the moment that matches "a dog"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM and not IS_REQUIRED, reason="no Chromium is installed"),
-]
-# WCAG 2.1: the contrast of each visible text with the colour behind it
-_CONTRASTS = """() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (c) => c <= 10 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const behind = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = rgb(getComputedStyle(e).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0.7) return colour;
-    }
-    return rgb(getComputedStyle(document.body).backgroundColor);
-  };
-  const texts = [...document.querySelectorAll("body *")].filter((e) =>
-    e.checkVisibility({ opacityProperty: true })
-    && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())
-    && e.getClientRects().length);
-  return texts.map((e) => {
-    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
-    return [e.className || e.tagName, (a + 0.05) / (b + 0.05)];
-  });
-}"""
+pytestmark = MARKS
 
 
 def write_films(folder: Path) -> Path:
@@ -98,13 +67,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    assert CHROMIUM, "VOP_REQUIRE asks for a browser: install Chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with running_browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -253,13 +217,7 @@ def test_the_page_fits_and_can_be_read(open_page: Callable[..., Any], width: int
     page = open_page(width=width, color_scheme=scheme)
     for path in ("/", "/?q=a+dog&moments=1&minus=night", "/?q=a+dog&longer=999"):
         page.goto(path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        contrasts = page.evaluate(_CONTRASTS)
-        assert len(contrasts) > 10
-        assert [(name, ratio) for name, ratio in contrasts if ratio < 4.5] == []
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    level = sum(int(number) for number in background[4:-1].split(",")) / 3
-    assert (level > 200) is (scheme == "light")
+        assert_readable(page, width, scheme)
 
 
 def test_a_narrow_screen_shows_three_larger_frames(open_page: Callable[..., Any]) -> None:

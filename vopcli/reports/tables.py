@@ -71,8 +71,8 @@ def name_runs(runs: Sequence[tuple[str, str]]) -> list[str]:
     variants, paths = [variant for variant, _ in runs], [path for _, path in runs]
     for names in (variants, [PurePath(path).name for path in paths]):
         if len(set(names)) == len(names):
-            return [_shortened(name) for name in names]
-    return [_shortened(path) for path in paths]
+            return _shortened(names)
+    return _shortened(paths)
 
 
 def name_results(results: Sequence[EvalResult]) -> list[str]:
@@ -209,5 +209,8 @@ def _other_protocol(result: EvalResult) -> Iterator[str]:
         yield f"Frames are pooled by {result.pooling}, not the mean of the published protocols."
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Cut the middle out of long names, unless two would then be equal."""
+    half = (_LONGEST_NAME - 1) // 2
+    short = [name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}" for name in names]
+    return short if len(set(short)) == len(set(names)) else list(names)
