@@ -187,7 +187,9 @@ def test_hits_have_a_confidence_and_nothing_may_match(client, tmp_path: Path) ->
     page = judged.get("/?q=a+dog&max_false=0").text
     assert "Nothing matches: no hit has a confidence of 1 or more." in page
     assert judged.get("/api/search?q=a+dog&max_false=0").json()["hits"] == []
-    assert judged.get("/api/search?like=0.0.0").json()["no_confidence"] == "only texts have one"
+    like = judged.get("/api/search?like=0.0.0").json()
+    assert like["no_confidence"] == "only texts have one"
+    assert [hit["confidence"] for hit in like["hits"]] == [None] * len(NAMES)
     assert client.get("/api/search?q=x").json()["hits"][0]["confidence"] is None
     assert "No confidence: " in client.get("/?q=x").text
     assert "has 0 captions to judge hits by" in client.get("/?q=x").text

@@ -52,7 +52,7 @@ def test_changes_of_the_file_are_seen_and_damage_is_not(tmp_path: Path) -> None:
     ]
 
 
-def test_the_confidence_of_a_changed_index_is_prepared_beside_the_searches(tmp_path: Path) -> None:
+def test_a_changed_index_gets_a_confidence(tmp_path: Path) -> None:
     index = write_site(tmp_path)
     served = ServedIndex(index, Index, look_seconds=0)
     assert "0 captions" in str(served.no_confidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,9 +85,7 @@ class ServedHit:
         }
 
 
-def find_answers(
-    indexes: Mapping[int, Index], question: Question, picture: Picture, judging: Container[int]
-) -> list[ServedHit]:
+def find_answers(indexes: Mapping[int, Index], question: Question, picture: Picture) -> list[ServedHit]:
     """Search all indexes.
 
     Hits of indexes of one model are ranked by score; scores of several models cannot be compared, and then
@@ -97,7 +95,6 @@ def find_answers(
         indexes: by number.
         question: one that is not empty.
         picture: returns an uploaded picture (height, width, 3) uint8.
-        judging: numbers of the indexes whose hits of texts get a confidence.
 
     Raises:
         UsageError: the question cannot be answered, such as for a frame that is not in the index.
@@ -119,8 +116,10 @@ def find_answers(
             moments=question.moments,
             dedupe=question.dedupe,
             where=question.where if question.is_filtered else None,
-            max_false=1.0 if question.max_false is None and number in judging else question.max_false,
+            max_false=question.max_false,
         )
+        if question.has_examples:  # which the index cannot tell from texts
+            hits = [replace(hit, confidence=None) for hit in hits]
         found += [(number, hit) for hit in hits]
     order: Callable[[tuple[int, Hit]], Any] = lambda one: (-one[1].score, one[1].path, one[1].start)  # noqa: E731
     if len({models[number] + index.rule for number, index in indexes.items()}) > 1:

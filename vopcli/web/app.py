@@ -88,7 +88,6 @@ class Site:
 
         Raises:
             UsageError: the question is empty or cannot be answered, or asks for a confidence that hits lack.
-            BusyError: the confidence that the question asks for is being computed.
             DataError: an index or its model is damaged or missing.
             CrowdedError: too many searches are waiting.
         """
@@ -99,14 +98,8 @@ class Site:
             raise UsageError("the frame is of an index that is not served", hint="search again")
         reason = self.no_confidence(question)
         if question.max_false is not None and reason:
-            kind = BusyError if isinstance(reason, BusyError) else UsageError
-            raise kind(f"the hits have no confidence: {reason}", hint=reason.hint)
-        judging = (
-            set()
-            if question.has_examples
-            else {number for number, served in enumerate(self.indexes) if not served.no_confidence}
-        )
-        answers = await self.models.run(find_answers, indexes, question, self.pictures.pixels, judging)
+            raise UsageError(f"the hits have no confidence: {reason}", hint=reason.hint)
+        answers = await self.models.run(find_answers, indexes, question, self.pictures.pixels)
         shown = f" for {question.to_dict()}" if self.log_queries else ""
         self.log(f"{len(answers)} hits in {1000 * (time.perf_counter() - began):.0f} ms{shown}")
         return answers

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from vopcli.errors import BusyError, DataError, VideoError, VopError
+from vopcli.errors import DataError, VideoError, VopError
 from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.search.search import Index
 
@@ -41,11 +41,9 @@ class ServedIndex:
         """
         self.path, self._open, self._look_seconds = path, open_index, look_seconds
         self._state = _state_of(path)
-        self.index = self._load()
-        self.no_confidence = _prepare_confidence(self.index)
+        self.index, self.no_confidence = self._load()
         self._looked = time.monotonic()
         self._loading: asyncio.Task[None] | None = None
-        self._preparing: asyncio.Task[None] | None = None
 
     async def fresh(self) -> Index:
         """Return the index, opened again if the file has changed."""
@@ -56,9 +54,6 @@ class ServedIndex:
                 self._loading = asyncio.create_task(self._reload())
         if self._loading is not None:
             await asyncio.wait([self._loading], timeout=_WAIT_SECONDS)
-        if isinstance(self.no_confidence, BusyError) and self._preparing is None:
-            self._preparing = asyncio.create_task(self._prepare(self.index))
-            await asyncio.wait([self._preparing], timeout=_WAIT_SECONDS)
         return self.index
 
     async def _reload(self) -> None:
@@ -66,34 +61,21 @@ class ServedIndex:
         try:
             # a file that is being replaced, or that is damaged, leaves the state that is known to be sound
             with contextlib.suppress(VopError, OSError):
-                self.index = await asyncio.to_thread(self._load)
+                self.index, self.no_confidence = await asyncio.to_thread(self._load)
                 self._state = state
-                self.no_confidence = BusyError("it is being computed", hint="search again in a minute")
         finally:
             self._loading = None
 
-    async def _prepare(self, index: Index) -> None:
-        try:
-            reason = await asyncio.to_thread(_prepare_confidence, index)
-            if index is self.index:
-                self.no_confidence = reason
-        finally:
-            self._preparing = None
-
-    def _load(self) -> Index:
+    def _load(self) -> tuple[Index, DataError | None]:
+        """Return the index, and why it has no confidence."""
         index = self._open(self.path)
         if not index.videos.is_empty:
             index.encode(["a"])  # loads the text tower, so that the first search is as fast as others
-        return index
-
-
-def _prepare_confidence(index: Index) -> DataError | None:
-    """Prepare the confidence of an index; return the reason if it has none."""
-    try:
-        index.prepare_confidence()
-    except DataError as error:
-        return error
-    return None
+        try:
+            index.prepare_confidence()
+        except DataError as error:
+            return index, error
+        return index, None
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
