@@ -24,9 +24,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed `vop` has its mo
 import av
 import cv2
 import numpy as np
+import torch
 from pattern import FFMPEG, make_pattern
 from side_by_side import RESULTS, machine, markdown_table, medians_of_rounds, write_results
 
+from vopcli.clip.device import choose_precision
 from vopcli.config.choices import DecodeRule
 from vopcli.files.safetensors import write_safetensors_file
 from vopcli.index.meta import IndexMeta
@@ -210,18 +212,16 @@ def measure_encoding(folder: Path, rounds: int) -> str:
 
     index, out = str(folder / "clips.h5"), str(folder / "clips.npy")
     vop_command = [sys.executable, "-m", "vopcli", "encode", str(clips), index, "--overwrite", "--quiet"]
-    names = ("open_clip and cv2", "vop encode", "vop encode --precision bf16")
-    seconds = medians_of_rounds(
-        {
-            names[0]: run(sys.executable, "-c", OPEN_CLIP, str(weights), str(clips), out),
-            names[1]: run(*vop_command, "--weights", str(weights), "--precision", "fp32"),
-            names[2]: run(*vop_command, "--weights", str(weights), "--precision", "bf16"),
-        },
-        rounds=rounds,
-    )
+    peer = "open_clip and cv2"
+    candidates = {peer: run(sys.executable, "-c", OPEN_CLIP, str(weights), str(clips), out)}
+    usual = choose_precision("auto", torch.device("cpu")).value  # bfloat16 takes minutes where it is not
+    for precision in dict.fromkeys(["fp32", usual]):
+        name = f"vop encode --precision {precision}"
+        candidates[name] = run(*vop_command, "--weights", str(weights), "--precision", precision)
+    seconds = medians_of_rounds(candidates, rounds=rounds)
     count = len([*clips.iterdir()])
     rows = [
-        [name, f"{taken:.1f}", f"{count / taken:.2f}", f"{seconds[names[0]] / taken:.2f}"]
+        [name, f"{taken:.1f}", f"{count / taken:.2f}", f"{seconds[peer] / taken:.2f}"]
         for name, taken in seconds.items()
     ]
     return (

@@ -1,5 +1,6 @@
 """The command line: commands by name, and the conversion of errors to exit codes."""
 
+import functools
 import os
 import re
 import sys
@@ -84,6 +85,16 @@ class _LazyCommands(Mapping[str, Any]):
     """Commands by name; a module is imported with its first use, all of them for `vop --help`."""
 
     def __getitem__(self, name: str) -> Any:
+        return self._built(name)
+
+    @staticmethod
+    @functools.cache
+    def _built(name: str) -> Any:
+        """Build a command once: the help of `vop` asks for each twice.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
         file, attribute = _COMMANDS[name]
         module = import_module(f"vopcli.cli.{file}")
         found = getattr(module, attribute)

@@ -136,8 +136,13 @@ def _annotation(name: str) -> Any:
 def _value_type(name: str) -> type:
     """Return the type of a setting, without None."""
     section, _, key = name.partition(".")
-    hint = typing.get_type_hints(type(getattr(Config, section)))[key]
+    hint = _hints(section)[key]
     return typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+
+
+@functools.cache
+def _hints(section: str) -> dict[str, Any]:
+    return typing.get_type_hints(type(getattr(Config, section)))
 
 
 def _metavar(kind: type) -> str | None:
