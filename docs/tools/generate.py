@@ -44,6 +44,7 @@ TOPICS = (
     "milvus_index",
     "long",
     "cluster",
+    "ranks",
     "serve",
     "queries",
     "fit",

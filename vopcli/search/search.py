@@ -299,6 +299,12 @@ class Index:
 
         Raises:
             DataError: the index has too few captions in its query bank, or is damaged.
+
+        Examples:
+            >>> index.prepare_confidence()
+            Traceback (most recent call last):
+            ...
+            vopcli.errors.DataError: idx.h5 has 0 captions to judge hits by
         """
         self._judge(is_asked=True)
 
