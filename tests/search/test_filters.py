@@ -142,3 +142,9 @@ def test_the_command_filters(tmp_path: Path) -> None:
     expected = {index.video(row).file for row in index.rows() if passes(index, row, where)}
     assert 0 < len(expected) < 5
     assert {*result.stdout.splitlines()} == expected
+    none = CliRunner().invoke(app, [*command, "--longer", "9999"])
+    assert (none.exit_code, none.stdout) == (5, "")
+    assert none.stderr == "no video has this folder, length and date\n"
+    wrong = CliRunner().invoke(app, [*command, "--after", "yesterday"])
+    assert wrong.exit_code == 2
+    assert "--after': 'yesterday' is not a day such as 2026-11-29" in wrong.stderr

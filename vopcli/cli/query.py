@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, format_value
 
 if TYPE_CHECKING:
     from vopcli.search.query import PartKind, Query
@@ -33,15 +33,29 @@ Minus = Annotated[
     list[str] | None,
     typer.Option(metavar="[WEIGHT:]QUERY", help="Subtract a query, such as '0.5:night'; repeatable."),
 ]
+
+
+def _day(text: str) -> date:
+    """Parse a day.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{format_value(text)} is not a day such as 2026-11-29") from None
+
+
 _LENGTH = {"min": 0, "metavar": "SECONDS"}
-_DAY = {"formats": ["%Y-%m-%d"], "metavar": "DATE"}
+_DAY = {"parser": _day, "metavar": "DATE"}
 InFolder = Annotated[
     str | None, typer.Option("--in", metavar="FOLDER", help="Only videos with this text in their folder.")
 ]
 Longer = Annotated[float | None, typer.Option(**_LENGTH, help="Only videos of this length or longer.")]
 Shorter = Annotated[float | None, typer.Option(**_LENGTH, help="Only videos of this length or shorter.")]
-After = Annotated[datetime | None, typer.Option(**_DAY, help="Only videos changed on this day or later.")]
-Before = Annotated[datetime | None, typer.Option(**_DAY, help="Only videos changed on this day or before.")]
+After = Annotated[date | None, typer.Option(**_DAY, help="Only videos changed on this day or later.")]
+Before = Annotated[date | None, typer.Option(**_DAY, help="Only videos changed on this day or before.")]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,11 +123,12 @@ def search(
     kept in the hidden folder .vop of a folder that can be written, else in the cache. Without SRC and
     --index, the index is that of the current folder, or the only index file in it; its name is printed.
 
-    Prints score, the range that matches best, and file: a table on a terminal, tab-separated values
-    otherwise. The score is the cosine of query and video; in an index with windows the mean cosine of the
-    best three successive frames; with another --pooling a mean of cosines with frames, for which each search
-    reads all frames. With -, each query is answered at once, with the query as the first column; empty lines
-    are skipped. Queries longer than the model's context (77 tokens, less with prompts) are truncated.
+    Prints score, confidence if the index has a query bank of 500 captions, the range that matches best, and
+    file: a table on a terminal, tab-separated values otherwise. The score is the cosine of query and video;
+    in an index with windows the mean cosine of the best three successive frames; with another --pooling a
+    mean of cosines with frames, for which each search reads all frames. With -, each query is answered at
+    once, with the query as the first column; empty lines are skipped. Queries longer than the model's
+    context (77 tokens, less with prompts) are truncated.
 
     --image, --video and --like (a frame of the index, without a model) are added to the text; --plus and
     --minus take further texts, or image:FILE, video:FILE or like:VIDEO@TIME. Each part is normalised and
@@ -155,21 +156,21 @@ def search(
     found_any, label, hits = _print_answers(opened, answers, None if as_json else show, is_many=is_many)
     if outputs and hits and outputs.show(label, hits):
         raise typer.Exit(EXIT_SOME_FAILED)
-    _check_found(settings, found_any=found_any, is_many=is_many)
+    _check_found(settings, found_any=found_any, is_many=is_many, is_filtered=where is not None)
 
 
 def _filter_of(
     folder: str | None,
     longer: float | None,
     shorter: float | None,
-    after: datetime | None,
-    before: datetime | None,
+    after: date | None,
+    before: date | None,
 ) -> "VideoFilter | None":
     if not (folder or any(limit is not None for limit in (longer, shorter, after, before))):
         return None
     from vopcli.search.filters import VideoFilter
 
-    return VideoFilter(folder or "", longer, shorter, after and after.date(), before and before.date())
+    return VideoFilter(folder or "", longer, shorter, after, before)
 
 
 def _print_answers(
@@ -201,10 +202,14 @@ def _print_answers(
     return found_any, query, hits
 
 
-def _check_found(settings: SearchConfig, *, found_any: bool, is_many: bool) -> None:
+def _check_found(settings: SearchConfig, *, found_any: bool, is_many: bool, is_filtered: bool) -> None:
     from vopcli.search.hits import describe_limits
 
     limits = describe_limits(settings.min_score, settings.max_false)
+    if is_filtered:
+        limits = (
+            f"{limits}, among the chosen videos" if limits else "no video has this folder, length and date"
+        )
     if found_any or not limits:
         return
     if not is_many:
