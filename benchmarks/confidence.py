@@ -1,7 +1,7 @@
 """Judge queries with and without their video by several rules, in galleries of several sizes.
 
 Run: python benchmarks/confidence.py DIR, where the commands of `vop demo DIR` were run before, up to the
-training; in the table it took eight epochs. Embeddings, films and their indexes in DIR are kept.
+training. Embeddings, films and their indexes in DIR are kept.
 """
 
 from __future__ import annotations
