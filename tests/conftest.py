@@ -43,6 +43,14 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights of a tiny model."""
+    from tests.support.models import write_model
+
+    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
 @pytest.fixture(scope="session")
 def training_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A frame store of ten small films."""

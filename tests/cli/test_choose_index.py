@@ -13,17 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.support.models import write_model
 from tests.support.videos import make_video
 from vopcli.cli.app import app
 from vopcli.cli.choose_index import format_age
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import IndexWriter
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,6 @@ RUNNER = CliRunner()
 SETTINGS = "data: {workers: 0}\n"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The current folder, with two videos below it, which this process decodes."""

@@ -357,7 +357,7 @@ def test_ranges_of_one_video_in_two_splits(tmp_path: Path) -> None:
 
 
 def test_moment_queries_are_captions_with_ranges(tmp_path: Path) -> None:
-    """QVHighlights' lines and ActivityNet's object give what the lines with start and end give."""
+    """Files in the forms of QVHighlights and ActivityNet are read as caption lines with start and end."""
     query = {"qid": 7, "query": "a cat jumps", "vid": "v_a_1.0", "duration": 60}
     lines = write(tmp_path / "q.jsonl", json.dumps(query | {"relevant_windows": [[0, 2], [30, 34], [5, 5]]}))
     entry = {"duration": 60, "timestamps": [[0, 2], [34, 30]], "sentences": ["a cat jumps"] * 2}

@@ -7,16 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.encoding import SHORT, SIZE
-from tests.support.models import write_model
 from tests.support.videos import make_video
 from vopcli.config.schema import DataConfig
 from vopcli.frames.extract import ExtractRequest, extract
 from vopcli.progress import SilentProgress
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,9 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from tests.support.encoding import SIZE, change, request_for, run
-from tests.support.models import write_model
 from tests.support.videos import drawn_number, make_video
 from vopcli.encoding.thumbnails import encode_thumbnail, make_thumbnails
 from vopcli.index.reader import VideoIndex
@@ -37,11 +35,6 @@ def test_noise_fits_into_a_slot_as_well() -> None:
     assert len(encode_thumbnail(noise[0])) <= MAX_JPEG_BYTES
     slots = make_thumbnails(noise, 3)
     assert [unpack_thumbnail(slot) is None for slot in slots] == [False, False, False, True]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 def numbers(index: Path) -> dict[str, list[int]]:

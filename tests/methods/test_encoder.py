@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import vopcli
 from tests.support.extracting import make_videos
-from tests.support.models import open_clip_frames, open_clip_texts, write_model
+from tests.support.models import open_clip_frames, open_clip_texts
 from tests.support.progress import Warnings
 from vopcli.config.choices import Precision
 from vopcli.config.load import override
@@ -26,11 +26,6 @@ from vopcli.progress import SilentProgress
 from vopcli.weights.reader import read_weights
 
 TEXTS = ["a dog playing with its tail", "", "Zwölf Boxkämpfer 🥊 &amp; ein Deich", "word " * 500, "a"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def write_videos(path: Path, names: Sequence[str], *, meta: IndexMeta = META) ->
 
 
 def passes(index: VideoIndex, row: int, where: VideoFilter) -> bool:
-    """Whether a row passes, by what the index tells of its video."""
+    """Whether a row passes, computed from its video, one row at a time."""
     video = index.video(row)
     day = datetime.datetime.fromtimestamp(video.mtime_ns / 1e9).astimezone().date()
     return (

@@ -32,15 +32,10 @@ Content = dict[str, tuple[bytes, bytes, list[float]]]
 
 
 def rows() -> Content:
-    """What the index in Milvus holds, read by a copy to a file."""
+    """Copy the index from Milvus to a file, and return the rows of that."""
     file = Path("back.h5")
     copy_to_file(open_videos(ENGINE), file, SilentProgress(), overwrite=True)
     return contents(file)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="module")

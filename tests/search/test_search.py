@@ -30,11 +30,6 @@ QUERIES = ["a dog playing with its tail", "a cat", "Über den Wolken 🥊", "7 r
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
 def fingerprint(weights: Path) -> str:
     return read_weights(weights).fingerprint()
 

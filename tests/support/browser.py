@@ -1,4 +1,4 @@
-"""A real browser for tests of pages, and the contrasts of what it shows."""
+"""Open pages in Chromium, and compute the contrast of their text."""
 
 from __future__ import annotations
 

@@ -206,14 +206,11 @@ def _check_found(settings: SearchConfig, *, found_any: bool, is_many: bool, is_f
     from vopcli.search.hits import describe_limits
 
     limits = describe_limits(settings.min_score, settings.max_false)
-    if is_filtered:
-        limits = (
-            f"{limits}, among the chosen videos" if limits else "no video has this folder, length and date"
-        )
-    if found_any or not limits:
+    if found_any or not (limits or is_filtered):
         return
     if not is_many:
-        console.say(limits)
+        chosen = ", among the chosen videos" * is_filtered
+        console.say(f"{limits}{chosen}" if limits else "no video has this folder, length and date")
     raise typer.Exit(EXIT_NOTHING_FOUND)
 
 

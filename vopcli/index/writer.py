@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class VideoWriter(Protocol):
     def older(self) -> KnownVideos[IndexedVideo]:
         """The row of each video that `lay_out` was called with and that is in the index already, by path."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> VideoWriter: ...
 
     def __exit__(self, *exception: object) -> None: ...
 

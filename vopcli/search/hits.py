@@ -56,7 +56,7 @@ class Hit:
     @property
     def is_missing(self) -> bool:
         """Whether the file is gone, or lies in a folder that may not be read."""
-        return not os.path.exists(self.file)  # noqa: PTH110  (False where a folder may not be read)
+        return not os.path.exists(self.file)  # noqa: PTH110  (Path.exists raises in such a folder)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the hit as JSON values; with ``confidence`` if it has one."""

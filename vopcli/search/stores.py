@@ -120,7 +120,7 @@ class Store(Protocol):
         """Whether there is an index of that name.
 
         Raises:
-            DataError: what is there is no index, or the engine does not answer.
+            DataError: the name is of another kind of data, or the engine does not answer.
         """
         ...
 
@@ -143,7 +143,7 @@ class Store(Protocol):
             progress: gets a note if a replacement is continued.
 
         Raises:
-            DataError: what is there is no index, or the engine does not answer.
+            DataError: the name is of another kind of data, or the engine does not answer.
         """
         ...
 
