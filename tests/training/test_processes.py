@@ -62,7 +62,12 @@ def start(*command: str, processes: int, folder: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = process.communicate(timeout=240)
+    try:
+        out, err = process.communicate(timeout=240)
+    finally:
+        if process.poll() is None:
+            process.terminate()  # torchrun ends its processes
+            process.communicate()
     assert process.returncode == 0, err
     return out, err
 
@@ -92,6 +97,12 @@ def test_two_processes_train_as_one_and_write_once(captioned: Path) -> None:
         np.testing.assert_allclose(tensor, expected[name], atol=1e-4)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if line["kind"] == "val"] == [0, 1, 2]  # written once
+
+
+@pytest.mark.slow
+def test_an_interruption_before_a_validation_ends_all_processes(captioned: Path) -> None:
+    out, _ = finish(start("tests.support.interrupted", processes=2, folder=captioned))
+    assert sorted(out.splitlines()) == ["0 interrupted", "1 interrupted"]
 
 
 @pytest.mark.slow

@@ -297,8 +297,10 @@ class _Loop:
     def finish_epoch(self, epoch: int, log: RunLog | None) -> None:
         """Validate the model, keep its tensors if it is the best so far, and write a checkpoint."""
         self.job.model.eval()
-        # several processes validate together, and none of them may leave the others waiting
+        # several processes validate together, and none of them may leave the others waiting: not within
+        # the validation, and not before it, since the last step of the epoch
         with interrupts_deferred() if self.job.processes.size > 1 else contextlib.nullcontext():
+            self._check_stop()
             values = self.job.validate()
         total = self.job.config.epochs * self.job.steps_per_epoch
         with interrupts_deferred():
