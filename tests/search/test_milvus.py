@@ -315,24 +315,46 @@ def test_wrong_uses_are_refused_by_name(arguments: list[str], problem: str) -> N
     assert len(result.stderr.splitlines()) == 2  # with the hint
 
 
-def test_a_missing_index_is_not_created() -> None:
-    result = vop("search", "a dog", "--index", "milvus:i.db")
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (3, "Error: milvus:i.db does not exist")
-    assert not Path("i.db").exists()
+@pytest.mark.parametrize("command", [["search", "a dog", "--index"], ["info"], ["index", "ls"]], ids=str)
+def test_a_missing_index_is_not_created(command: list[str]) -> None:
+    result = vop(*command, "milvus:no/i.db")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (3, "Error: milvus:no/i.db does not exist")
+    assert not Path("no").exists()
 
 
-@pytest.mark.parametrize("is_listening", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_server_that_does_not_answer_is_one_line(*, is_listening: bool) -> None:
+ASKED = ["search", "a dog", "--index", "NAME"]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_listening"),
+    [
+        (ASKED, False),
+        pytest.param(ASKED, True, marks=pytest.mark.slow),
+        (["info", "NAME"], False),
+        (["index", "ls", "NAME"], False),
+        (["index", "copy", "i.h5", "NAME"], False),
+        (["index", "copy", "NAME", "i.h5", "--overwrite"], False),
+        (["encode", ".", "NAME"], False),
+        (["encode", ".", "NAME", "--overwrite"], False),
+        (["encode", ".", "NAME", "--dry-run"], False),
+        (["moments", "q.json", "--index", "NAME"], False),
+    ],
+    ids=str,
+)
+def test_a_server_that_does_not_answer_is_one_line(command: list[str], *, is_listening: bool) -> None:
+    make_index(Path("i.h5"), ["a.mp4"])
+    Path("q.json").write_text('{"a": {"duration": 9, "timestamps": [[0, 5]], "sentences": ["a dog"]}}')
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+        name = f"milvus://127.0.0.1:{listener.getsockname()[1]}/vop"
         if not is_listening:
             listener.close()
         begin = time.monotonic()
-        result = vop("search", "a dog", "--index", f"milvus://127.0.0.1:{port}/vop")
+        result = vop(*(word.replace("NAME", name) for word in command))
         assert time.monotonic() - begin < 5
     assert result.exit_code == 3
-    assert result.stderr.splitlines()[0].startswith(f"Error: milvus://127.0.0.1:{port}/vop: Milvus reports: ")
+    assert result.stderr.splitlines()[0].startswith(f"Error: {name}: Milvus reports: ")
     assert len(result.stderr.splitlines()) == 2
+    assert Path("i.h5").exists()
 
 
 @pytest.mark.slow

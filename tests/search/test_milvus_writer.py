@@ -3,59 +3,33 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.encoding import SHORT, change, contents, request_for, run
+from tests.support.encoding import change, contents, make_films, requests_of_films, rows_of, run
+from tests.support.indexes import META, encoded_video, new_videos, unit_rows
 from tests.support.models import write_model
 from tests.support.progress import Interrupting
 from tests.support.videos import make_video
 from vopcli.cli.app import app
-from vopcli.config.load import override
 from vopcli.encoding.encode import encode
+from vopcli.encoding.query_bank import bank_tensors
 from vopcli.encoding.request import EncodeRequest
-from vopcli.errors import DataError
-from vopcli.index.copy import copy_to_file
+from vopcli.errors import BusyError, DataError
 from vopcli.index.leftovers import failures_of
 from vopcli.progress import SilentProgress
-from vopcli.search.stores import open_videos
+from vopcli.search.stores import open_videos, store_of
+from vopcli.video.video_file import TimeWindow
 
 ENGINE = Path("milvus:i.db")
-Content = dict[str, tuple[bytes, bytes, list[float]]]
-
-
-def rows() -> Content:
-    """Copy the index from Milvus to a file, and return the rows of that."""
-    file = Path("back.h5")
-    copy_to_file(open_videos(ENGINE), file, SilentProgress(), overwrite=True)
-    return contents(file)
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos, one that cannot be decoded, and a film of windows."""
-    folder = tmp_path_factory.mktemp("videos")
-    make_video(folder / "a.mp4", num_frames=30)
-    make_video(folder / SHORT, "-vf", "negate", num_frames=2)
-    make_video(folder / "film.mp4", "-g", "10", num_frames=100, fps="10")
-    (folder / "bad.mp4").write_text("no video")
-    return folder
 
 
 @pytest.fixture
-def requests(videos: Path, weights: Path) -> tuple[EncodeRequest, EncodeRequest]:
-    """Requests of the same, for a file and for Milvus."""
-    folder = Path(shutil.copytree(videos, "videos")).absolute()
-    file = change(request_for(folder, Path("i.h5"), weights), windows="2", thumbnails=False)
-    file = replace(file, config=override(file.config, {"data.workers": 0, "encoding.batch_size": 4}))
-    return file, replace(file, index=ENGINE)
+def requests(weights: Path) -> tuple[EncodeRequest, EncodeRequest]:
+    return requests_of_films(weights, ENGINE)
 
 
 @pytest.mark.slow
@@ -65,7 +39,7 @@ def test_rows_and_rules_are_those_of_a_file(requests: tuple[EncodeRequest, Encod
         found = [run(request) for request in requests]
         plain = [replace(summary, index=file.index, seconds=0.0) for summary in found]
         assert plain[0] == plain[1]
-        assert rows() == contents(file.index)
+        assert rows_of(ENGINE) == contents(file.index)
         assert failures_of(open_videos(ENGINE)).keys() == {"bad.mp4"}
         if number == 0:  # next: new, changed, renamed
             assert found[1].num_new == 3
@@ -78,39 +52,21 @@ def test_rows_and_rules_are_those_of_a_file(requests: tuple[EncodeRequest, Encod
     (folder / "bad.mp4").unlink()
     pruned = [run(replace(request, prune=True)) for request in requests]
     assert pruned[1].num_pruned == pruned[0].num_pruned == 1
-    assert rows() == contents(file.index)
+    assert rows_of(ENGINE) == contents(file.index)
     assert not failures_of(open_videos(ENGINE))
 
 
-class _Killing(Interrupting):
-    def advance(self, amount: int = 1) -> None:
-        try:
-            super().advance(amount)
-        except KeyboardInterrupt:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def encode_and_die(request: EncodeRequest) -> None:
-    encode(request, _Killing(after=4 + 4 + 4))
-
-
 @pytest.mark.slow
-def test_a_killed_run_is_continued(requests: tuple[EncodeRequest, EncodeRequest]) -> None:
-    whole, engine = run(requests[0]), requests[1]
-    child = multiprocessing.get_context("spawn").Process(target=encode_and_die, args=(engine,))
-    child.start()
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL
-    assert 0 < sum(1 for _ in open_videos(ENGINE).rows()) < 8
-    result = CliRunner().invoke(app, ["search", "a dog", "--index", str(ENGINE)])
-    assert "milvus:i.db is not complete: run `vop encode` or `vop index copy` again" in result.stderr
-    assert 0 < run(engine).num_frames < whole.num_frames
-    assert rows() == contents(requests[0].index)
-    again = change(engine, overwrite=True)
-    with pytest.raises(KeyboardInterrupt):
-        encode(again, Interrupting(after=4 + 4 + 4))
-    assert 0 < run(again).num_frames < whole.num_frames
-    assert rows() == contents(requests[0].index)
+def test_an_interrupted_run_is_continued(requests: tuple[EncodeRequest, EncodeRequest]) -> None:
+    whole = run(requests[0])
+    for engine in (requests[1], change(requests[1], overwrite=True)):
+        with pytest.raises(KeyboardInterrupt):
+            encode(engine, Interrupting(after=4 + 4 + 4))
+        assert 0 < sum(1 for _ in open_videos(ENGINE).rows()) < 8
+        result = CliRunner().invoke(app, ["search", "a dog", "--index", str(ENGINE)])
+        assert "milvus:i.db is not complete: run `vop encode` or `vop index copy` again" in result.stderr
+        assert 0 < run(engine).num_frames < whole.num_frames
+        assert rows_of(ENGINE) == contents(requests[0].index)
 
 
 @pytest.mark.slow
@@ -118,17 +74,18 @@ def test_a_model_that_does_not_fit_is_refused(
     requests: tuple[EncodeRequest, EncodeRequest], tmp_path: Path
 ) -> None:
     run(requests[1])
-    before = rows()
+    before = rows_of(ENGINE)
     other = write_model(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(DataError, match=r"milvus:i\.db was made with another model"):
         run(change(requests[1], weights=str(other)))
-    assert rows() == before
+    assert rows_of(ENGINE) == before
     assert run(change(requests[1], weights=str(other), overwrite=True)).num_new == 3
-    assert rows() != before
+    assert rows_of(ENGINE) != before
 
 
-def test_the_command(videos: Path, weights: Path) -> None:
-    command = ["encode", str(videos), str(ENGINE), "--weights", str(weights), "--device", "cpu", "--json"]
+def test_the_command(tmp_path: Path, weights: Path) -> None:
+    make_films(tmp_path)
+    command = ["encode", str(tmp_path), str(ENGINE), "--weights", str(weights), "--device", "cpu", "--json"]
     command += ["--sampling", "uniform:2", "--workers", "0"]
     runner = CliRunner()
     plan = json.loads(runner.invoke(app, [*command, "--dry-run"]).stdout)
@@ -142,3 +99,25 @@ def test_the_command(videos: Path, weights: Path) -> None:
     assert (again["num_unchanged"], again["num_frames"], len(again["failed_before"])) == (3, 0, 1)
     found = runner.invoke(app, ["search", "a dog", "--index", str(ENGINE), "--norm", "qb", "--paths"])
     assert len(found.stdout.splitlines()) == 3
+
+
+def test_two_writers_keep_the_rows_and_values_of_each_other() -> None:
+    films, plain = (store_of(ENGINE) for _ in range(2))
+    assert films
+    assert plain
+    windows = films.create(META, {}, SilentProgress(), overwrite=False)
+    with pytest.raises(BusyError, match=r"^another command has created milvus:i\.db meanwhile$"):
+        plain.create(META, {}, SilentProgress(), overwrite=False)
+    videos = plain.extend()
+    with videos, windows:  # the one that has no windows ends last
+        windows.lay_out([replace(new_videos(["film.mp4"])[0], window=TimeWindow(0.0, 10.0), is_part=True)])
+        videos.lay_out(new_videos(["a.mp4"]))
+        videos.add([encoded_video(0)])
+        index = videos.current()
+        rows = list(index.rows())
+        windows.add([encoded_video(0)])
+        videos.rewrite(rows, bank_tensors(index, rows, unit_rows(600), 15.0))
+    index = open_videos(ENGINE)
+    assert [index.video(row).path for row in index.rows()] == ["film.mp4", "a.mp4"]
+    assert index.has_windows
+    assert index.bank_tensors

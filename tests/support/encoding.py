@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.clip import tiny_clip
+from tests.support.videos import make_video
 from vopcli.config.choices import Precision
 from vopcli.config.load import override
 from vopcli.config.schema import BackboneConfig, Config, DataConfig, EncodingConfig
 from vopcli.encoding.encode import encode
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
+from vopcli.index.copy import copy_to_file
 from vopcli.index.reader import VideoIndex
 from vopcli.index.thumbnails import slots_of
 from vopcli.progress import SilentProgress
+from vopcli.search.stores import open_videos
 
 SIZE = tiny_clip().image_resolution
 SHORT = "short ü.mp4"  # of 2 frames, where the others have 30
@@ -35,13 +38,21 @@ def run(request: EncodeRequest) -> EncodeSummary:
 def contents(path: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
     index = VideoIndex(path)
     found = {}
-    for video in index.videos():
+    for video in map(index.video, index.rows()):
         frames, seconds = index.frames_of(video.row)
         slots = slots_of(index, video.row)
         pictures = b"" if slots is None else slots.tobytes()
         content = frames.tobytes() + pictures
-        found[video.path] = (index.embedding_of(video.row).tobytes(), content, seconds.tolist())
+        key = f"{video.path} from {video.window.start_seconds}" if video.is_part else video.path
+        found[key] = (index.embedding_of(video.row).tobytes(), content, seconds.tolist())
     return found
+
+
+def rows_of(engine: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
+    """The same of an index in a search engine, by a copy to a file."""
+    file = Path("back.h5")
+    copy_to_file(open_videos(engine), file, SilentProgress(), overwrite=True)
+    return contents(file)
 
 
 def change(request: EncodeRequest, **values: object) -> EncodeRequest:
@@ -56,3 +67,21 @@ def change(request: EncodeRequest, **values: object) -> EncodeRequest:
     }
     given = {settings[name]: values.pop(name) for name in settings if name in values}
     return replace(request, config=override(request.config, given), **values)  # type: ignore[arg-type]
+
+
+def make_films(folder: Path) -> None:
+    """Write two videos, one that cannot be decoded, and a film of five windows."""
+    make_video(folder / "a.mp4", num_frames=30)
+    make_video(folder / SHORT, "-vf", "negate", num_frames=2)
+    make_video(folder / "film.mp4", "-g", "10", num_frames=100, fps="10")
+    (folder / "bad.mp4").write_text("no video")
+
+
+def requests_of_films(weights: Path, engine: Path) -> tuple[EncodeRequest, EncodeRequest]:
+    """Requests of new films, for a file and for a search engine."""
+    folder = Path("videos").absolute()
+    folder.mkdir()
+    make_films(folder)
+    file = change(request_for(folder, Path("i.h5"), weights), windows="2", thumbnails=False)
+    file = replace(file, config=override(file.config, {"data.workers": 0, "encoding.batch_size": 4}))
+    return file, replace(file, index=engine)

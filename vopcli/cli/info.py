@@ -14,7 +14,7 @@ from vopcli.errors import DataError, FileError, WeightsError
 from vopcli.progress import Progress
 
 if TYPE_CHECKING:
-    from vopcli.search.stores import Store
+    from vopcli.search.stores import EngineIndex
 
 
 def info(
@@ -89,7 +89,7 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
     from vopcli.search.stores import store_of
 
     if store := store_of(path):
-        return _in_engine(store, progress, verify)
+        return _in_engine(store.open(), progress, verify)
     if is_hdf5(path):
         name = read_format_name(path)
         describe = _KINDS.get(name)
@@ -142,12 +142,11 @@ def _index(path: Path, progress: Progress, verify: bool) -> FileInfo:  # noqa: F
     return FileInfo(description, verify_index(path, progress) if verify else [])
 
 
-def _in_engine(store: Store, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
+def _in_engine(index: EngineIndex, progress: Progress, verify: bool) -> FileInfo:  # noqa: FBT001
     from vopcli.index.check import verify_rows
     from vopcli.search.query_bank import describe_bank
 
-    index = store.open()
-    description = store.describe() | {"querybank": describe_bank(index)}
+    description = index.describe() | {"querybank": describe_bank(index)}
     return FileInfo(description, verify_rows(index, progress) if verify else [])
 
 

@@ -266,7 +266,7 @@ def is_extended(request: EncodeRequest) -> bool:
     """
     path = request.index
     if store := store_of(path):
-        return not request.overwrite and store.exists()
+        return store.exists() and not request.overwrite  # asks first: no work for a server that is away
     if any(source.absolute() == path.absolute() for source in request.sources):
         raise UsageError(f"{path} is both source and index", hint="name the index last: SRC... INDEX.h5")
     if not path.exists() or not request.overwrite:
@@ -299,7 +299,7 @@ def _new_index(
     """
     path, tensors = request.index, text_side(adapter) if adapter else {}
     if store := store_of(path):
-        with store.create(meta, tensors, progress) as new_in_engine:
+        with store.create(meta, tensors, progress, overwrite=request.overwrite) as new_in_engine:
             yield new_in_engine
         return
     if not request.overwrite:

@@ -29,29 +29,21 @@ from vopcli.index.reader import BANK, FAILED, IndexedVideo
 from vopcli.search.engine import Floats, Found
 from vopcli.search.exact import Part, search_exact
 from vopcli.search.filters import VideoFilter
-from vopcli.search.milvus_client import MOST_ROWS, Milvus, key_of, piece_ids, plain_path, signed, to_array
+from vopcli.search.milvus_client import MOST_ROWS, Milvus, key_of, piece_ids, plain_path, signed
 from vopcli.search.stores import EngineIndex
 from vopcli.video.video_file import WHOLE, KnownVideos, TimeWindow, VideoFile
 
-VERSION: Final = 2
+VERSION: Final = 3
 FAILURES: Final = key_of(b"failed")  # the row of notes of failed videos in the second collection
 _MORE: Final = 16  # candidates besides the answer, which show that no other row can be part of it
 _MARGIN: Final = 1e-4  # of a cosine in float32, see `vopcli.search.exact`
-_NO_FRAMES: Final[dict[str, Any]] = {
-    "window": WHOLE,
-    "is_part": False,
-    "duration_seconds": 0.0,
-    "num_frames": 0,
-    "num_real": 0,
-}
 _FOUND: Final = 256  # files in a filter expression
 _KEPT_ROWS: Final = 100_000  # in memory
 _FRAMES_BYTES: Final = 1 << 24  # read at a time
 _SEARCH: Final = {Ann.FLAT: {}, Ann.HNSW: {"ef": 64}, Ann.IVF: {"nprobe": 32}}
-
-# JSON of a row: root, path, size, mtime_ns, sha256 (hex), window ([start, end], end null for the whole
-# video), is_part, duration, num_frames, num_real, the checksums of embedding and frames, and its number in
-# the source
+STORED: Final = ("root", "path", "size", "mtime_ns", "is_part", "duration_seconds", "num_frames", "num_real")
+# JSON of a row: these fields of its video, sha256 (hex), window ([start, end], end null for the whole video),
+# the checksums of embedding and frames, and its number in the source
 RowDetails = dict[str, Any]
 
 
@@ -69,7 +61,7 @@ class MilvusIndex(EngineIndex):
         if self.values.get("version") != VERSION:
             raise self.damaged(f"its version is {self.values.get('version')}, not {VERSION}")
         self.meta = IndexMeta.parse(self.path, self.values)
-        self.state = str(self.values.get("state"))
+        self.state, self.is_complete = str(self.values["state"]), bool(self.values["is_complete"])
         self._details: dict[int, RowDetails] = {}
         self._failures: dict[int, IndexedVideo] = {}
         self.whole, self._where = self, ""  # a filter expression
@@ -88,11 +80,6 @@ class MilvusIndex(EngineIndex):
         """Whether windows of long videos have rows of their own."""
         return bool(self.values["has_windows"])
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the last run that wrote rows came to its end."""
-        return bool(self.values["is_complete"])
-
     @functools.cached_property
     def num_rows(self) -> int:
         """Number of videos and windows."""
@@ -106,7 +93,7 @@ class MilvusIndex(EngineIndex):
     @property
     def num_names(self) -> int:
         """Number of videos that have rows; of an unfinished index, at least as many."""
-        return len(self) + int(self.values["num_partial"]) if self.is_complete else self.num_rows
+        return len(self) if self.is_complete else self.num_rows
 
     def __len__(self) -> int:
         """Return the number of videos; windows of long ones do not count."""
@@ -193,20 +180,18 @@ class MilvusIndex(EngineIndex):
             hits = self._ask(query, asked)
             scores = [hit["distance"] for hit in hits]
             if len(hits) < asked or scores[-1] < scores[top - 1] - _MARGIN:
-                for hit in hits:
-                    self._details[hit["id"]] = json.loads(hit["entity"]["details"])
-                embeddings = to_array(hit["entity"]["embedding"] for hit in hits)
-                found = [hit["id"] for hit in hits]
+                self._details |= {hit.id: json.loads(hit["entity"]["details"]) for hit in hits}
+                embeddings = np.array([hit["entity"]["embedding"] for hit in hits], np.float32)
+                found = [hit.id for hit in hits]
                 self._embeddings = dict(zip(found, embeddings, strict=True))
                 return self._rank(found, embeddings, query, top)
             asked *= 4  # many rows of nearly equal score
         return self._rank([*self.rows()], self.embeddings[0][self.done[0]], query, top)
 
-    def _ask(self, query: Floats, limit: int) -> list[dict[str, Any]]:
-        ann = Ann(self.values["ann"])
-        params = dict(_SEARCH[ann])
-        if ann is Ann.HNSW:
-            params["ef"] = max(params["ef"], limit)
+    def _ask(self, query: Floats, limit: int) -> Any:
+        params = _SEARCH[Ann(self.values["ann"])]
+        if "ef" in params:  # at least as many as are asked for
+            params = {"ef": max(params["ef"], limit)}
         [hits] = self._server.call(
             "search",
             self._server.collection,
@@ -216,7 +201,7 @@ class MilvusIndex(EngineIndex):
             output_fields=["details", "embedding"],
             search_params={"metric_type": "COSINE", "params": params},
         )
-        return [{"id": hit.id, "distance": hit["distance"], "entity": hit["entity"]} for hit in hits]
+        return hits
 
     def _rank(self, rows: Sequence[int], embeddings: Floats, query: Floats, top: int) -> Found:
         """Rank candidates (C, E) by exact cosines; of equal score and path, the earlier row comes first."""
@@ -236,7 +221,7 @@ class MilvusIndex(EngineIndex):
         if not self.has_windows:
             return [row]
         own = self._of(row)
-        where = f"name == {self._name_of(own)}"
+        where = f"name == {self.name_hash_of(row)}"
         if between:
             where += f" and end > {between[0]} and start < {between[1]}"
         found = []
@@ -248,12 +233,13 @@ class MilvusIndex(EngineIndex):
 
     def span_of(self, row: int) -> tuple[float, float]:
         """Return start and end of a row's window in seconds."""
-        window = _window_of(self._of(row))
+        window = self.video(row).window
         return window.start_seconds, window.end_seconds
 
     def name_hash_of(self, row: int) -> int:
         """Return a number that the rows of a video share."""
-        return self._name_of(self._of(row))
+        details = self._of(row)
+        return signed(name_hash(details["path"], details["root"]))
 
     def video(self, row: int) -> IndexedVideo:
         """Return the video of a row.
@@ -264,14 +250,13 @@ class MilvusIndex(EngineIndex):
         if row in self._failures:
             return self._failures[row]
         details = self._of(row)
+        start, end = details["window"]
         return IndexedVideo(
             row=row,
-            window=_window_of(details),
+            window=TimeWindow(start, math.inf if end is None else end),
             sha256=bytes.fromhex(details["sha256"]),
-            duration_seconds=details["duration"],
             reason="",
-            **{name: details[name] for name in ("root", "path", "size", "mtime_ns", "is_part")},
-            **{name: details[name] for name in ("num_frames", "num_real")},
+            **{name: details[name] for name in STORED},
         )
 
     def rows_with(self, status: int) -> list[int]:
@@ -280,7 +265,7 @@ class MilvusIndex(EngineIndex):
             return []
         for note in self._server.scan(["id", "text"], f"row == {FAILURES}", collection=self._server.frames):
             self._failures[note["id"]] = IndexedVideo(
-                **_NO_FRAMES, row=note["id"], **json.loads(note["text"])
+                row=note["id"], window=WHOLE, **json.loads(note["text"])
             )
         return [*self._failures]
 
@@ -331,11 +316,32 @@ class MilvusIndex(EngineIndex):
         """
         if row not in self._embeddings:
             found = self._server.get(self._server.collection, [row], ["embedding"])
-            self._embeddings = {key: to_array([item["embedding"]])[0] for key, item in found.items()}
+            self._embeddings = {key: np.array(item["embedding"], np.float32) for key, item in found.items()}
         embedding, details = self._embeddings.get(row), self._of(row)
         if embedding is None or checksum(embedding) != details["embedding_checksum"]:
             raise self.damaged(f"the embedding of {details['path']} does not match its checksum")
         return embedding
+
+    def describe(self) -> dict[str, object]:
+        """Describe the index as JSON values.
+
+        Raises:
+            DataError: Milvus does not answer.
+        """
+        found = [self.video(row) for row in self.rows()]
+        return {
+            "kind": "milvus",
+            "version": VERSION,
+            "path": self._server.name,
+            "server": str(self._server.call("get_server_version")),
+            "videos": len(self),
+            "windows": len(found) - len(self),
+            "frames": sum(video.num_real for video in found),
+            "duration_seconds": sum(video.duration_seconds for video in found if not video.is_part),
+            "is_complete": self.is_complete,
+            "vector_index": self.values["ann"],
+            **self.meta.attributes(),
+        }
 
     def damaged(self, reason: str) -> DataError:
         """Return the error of a damaged index."""
@@ -384,15 +390,7 @@ class MilvusIndex(EngineIndex):
             raise self.damaged("a row is missing")
         self._details |= {row: json.loads(item["details"]) for row, item in found.items()}
 
-    def _name_of(self, details: RowDetails) -> int:
-        return signed(name_hash(details["path"], details["root"]))
-
 
 def tensor_key(name: str) -> int:
     """Return the row of a tensor of the model in the second collection."""
     return key_of(b"tensor\0" + name.encode())
-
-
-def _window_of(details: RowDetails) -> TimeWindow:
-    start, end = details["window"]
-    return TimeWindow(start, math.inf if end is None else end)

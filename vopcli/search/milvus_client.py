@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vopcli.config.choices import Ann
 from vopcli.errors import DataError, UsageError
@@ -42,13 +41,13 @@ from vopcli.files.arrays import checksum
 _SERVER: Final = re.compile(r"milvus:/{1,2}(?P<address>[^/:]+:\d+)/(?P<collection>[A-Za-z_]\w{0,199})")
 _SCHEME: Final = "milvus:"
 _LITE_COLLECTION: Final = "vop"
-PROPERTY: Final = "vop"  # of the collection: JSON
+_PROPERTY: Final = "vop."  # before the names of the properties of a collection, each JSON
 TEXT_LENGTH: Final = 65_532  # of a piece: the most that Milvus takes, in whole groups of Base64
 MOST_ROWS: Final = 16_384  # in one answer
 _UPSERTED: Final = 256  # rows of a call
 _DELETED: Final = 1024
-_OPEN_SECONDS: Final = 4
-_CALL_SECONDS: Final = 30  # a server that restarts meanwhile is waited for
+_OPEN_SECONDS: Final = 3
+_CALL_SECONDS: Final = 30  # of a server that is busy; one that is gone is an error at once
 _LOAD_SECONDS: Final = 120
 LONG_SECONDS: Final = 3600  # to build an index; and of Milvus Lite, which runs in this process
 # "Strong" waits for all that was written before, 0.2 s and more; later reads see at least as much without
@@ -174,19 +173,17 @@ class Milvus:
                 f"{self.name} does not exist", hint=f"create it with `vop encode SRC {self.name}`"
             )
         held = self.call("describe_collection", self.collection).get("properties") or {}
-        try:
-            found = dict(json.loads(held[PROPERTY]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{self.name} is not an index of vop, or damaged", hint="name another collection"
-            ) from error
+        names = [name for name in held if name.startswith(_PROPERTY)]
+        found = {name.removeprefix(_PROPERTY): json.loads(held[name]) for name in names}
+        if not found:
+            raise DataError(f"{self.name} is not an index of vop", hint="name another collection")
         for collection in (self.collection, self.frames):  # a server that was restarted loads them later
             self.call("load_collection", collection, seconds=_LOAD_SECONDS)
         return found
 
     def describe(self, values: Mapping[str, Any]) -> None:
-        """Replace the description of the index."""
-        self.call("alter_collection_properties", self.collection, {PROPERTY: json.dumps(values)})
+        """Change values of the description; others may be changed by another process."""
+        self.call("alter_collection_properties", self.collection, _as_properties(values))
 
     def create(
         self, width: int, values: Mapping[str, Any], ann: Ann, pieces: Sequence[dict[str, Any]]
@@ -221,7 +218,7 @@ class Milvus:
         fields |= dict.fromkeys(("start", "end", "duration"), real)
         fields["is_part"] = {"datatype": self._package.DataType.BOOL}
         fields["embedding"] = vector | {"dim": width}
-        self._create(self.collection, fields, ann, {PROPERTY: json.dumps(values)})  # last: now it exists
+        self._create(self.collection, fields, ann, _as_properties(values))  # last: now it exists
 
     def _create(
         self, collection: str, fields: Mapping[str, Any], ann: Ann, properties: dict[str, str] | None = None
@@ -318,6 +315,10 @@ class Milvus:
         return found
 
 
+def _as_properties(values: Mapping[str, Any]) -> dict[str, str]:
+    return {_PROPERTY + name: json.dumps(value) for name, value in values.items()}
+
+
 def piece_ids(row: int, num_bytes: int) -> list[int]:
     """Return the ids of the pieces of an array."""
     num_pieces = -(-num_bytes // (TEXT_LENGTH // 4 * 3))
@@ -348,11 +349,6 @@ def key_of(content: bytes) -> int:
 def signed(number: int) -> int:
     """Return a 64-bit hash, which may be signed already, as the signed number that Milvus takes."""
     return int(np.uint64(number & 0xFFFF_FFFF_FFFF_FFFF).view(np.int64))
-
-
-def to_array(values: Any) -> NDArray[np.float32]:
-    """Return vectors (N, E) float32 of an answer."""
-    return np.array(list(values), np.float32)
 
 
 def plain_path(path: str) -> str:

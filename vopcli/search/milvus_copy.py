@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -47,11 +48,11 @@ def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progres
         DataError: the index in Milvus is of another model, the source is damaged, or Milvus reports an error.
     """
     rows = {row_key(source.video(row)): row for row in source.rows()}  # the latest of a window
-    if str(source.path) == server.name:
+    if source.path == Path(server.name):
         _open_target(source, server, replace(rules, overwrite=False))
         return Copied(0, num_unchanged=len(rows), recall=_recall(source, rows, server))
     writer = _open_target(source, server, rules)
-    writer.begin(has_windows=writer.index.has_windows or source.has_windows)
+    writer.begin(has_windows=source.has_windows)
     existing = _read_existing(server)
     names = {key: signed(source.name_hash_of(row)) for key, row in rows.items()}
     counts = _write_rows(source, rows, writer, existing, progress)
@@ -65,7 +66,7 @@ def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progres
     writer.write_tensors(_tensors(source))
     kept = {name for key, name in existing.names.items() if key not in gone} | of_source
     whole = existing.whole | {names[key] for key, row in rows.items() if not source.video(row).is_part}
-    writer.finish(num_partial=len(kept - whole))
+    writer.finish(is_complete=kept <= whole)
     is_same = len(existing.states.keys() | rows.keys()) - len(gone) == len(rows)
     return Copied(*counts, num_removed=len(gone), recall=_recall(source, rows, server) if is_same else None)
 
@@ -91,8 +92,7 @@ def _open_target(source: VideoIndex, server: Milvus, rules: CopyRules) -> Milvus
         )
     if rules.ann and rules.ann.value != index.values["ann"]:
         server.rebuild(ann)
-        index.values["ann"] = ann.value
-        server.describe(index.values)
+        server.describe({"ann": ann.value})
     return writer
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.errors import BusyError
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import VideoWriter
@@ -55,22 +56,31 @@ class MilvusStore:
         return MilvusWriter(self._server)
 
     def create(
-        self, meta: IndexMeta, tensors: Mapping[str, NDArray[np.float32]], progress: Progress
+        self,
+        meta: IndexMeta,
+        tensors: Mapping[str, NDArray[np.float32]],
+        progress: Progress,
+        *,
+        overwrite: bool,
     ) -> VideoWriter:
-        """Replace the index by an empty one, or go on with the replacement that an interrupted run left.
+        """Create an empty index, or go on with the replacement that an interrupted run left.
 
         Raises:
             DataError: a collection of that name is of another program, or Milvus does not answer.
+            BusyError: there is an index that is not to be replaced.
         """
         from vopcli.search.milvus_writer import MilvusWriter, create_collections
 
-        is_replacing = self._server.exists()
-        values = self._server.properties() if is_replacing else {}
+        values = self._server.properties() if self._server.exists() else {}
+        if values and not overwrite:
+            raise BusyError(
+                f"another command has created {self._server.name} meanwhile", hint="run the command again"
+            )
         is_begun = values.get("is_replacing") and values.get("version") == VERSION
         if is_begun and MilvusIndex(self._server).meta == meta:
             progress.note(f"continuing the interrupted --overwrite of {self._server.name}")
         else:
-            create_collections(self._server, meta, tensors, is_replacing=is_replacing)
+            create_collections(self._server, meta, tensors, is_replacing=bool(values))
         return MilvusWriter(self._server, is_new=True)
 
     def write(self, source: VideoIndex, rules: CopyRules, progress: Progress) -> Copied:
@@ -82,26 +92,3 @@ class MilvusStore:
         from vopcli.search.milvus_copy import copy_to_milvus
 
         return copy_to_milvus(source, self._server, rules, progress)
-
-    def describe(self) -> dict[str, object]:
-        """Describe the index as JSON values.
-
-        Raises:
-            DataError: there is none, or Milvus does not answer.
-        """
-        index = MilvusIndex(self._server)
-        found = [index.video(row) for row in index.rows()]
-        videos = [video for video in found if not video.is_part]
-        return {
-            "kind": "milvus",
-            "version": VERSION,
-            "path": self._server.name,
-            "server": str(self._server.call("get_server_version")),
-            "videos": len(videos),
-            "windows": len(found) - len(videos),
-            "frames": sum(video.num_real for video in found),
-            "duration_seconds": sum(video.duration_seconds for video in videos),
-            "is_complete": index.is_complete,
-            "vector_index": index.values["ann"],
-            **index.meta.attributes(),
-        }

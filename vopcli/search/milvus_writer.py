@@ -15,7 +15,8 @@ import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,9 @@ from vopcli.index.checksums import frames_checksum, name_hash
 from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import IndexedVideo
 from vopcli.index.writer import EncodedVideo, NewVideo
-from vopcli.search.milvus import FAILURES, VERSION, MilvusIndex, tensor_key
+from vopcli.search.milvus import FAILURES, STORED, VERSION, MilvusIndex, tensor_key
 from vopcli.search.milvus_client import LONG_SECONDS, Milvus, key_of, piece_of, pieces_of, plain_path, signed
 from vopcli.video.video_file import KnownVideos, VideoFile, is_same_file
-
-_FAILURE: Final = ("root", "path", "size", "mtime_ns")
 
 _Row = dict[str, Any]
 
@@ -53,7 +52,7 @@ def create_collections(
     if server.exists():
         server.properties()  # refuses a collection of another program
         server.drop()
-    standard = {"has_windows": False, "num_partial": 0, "is_replacing": False, "ann": Ann.FLAT.value}
+    standard = {"has_windows": False, "is_replacing": False, "ann": Ann.FLAT.value}
     standard |= {"version": VERSION, "is_complete": False, "state": ""}
     held = {name: (tensor.shape, checksum(tensor)) for name, tensor in tensors.items()}
     values = {**meta.attributes(), **standard, "tensors": held, **values}
@@ -64,21 +63,25 @@ def create_collections(
 class MilvusWriter:
     """Adds rows to an index as `IndexWriter` does to a file; a context manager.
 
+    Several can write to an index at the same time: each changes its own rows and values only.
+
     Attributes:
         index: the index as it was opened.
         older: the row of each video that `lay_out` was called with and that is in the index, by path.
     """
 
     def __init__(self, server: Milvus, *, is_new: bool = False) -> None:
-        """Open an index; a new one is dropped if an error occurs before it has a row.
+        """Open an index; one that was empty and is new is dropped if an error occurs before it has a row.
 
         Raises:
             DataError: there is none, it is damaged, or Milvus does not answer.
         """
-        self._server, self._is_new, self._is_open = server, is_new, is_new
-        self.index = MilvusIndex(server)
+        self._server, self._is_open = server, is_new
+        self.index = self._latest = MilvusIndex(server)
+        self._is_unused = is_new and self.index.is_empty
         self.older: KnownVideos[IndexedVideo] = KnownVideos()
         self._new: Sequence[NewVideo] = ()
+        self._known: set[int] = set()
         self._first = 0
 
     def __enter__(self) -> MilvusWriter:
@@ -87,38 +90,39 @@ class MilvusWriter:
     def __exit__(self, *exception: object) -> None:
         if exception[0] is None:
             self.finish()
-        elif self._is_new:
+        elif self._is_unused:
             with contextlib.suppress(DataError):  # after the error that Milvus does not answer
                 if not self._server.count():
                     self._server.drop()
 
-    def begin(self, **values: object) -> None:
+    def begin(self, *, has_windows: bool = False) -> None:
         """Mark the index as unfinished, before the first row is written."""
         self._is_open = True
-        self.index.values |= {**values, "is_complete": False}
-        self._server.describe(self.index.values)
+        self._server.describe({"is_complete": False} | ({"has_windows": True} if has_windows else {}))
 
-    def finish(self, **values: object) -> None:
+    def finish(self, *, is_complete: bool = True) -> None:
         """Mark the index as complete if rows were written."""
         if not self._is_open:
             return
         for collection in (self._server.collection, self._server.frames):
             self._server.call("flush", collection, seconds=LONG_SECONDS)
-        self.index.values |= {"is_complete": True, "is_replacing": False, "state": uuid.uuid4().hex, **values}
-        self._server.describe(self.index.values)
+        ended = {"is_complete": is_complete, "is_replacing": False, "state": uuid.uuid4().hex}
+        self._server.describe(ended)
         self._is_open = False
 
     def current(self) -> MilvusIndex:
         """Return the index with the rows added so far."""
-        return MilvusIndex(self._server)
+        self._latest = MilvusIndex(self._server)
+        return self._latest
 
     def lay_out(self, videos: Sequence[NewVideo], *, thumbnails: bool = False) -> None:
         """Look up the rows that ``videos`` replace; Milvus keeps no thumbnails."""
         del thumbnails
         self._new, self.older = list(videos), self.index.find(videos)
+        found = chain(self.older.videos.values(), *self.older.parts.values())
+        self._known = {video.row for video in found}
         self._first = time.time_ns()  # greater than the numbers of all rows
-        has_windows = self.index.has_windows or any(video.is_part for video in videos)
-        self.begin(has_windows=has_windows)
+        self.begin(has_windows=any(video.is_part for video in videos))
 
     def add(self, encoded: Sequence[EncodedVideo], replaced: Sequence[int] = ()) -> None:
         """Write videos that were laid out.
@@ -143,13 +147,8 @@ class MilvusWriter:
             )
             rows[row_key(video)] = make_row(video, item.embedding, item.frames, item.seconds)
             older |= self._older(new)
-        self.put(rows, [key for key in rows if key in self._known])
+        self.put(rows, [*(rows.keys() & self._known)])
         self.remove([*(older - rows.keys())])
-
-    @property
-    def _known(self) -> set[int]:
-        parts = (part for parts in self.older.parts.values() for part in parts)
-        return {video.row for video in (*self.older.videos.values(), *parts)}
 
     def _older(self, new: NewVideo) -> set[int]:
         """Return the rows that a video replaces: its own, and windows of another state of the file."""
@@ -165,6 +164,7 @@ class MilvusWriter:
             rows: fields and frames of each, by key.
             changed: those that replace a row of the same key.
         """
+        self._is_unused = False
         self._server.delete(self._server.frames, "row", changed)  # it may have had more frames
         pieces = [piece for key, (_, content) in rows.items() for piece in pieces_of(key, content)]
         self._server.upsert(self._server.frames, pieces)
@@ -180,12 +180,12 @@ class MilvusWriter:
         """Remember videos that cannot be decoded, with the reasons; they replace earlier failures."""
         rows = []
         for video, reason in failed:
-            fields = {name: getattr(video, name) for name in _FAILURE} | {"reason": reason}
+            fields = {name: getattr(video, name, 0) for name in STORED} | {"reason": reason}
             rows.append(piece_of(FAILURES, key_of(b"failed\0" + _name(video)), json.dumps(fields)))
         self._server.upsert(self._server.frames, rows)
 
     def rewrite(self, rows: Sequence[int], tensors: Mapping[str, NDArray[np.float32]] | None = None) -> None:
-        """Remove all rows of `current` but the given ones.
+        """Remove the rows of the last `current` but the given ones.
 
         Args:
             rows: rows to keep.
@@ -193,18 +193,19 @@ class MilvusWriter:
         """
         kept = set(rows)
         self.begin()
-        self.remove([row for row in self.current().rows() if row not in kept])
+        self.remove([row for row in self._latest.rows() if row not in kept])  # not those of another process
         self.write_tensors(tensors or {})
 
     def write_tensors(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Add tensors of the model or of a query bank, or replace those of the same names."""
-        held = self.index.values["tensors"]
-        for name, tensor in tensors.items():
-            found = [list(tensor.shape), checksum(tensor)]
-            if list(held.get(name, ())) != found:
-                self._server.delete(self._server.frames, "row", [tensor_key(name)])
-                self._server.upsert(self._server.frames, _tensor_pieces(name, tensor))
-                held[name] = found
+        held = self._latest.values["tensors"]
+        given = {name: [list(tensor.shape), checksum(tensor)] for name, tensor in tensors.items()}
+        new = {name: found for name, found in given.items() if held.get(name) != found}
+        for name in new:
+            self._server.delete(self._server.frames, "row", [tensor_key(name)])
+            self._server.upsert(self._server.frames, _tensor_pieces(name, tensors[name]))
+        if new:
+            self._server.describe({"tensors": held | new})
 
 
 def make_row(
@@ -225,17 +226,10 @@ def make_row(
     """
     start, end = video.window.start_seconds, video.window.end_seconds
     details = {
+        **{name: getattr(video, name) for name in STORED},
         "number": video.row if number is None else number,
-        "root": video.root,
-        "path": video.path,
-        "size": video.size,
-        "mtime_ns": video.mtime_ns,
         "sha256": video.sha256.hex(),
         "window": [start, None if math.isinf(end) else end],
-        "is_part": video.is_part,
-        "duration": video.duration_seconds,
-        "num_frames": len(frames),
-        "num_real": video.num_real,
         "embedding_checksum": checksum(embedding),
         "frames_checksum": frames_checksum(frames, seconds),
     }

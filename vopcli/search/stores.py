@@ -40,11 +40,7 @@ class EngineIndex(VideoIndex, ABC):
 
     segments: list[Segment]  # empty
     whole: EngineIndex  # itself, unless it is a part
-
-    @property
-    @abstractmethod
-    def is_complete(self) -> bool:
-        """Whether the last run that wrote rows came to its end."""
+    is_complete: bool  # whether the last run that wrote rows came to its end
 
     @abstractmethod
     def part(self, where: VideoFilter) -> EngineIndex:
@@ -57,6 +53,10 @@ class EngineIndex(VideoIndex, ABC):
     @abstractmethod
     def nearest(self, queries: Floats, *, top: int) -> list[Found]:
         """Rank the rows by cosine, as an `Engine`."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, object]:
+        """Describe the index as JSON values."""
 
     @abstractmethod
     def embedding_checksums(self) -> NDArray[np.uint64]:
@@ -133,17 +133,24 @@ class Store(Protocol):
         ...
 
     def create(
-        self, meta: IndexMeta, tensors: Mapping[str, NDArray[np.float32]], progress: Progress
+        self,
+        meta: IndexMeta,
+        tensors: Mapping[str, NDArray[np.float32]],
+        progress: Progress,
+        *,
+        overwrite: bool,
     ) -> VideoWriter:
-        """Replace the index by an empty one, or go on with the replacement that an interrupted run left.
+        """Create an empty index, or go on with the replacement that an interrupted run left.
 
         Args:
             meta: the model and the sampling.
             tensors: of the text side of an adapter.
             progress: gets a note if a replacement is continued.
+            overwrite: replace an index of that name.
 
         Raises:
             DataError: the name is of another kind of data, or the engine does not answer.
+            BusyError: there is an index that is not to be replaced.
         """
         ...
 
@@ -152,14 +159,6 @@ class Store(Protocol):
 
         Raises:
             DataError: the index in the engine is of another model, or the engine does not answer.
-        """
-        ...
-
-    def describe(self) -> dict[str, object]:
-        """Describe the index as JSON values.
-
-        Raises:
-            DataError: there is none, or the engine does not answer.
         """
         ...
 
