@@ -77,7 +77,7 @@ def test_help_works_everywhere(flag: str) -> None:
         (["serach"], "No such command 'serach'. Did you mean 'search'?"),
         (["search", "--tpo", "3", "x"], "No such option: --tpo"),
         (["search"], "Missing argument"),
-        (["search", "x", "--top", "many"], "Invalid value for '--top'"),
+        (["search", "x", "--top", "many"], "--top must be a whole number, not 'many'"),
     ],
 )
 def test_wrong_words_give_the_usage_line_and_a_hint(words: list[str], problem: str) -> None:

@@ -35,10 +35,6 @@ def test_a_missing_index_is_reported(tmp_path: Path) -> None:
     assert "none.h5 does not exist" in done.stderr
 
 
-def test_a_port_must_be_one() -> None:
-    assert CliRunner().invoke(app, ["serve", "none.h5", "--port", "70000"]).exit_code == 2
-
-
 def test_only_a_folder_of_the_index_is_watched(tmp_path: Path) -> None:
     for name in ("films", "others"):
         (tmp_path / name).mkdir()

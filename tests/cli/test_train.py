@@ -228,7 +228,7 @@ def test_the_runs_of_a_preset_are_found(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [
-        (("train", "--variant", "P+G"), 2, ("tuning.variant cannot be 'P+G'", "P+F")),
+        (("train", "--variant", "P+G"), 2, ("--variant cannot be 'P+G'", "P+F")),
         (("train", "--seeds", "a"), 2, ("'a' is not a list of seeds",)),
         (("train", "--lr", "-1"), 2, ("--lr must be from 0.0 to 10.0, not -1.0",)),
         (("train", "--frames", "gone.h5"), 3, ("gone.h5 does not exist",)),

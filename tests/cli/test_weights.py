@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.support.http_server import serve
+from tests.support.http_server import Answer, serve
 from tests.support.weights_files import TINY, make_tensors, write_hugging_face, write_torchscript
 from vopcli.cli.app import main
 from vopcli.weights import catalog
@@ -44,14 +46,15 @@ def test_list_shows_the_official_files(vop: Vop, tmp_path: Path) -> None:
     out, err = vop("weights", "list")
     rows = [line.split("\t") for line in out.splitlines()]
     assert [row[0] for row in rows][:4] == ["ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"]
-    assert rows[0] == ["ViT-B/32", "ViT-B-32.pt", "MIT", "353 MB", "missing", catalog.ENTRIES[0].sha256]
+    assert rows[0] == ["ViT-B/32", "ViT-B-32.pt", "MIT", "353 MB", "missing"]
     assert [row[4] for row in rows][:4] == ["missing", "wrong", "partial", "missing"]
     assert err == ""
     names = ["MetaCLIP-B/16", "timm/vit_base_patch16_clip_224.metaclip_2pt5b", "CC-BY-NC-4.0"]
-    assert [*names, "598 MB", "missing"] in [row[:5] for row in rows]
+    assert [*names, "598 MB", "missing"] in rows
     document = json.loads(vop("weights", "list", "--json")[0])
     assert [model["state"] for model in document][:4] == ["missing", "wrong", "partial", "missing"]
     assert document[0]["num_bytes"] == 353_436_676
+    assert document[0]["sha256"] == catalog.ENTRIES[0].sha256
 
 
 def test_get_fetches_from_a_mirror_once(vop: Vop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +72,19 @@ def test_get_fetches_from_a_mirror_once(vop: Vop, tmp_path: Path, monkeypatch: p
         assert json.loads(out)["path"] == str(tmp_path / "cache" / "ViT-B-32.pt")
         assert err == ""
         assert server.paths == [f"/{digest}/ViT-B-32.pt"]
-    assert vop("weights", "list")[0].split("\t")[4] == "ready"
+    assert vop("weights", "list")[0].splitlines()[0].endswith("\tready")
     assert json.loads(vop("weights", "show", "ViT-B/32", "--json")[0])["name"] == "ViT-B/32"
+
+
+def test_an_interrupted_download_is_kept(vop: Vop) -> None:
+    class Interrupting(list[str]):
+        def append(self, _: str) -> None:  # in a thread of the server
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with serve(b"") as server:
+        server.answers, server.paths = [Answer(silent=True)], Interrupting()
+        _, err = vop("weights", "get", "ViT-B/16", "--url", server.url, code=130)
+    assert err == "Interrupted. What was downloaded is kept; run the same command to continue.\n"
 
 
 def test_get_offline_says_one_line_and_what_to_do(vop: Vop, tmp_path: Path) -> None:
@@ -134,7 +148,7 @@ def test_convert_replaces_only_when_told(vop: Vop, tmp_path: Path) -> None:
     write_hugging_face(tmp_path / "hf")
     target = tmp_path / "m.safetensors"
     target.write_bytes(b"mine")
-    _, err = vop("weights", "convert", tmp_path / "hf", target, code=2)
+    _, err = vop("weights", "convert", tmp_path / "hf", target, code=3)
     assert f"{target} exists" in err
     assert "--overwrite" in err
     assert target.read_bytes() == b"mine"

@@ -17,7 +17,7 @@ from vopcli.cli.app import app
 from vopcli.config.load import override
 from vopcli.encoding.dry_run import plan_encoding
 from vopcli.encoding.request import EncodeSummary
-from vopcli.errors import DataError
+from vopcli.errors import DataError, UsageError
 from vopcli.progress import SilentProgress
 
 
@@ -59,6 +59,9 @@ def test_a_dry_run_counts_what_the_run_then_does(videos: Path, weights: Path, tm
     assert counts(run(request)) == counts(planned)
     nothing = plan_encoding(request, SilentProgress())
     assert (nothing.num_bytes, nothing.num_frames, nothing.num_unchanged) == (0, 0, 5)
+    other = replace(request, config=override(request.config, {"backbone.activation": "gelu"}))
+    with pytest.raises(UsageError, match="is quick_gelu, not gelu"):
+        run(other)
     with pytest.raises(DataError, match="holds frames of sampling uniform:4, not uniform:2"):
         plan_encoding(change(request, sampling="uniform:2"), SilentProgress())
 
@@ -67,6 +70,7 @@ def test_frames_of_a_store_are_not_decoded(store: Path, weights: Path, tmp_path:
     planned = plan_encoding(request_for(store, tmp_path / "i.h5", weights), SilentProgress())
     assert planned.estimate is not None
     assert planned.estimate.basis.startswith("frames are read from the store; model about")
+    assert planned.estimate.basis.endswith(" s to load it")
     assert planned.estimate.hours * 3600 == pytest.approx((30 + 30 + 2) / 25, abs=0.1)
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.support.segments import FORMAT, NUM_ROWS, STATUS_FORMAT, add, check, make
-from vopcli.errors import BusyError, DataError, FileError
+from tests.support.system_calls import Call, replaced
+from vopcli.errors import DataError, FileError
 from vopcli.files.hdf5 import FileFormat, SegmentFile, read_format_name
 from vopcli.files.hdf5_writer import SegmentWriter, create_segment_file
 from vopcli.files.journal import HEAD_BYTES, State, pack_record
@@ -194,44 +196,63 @@ def test_a_missing_tensor_is_an_error(tmp_path: Path) -> None:
         SegmentFile.read(path, FORMAT).map_tensors()
 
 
-WRITE = """
+# Changes files, named on its input: another row of a value begins to count in place of the first one.
+CHANGE = """
+import os
 import sys
 from pathlib import Path
 import numpy as np
 from tests.support.segments import STATUS_FORMAT
 from vopcli.files.hdf5_writer import SegmentWriter
 
-path = Path(sys.argv[1])
-for number in range(100_000):
-    with SegmentWriter(path, STATUS_FORMAT) as writer:
-        values = np.full(4, number, np.int64)
-        segment = writer.add_segment({}, {"status": np.zeros(4, np.uint8), "values": values}, {})
-        last = writer.contents.segments[-2:-1]
-        for row in range(4):
-            old = [(item, row, ord("R")) for item in last]
-            writer.write_statuses([*old, (segment, row, ord("D"))])
-    if not number:
-        print("ready", flush=True)
+os.fdatasync = lambda _: None  # slow
+for line in sys.stdin:
+    with SegmentWriter(Path(line.strip()), STATUS_FORMAT) as writer:
+        first, second = writer.contents.segments
+        if sys.argv[1] == "of a new segment":
+            second = writer.add_segment({}, {"status": np.zeros(4, np.uint8), "values": np.arange(4)}, {})
+        writer.write_statuses([(first, 0, ord("R")), (second, 0, ord("D"))])
+    print(flush=True)
 """
 
 
-def test_readers_see_complete_states_while_another_process_writes(tmp_path: Path) -> None:
-    """Each row replaces the row before: there are exactly four that count, whenever the file is opened."""
-    path = tmp_path / "file.h5"
-    create_segment_file(path, STATUS_FORMAT, {})
-    command = [sys.executable, "-c", WRITE, os.fspath(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        states: set[tuple[int, tuple[int, ...]]] = set()
-        end = time.monotonic() + 30
-        while len(states) < 20 and time.monotonic() < end:
-            try:
+@pytest.mark.parametrize("row", ["of a new segment", "of an old one"])
+def test_a_reader_sees_the_state_before_a_change_or_after_it(tmp_path: Path, row: str) -> None:
+    """Another process changes the file before one of the reader's calls, each in its turn."""
+    create_segment_file(tmp_path / "before.h5", STATUS_FORMAT, {})
+    with SegmentWriter(tmp_path / "before.h5", STATUS_FORMAT) as writer:
+        for statuses in (b"DRDR", b"RDRD"):
+            filled = {"status": np.frombuffer(statuses, np.uint8), "values": np.arange(4)}
+            writer.add_segment({}, filled, {})
+    path, before, seen = tmp_path / "file.h5", (tmp_path / "before.h5").read_bytes(), []
+    command = [sys.executable, "-c", CHANGE, row]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin
+        assert stdout
+        for at in itertools.count():
+            path.write_bytes(before)
+            calls = itertools.count()
+
+            def change(_: str, read: Call, at: int = at, calls: Iterator[int] = calls) -> Call:
+                def changing(*arguments: object) -> object:
+                    if next(calls) == at:
+                        stdin.write(os.fsencode(path) + b"\n")
+                        stdin.flush()
+                        stdout.readline()
+                    return read(*arguments)
+
+                return changing
+
+            with replaced(change, ["pread"]):
                 segments = SegmentFile.read(path, STATUS_FORMAT).segments
-            except BusyError:  # the file changed in every attempt, as it may on a busy machine
-                continue
             done = [i for segment in segments for i in np.flatnonzero(segment.status == ord("D")).tolist()]
             assert sorted(done) == [0, 1, 2, 3]
-            states.add((len(segments), tuple(segments[-1].status.tolist())))
-        process.kill()
-    assert len(states) > 5
+            if next(calls) <= at:  # the reader made fewer calls
+                break
+            seen.append(segments[0].status[0] == ord("R"))
+        stdin.close()
+    assert seen == sorted(seen, reverse=True)  # the last changes come too late to be seen
+    assert set(seen) == {False, True}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.indexes import NAMES, add_film, contents, make_index
-from vopcli.errors import UsageError
+from vopcli.errors import DataError, FileError
 from vopcli.index.check import verify_index
 from vopcli.index.copy import copy_to_file
 from vopcli.index.reader import VideoIndex
@@ -32,9 +32,9 @@ def test_existing_files_are_kept() -> None:
     make_index(Path("j.h5"), ["b.mp4"])
     Path("k.txt").write_text("mine")
     source = VideoIndex(Path("i.h5"))
-    with pytest.raises(UsageError, match=r"^j\.h5 exists$"):
+    with pytest.raises(FileError, match=r"^j\.h5 exists already$"):
         copy_to_file(source, Path("j.h5"), SilentProgress())
-    with pytest.raises(UsageError, match=r"^k\.txt is not an index and is not overwritten$"):
+    with pytest.raises(DataError, match=r"^k\.txt is not an index and is not overwritten$"):
         copy_to_file(source, Path("k.txt"), SilentProgress(), overwrite=True)
     assert Path("k.txt").read_text() == "mine"
     copy_to_file(source, Path("j.h5"), SilentProgress(), overwrite=True)

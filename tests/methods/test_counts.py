@@ -20,13 +20,18 @@ def write_backbone(path: Path, **changes: int) -> str:
     return str(path)
 
 
-def test_every_method_is_listed_with_its_published_count() -> None:
-    found = list_methods("ViT-B/32", num_frames=12)
+# of the paper's settings for CLIP ViT-B; the sizes of patches and images only change the count of full
+EXACT = (171_008, 655_360, 10_240_256, 1_982_976, 1_982_976, 122_880, 528_384, 14_257_152, 132_096)
+
+
+@pytest.mark.parametrize(("weights", "num_all"), [("ViT-B/32", 151_277_313), ("ViT-B/16", 149_620_737)])
+def test_every_method_is_listed_with_its_published_count(weights: str, num_all: int) -> None:
+    found = list_methods(weights, num_frames=12)
     assert [item.variant for item in found] == [variant.value for variant in Variant]
     published = [item.published for item in found]
     assert tuple(published[:11]) == PUBLISHED
     assert published[11:13] == ["0.4 M", "14.1 M"]
-    assert [item.num_trained for item in found[:2]] == [0, 151_277_313]
+    assert [item.num_trained for item in found[:13]] == [0, num_all, *EXACT, 402_432, 14_278_656]
 
 
 def test_counts_follow_the_backbone_and_the_number_of_frames(tmp_path: Path) -> None:

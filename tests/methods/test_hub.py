@@ -80,6 +80,9 @@ def test_a_run_is_pushed_and_used_by_its_name(folder: Path, hub: Hub) -> None:
     first, second = [line.split("\t") for line in done.stdout.splitlines()]
     assert (first[0], second[0]) == (f"hf://{NAME}", "runs/VoP-seed0")
     assert first[1:] == second[1:]
+    assert f"asking the Hugging Face hub for {NAME}" in done.stderr
+    again = vop(hub, "eval", f"hf://{NAME}", "--split", "test", HF_HUB_OFFLINE="1")
+    assert again.stdout == done.stdout.splitlines(keepends=True)[0], again.stderr  # from the cache
     (pulled,) = Path("hf").rglob("adapter.safetensors")
     assert read_adapter(pulled).sha256 == read_adapter(Path("runs/VoP-seed0")).sha256
 

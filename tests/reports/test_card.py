@@ -74,6 +74,23 @@ def test_what_makes_no_card_is_refused(run: Path) -> None:
     done = vop("card", str(run), "--results", "eval.json")
     assert done.exit_code == 3
     assert "eval.json has no results of runs/VoP-seed0, only of zero-shot" in " ".join(done.stderr.split())
+    measured = json.loads(vop("eval", str(run), "--split", "test", "--json").stdout)
+    for name in ("eval.json", "again.json"):
+        Path(name).write_text(json.dumps(measured))
+    done = vop("card", str(run), "--results", "eval.json", "--results", "again.json")
+    assert (
+        done.exit_code,
+        "eval.json, again.json have several results on the split test" in done.stderr,
+    ) == (
+        2,
+        True,
+    )
+    Path("again.json").write_text(json.dumps(measured | {"dataset": "msvd"}))
+    assert vop("card", str(run), "--results", "eval.json", "--results", "again.json").exit_code == 0
+    found = {
+        (one.dataset_type, one.dataset_split) for one in ModelCard.load(run / "README.md").data.eval_results
+    }
+    assert found == {("custom", "validation"), ("custom", "test"), ("msvd", "test")}
     done = vop("card", str(run), "--repository", "films")
     assert (done.exit_code, "is not the name of a repository" in done.stderr) == (2, True)
     done = vop("push", "nothing", "me/films")

@@ -194,7 +194,7 @@ def test_copying_back_gives_the_same_rows(folder: Path, name: str) -> None:
         assert held.keys() == kept.keys()
         assert all(held[key].tobytes() == kept[key].tobytes() for key in held)
     refused = vop("index", "copy", name, "back.h5")
-    assert (refused.exit_code, refused.stderr.splitlines()[0]) == (2, "Error: back.h5 exists")
+    assert (refused.exit_code, refused.stderr.splitlines()[0]) == (3, "Error: back.h5 exists already")
     assert vop("index", "copy", name, "back.h5", "--overwrite").exit_code == 0
 
 

@@ -17,7 +17,7 @@ from tests.support.training import before_layers
 from vopcli.cli.app import app
 from vopcli.errors import UsageError
 from vopcli.methods.adapter_file import read_adapter
-from vopcli.training.search_lr import best_rates, parse_rates
+from vopcli.training.search_lr import best_rates, note_ends, parse_rates
 
 SHORT = ("--variant", "VoP", "--epochs", "1", "--quiet")
 
@@ -63,6 +63,7 @@ def test_each_rate_is_a_run_of_its_own(folder: Path) -> None:
         assert float(row["t2v R@1"]) + float(row["v2t R@1"]) == sums[row["lr"]]
     (marked,) = [line for line in done.stdout.splitlines() if line.rstrip().endswith("best")]
     assert marked.split()[1] == max(sums, key=lambda rate: (sums[rate], -float(rate)))
+    assert ("the best learning rate" in done.stderr) is (marked.split()[1] != "0.003")
 
     assert vop("train", *SHORT, "--lr", "3e-3", "--output", "alone").exit_code == 0
     searched, alone = (read_adapter(Path(name)).sha256 for name in (rows[1]["folder"], "alone/VoP-seed0"))
@@ -110,6 +111,10 @@ def test_the_best_rate_has_all_seeds() -> None:
         for rate, score in ((1e-3, 10.0), (1e-3, 20.0), (3e-3, 15.0), (3e-3, 15.0), (1e-2, 90.0))
     ]
     assert best_rates(found) == {"VoP": 1e-3}
+    assert note_ends(found, [1e-3, 3e-3, 1e-2]) == [
+        "VoP: the best learning rate, 0.001, is the lowest of the range; search a wider one"
+    ]
+    assert note_ends(found, [3e-4, 1e-3, 3e-3]) == []
 
 
 @pytest.mark.parametrize(

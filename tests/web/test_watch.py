@@ -33,7 +33,8 @@ def index(tmp_path: Path) -> Path:
     (tmp_path / "videos").mkdir()
     make_video(tmp_path / "videos/old.mp4", num_frames=10)
     weights = write_model(tmp_path / "tiny.safetensors")
-    path = tmp_path / "idx.h5"
+    path = tmp_path / "videos/.vop/index.h5"
+    path.parent.mkdir()
     options = ("--weights", str(weights), "--workers", "0", "--quiet")
     done = CliRunner().invoke(app, ["encode", str(tmp_path / "videos"), str(path), *options])
     assert done.exit_code == 0, done.stderr
@@ -54,15 +55,18 @@ def test_new_and_damaged_videos_are_encoded_once_they_are_there(index: Path, tmp
         make_video(tmp_path / "new.mp4", num_frames=10).rename(tmp_path / "videos/new.mp4")
         wait_for(lambda: len(log) == 2)
         assert "new.mp4" in paths_of(index)
+        (tmp_path / "videos/new.mp4").unlink()
+        wait_for(lambda: len(log) == 3)
+        assert paths_of(index) == {"old.mp4"}
         (tmp_path / "videos/notes.txt").write_text("not a video")
         (tmp_path / "videos/broken.mp4").write_bytes(b"no video")
-        wait_for(lambda: len(log) == 4)
-        assert log[2].startswith("Failed: ")
-        assert "broken.mp4" in log[2]
-        assert watcher.state == log[2]
+        wait_for(lambda: len(log) == 5)
+        assert log[3].startswith("Failed: ")
+        assert "broken.mp4" in log[3]
+        assert watcher.state == log[3]
         index.write_bytes(b"no index")
         (tmp_path / "videos/broken.mp4").write_bytes(b"none either")
-        wait_for(lambda: len(log) == 5)
+        wait_for(lambda: len(log) == 6)
         assert watcher.state.startswith("Error: ")
         assert log[-1].endswith(watcher.state)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,3 +154,17 @@ def test_without_a_network(contents: dict[str, bytes], tmp_path: Path) -> None:
         assert "\n" not in problem
         assert "HF_HUB_OFFLINE and HF_ENDPOINT" in hint
         assert hub.requests == []
+
+
+def test_a_hub_that_does_not_answer_is_given_up_soon(tmp_path: Path) -> None:
+    """The hub's library would repeat the request, for half a minute where the connection is refused."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hub = Hub(f"http://127.0.0.1:{silent.getsockname()[1]}", {})
+        with opener(hub, tmp_path, HF_HUB_ETAG_TIMEOUT="1") as read:
+            began = time.monotonic()
+            problem, hint = read("LAION2B-B/32")[0][1:]
+            assert "cannot be used for laion/CLIP-ViT-B-32-laion2B-s34B-b79K: timed out" in problem
+            assert "check the network" in hint
+            silent.close()
+            assert "Connection refused" in read("LAION2B-B/32")[0][1]
+            assert time.monotonic() - began < 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.weights_files import TINY, make_tensors, write_torchscript
-from vopcli.errors import UsageError
+from vopcli.errors import UsageError, VopError
 from vopcli.progress import SilentProgress
 from vopcli.weights.catalog import ENTRIES
 from vopcli.weights.library import check_target, convert_weights, get_model, list_models, show_weights
@@ -50,7 +50,7 @@ def test_target_must_be_a_new_safetensors_file(tmp_path: Path) -> None:
         ("none/a.safetensors", "cannot be written"),
         ("a.safetensors", "exists"),
     ):
-        with pytest.raises(UsageError, match=problem):
+        with pytest.raises(VopError, match=problem):
             check_target(tmp_path / name, overwrite=False)
     check_target(tmp_path / "a.safetensors", overwrite=True)
     check_target(tmp_path / "b.safetensors", overwrite=False)

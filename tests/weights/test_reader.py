@@ -410,7 +410,7 @@ def test_names_and_paths_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert caught.value.hint == "did you mean ViT-L/14 or ViT-B/16?"
     with pytest.raises(UsageError) as caught:
         resolve("resnet")
-    assert "demo-tiny" in caught.value.hint
+    assert "`vop weights list`" in caught.value.hint
     for name in ("n.pt", "./ViT-B", f"{tmp_path}/ViT-B"):
         with pytest.raises(FileError, match="does not exist"):
             resolve(name)

@@ -19,6 +19,7 @@ from vopcli.errors import (
     EXIT_INTERRUPTED,
     FileError,
     OutOfMemoryError,
+    UsageError,
     VopError,
     is_out_of_memory,
     nearest,
@@ -161,14 +162,24 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; report an interruption by Ctrl-C."""
+        """Run the command; report an interruption by Ctrl-C, and refer to the command's help in an error."""
+        rest = ctx.args  # the context loses them while the command runs
         try:
             return super().invoke(ctx)
+        except (UsageError, TyperException) as error:
+            words, failed = " ".join(["vop", *self._names(ctx, rest)]), cast("Any", error)
+            failed.hint = getattr(error, "hint", "") or f"see `{words} --help`"
+            raise
         except KeyboardInterrupt:
-            words = (ctx.invoked_subcommand, *ctx.args)
-            kept = next((_KEPT[word] for word in words[:2] if word in _KEPT), "")
+            kept = next((_KEPT[name] for name in self._names(ctx, rest) if name in _KEPT), "")
             console.say(f"Interrupted. {kept}; run the same command to continue." if kept else "Interrupted.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    def _names(self, ctx: Any, rest: list[str]) -> list[str]:
+        """Return the name of the command, after that of its group if it is in one."""
+        name = ctx.invoked_subcommand
+        below = getattr(self.commands[name], "commands", {}) if name else {}
+        return [*filter(None, [name]), *(word for word in rest[:1] if word in below)]
 
 
 def _failure(error: Exception) -> VopError | None:
@@ -181,22 +192,33 @@ def _failure(error: Exception) -> VopError | None:
 
 
 def _say_usage_error(error: Any) -> None:
-    problem = error.format_message().replace("Value error, ", "")
+    problem = _INVALID.sub(r"\1: ", error.format_message().replace("Value error, ", "").removesuffix("."))
     if problem.startswith("Usage:"):  # no command given: print the list of commands
         sys.stderr.write(problem + "\n")
         return
-    context = getattr(error, "ctx", None)
-    hint = f"see `{context.command_path if context else 'vop'} --help`"
+    hint = getattr(error, "hint", "see `vop --help`")
     if found := _EXTRA.search(problem):
         problem = f"too many arguments: {found[1]}"
         hint = f"quote names with spaces; {hint}"
+    elif found := _NUMBER.search(problem):
+        problem = f"{found[1]} must be {_condition(error.param.type, found[3])}, not {found[2]}"
     elif (found := _CHOICE.search(problem)) and (near := nearest(found[1], found[2].split("', '"))):
         hint = near
+    context = getattr(error, "ctx", None)
     console.say_error(problem, hint, usage=context.get_usage() if context else "")
+
+
+def _condition(kind: Any, wrong_type: str | None) -> str:
+    """Return the condition that a number of an option does not meet, worded as for a setting."""
+    if wrong_type:
+        return "a whole number" if wrong_type == "int" else "a number"
+    return f"at least {kind.min}" if kind.max is None else f"from {kind.min} to {kind.max}"
 
 
 _EXTRA: Final = re.compile(r"^Got unexpected extra argument\(?s?\)? \((.*)\)$", re.DOTALL)
 _CHOICE: Final = re.compile(r"'([^']*)' is not one of '(.*)'")
+_INVALID: Final = re.compile(r"^Invalid value for '(--[^']*)'(?: / '-.')?: ")
+_NUMBER: Final = re.compile(r"^(--\S*): (.*) is not (?:a valid (int|float)|in the range)", re.DOTALL)
 
 
 app = typer.Typer(

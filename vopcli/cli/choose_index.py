@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import typer
 
@@ -21,8 +20,6 @@ from vopcli.resources import cache_folder, set_threads
 from vopcli.search.stores import is_in_engine
 from vopcli.video.find_videos import check_found, find_videos
 from vopcli.video.video_file import VideoFile
-
-_LOOK_SECONDS: Final = 0.5
 
 
 def choose_index(context: typer.Context, named: str | None) -> Path:
@@ -120,13 +117,19 @@ def index_videos(query: str, sources: Sequence[Path], config: Config, weights: s
 
 
 def index_of(folder: Path, config: Config, weights: str | None, watch: Path | None) -> Path:
-    """Update the index of a folder like `index_videos`; if it is watched, wait until it has a video."""
-    is_told = False
-    while watch and folder.samefile(watch) and not find_videos([folder], lambda *_: None):
-        if not is_told:
-            console.say(f"{folder} has no video: waiting for the first one (Ctrl-C stops)")
-        is_told = True
-        time.sleep(_LOOK_SECONDS)
+    """Update the index of a folder like `index_videos`; if it is watched, wait until it has a video.
+
+    Raises:
+        DataError: the folder cannot be watched; or see `index_videos`.
+    """
+    if watch and folder.samefile(watch) and not find_videos([folder], lambda *_: None):
+        from vopcli.web.watch import iter_changes
+
+        console.say(f"{folder} has no video: waiting for the first one (Ctrl-C stops)")
+        try:
+            next(changes for changes in iter_changes(folder) if find_videos([folder], lambda *_: None))
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{folder} cannot be watched: {error}", hint="omit --watch") from error
     return index_videos("", [folder], config, weights)
 
 
@@ -164,11 +167,12 @@ def _update(
     from vopcli.encoding.request import EncodeRequest
 
     set_threads(config.backbone.threads)
-    weights = weights or config.backbone.weights
     if exists:
         kept = DataConfig(max_pixels=config.data.max_pixels, workers=config.data.workers)
-        config, weights = replace(config, data=kept), None
-    config = replace(config, backbone=replace(config.backbone, weights=weights))
+        backbone = replace(config.backbone, weights=None, activation=None)
+        config = replace(config, data=kept, backbone=backbone)
+    elif weights:
+        config = replace(config, backbone=replace(config.backbone, weights=weights))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,7 +7,7 @@ import typer
 
 from vopcli.cli import console, options
 from vopcli.config.schema import Config
-from vopcli.errors import DataError
+from vopcli.files.atomic import refuse_existing
 
 
 @options.settings("search.index", "data.allow_missing")
@@ -35,8 +35,8 @@ def moments(
     from vopcli.cli.choose_index import choose_index
     from vopcli.evaluation.moment_retrieval import evaluate_moments
 
-    if save_predictions and save_predictions.exists() and not overwrite:
-        raise DataError(f"{save_predictions} exists already", hint="name another file or use --overwrite")
+    if save_predictions:
+        refuse_existing(save_predictions, overwrite=overwrite)
     progress = console.progress(quiet=quiet)
     result = evaluate_moments(
         choose_index(context, config.search.index),

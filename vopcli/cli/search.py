@@ -145,6 +145,10 @@ def search(
     outputs = _outputs(*more, is_many=is_many)
     if per_video is not None and not moments:
         raise UsageError("--per-video needs --moments", hint="add --moments, or omit --per-video")
+    if adapter and not examples:
+        raise UsageError(
+            "--adapter is for pictures and videos: the index holds all that texts need", hint="omit it"
+        )
     settings = config.search
     path = _index_of(context, query or "", sources, config, weights)
     opened = open_for_search(path, config, weights, adapter)

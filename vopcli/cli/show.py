@@ -1,6 +1,5 @@
 """Outputs of ``vop search`` besides its list: clips, a contact sheet, markers, a player, thumbnails."""
 
-import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vopcli.cli import console
-from vopcli.errors import FileError, UsageError, VideoError
+from vopcli.errors import UsageError, VideoError
+from vopcli.files.atomic import refuse_existing
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -54,6 +54,8 @@ class Outputs:
             UsageError: options contradict each other, a suffix is unknown, or a package or player is missing.
             FileError: a file exists.
         """
+        if self.clips and self.clips.exists() and not self.clips.is_dir():
+            raise UsageError(f"--clips {self.clips} is not a folder", hint="name a folder")
         if (self.copy or self.pad is not None) and self.clips is None:
             raise UsageError("--copy and --pad need --clips", hint="name a folder with --clips DIR")
         if is_many and self:
@@ -77,7 +79,7 @@ class Outputs:
             _pictures()
         for target in (self.sheet, self.markers):
             if target is not None:
-                self._check_new(target)
+                refuse_existing(target, overwrite=self.overwrite)
 
     def show(self, query: str, hits: "Sequence[Hit]") -> int:
         """Write or show the hits of a query; return how many could not be.
@@ -99,10 +101,6 @@ class Outputs:
             self._open(self.open_rank, hits)
         return len(failures)
 
-    def _check_new(self, target: Path) -> None:
-        if not self.overwrite and target.exists():
-            raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
-
     def _cut(self, folder: Path, hits: "Sequence[Hit]", failures: set[int]) -> None:
         from vopcli.search.hits import format_time
         from vopcli.video.clip import clip_suffix, cut_clip
@@ -114,7 +112,7 @@ class Outputs:
             for hit in hits
         }
         for target in targets.values():
-            self._check_new(target)
+            refuse_existing(target, overwrite=self.overwrite)
         for hit, target in targets.items():
             try:
                 start, end = cut_clip(

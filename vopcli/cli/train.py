@@ -87,7 +87,7 @@ def _do(
 ) -> None:
     from vopcli.reports.groups import mean_table
     from vopcli.training.prepare import check_requests
-    from vopcli.training.search_lr import rate_table, write_table
+    from vopcli.training.search_lr import write_table
 
     check_requests(requests, progress)
     runs: list[TrainSummary] = []
@@ -107,10 +107,18 @@ def _do(
     if as_json:
         _print_documents([run.to_json() for run in runs])
     elif table:
-        console.print_table(*rate_table(runs))
+        _show_rates(requests, runs)
     elif len(runs) > 1:
         measured = [(run.plan.variant, run.plan.num_trained, run.selected.metrics) for run in runs]
         console.print_table(*mean_table(measured))
+
+
+def _show_rates(requests: "list[TrainRequest]", runs: "list[TrainSummary]") -> None:
+    from vopcli.training.search_lr import note_ends, rate_table
+
+    console.print_table(*rate_table(runs))
+    for note in note_ends(runs, [request.config.training.lr or 0.0 for request in requests]):
+        console.say(note)
 
 
 def _show_plans(
@@ -187,8 +195,9 @@ def _runs(config: Config, variants: str | None, seeds: str | None) -> list[Confi
         raise UsageError(
             f"{format_value(seeds)} is not a list of seeds", hint="write it like --seeds 0,1,2"
         ) from None
+    labels = {"tuning.variant": "--variant", "training.seed": "--seed"}
     runs = [
-        override(config, {"tuning.variant": name, "training.seed": number})
+        override(config, {"tuning.variant": name, "training.seed": number}, labels=labels)
         for name in names
         for number in numbers
     ]

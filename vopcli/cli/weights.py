@@ -22,19 +22,18 @@ Source = Annotated[
 
 @app.command("list")
 def list_(*, as_json: options.Json = False) -> None:
-    """List the named models with file or repository, licence, size, state and SHA-256."""
+    """List the named models with file or repository, licence, size and state; SHA-256 with --json."""
     from vopcli.weights.library import list_models
 
     models = list_models(cache_folder())
     if as_json:
         console.print_json([vars(model) for model in models])
         return
-    columns = ["name", "file", "licence", "size", "state", "sha256"]
     rows = [
-        [model.name, model.file, model.licence, f"{model.num_bytes / 1e6:.0f} MB", model.state, model.sha256]
+        [model.name, model.file, model.licence, f"{model.num_bytes / 1e6:.0f} MB", model.state]
         for model in models
     ]
-    console.print_table(columns, rows)
+    console.print_table(["name", "file", "licence", "size", "state"], rows)
 
 
 @app.command()

@@ -138,14 +138,14 @@ def _setting_names(document: Any) -> list[str]:
     return [f"{section}.{key}" for section, values in sections if isinstance(values, dict) for key in values]
 
 
-def override(config: Config, values: Mapping[str, Any]) -> Config:
-    """Replace settings, given by names such as ``training.epochs``.
+def override(config: Config, values: Mapping[str, Any], *, labels: Mapping[str, str] = _NO_OPTIONS) -> Config:
+    """Replace settings, given by names such as ``training.epochs``; for ``labels`` see `build_config`.
 
     Raises:
         ConfigError: a setting is unknown or has a wrong type or value.
     """
     document = _merge(dataclasses.asdict(config), values)
-    return build_config(Config, document, labels={name: name for name in values})
+    return build_config(Config, document, labels={name: name for name in values} | dict(labels))
 
 
 def preset_names() -> list[str]:
@@ -237,7 +237,7 @@ def build_config(
         of_source = "; ".join(f"{name} {text}" for name, text in problems if name not in labels)
         listed = [f"{source}: {of_source}"] if of_source else []
         listed += [f"{labels[name]} {text}" for name, text in problems if name in labels]
-        raise ConfigError("; ".join([*listed, *rest]), hint="see `vop COMMAND --help` and `vop config show`")
+        raise ConfigError("; ".join([*listed, *rest]))
     return config
 
 

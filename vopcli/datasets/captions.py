@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vopcli.datasets.filter import note_overlaps
-from vopcli.datasets.moments import has_moment_queries, read_moment_queries
+from vopcli.datasets.moments import QUERY_HINT, has_moment_queries, read_moment_queries
 from vopcli.datasets.reading import Problems, iter_lines, iter_table, read_text
 from vopcli.datasets.records import (
     TRAIN,
@@ -131,7 +131,7 @@ def _read_moments(path: Path) -> CaptionFile:
     ]
     lines = tuple(line for line in every if line.window.start_seconds < line.window.end_seconds)
     if not lines:
-        raise DataError(f"{path} has no range that is not empty", hint=_MEND)
+        raise DataError(f"{path} has no range that is not empty", hint=QUERY_HINT)
     notes = [f"{len(lines)} ranges of moment queries are captions of the split '{TRAIN}'"]
     if len(lines) < len(every):
         notes.append(f"{len(every) - len(lines)} of {len(every)} ranges are empty and left out")

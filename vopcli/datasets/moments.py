@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from vopcli.datasets.reading import Problems, ShapeError, iter_lines, read_json, read_text
 from vopcli.errors import DataError, format_value
 
-_HINT = (
+QUERY_HINT: Final = (
     'write lines like {"qid": 1, "query": "...", "vid": "...", "duration": 150, "relevant_windows": [[0, 8]]}'
 )
 
@@ -55,7 +55,7 @@ def read_moment_queries(path: Path) -> list[MomentQuery]:
     """
     queries = _read_videos(path) if path.suffix == ".json" else _read_lines(path)
     if not queries:
-        raise DataError(f"{path} has no query", hint=_HINT)
+        raise DataError(f"{path} has no query", hint=QUERY_HINT)
     return queries
 
 
@@ -66,7 +66,7 @@ def _read_lines(path: Path) -> list[MomentQuery]:
             queries.append(_query(json.loads(line)))
         except (ValueError, RecursionError) as error:
             problems.add(number, str(error))
-    problems.raise_any(_HINT)
+    problems.raise_any(QUERY_HINT)
     return queries
 
 

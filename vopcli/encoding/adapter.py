@@ -34,7 +34,7 @@ def adapter_meta(adapter: Adapter | None) -> dict[str, Any]:
     }
 
 
-def given_adapter(request: EncodeRequest) -> Adapter | None:
+def given_adapter(request: EncodeRequest, progress: Progress) -> Adapter | None:
     """Read the adapter of a request; None if it names none.
 
     Raises:
@@ -44,7 +44,7 @@ def given_adapter(request: EncodeRequest) -> Adapter | None:
         return None
     from vopcli.methods.modelscope import read_any_adapter  # takes time to load
 
-    return read_any_adapter(request.adapter)
+    return read_any_adapter(request.adapter, progress)
 
 
 def text_side(adapter: Adapter) -> dict[str, NDArray[np.float32]]:

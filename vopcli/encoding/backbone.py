@@ -30,10 +30,10 @@ class Backbone(NamedTuple):
 
 
 def keeps_model(request: EncodeRequest, stored: IndexMeta) -> bool:
-    """Whether the request names no other weights than those of the index; their sizes are in its recipe."""
-    asked = request.config.backbone.weights
-    is_same = asked is None or absolute_name(asked) == stored.weights
-    return is_same and isinstance(stored.recipe.get("size"), int)
+    """Whether the request has no model of its own, to be compared; sizes of the index's are in its recipe."""
+    asked = request.config.backbone
+    is_same = asked.weights is None or absolute_name(asked.weights) == stored.weights
+    return is_same and asked.activation is None and isinstance(stored.recipe.get("size"), int)
 
 
 def chosen_name(request: EncodeRequest, stored: IndexMeta | None) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vopcli.encoding.adapter import given_adapter
-from vopcli.encoding.backbone import choose_place, chosen_name, keeps_model, read_backbone
+from vopcli.encoding.backbone import Backbone, choose_place, chosen_name, keeps_model, read_backbone
 from vopcli.encoding.encode import is_extended, is_kept, place_model
 from vopcli.encoding.open_source import open_source
 from vopcli.encoding.request import EncodeRequest, EncodeSummary
 from vopcli.encoding.sources import EncodePlan
+from vopcli.index.meta import IndexMeta
 from vopcli.index.reader import VideoIndex
 from vopcli.index.writer import rows_bytes
 from vopcli.methods.modelscope import own_adapter
@@ -24,6 +25,7 @@ from vopcli.video.estimate import Estimate, format_seconds
 from vopcli.weights.catalog import find_model, is_downloaded
 
 if TYPE_CHECKING:
+    from vopcli.methods.adapter_file import Adapter
     from vopcli.methods.encoder import Model
 
 
@@ -39,7 +41,7 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     request = replace(request, workers=num_workers(request.config.data.workers))
     index = open_videos(request.index) if is_extended(request) else None
     stored = index.meta if index is not None else None
-    adapter = given_adapter(request)
+    adapter = given_adapter(request, progress)
     name, backbone = chosen_name(request, stored), None
     entry = find_model(name)
     is_missing = entry is not None and not is_downloaded(entry, request.cache or cache_folder())
@@ -67,16 +69,30 @@ def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
         basis = f"{summary.estimate.basis}; without the model, whose weights are not downloaded"
         summary.estimate = replace(summary.estimate, basis=basis)
         return summary
+    began = time.monotonic()
+    model = _load_model(request, stored, adapter, backbone, progress)
+    loading = time.monotonic() - began
+    seconds = summary.num_frames * _seconds_per_frame(model, summary.num_frames)
+    summary.device, summary.precision = str(model.device), model.precision.value
+    summary.estimate = _with_model(
+        summary.estimate, loading, seconds, is_concurrent=model.device.type != "cpu"
+    )
+    return summary
+
+
+def _load_model(
+    request: EncodeRequest,
+    stored: IndexMeta | None,
+    adapter: Adapter | None,
+    backbone: Backbone | None,
+    progress: Progress,
+) -> Model:
     if backbone is None:
         backbone, _ = read_backbone(request, stored, lambda _: None, progress)
     place = choose_place(request)
     if stored and adapter is None:
-        adapter = own_adapter(request.index, stored)
-    model = place_model(request, backbone, adapter, place, progress)
-    seconds = summary.num_frames * _seconds_per_frame(model, summary.num_frames)
-    summary.device, summary.precision = str(model.device), model.precision.value
-    summary.estimate = _with_model(summary.estimate, seconds, is_concurrent=model.device.type != "cpu")
-    return summary
+        adapter = own_adapter(request.index, stored, progress)
+    return place_model(request, backbone, adapter, place, progress)
 
 
 def _summary(request: EncodeRequest, index: VideoIndex | None, plan: EncodePlan) -> EncodeSummary:
@@ -113,10 +129,11 @@ def _seconds_per_frame(model: Model, num_frames: int) -> float:
     return (time.monotonic() - began) / count
 
 
-def _with_model(estimate: Estimate, seconds: float, *, is_concurrent: bool) -> Estimate:
-    """Add the time of the model, which on a GPU runs while the CPU decodes."""
+def _with_model(estimate: Estimate, loading: float, seconds: float, *, is_concurrent: bool) -> Estimate:
+    """Add the times to load the model and to run it, which a GPU does while the CPU decodes."""
     basis = f"{estimate.basis}; model about {format_seconds(seconds)}, estimated from one batch"
+    basis += f", and {format_seconds(loading)} to load it"
     if estimate.seconds is None:
         return replace(estimate, basis=basis)
     total = max(estimate.seconds, seconds) if is_concurrent else estimate.seconds + seconds
-    return replace(estimate, seconds=total, basis=basis)
+    return replace(estimate, seconds=loading + total, basis=basis)

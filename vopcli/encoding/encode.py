@@ -93,7 +93,7 @@ def _open_work(
     request: EncodeRequest, earlier: VideoWriter | None, stack: contextlib.ExitStack, progress: Progress
 ) -> _Work:
     stored = earlier.index.meta if earlier else None
-    adapter = given_adapter(request)
+    adapter = given_adapter(request, progress)
 
     def check(shape: ClipShape) -> tuple[EncodeSource, tuple[torch.device, Precision] | None]:
         source = open_source(request, stored, adapter, progress, shape)
@@ -122,7 +122,7 @@ def _load_model(request: EncodeRequest, work: _Work, progress: Progress) -> Mode
     place = work.place or choose_place(request)
     from vopcli.methods.modelscope import own_adapter
 
-    adapter = work.adapter or own_adapter(request.index, stored)
+    adapter = work.adapter or own_adapter(request.index, stored, progress)
     if work.backbone is None:
         work.backbone, _ = read_backbone(request, stored, lambda _: None, progress)
         keep_text_tower(*work.backbone, request.cache or cache_folder(), progress)
@@ -262,7 +262,8 @@ def is_extended(request: EncodeRequest) -> bool:
     """Whether the request adds to an existing index.
 
     Raises:
-        UsageError: the file to replace is not an index.
+        UsageError: the index is also a source.
+        DataError: the file to replace is not an index.
     """
     path = request.index
     if store := store_of(path):
@@ -273,7 +274,7 @@ def is_extended(request: EncodeRequest) -> bool:
         return path.exists()
     if may_replace(path, INDEX_FORMAT):
         return False
-    raise UsageError(f"{path} is not an index and is not overwritten", hint="name another file, or delete it")
+    raise DataError(f"{path} is not an index and is not overwritten", hint="name another file, or delete it")
 
 
 @contextlib.contextmanager

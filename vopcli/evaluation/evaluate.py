@@ -107,7 +107,7 @@ def _check_inputs(
     adapters = []
     for target in targets:
         if target != ZERO_SHOT:
-            adapter = read_any_adapter(Path(target))
+            adapter = read_any_adapter(Path(target), progress)
             _check_frames(target, adapter, data, progress)
             adapters.append(replace(adapter, tensors={}))
     return data, adapters

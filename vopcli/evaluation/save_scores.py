@@ -22,6 +22,7 @@ from vopcli.errors import DataError, UsageError, format_value
 from vopcli.evaluation.embed import Embedded, embed, embed_texts
 from vopcli.evaluation.results import EvalResult
 from vopcli.evaluation.score_file import SCORE_FORMAT, Similarities, write_similarities
+from vopcli.files.atomic import refuse_existing
 from vopcli.files.hdf5 import read_format_name
 from vopcli.methods.model import VideoTextModel
 from vopcli.progress import Progress, SilentProgress
@@ -59,8 +60,7 @@ class SaveRequest:
                 f"{format_value(split)} is evaluated",
                 hint="use --bank 0",
             )
-        if self.path.exists() and not self.overwrite:
-            raise DataError(f"{self.path} exists already", hint="name another file or use --overwrite")
+        refuse_existing(self.path, overwrite=self.overwrite)
         if self.path.exists() and read_format_name(self.path) != SCORE_FORMAT.name:
             raise DataError(
                 f"{self.path} does not hold saved scores and is not overwritten", hint="name another file"

@@ -55,6 +55,16 @@ def atomic_path(path: Path, *, is_new: bool = False) -> Iterator[Path]:
         raise FileError(path, error) from error
 
 
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Check that a file may be written, before the work for it begins.
+
+    Raises:
+        FileError: ``path`` exists and ``overwrite`` is not set.
+    """
+    if path.exists() and not overwrite:
+        raise FileError(path, FileExistsError(errno.EEXIST, "exists"))
+
+
 @contextlib.contextmanager
 def beside(path: Path, progress: Progress) -> Iterator[Path]:
     """Yield a path in a hidden folder to build a replacement at; the block has to move it to ``path`` itself.

@@ -188,14 +188,14 @@ class SegmentFile:
             BusyError: another process changes ``path`` all the time.
         """
 
-        def parse(file: h5py.File, descriptor: int, end: int) -> SegmentFile | None:
+        def parse(file: h5py.File, descriptor: int) -> SegmentFile | None:
             contents = cls(path, file_format, file, descriptor)
-            return contents if contents.read_statuses(descriptor, end) else None
+            return contents if contents.read_statuses(descriptor) else None
 
         return _read_file(path, parse)
 
-    def read_statuses(self, descriptor: int, end: int) -> bool:
-        """Read the statuses of one state of the file; return False if that state does not end at ``end``."""
+    def read_statuses(self, descriptor: int) -> bool:
+        """Read the statuses of one state of the file; return False if it changed in every attempt."""
         for _ in range(_ATTEMPTS):
             state = read_state(descriptor)
             view = Overlay(descriptor, state.changes)
@@ -203,9 +203,8 @@ class SegmentFile:
                 if len(segment.status):
                     view.seek(segment.columns[_STATUS].offset_bytes)
                     view.readinto(segment.status.data)
-            after = read_state(descriptor)
-            if after.generation == state.generation:
-                return after.end == end
+            if read_state(descriptor).generation == state.generation:
+                return True
         return False
 
 
@@ -237,7 +236,7 @@ def read_format_name(path: Path) -> str:
         DataError: ``path`` is missing, not HDF5, or damaged.
         BusyError: another process changes ``path`` all the time.
     """
-    return _read_file(path, lambda file, *_: _format_name(file))
+    return _read_file(path, lambda file, _: _format_name(file))
 
 
 def may_replace(path: Path, file_format: FileFormat) -> bool:
@@ -255,9 +254,9 @@ def may_replace(path: Path, file_format: FileFormat) -> bool:
         return is_hdf5(path) or path.stat().st_size == 0
 
 
-def _read_file(path: Path, parse: Callable[[h5py.File, int, int], _Parsed | None]) -> _Parsed:
-    # `parse` takes the file, its descriptor and its end. It is called again if it returns None, or if another
-    # process has changed the metadata meanwhile.
+def _read_file(path: Path, parse: Callable[[h5py.File, int], _Parsed | None]) -> _Parsed:
+    # `parse` takes the file and its descriptor. It is called again if it returns None, or if another process
+    # has changed the metadata meanwhile, which makes the file longer; new statuses do not.
     try:
         with path.open("rb") as plain:
             descriptor = plain.fileno()
@@ -265,7 +264,7 @@ def _read_file(path: Path, parse: Callable[[h5py.File, int, int], _Parsed | None
                 state = read_state(descriptor)
                 try:
                     with h5py.File(Overlay(descriptor, state.changes), "r") as file:
-                        found = parse(file, descriptor, state.end)
+                        found = parse(file, descriptor)
                 except (DataError, OSError):
                     if read_state(descriptor).end == state.end:
                         raise

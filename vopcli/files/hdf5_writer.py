@@ -34,7 +34,6 @@ from vopcli.files.journal import (
     Overlay,
     commit_changes,
     open_locked,
-    read_state,
     recover,
     write_clean_record,
 )
@@ -77,7 +76,7 @@ class SegmentWriter:
             # Memory maps keep their descriptor open: that of the lock would keep the file locked.
             with path.open("rb") as plain, h5py.File(Overlay(plain.fileno()), "r") as file:
                 contents = SegmentFile(path, file_format, file, plain.fileno())
-                contents.read_statuses(plain.fileno(), read_state(plain.fileno()).end)
+                contents.read_statuses(plain.fileno())
                 return contents
         except OSError as error:
             raise open_error(path, error) from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from vopcli.errors import UsageError
-from vopcli.files.atomic import atomic_path
+from vopcli.errors import DataError
+from vopcli.files.atomic import atomic_path, refuse_existing
 from vopcli.files.hdf5 import may_replace
 from vopcli.index.reader import BANK, INDEX_FORMAT, IndexedVideo, VideoIndex
 from vopcli.index.writer import EncodedVideo, IndexWriter, NewVideo, create_index
@@ -25,13 +25,12 @@ def copy_to_file(source: VideoIndex, path: Path, progress: Progress, *, overwrit
         overwrite: replace an existing index.
 
     Raises:
-        UsageError: `path` exists and is not an index, or `overwrite` is not set.
-        DataError: the source is damaged.
-        FileError: `path` cannot be written.
+        DataError: the source is damaged, or `path` is not an index.
+        FileError: `path` exists and `overwrite` is not set, or it cannot be written.
     """
-    if path.exists() and not (overwrite and may_replace(path, INDEX_FORMAT)):
-        reason = "is not an index and is not overwritten" if overwrite else "exists"
-        raise UsageError(f"{path} {reason}", hint="name another file, or use --overwrite")
+    refuse_existing(path, overwrite=overwrite)
+    if path.exists() and not may_replace(path, INDEX_FORMAT):
+        raise DataError(f"{path} is not an index and is not overwritten", hint="name another file")
     bank = {BANK + name: tensor for name, tensor in source.bank_tensors.items()}
     videos = list(map(source.video, source.rows()))
     with atomic_path(path) as temporary:

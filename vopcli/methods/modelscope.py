@@ -21,7 +21,7 @@ from vopcli.errors import DataError, FileError, UsageError, WeightsError
 from vopcli.index.meta import IndexMeta
 from vopcli.methods.adapter_file import ADAPTER_NAME, Adapter, is_adapter, read_adapter, write_adapter
 from vopcli.methods.hub import repository_of
-from vopcli.progress import Progress
+from vopcli.progress import Progress, SilentProgress
 from vopcli.weights.formats import read_container
 from vopcli.weights.hub import download_file
 from vopcli.weights.model_config import read_json_object
@@ -37,8 +37,10 @@ CONFIGURATION: Final = "configuration.json"
 _RECIPE: Final = {"sampling": f"uniform:{DEFAULT_NUM_FRAMES}"}
 
 
-def read_any_adapter(path: Path) -> Adapter:
+def read_any_adapter(path: Path, progress: Progress | None = None) -> Adapter:
     """Read an adapter file, a run folder, a VoP checkpoint of ModelScope, or ``hf://owner/name`` on the hub.
+
+    ``progress`` shows a download.
 
     Raises:
         FileError: the file cannot be read.
@@ -46,7 +48,7 @@ def read_any_adapter(path: Path) -> Adapter:
         UsageError: ``hf://`` is not followed by the name of a repository.
     """
     if repository := repository_of(path):
-        return read_adapter(download_file(repository, [ADAPTER_NAME]))
+        return read_adapter(download_file(repository, [ADAPTER_NAME], progress or SilentProgress()))
     if path.is_dir() or path.suffix == ".safetensors" or is_adapter(path):
         return read_adapter(path)
     if not path.exists():
@@ -56,12 +58,15 @@ def read_any_adapter(path: Path) -> Adapter:
     return read_modelscope(path)
 
 
-def own_adapter(index: Path, meta: IndexMeta, given: Path | None = None) -> Adapter | None:
+def own_adapter(
+    index: Path, meta: IndexMeta, progress: Progress, given: Path | None = None
+) -> Adapter | None:
     """Read the adapter that an index was made with, from where it was; None if it was made without one.
 
     Args:
         index: the index, for messages.
         meta: its metadata.
+        progress: shows a download.
         given: where the adapter is now; None: where it was.
 
     Raises:
@@ -71,7 +76,7 @@ def own_adapter(index: Path, meta: IndexMeta, given: Path | None = None) -> Adap
         return None
     path = given or Path(str(meta.adapter.get("path", "")))
     try:
-        adapter = read_any_adapter(path)
+        adapter = read_any_adapter(path, progress)
     except DataError as error:
         raise DataError(
             f"{index} was made with an adapter ({meta.variant}), which cannot be read: {error}",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vopcli.config.choices import TableFormat
-from vopcli.errors import DataError, FileError
+from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.published import DIRECTIONS
 from vopcli.evaluation.results import EvalResult, read_results
 from vopcli.evaluation.runs import Run, check_finished, read_run
@@ -36,10 +37,17 @@ def write_card(folder: Path, results: Sequence[Path], repository: str, *, overwr
     Raises:
         FileError: a file cannot be read or written, or the card exists.
         DataError: a file is damaged, or has no results of this run.
+        UsageError: there are several results of one split.
     """
     check_finished(folder)
     run, path = read_run(folder), folder / CARD_NAME
     found = [result for file in results for result in _results_of(run, file)]
+    measured = Counter((result.dataset, result.split) for result in found)
+    if twice := [split for (_, split), count in measured.items() if count > 1]:
+        raise UsageError(
+            f"{', '.join(map(str, results))} have several results on the split {twice[0]}",
+            hint="pass one of each split: the card's metadata have one value per metric",
+        )
     text = model_card(run, found, repository)
     try:
         with atomic_path(path, is_new=not overwrite) as unfinished:
@@ -120,19 +128,18 @@ def _results_of(run: Run, file: Path) -> list[EvalResult]:
 def _hub_results(run: Run, results: Sequence[EvalResult]) -> Iterator[HubResult]:
     from huggingface_hub import EvalResult as HubResult
 
-    dataset = run.config.data.dataset
-    name = dataset.value if dataset else "own videos"
-    measured = {("validation", metric): value for metric, value in run.selected.metrics.items()}
+    trained_on = run.config.data.dataset
+    measured = {(trained_on, "validation", metric): value for metric, value in run.selected.metrics.items()}
     for result in results:
         for direction, metrics in zip(DIRECTIONS, (result.metrics.t2v, result.metrics.v2t), strict=True):
             for metric, value in metrics.by_name.items():
-                measured[result.split, f"{direction} {metric}"] = value
-    for (split, metric), value in measured.items():
+                measured[result.dataset, result.split, f"{direction} {metric}"] = value
+    for (dataset, split, metric), value in measured.items():
         direction, _, short = metric.partition(" ")
         yield HubResult(
             task_type=_TASKS[direction],
             dataset_type=dataset.value if dataset else "custom",
-            dataset_name=name,
+            dataset_name=dataset.value if dataset else "own videos",
             dataset_split=split,
             metric_type=short,
             metric_value=round(value, 2),

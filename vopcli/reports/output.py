@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from vopcli.errors import DataError, FileError, UsageError
-from vopcli.files.atomic import atomic_path
+from vopcli.files.atomic import atomic_path, refuse_existing
 from vopcli.progress import Progress
 from vopcli.reports.html import Page, render, render_figure
 from vopcli.resources import __version__
@@ -33,8 +33,7 @@ def check_outputs(page: Path | None, figures: Path | None, *, overwrite: bool) -
             raise DataError(f"{page} is a folder", hint="name a file, such as page.html")
         if page.suffix.lower() not in {".html", ".htm"}:
             raise UsageError(f"{page} is not the name of a page", hint="use the extension .html")
-        if page.exists() and not overwrite:
-            raise DataError(f"{page} exists already", hint="name another file or use --overwrite")
+        refuse_existing(page, overwrite=overwrite)
         _check_writable(page.absolute().parent, page)
     if figures:
         if figures.is_dir() and any(figures.glob("*.svg")) and not overwrite:

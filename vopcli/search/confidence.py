@@ -19,6 +19,7 @@ Axes: B captions of the bank, C of them that are judged, G videos or rows, E joi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -92,9 +93,13 @@ class WithoutMatch:
     s_norms: Doubles
     highest_mean: float
 
+    @functools.cached_property
+    def _ordered(self) -> Doubles:
+        return np.sort(self.s_norms)
+
     def confidence(self, s_norms: Doubles, means: Doubles) -> Doubles:
         """Return the confidence (n,) of hits of texts whose mean cosines with the videos are given, (n,)."""
-        below = np.searchsorted(np.sort(self.s_norms), s_norms, "left") / len(self.s_norms)
+        below = np.searchsorted(self._ordered, s_norms, "left") / len(self.s_norms)
         return np.where(means > self.highest_mean, 0.0, below)
 
 

@@ -36,7 +36,7 @@ class ImageModel:
             DataError: the adapter that the index was made with is missing, or has changed.
         """
         meta = index.meta
-        tuned = own_adapter(index.path, meta, source.adapter)
+        tuned = own_adapter(index.path, meta, source.progress, source.adapter)
         self._model = Model(
             find_weights(meta, source),
             device=choose_device("auto"),

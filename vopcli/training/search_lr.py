@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +80,16 @@ def best_rates(runs: Sequence[TrainSummary]) -> dict[str, float]:
         if variant not in best or sum(values) > best[variant][0]:
             best[variant] = (sum(values), rate)
     return {variant: rate for variant, (_, rate) in best.items()}
+
+
+def note_ends(runs: Sequence[TrainSummary], rates: Collection[float]) -> list[str]:
+    """Return a note for each variant whose best rate is the lowest or highest of those that were searched."""
+    ends = {min(rates): "lowest", max(rates): "highest"}
+    return [
+        f"{variant}: the best learning rate, {rate:g}, is the {ends[rate]} of the range; search a wider one"
+        for variant, rate in best_rates(runs).items()
+        if rate in ends and len(ends) > 1
+    ]
 
 
 def write_table(output: Path, runs: Sequence[TrainSummary]) -> None:

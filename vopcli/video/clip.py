@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
 
 from vopcli.errors import FileError, VideoError
-from vopcli.files.atomic import atomic_path
+from vopcli.files.atomic import atomic_path, refuse_existing
 from vopcli.video.chosen import Take, decode_chosen
 from vopcli.video.collect import duration_of
 from vopcli.video.colour import UprightConverter, clockwise_degrees, display_matrix
@@ -71,8 +71,7 @@ def cut_clip(
         VideoError: ``source`` cannot be decoded or copied, or has no frames in the range.
         FileError: ``target`` exists or cannot be written.
     """
-    if target.exists() and not overwrite:
-        raise FileError(target, FileExistsError(errno.EEXIST, "exists"))
+    refuse_existing(target, overwrite=overwrite)
     window = TimeWindow(max(start, 0.0), end)
     with open_scanned(source, hold=True) as video, atomic_path(target, is_new=not overwrite) as temporary:
         try:

@@ -74,7 +74,7 @@ def check_found(
     problems = "".join(f"; {format_name(name)} {reason}" for name, reason in unreadable[:3])
     raise DataError(
         f"no video found in {', '.join(map(os.fspath, sources))}{problems}",
-        hint=f"a video ends in {' '.join(VIDEO_SUFFIXES)}",
+        hint="suffixes such as .mp4 are searched for, see `vop extract-frames --help`; name others directly",
     )
 
 

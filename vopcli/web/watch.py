@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from vopcli.errors import EXIT_SOME_FAILED
+from vopcli.index.folder import own_index
+from vopcli.resources import cache_folder
 from vopcli.video.find_videos import VIDEO_SUFFIXES
 
 _FIRST_LOOK: Final = 500  # milliseconds until a watch without changes yields for the first time
@@ -18,12 +21,37 @@ _SETTLE: Final = 2000  # milliseconds in which further changes, such as of a fil
 _STOP_SECONDS: Final = 10
 
 
+def iter_changes(folder: Path, stopped: threading.Event | None = None) -> Iterator[set[tuple[Any, str]]]:
+    """Yield an empty set when a folder is watched, then changes and paths of videos each time some change.
+
+    Changes that happen before the next set is asked for are collected. Only ``stopped``, if given, ends it.
+
+    Raises:
+        OSError: the folder cannot be watched, such as beyond the system's limit on watched folders.
+        RuntimeError: likewise.
+    """
+    from watchfiles import watch
+
+    found = watch(
+        folder,
+        watch_filter=lambda _, path: Path(path).suffix.lower() in VIDEO_SUFFIXES,
+        stop_event=stopped,
+        debounce=_SETTLE,
+        rust_timeout=_FIRST_LOOK,
+        yield_on_timeout=True,
+        raise_interrupt=stopped is None,
+    )
+    yield next(found, set())
+    yield from filter(None, found)
+
+
 class Watcher:
     """Keeps an index up to date with a folder; a context manager.
 
     Attributes:
         folder: the folder, with all folders below.
-        index: an index that exists; its model and sampling are used.
+        index: an index that exists; its model and sampling are used. That of the folder itself loses videos
+            that are deleted.
         state: progress, the last error or the last video that failed, for the page; "" while the index is up
             to date.
     """
@@ -65,26 +93,16 @@ class Watcher:
             self._log(self.state)
 
     def _watch(self) -> None:
-        from watchfiles import watch
+        from watchfiles import Change
 
-        # changes while a process encodes are collected, and yielded after it
-        changes = watch(
-            self.folder,
-            watch_filter=lambda _, path: Path(path).suffix.lower() in VIDEO_SUFFIXES,
-            stop_event=self._stopped,
-            debounce=_SETTLE,
-            rust_timeout=_FIRST_LOOK,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-        )
-        is_first = True
-        for changed in changes:
-            if changed or is_first:
-                self._encode()
-            is_first = False
+        own = own_index([Path(os.path.realpath(self.folder))], cache_folder())
+        is_own = own == self.index.absolute()  # others may hold videos of more folders
+        for changes in iter_changes(self.folder, self._stopped):
+            self._encode(prune=is_own and any(change is Change.deleted for change, _ in changes))
 
-    def _encode(self) -> None:
+    def _encode(self, *, prune: bool) -> None:
         command = [sys.executable, "-m", "vopcli", "encode", str(self.folder), str(self.index)]
+        command += ["--prune"] * prune
         self._process = subprocess.Popen(  # noqa: S603  (this program, with paths that the user named)
             command,
             stdout=subprocess.DEVNULL,

@@ -223,15 +223,15 @@ def _spellings(entry: CatalogEntry) -> set[str]:
     return {_normalise(name) for name in names if name}
 
 
-def refuse_unknown(name: str, *, also: str = "") -> NoReturn:
-    """Refuse a name that no model has; ``also`` ends the list of names in the hint.
+def refuse_unknown(name: str) -> NoReturn:
+    """Refuse a name that no model has.
 
     Raises:
         UsageError: always.
     """
     known = [*model_names(), DEMO_NAME]
     hint = nearest(name, [*known, *(entry.pretrained for entry in ENTRIES if entry.pretrained)])
-    hint = hint or f"use one of {', '.join(known)}{also}"
+    hint = hint or "see `vop weights list`, or name a file"
     raise UsageError(f"no model is called {format_value(name)}", hint=hint)
 
 

@@ -55,29 +55,40 @@ def fetch_from_hub(entry: CatalogEntry, progress: Progress, *, download: bool = 
         )
     if entry.notice:
         progress.warn(f"{entry.name} has the licence {entry.licence}: {entry.notice}")
-    path = download_file(entry.repository, _USUAL_FILES, bar=_bar_class(progress, entry.name))
+    path = download_file(entry.repository, _USUAL_FILES, progress)
     _check(entry, path)
     return path
 
 
-def download_file(repository: str, names: Sequence[str], *, bar: Any = None) -> Path:
+def download_file(repository: str, names: Sequence[str], progress: Progress) -> Path:
     """Return the first of some files that a repository has in the hub's cache, downloaded if it has changed.
+
+    A hub that does not answer within 10 seconds (``HF_HUB_ETAG_TIMEOUT``) cannot be reached: then the file is
+    the one in the cache, if there is one.
 
     Args:
         repository: ``owner/name``.
         names: of the files in it, in order of preference.
-        bar: class of the progress bar; None: that of the hub's library.
+        progress: tells that the hub is asked, and counts the bytes.
 
     Raises:
         WeightsError: the repository has none of the files; or see `hub_errors`.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
+    progress.note(f"asking the Hugging Face hub for {repository}")
     with hub_errors(repository):
         for name in names:
-            with contextlib.suppress(RemoteEntryNotFoundError):
-                return Path(hf_hub_download(repository, name, tqdm_class=bar))
+            cached = try_to_load_from_cache(repository, name)
+            failures = (OSError, _http_error()) if isinstance(cached, str) else ()
+            try:  # once: the download repeats a request without an answer for minutes
+                get_hf_file_metadata(hf_hub_url(repository, name))
+            except RemoteEntryNotFoundError:
+                continue
+            except failures:
+                return Path(str(cached))
+            return Path(hf_hub_download(repository, name, tqdm_class=_bar_class(progress, repository)))
     raise WeightsError(
         f"{repository} on the Hugging Face hub has no {' or '.join(names)}", hint="name another one"
     )
@@ -90,17 +101,16 @@ def hub_errors(repository: str) -> Iterator[None]:
     Raises:
         WeightsError: in place of the library's error.
     """
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import LocalTokenNotFoundError
     from huggingface_hub.utils import logging
 
-    # a failed request is repeated for 20 seconds, each time with two lines
+    # a failed request is repeated, each time with two lines
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    http_error = cast("type[Exception]", HfHubHTTPError.__bases__[0])  # of its HTTP library
     try:
         yield
     except LocalTokenNotFoundError as error:
         raise WeightsError(f"{repository} on the Hugging Face hub needs an account", hint=LOGIN) from error
-    except (OSError, RuntimeError, http_error) as error:  # RuntimeError: of the library for large files
+    except (OSError, RuntimeError, _http_error()) as error:  # RuntimeError: of the library for large files
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in {401, 403, 404}:
             problem = f"{repository} is not on the Hugging Face hub, or not open to you"
@@ -110,6 +120,13 @@ def hub_errors(repository: str) -> Iterator[None]:
             f"the Hugging Face hub cannot be used for {repository}: {reason}",
             hint="check the network, HF_HUB_OFFLINE and HF_ENDPOINT; the same command resumes a download",
         ) from error
+
+
+def _http_error() -> type[Exception]:
+    """Return the base class of the errors of the hub's HTTP library."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return cast("type[Exception]", HfHubHTTPError.__bases__[0])
 
 
 def _check(entry: CatalogEntry, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vopcli.config.choices import Activation
 from vopcli.errors import UsageError, WeightsError
-from vopcli.files.atomic import hash_file
+from vopcli.files.atomic import hash_file, refuse_existing
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import packaged_file
 from vopcli.weights.catalog import (
@@ -84,7 +84,8 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     """Check that converted weights can be written to ``target``.
 
     Raises:
-        UsageError: `target` does not end in .safetensors, or exists, or its folder does not.
+        UsageError: `target` does not end in .safetensors, or its folder does not exist.
+        FileError: `target` exists and is not to be overwritten.
     """
     if target.suffix != ".safetensors":
         raise UsageError(
@@ -92,8 +93,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{target} cannot be written", hint="name a file in a folder that exists")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists", hint="use --overwrite to replace it")
+    refuse_existing(target, overwrite=overwrite)
 
 
 def convert_weights(

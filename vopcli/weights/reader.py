@@ -158,7 +158,7 @@ def resolve_weights(
     if not path.exists():
         if _is_path(name_or_path):
             raise FileError(format_name(name_or_path, 300), FileNotFoundError(errno.ENOENT, ""))
-        catalog.refuse_unknown(name_or_path, also="; or name a file")
+        catalog.refuse_unknown(name_or_path)
     return path
 
 
