@@ -77,7 +77,7 @@ _LogFile = Annotated[
     typer.Option(
         callback=_write_log,
         metavar="FILE",
-        help="Append messages and the debug log to FILE; for every command.",
+        help="Append messages and debug log to FILE; valid for every command.",
     ),
 ]
 

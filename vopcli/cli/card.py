@@ -12,7 +12,7 @@ def card(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `vop train`.")],
     *,
     repository: Annotated[
-        str, typer.Option(metavar="OWNER/NAME", help="Repository on the hub that the commands name.")
+        str, typer.Option(metavar="OWNER/NAME", help="Repository on the hub, for the card's commands.")
     ] = "owner/name",
     results: Annotated[
         list[Path] | None,
@@ -22,8 +22,8 @@ def card(
 ) -> None:
     """Write a model card for the Hugging Face hub into a run folder, as README.md.
 
-    It holds the variant, the commands to use it, and its results; its metadata are those that the hub reads.
-    Without --results, the results are those on the validation set.
+    It holds the variant, the commands to use it, its results, and metadata for the hub. Without --results,
+    the results are those on the validation set.
     """
     from vopcli.methods.hub import check_repository
     from vopcli.reports.card import write_card

@@ -18,7 +18,7 @@ def demo(
     *,
     run: Annotated[bool, typer.Option("--run", help="Run the commands.")] = False,
     films: Annotated[
-        bool, typer.Option("--films", help="Write films of five minutes too, with queries and their times.")
+        bool, typer.Option("--films", help="Also write films of five minutes, with queries and their times.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the videos.")] = 0,
     overwrite: options.Overwrite = False,

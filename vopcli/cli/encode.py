@@ -25,7 +25,7 @@ def encode(
         list[Path],
         typer.Argument(
             metavar="SRC... INDEX",
-            help="A frame store, or videos, folders, lists of videos; last the index or milvus:...",
+            help="A frame store, or videos, folders, lists of videos; then the index or milvus:...",
         ),
     ],
     *,
@@ -51,10 +51,10 @@ def encode(
 ) -> None:
     """Encode videos with CLIP into an index for `vop search`.
 
-    SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding. An existing
-    index is extended by new and changed videos, with its own model and sampling unless options name others,
-    and an interrupted run is resumed. An existing query bank is updated to the videos in the index. A video
-    that failed is tried again once its file changes, or with --retry-failed.
+    SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding. New and changed
+    videos are added to an existing index, with its model and sampling; other ones are refused. An interrupted
+    run is resumed, and a query bank is updated. A video that failed is tried again if its file changes, or
+    with --retry-failed.
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest

@@ -24,7 +24,7 @@ def extract_frames(
         list[Path],
         typer.Argument(
             metavar="[SRC]... OUT.h5",
-            help="Videos, folders or text files of video names; the store to write is last.",
+            help="Videos, folders or text files of video names; then the store to write.",
         ),
     ],
     *,
@@ -39,12 +39,12 @@ def extract_frames(
 ) -> None:
     r"""Decode videos once and write their frames to a frame store.
 
-    An existing store is extended by new and changed videos. Without SRC, the videos listed in the benchmark's
-    splits are decoded, each limited to the part that its captions describe. Ranges with captions of their own
-    (`start` and `end` in the captions) are decoded beside the whole video. Folders are searched recursively,
-    except hidden and system folders, for files ending in SUFFIXES; a file named explicitly may have
-    any suffix. With --weights, the frames of a new store have the size, fit and resampling that the model
-    takes. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
+    New and changed videos are added to an existing store. Without SRC, the videos listed in the benchmark's
+    splits are decoded, each limited to the part that its captions describe. If captions have `start` and
+    `end`, these ranges are decoded as well as the whole video. Folders are searched recursively, except
+    hidden and system folders, for files ending in SUFFIXES; a file named explicitly may have any suffix. With
+    --weights, the frames of a new store have the size, fit and resampling that the model takes. JSON output
+    writes non-UTF-8 bytes of file names as \udc80 to \udcff.
     """
     from vopcli.datasets.benchmark import add_ranges, complete_request
     from vopcli.frames.extract import extract

@@ -19,7 +19,7 @@ _Index = Annotated[Path, typer.Argument(metavar="INDEX.h5", help="Index to list 
 
 @app.command("ls")
 def list_videos(index: _Index, *, as_json: options.Json = False) -> None:
-    """List the videos of an index: path, duration in seconds, windows, frames of all of them.
+    """List the videos of an index: duration in seconds, numbers of windows and frames, and path.
 
     Videos that failed or are not encoded yet are not listed; JSON has the failed ones with the reasons.
     """
@@ -105,13 +105,13 @@ def copy_index(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Copy an index to Milvus, where `vop search --index` finds it by its name, or back to a file.
+    """Copy an index to Milvus, for `vop search --index TARGET`, or back to a file.
 
     An index in Milvus gets the rows that are new or have changed, so an interrupted copy is resumed, and
     several indexes of one model can share a collection. With "flat" a search is exact; "hnsw" and "ivf" are
-    approximate, and the fraction of the nearest rows that they find (recall) is printed; a copy to the same
-    name only changes that. Failed videos and thumbnails are not copied. Needs the extra "milvus"; a token is
-    read from MILVUS_TOKEN.
+    approximate, and the fraction of the nearest rows that they find (recall) is printed; to change only this,
+    copy a collection to itself. Failed videos and thumbnails are not copied. Needs the extra "milvus"; a
+    token is read from MILVUS_TOKEN.
     """
     from dataclasses import asdict
 

@@ -8,7 +8,7 @@ from vopcli.config.schema import DEFAULT_NUM_FRAMES, Config
 
 @options.settings("backbone.weights", "backbone.activation", "data.num_frames")
 def methods(*, config: Config, as_json: options.Json = False) -> None:
-    """List the tuning methods with the parts and the number of parameters that each trains.
+    """List the variants with the parts and the number of parameters that each trains.
 
     Named weights are not downloaded. The last column is the paper's number for ViT-B/32 and 12 frames; it
     omits some tensors, and for C+F it differs from the design that the paper describes.

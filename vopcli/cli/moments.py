@@ -25,7 +25,7 @@ def moments(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Evaluate how well ranges that a search finds match annotated ones.
+    """Evaluate how well the ranges found by a search match annotated ones.
 
     QUERIES has lines with qid, query, vid, duration and relevant_windows, as in QVHighlights and the films
     of `vop demo --films`; a .json file maps videos to duration, timestamps and sentences, as in ActivityNet

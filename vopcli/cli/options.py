@@ -19,7 +19,7 @@ from vopcli.resources import set_threads
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only print warnings and failures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without doing anything.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan without writing anything.")]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Retry videos that failed in an earlier run.")
 ]
@@ -35,7 +35,7 @@ Figures = Annotated[
 ]
 NUM_QUERIES = 8
 NumQueries = Annotated[
-    int, typer.Option("--queries", min=0, metavar="N", help="Captions of each kind to show with top results.")
+    int, typer.Option("--queries", min=0, metavar="N", help="Most different and worst captions to show, N each.")
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -15,7 +15,7 @@ def push(
     ],
     *,
     private: Annotated[
-        bool, typer.Option("--private", help="Create the repository for your account alone.")
+        bool, typer.Option("--private", help="Make a new repository private.")
     ] = False,
 ) -> None:
     """Push the adapter of a run to the Hugging Face hub, with its model card.

@@ -26,14 +26,14 @@ def rescore(
 ) -> None:
     """Evaluate saved scores: unchanged, after dual softmax, and after QB-Norm.
 
-    Only the first line follows the standard protocol. Dual softmax uses all test queries at once, which a
+    Only unchanged scores follow the standard protocol. Dual softmax uses all test queries at once, which a
     search cannot do. QB-Norm uses a bank of training captions, with beta chosen on the validation split; it
     applies to t2v only.
 
-    --absent evaluates instead whether the best score tells that the video of a query is missing: the area
-    under the ROC curve, and how many queries without their video are answered if 95 % of the others are; in
-    random parts of the gallery also how many are found, and answered falsely, at the threshold of the whole
-    or, for the confidence of a search, at 0.95.
+    --absent evaluates instead how well scores tell queries whose video is in the gallery from queries whose
+    video is not: the area under the ROC curve; the percentage of queries without their video that pass the
+    threshold which 95 % of the others pass; and, in the gallery and random parts of it, the percentages of
+    both that pass that threshold of the whole gallery, or a confidence of 0.95.
     """
     if absent:
         _print_absent(file, as_json=as_json)

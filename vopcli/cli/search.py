@@ -45,7 +45,7 @@ def search(
     ] = None,
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[SRC]...", help="A folder or videos, indexed first. [default: the index]"),
+        typer.Argument(metavar="[SRC]...", help="A folder or videos to index first. [default: the index]"),
     ] = None,
     *,
     config: Config,
@@ -65,7 +65,7 @@ def search(
     ] = None,
     adapter: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Where the adapter of the index is now, for pictures and videos."),
+        typer.Option(metavar="PATH", help="New path of the index's adapter, for pictures and videos."),
     ] = None,
     paths: Annotated[bool, typer.Option("--paths", help="Print file names only, one per line.")] = False,
     print0: Annotated[
@@ -80,7 +80,7 @@ def search(
     ] = None,
     dedupe: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="COSINE", help="Drop hits this similar to a better one."),
+        typer.Option(min=0, max=1, metavar="COSINE", help="Drop hits with at least this cosine to a better one."),
     ] = None,
     as_json: options.Json = False,
     jsonl: Annotated[
@@ -119,23 +119,23 @@ def search(
 ) -> None:
     """Rank the videos of an index, or of a folder, by a text, pictures or videos.
 
-    SRC, a folder or videos, is indexed the first time, and later only new and changed videos; the index is
-    kept in the hidden folder .vop of a folder that can be written, else in the cache. Without SRC and
-    --index, the index is that of the current folder, or the only index file in it; its name is printed.
+    The first search encodes SRC into an index, later ones add new and changed videos. The index is kept in
+    the hidden folder .vop of SRC if that is a writable folder, else in the cache. Without SRC and --index,
+    the index is that of the current folder, or the only index file in it; its name is printed.
 
-    Prints score, confidence if the index has a query bank of 500 captions, the range that matches best, and
-    file: a table on a terminal, tab-separated values otherwise. The score is the cosine of query and video;
-    in an index with windows the mean cosine of the best three successive frames; with another --pooling a
-    mean of cosines with frames, for which each search reads all frames. With -, each query is answered at
-    once, with the query as the first column; empty lines are skipped. Queries longer than the model's
-    context (77 tokens, less with prompts) are truncated.
+    Prints score, confidence (if the index has a query bank of at least 500 captions), the range that matches
+    best, and file: a table on a terminal, tab-separated values otherwise. The score is the cosine of query
+    and video; in an index with windows, the mean cosine of the best three successive frames; with another
+    --pooling, a mean of cosines for which all frames are read. With -, each query is answered as soon as it
+    is read, and printed in the first column; empty lines are skipped. Queries longer than the model's
+    context (77 tokens, fewer with prompts) are truncated.
 
-    --image, --video and --like (a frame of the index, without a model) are added to the text; --plus and
+    --image, --video and --like (a frame of the index; loads no model) are added to the text; --plus and
     --minus take further texts, or image:FILE, video:FILE or like:VIDEO@TIME. Each part is normalised and
-    weighted. Times are seconds or 1:02.5. Besides these, a first argument that names a file is SRC.
+    weighted. Times are seconds or 1:02.5. With these options, a first argument that names a file is SRC.
 
-    The fields of --format are rank, score, file (absolute), path, start, end and best, in seconds; with -0
-    each line ends in NUL. Players, clips and the like take a single query.
+    The fields of --format are rank, score, file (absolute), path, and start, end and best in seconds; with
+    -0 each line ends in NUL. Clips, sheets, markers, players and thumbnails need a single query.
     """
     examples = Examples(image or (), video or (), like or (), plus or (), minus or ())
     query, sources = examples.split(query, sources or [], context)

@@ -20,7 +20,7 @@ def serve(
     indexes: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[INDEX.h5|SRC]...", help="Indexes, or folders, indexed first. [default: as vop search]"
+            metavar="[INDEX.h5|SRC]...", help="Indexes, or folders to index. [default: as in vop search]"
         ),
     ] = None,
     *,
@@ -30,10 +30,10 @@ def serve(
         typer.Option(metavar="NAME|PATH", help="Weights of the model. [default: those of the index]"),
     ] = None,
     host: Annotated[
-        str, typer.Option(metavar="NAME", help="Address to listen at; others need a token.")
+        str, typer.Option(metavar="NAME", help="Address to listen on; any but loopback needs a token.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on; 0 takes a free one.")
     ] = 8000,
     token: Annotated[
         str | None,
@@ -41,7 +41,7 @@ def serve(
             envvar="VOP_TOKEN",
             show_envvar=False,
             metavar="TEXT",
-            help="Password of the page. [default: random for other hosts; env: VOP_TOKEN]",
+            help="Token of the page. [default: random unless loopback; env: VOP_TOKEN]",
         ),
     ] = None,
     watch: Annotated[
@@ -50,10 +50,10 @@ def serve(
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     log_queries: Annotated[
-        bool, typer.Option("--log-queries", help="Write the words of searches to the log.")
+        bool, typer.Option("--log-queries", help="Write queries to the log.")
     ] = False,
 ) -> None:
-    """Search in a browser: a page with frames, videos that play at the moment, and JSON.
+    """Search in a browser: a page with frames, videos that play from the match, and JSON.
 
     Serves this machine only, unless --host names another address, such as 0.0.0.0 for all; then the page
     needs a token, which is printed once. Only videos of the indexes are served, by number, and only files

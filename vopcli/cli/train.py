@@ -44,7 +44,7 @@ def train(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Tune CLIP on captioned videos by a method of the VoP paper.
+    """Tune CLIP on captioned videos with a variant of VoP.
 
     Options override --set, which overrides vop.yaml, which overrides the preset. Each run has its own folder,
     named after variant and seed, with the adapter of the epoch that is best on the validation set. Several

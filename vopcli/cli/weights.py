@@ -70,7 +70,7 @@ def convert(
     activation: Annotated[Activation | None, options.option("backbone.activation")] = None,
     suffix_prompts: Annotated[
         int | None,
-        typer.Option(min=0, help="Of ModelScope's VoP: text prompts after the text. [default: half]"),
+        typer.Option(min=0, metavar="N", help="Prompts after the text in ModelScope's VoP. [default: half]"),
     ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,

@@ -75,7 +75,7 @@ class BackboneConfig:
     )
     activation: Activation | None = setting(
         None,
-        text="For weights that name none: quick_gelu for OpenAI models, gelu for most others.",
+        text="Activation if the weights name none: quick_gelu (OpenAI) or gelu (most others).",
         unset="that of the file",
     )
 
@@ -127,12 +127,12 @@ class DataConfig:
     )
     sampling: str | None = setting(
         None,
-        text="Frames to sample: uniform, xpool, clip4clip[:head|:tail], or fps:N per second.",
+        text="Sampling rule: uniform, xpool, clip4clip[:head|:tail], or fps:N (per second).",
         metavar="RULE",
         unset=DEFAULT_SAMPLING_RULE,
     )
     num_frames: int | None = setting(
-        None, text="Frames per video; with fps:N the maximum.", between=(1, 4096), unset=DEFAULT_NUM_FRAMES
+        None, text="Frames per video; the maximum if fps is used.", between=(1, 4096), unset=DEFAULT_NUM_FRAMES
     )
     windows: str | None = setting(
         None,
@@ -153,13 +153,13 @@ class DataConfig:
     )
     resize: Resize | None = setting(
         None,
-        text="Resize by this filter, or without antialiasing (legacy-tensor) like X-Pool.",
-        unset="as the model, else bicubic",
+        text="Resampling filter; legacy-tensor is X-Pool's, without antialiasing.",
+        unset="the model's, else bicubic",
     )
     fit: Fit | None = setting(
         None,
         text="Make frames square: crop the middle, squash the frame, or pad with grey.",
-        unset="as the model, else crop",
+        unset="the model's, else crop",
     )
     codec: Codec | None = setting(
         None,
@@ -198,12 +198,12 @@ class DataConfig:
 class TuningConfig:
     """The trainable parts added to the frozen model (VoP, sections 3 and 4)."""
 
-    variant: Variant = setting(Variant.P_F, text="Tuning method, see `vop methods`.", metavar="NAME")
+    variant: Variant = setting(Variant.P_F, text="Variant to train, see `vop methods`.", metavar="NAME")
     prompt_length: int = setting(8, text="Prompts per layer of a tower.", between=(1, 64))
     specific_length: int = setting(
-        4, text="Prompts of prompt_length that differ by frame, in P and C.", between=(1, 63)
+        4, text="How many of these prompts differ by frame, in P and C.", between=(1, 63)
     )
-    split_layer: int = setting(8, text="Layers before frames attend to each other, in F.", between=(0, 1000))
+    split_layer: int = setting(8, text="Layers that attend within one frame only, in F.", between=(0, 1000))
     context_module: ContextModule = setting(
         ContextModule.BILSTM, text="Network that summarises the frames, in C."
     )
@@ -247,7 +247,7 @@ class TrainingConfig:
 
     epochs: int = setting(5, text="Passes over the training captions.", between=(1, 100_000))
     batch_size: int = setting(
-        32, text="Videos per step; each is a negative of the others.", between=(2, 65_536)
+        32, text="Videos per step; the other videos are the negatives.", between=(2, 65_536)
     )
     micro_batch: int | None = setting(
         None,
@@ -308,7 +308,7 @@ class EvaluationConfig:
 
     ties: TieRule = setting(TieRule.AVERAGE, text="Rank of the target among equal scores.")
     bank: int = setting(
-        10_000, text="Maximum training captions to save for QB-Norm; 0 saves none.", between=(0, 10**9)
+        10_000, text="Training captions to save for QB-Norm, at most; 0 saves none.", between=(0, 10**9)
     )
     gate_top: int = setting(
         1,
@@ -324,7 +324,7 @@ class SearchConfig:
     index: str | None = setting(
         None, text="Index written by `vop encode`.", metavar="INDEX.h5", envvar="VOP_INDEX"
     )
-    top: int = setting(10, text="Maximum number of hits to print.", between=(1, 10**9), short="-k")
+    top: int = setting(10, text="Maximum number of hits.", between=(1, 10**9), short="-k")
     min_score: float | None = setting(None, text="Minimum score; exit with 5 if no hit reaches it.")
     pooling: str | None = setting(
         None,
@@ -334,7 +334,7 @@ class SearchConfig:
     )
     max_false: float | None = setting(
         None,
-        text="Most texts without a match to answer, such as 0.05; exit with 5 if none is left.",
+        text="Largest fraction of texts without a match to answer; exit with 5 if no hit is left.",
         metavar="FRACTION",
         between=(0.0, 1.0),
     )

@@ -35,7 +35,7 @@ class IndexMeta:
 
     @property
     def variant(self) -> str:
-        """Tuning method; ``zero-shot`` without an adapter."""
+        """Name of the variant; ``zero-shot`` without an adapter."""
         tuning = self.adapter.get("tuning")
         return str(tuning.get("variant")) if isinstance(tuning, dict) else "zero-shot"
 

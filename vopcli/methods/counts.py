@@ -1,4 +1,4 @@
-"""List the tuning methods with their parameter counts, taken from models without weights."""
+"""List the variants with their parameter counts, taken from models without weights."""
 
 from __future__ import annotations
 

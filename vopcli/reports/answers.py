@@ -20,11 +20,11 @@ from vopcli.video.preprocess import fit_frame, jpeg_bytes
 
 DIFFERENT: Final = (
     "The captions on which the models differ most, by the ratio of the worst to the best rank of the right "
-    "video; among equals those that are ranked worst. At most one caption a video."
+    "video; among equals those that are ranked worst. At most one caption per video."
 )
 WORST: Final = (
     "The captions whose right video is ranked worst, by the geometric mean of its ranks in the models. "
-    "At most one caption a video."
+    "At most one caption per video."
 )
 _NUM_FRAMES: Final = 4
 _SIDE_PX: Final = 112
