@@ -315,7 +315,7 @@ def test_a_store_must_hold_the_videos_whatever_names_them(folder: Path, release:
     error = refused(vop("train", *own, *SHORT, "--allow-missing"), 3)
     assert "out.h5 has none of the videos of the split 'val' of captions.jsonl" in error
     error = refused(vop("eval", *own, *named, "zero-shot"), 2)
-    assert "data.dataset (msrvtt-9k) are both given: leave one out" in error
+    assert "data.dataset (msrvtt-9k) are both given: omit one" in error
 
 
 def test_a_video_of_two_files_is_asked_about(folder: Path, release: Release) -> None:

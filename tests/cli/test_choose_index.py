@@ -62,12 +62,12 @@ def test_a_folder_is_indexed_once_and_then_only_what_changes(films: Path, weight
     first = vop("search", "a dog", films, "--weights", weights, "--json")
     assert paths(first) == ["a.mp4", "b.mp4"]
     assert "Failed: bad.mp4: " in first.stderr
-    assert "failed, and not searched: 1 of 3 videos" in first.stderr
+    assert "1 of 3 videos failed and are not searched" in first.stderr
     index = films / ".vop" / "index.h5"
     before = index.read_bytes()
     again = vop("search", "a dog", films, "--json")
     assert json.loads(again.stdout) == json.loads(first.stdout)
-    assert again.stderr == "failed, and not searched: 1 of 3 videos\n"
+    assert again.stderr == "1 of 3 videos failed and are not searched\n"
     assert not {"torch", "av", "cv2"} & loaded("search", "a dog", films)
     assert index.read_bytes() == before
     (films / "a.mp4").rename(films / "c.mp4")
@@ -105,7 +105,7 @@ def test_the_index_of_the_current_folder_is_found_and_its_age_is_said(films: Pat
     two_days_ago = time.time() - 2 * 86400
     os.utime(films / ".vop" / "index.h5", (two_days_ago, two_days_ago))
     said = vop("search", "a dog").stderr
-    assert "new or changed since the index was updated (2 days ago): 1 videos" in said
+    assert "1 videos are new or changed since the index was updated 2 days ago" in said
     assert vop("search", "a dog", ".").exit_code == 0
     assert vop("search", "a dog").stderr == "Index: .vop/index.h5\n"
 

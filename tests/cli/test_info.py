@@ -49,7 +49,7 @@ def test_a_frame_store(store: Path) -> None:
 
 def test_verify_finds_a_flipped_byte_and_names_the_video(store: Path) -> None:
     code, out, err = told("info", store, "--verify")
-    assert (code, err.splitlines()[-1]) == (0, f"{store} is sound")
+    assert (code, err.splitlines()[-1]) == (0, f"{store} is intact")
     code, out, err = told("info", store, "--verify", "--quiet", "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)

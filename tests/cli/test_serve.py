@@ -40,7 +40,7 @@ def test_only_a_folder_of_the_index_is_watched(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     done = CliRunner().invoke(app, ["serve", "films", "--watch", "others"])
     assert done.exit_code == 2
-    assert "index of the folder films holds its own videos alone, not those of others" in done.stderr
+    assert "index of the folder films holds only its own videos, not those of others" in done.stderr
     done = CliRunner().invoke(app, ["serve", "films", "--watch", "nothing"])
     assert (done.exit_code, "--watch nothing is not a folder" in done.stderr) == (2, True)
     assert not list(tmp_path.rglob("*.h5"))

@@ -79,7 +79,7 @@ def test_resume_and_overwrite_contradict_each_other(folder: Path) -> None:
         vop("train", *SHORT, "--resume", "--overwrite"),
         2,
         "--resume and --overwrite contradict",
-        "leave one out",
+        "omit one",
     )
     assert (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns == before
 
@@ -168,7 +168,7 @@ def test_another_number_of_frames_than_the_adapters_is_refused_at_once(folder: P
         "--num-frames 3",
     )
     done = vop("encode", "two.h5", "i.h5", "--adapter", "runs/VoP-seed0", "--weights", "tiny.safetensors")
-    refused(done, 3, "runs/VoP-seed0 was tuned on 3 frames a video, these have 2", "--num-frames 3")
+    refused(done, 3, "runs/VoP-seed0 was tuned on 3 frames per video, these have 2", "--num-frames 3")
     assert not (folder / "i.h5").exists()
 
 

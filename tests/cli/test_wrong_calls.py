@@ -95,7 +95,7 @@ CALLS = [
     ("train --captions caption.jsonl", 3, "did you mean captions.jsonl?"),
     ("train --set data.captions=", 2, "neither captions nor a benchmark"),
     ("train --dataset msvd", 2, "data.root"),
-    ("train --resume --overwrite", 2, "contradict each other"),
+    ("train --resume --overwrite", 2, "exclude each other"),
     ("train --weights nothing", 2, "no model is called"),
     ("train --preset msrvtt", 2, "did you mean msrvtt-"),
     ("train extra", 2, "too many arguments: extra"),

@@ -87,7 +87,7 @@ def test_assignments_are_checked(assignment: str, match: str) -> None:
         ("", "msrvtt9k", r"unknown preset 'msrvtt9k' \(did you mean msrvtt-9k"),
         ("data: {dataset: lsmdc}", "msvd", "vop.yaml is for lsmdc, the preset for msvd"),
         ("data: {captions: a.jsonl}", "msvd", r"data.captions and data.dataset \(msvd\) are both given"),
-        ("data: {captions: a.jsonl, dataset: vatex}", None, "are both given: leave one out"),
+        ("data: {captions: a.jsonl, dataset: vatex}", None, "are both given: omit one"),
         ("data: {dataset: msrvtt}", None, r"data.dataset cannot be 'msrvtt' \(did you mean msrvtt-"),
         ("data: 3", "msvd", "data must be a mapping"),
         ("[]", "msvd", "must be a mapping of `key: value`"),

@@ -370,7 +370,7 @@ def test_moment_queries_are_captions_with_ranges(tmp_path: Path) -> None:
         assert match_captions(captions, ["x/v_a_1.0.mp4"]).split("train").videos == expected
         assert captions.notes[0] == "2 ranges of moment queries are captions of the split 'train'"
     assert read_captions(lines).notes[1:] == ("1 of 3 ranges are empty and left out",)
-    with pytest.raises(DataError, match="no range that is not empty") as caught:
+    with pytest.raises(DataError, match=r"all ranges of .* are empty") as caught:
         read_captions(write(tmp_path / "e.jsonl", json.dumps(query | {"relevant_windows": [[5, 5]]})))
     assert "relevant_windows" in caught.value.hint
 

@@ -46,7 +46,7 @@ def test_an_index_keeps_its_adapter() -> None:
 def test_an_adapter_of_another_backbone_or_number_of_frames_is_refused() -> None:
     with pytest.raises(WeightsError, match="another backbone"):
         check(replace(TUNED, fingerprint="cd" * 32), is_new=True)
-    with pytest.raises(DataError, match="tuned on 12 frames a video, these have 3") as raised:
+    with pytest.raises(DataError, match="tuned on 12 frames per video, these have 3") as raised:
         check(replace(TUNED, num_frames=12), is_new=True)
     assert "--num-frames 12" in raised.value.hint
 

@@ -81,7 +81,7 @@ def test_video_that_does_not_fit_its_room(tmp_path: Path) -> None:
     path = tmp_path / "i.h5"
     create_index(path, META)
     with IndexWriter(path) as writer:
-        with pytest.raises(ValueError, match="lay_out comes first"):
+        with pytest.raises(ValueError, match="call lay_out first"):
             writer.add([encoded_video(0)])
         writer.lay_out(new_videos(NAMES))
         with pytest.raises(ValueError, match="space for 3"):

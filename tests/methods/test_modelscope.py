@@ -75,17 +75,17 @@ def test_the_split_of_the_text_prompts(tmp_path: Path) -> None:
     checkpoint(path)
     assumed = read_modelscope(path)
     assert assumed.assumption.startswith(
-        f"of the 4 text prompts of {path}, 2 are taken to stand before the text and 2 after it"
+        f"of the 4 text prompts of {path}, 2 are assumed to be before the text and 2 after it"
     )
     given = read_modelscope(path, text_suffix=1)
     assert (given.tuning.text_suffix, given.assumption) == (1, "")
-    with pytest.raises(UsageError, match="has 4 text prompts, not 5 of them after the text"):
+    with pytest.raises(UsageError, match="cannot have 5 of its 4 text prompts after the text"):
         read_modelscope(path, text_suffix=5)
     file.write_text('{"hyperparam": {"tp_prefix_token_num": 4, "tp_suffix_token_num": 0}}')
     told = read_any_adapter(path)
     assert (told.tuning.text_suffix, told.assumption) == (0, "")
     assert told.sha256 != assumed.sha256
-    with pytest.raises(UsageError, match="has 4 text prompts, not 1 of them after the text"):
+    with pytest.raises(UsageError, match="cannot have 1 of its 4 text prompts after the text"):
         read_modelscope(path, text_suffix=1)
     file.write_text('{"hyperparam": {"tp_prefix_token_num": 4, "tp_suffix_token_num": 4}}')
     with pytest.raises(WeightsError, match=r"configuration\.json has 4 and 4 text prompts"):
@@ -100,7 +100,7 @@ def test_it_becomes_a_small_adapter_file(tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("vop.pth", "small.safetensors")]
     done = CliRunner().invoke(app, ["weights", "convert", *paths])
     assert done.exit_code == 0, done.output
-    assert "2 are taken to stand before the text" in done.stderr
+    assert "2 are assumed to be before the text" in done.stderr
     shown = dict(line.split("\t") for line in done.stdout.splitlines() if "\t" in line)
     count = f"{sum(tensor.size for tensor in adapter.tensors.values()):,}"
     assert (shown["kind"], shown["variant"], shown["num_parameters"]) == ("vop-adapter", "VoP", count)

@@ -34,7 +34,7 @@ def test_builders_take_settings_backbone_and_frames(variant: Variant) -> None:
     "fields", [{"lr": 1e-3}, {"lr": 0.0, "builder": "a:b"}, {"lr": 0.0, "selects": lambda name, shape: True}]
 )
 def test_a_rate_without_parameters_or_parameters_without_a_rate_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="a learning rate exactly if it trains something"):
+    with pytest.raises(ValueError, match="a learning rate if and only if it trains something"):
         Method("nothing", **fields)  # type: ignore[arg-type]
 
 

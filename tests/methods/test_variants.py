@@ -187,7 +187,7 @@ def test_a_builder_that_names_an_unknown_part_is_refused() -> None:
     records, record = cast("dict[Variant, Method]", METHODS), METHODS[Variant.VOP]
     records[Variant.VOP] = dataclasses.replace(record, builder=f"{__name__}:build_misnamed")
     try:
-        with pytest.raises(ValueError, match="build_misnamed returned video_prompts, not of text_prompts, "):
+        with pytest.raises(ValueError, match="build_misnamed returned video_prompts, none of text_prompts, "):
             fresh(Variant.VOP)
     finally:
         records[Variant.VOP] = record

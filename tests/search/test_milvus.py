@@ -291,7 +291,9 @@ def test_a_collection_of_another_program_is_kept(folder: Path) -> None:
 
     server = Milvus(Path("milvus:o.db"))
     server.call("create_collection", server.frames, dimension=4)
-    with pytest.raises(DataError, match=r"o\.db needs the collection vop_frames, which another program has"):
+    with pytest.raises(
+        DataError, match=r"o\.db needs the collection vop_frames, which belongs to another program"
+    ):
         copy(folder / "i.h5", "milvus:o.db")
     assert server.call("has_collection", server.frames)
 

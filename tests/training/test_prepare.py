@@ -30,7 +30,7 @@ def test_a_plan_counts_steps_negatives_and_parameters(folder: Path) -> None:
 def test_requests_are_checked_before_any_run(folder: Path) -> None:
     good = TrainRequest(run_settings())
     check_requests([good], SilentProgress())
-    with pytest.raises(UsageError, match="--resume and --overwrite contradict each other"):
+    with pytest.raises(UsageError, match="--resume and --overwrite exclude each other"):
         check_requests([good, replace(good, resume=True, overwrite=True)], SilentProgress())
     (folder / "runs/VoP-seed0").mkdir(parents=True)
     (folder / "runs/VoP-seed0/config.yaml").touch()

@@ -233,7 +233,7 @@ def test_a_changed_missing_or_irregular_file_is_not_served(tmp_path: Path) -> No
     files[2].unlink()
     os.mkfifo(files[2])
     os.utime(files[2], ns=(status.st_atime_ns, status.st_mtime_ns))
-    for hit, text in zip(hits, ["has changed", "is missing", "no regular file"], strict=False):
+    for hit, text in zip(hits, ["has changed", "is missing", "not a regular file"], strict=False):
         for url in (hit["video"], hit["frames"][0]["picture"]):
             answer = client.get(url)
             assert answer.status_code == 404

@@ -41,5 +41,5 @@ def test_empty_parameters_count_as_missing() -> None:
     "text", ["", "1.2", "1.2.3.4", "a.b.c", "-1.0.0", "1..2", "²." * 2 + "1", "9" * 20 + ".0.0"]
 )
 def test_a_wrong_frame_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no frame"):
+    with pytest.raises(UsageError, match="is not a frame"):
         parse_frame(text)

@@ -125,7 +125,7 @@ def test_wrong_part_is_thrown_away_once(server: Server, tmp_path: Path) -> None:
     progress = Recorder()
     assert get(server, tmp_path, progress).read_bytes() == CONTENT
     assert server.ranges == ["bytes=5000-", None]
-    assert "had another SHA-256 than ViT-B/32: removed" in progress.said[0]
+    assert "did not have the SHA-256 of ViT-B/32 and was removed" in progress.said[0]
 
 
 @pytest.mark.parametrize("extra", [b"", b"more"], ids=["whole", "too long"])
@@ -324,7 +324,7 @@ def test_two_processes_fetch_it_once(server: Server, tmp_path: Path) -> None:
     assert server.is_half_sent.wait(20)
     second = start_child(tmp_path, server)
     assert second.stdout is not None
-    assert second.stdout.readline() == "another process is fetching ViT-B/32: waiting for it\n"
+    assert second.stdout.readline() == "waiting for another process that downloads ViT-B/32\n"
     hold.set()
     for child in (first, second):
         out, err = child.communicate(timeout=20)

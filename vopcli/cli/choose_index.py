@@ -71,7 +71,7 @@ def _note_changes(path: Path, folder: Path) -> None:
     if num_changed:
         age = format_age(time.time() - path.stat().st_mtime)
         console.say(
-            f"new or changed since the index was updated ({age} ago): {num_changed} videos; update it with "
+            f"{num_changed} videos are new or changed since the index was updated {age} ago; update it with "
             "`vop search QUERY .`"
         )
 
@@ -190,4 +190,4 @@ def _update(
 
 def _say_failed(num_failed: int, found: list[VideoFile]) -> None:
     if num_failed:
-        console.say(f"failed, and not searched: {num_failed} of {len(found)} videos")
+        console.say(f"{num_failed} of {len(found)} videos failed and are not searched")

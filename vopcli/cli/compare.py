@@ -27,7 +27,8 @@ def compare(
         typer.Option(metavar="MODEL|FILE", help="Model to compare with. [default: the first model]"),
     ] = None,
     show: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Captions to list per model, largest change of rank first.")
+        int,
+        typer.Option(min=0, metavar="N", help="Captions to list per model, largest change of rank first."),
     ] = 3,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the bootstrap.")] = 0,
     as_json: options.Json = False,

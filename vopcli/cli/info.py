@@ -39,7 +39,7 @@ def info(
         listed = "; ".join(found.problems[:10]) + ("; ..." if len(found.problems) > 10 else "")
         raise DataError(f"{file} is damaged: {listed}", hint="copy it again, or recreate it with --overwrite")
     if verify and not quiet:
-        console.say(f"{file} is sound")
+        console.say(f"{file} is intact")
 
 
 def _rows(description: dict[str, Any], prefix: str = "") -> list[list[str]]:

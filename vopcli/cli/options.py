@@ -35,7 +35,8 @@ Figures = Annotated[
 ]
 NUM_QUERIES = 8
 NumQueries = Annotated[
-    int, typer.Option("--queries", min=0, metavar="N", help="Most different and worst captions to show, N each.")
+    int,
+    typer.Option("--queries", min=0, metavar="N", help="Most different and worst captions to show, N each."),
 ]
 ConfigFile = Annotated[
     Path | None,

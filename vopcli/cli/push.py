@@ -14,9 +14,7 @@ def push(
         str, typer.Argument(metavar="OWNER/NAME", help="Repository, created if it is missing.")
     ],
     *,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make a new repository private.")
-    ] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> None:
     """Push the adapter of a run to the Hugging Face hub, with its model card.
 

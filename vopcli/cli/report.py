@@ -46,9 +46,9 @@ def report(
     from vopcli.reports.report import report as read
 
     if frames and not html:
-        raise UsageError("--frames needs a page to show results on", hint="name the page with --html")
+        raise UsageError("--frames needs a page to show pictures on", hint="name the page with --html")
     if table_format and as_json:
-        raise UsageError("--format and --json exclude each other", hint="leave out one")
+        raise UsageError("--format and --json exclude each other", hint="omit one")
     check_outputs(html, figures, overwrite=overwrite)
     found = read(ReportRequest(sources, published, frames, num_queries))
     if html or figures:

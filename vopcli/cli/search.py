@@ -80,7 +80,9 @@ def search(
     ] = None,
     dedupe: Annotated[
         float | None,
-        typer.Option(min=0, max=1, metavar="COSINE", help="Drop hits with at least this cosine to a better one."),
+        typer.Option(
+            min=0, max=1, metavar="COSINE", help="Drop hits with at least this cosine to a better one."
+        ),
     ] = None,
     as_json: options.Json = False,
     jsonl: Annotated[

@@ -49,9 +49,7 @@ def serve(
         typer.Option(metavar="DIR", help="Encode new and changed videos of a folder into the first index."),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    log_queries: Annotated[
-        bool, typer.Option("--log-queries", help="Write queries to the log.")
-    ] = False,
+    log_queries: Annotated[bool, typer.Option("--log-queries", help="Write queries to the log.")] = False,
 ) -> None:
     """Search in a browser: a page with frames, videos that play from the match, and JSON.
 
@@ -63,14 +61,12 @@ def serve(
     """
     missing = [name for name in ("starlette", "uvicorn", "watchfiles") if not find_spec(name)]
     if missing:
-        raise UsageError(
-            f"vop serve needs {', '.join(missing)}, not installed", hint='run `pip install "vopcli[web]"`'
-        )
+        raise UsageError(f"not installed: {', '.join(missing)}", hint='run `pip install "vopcli[web]"`')
     if watch and not watch.is_dir():
         raise UsageError(f"--watch {watch} is not a folder", hint="name the folder of the videos")
     if watch and indexes and indexes[0].is_dir() and not indexes[0].samefile(watch):
         raise UsageError(
-            f"the index of the folder {indexes[0]} holds its own videos alone, not those of {watch}",
+            f"the index of the folder {indexes[0]} holds only its own videos, not those of {watch}",
             hint=f"use --watch {indexes[0]}, or name an index of `vop encode` first",
         )
     from vopcli.cli.choose_index import choose_index, index_of

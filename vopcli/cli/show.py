@@ -153,7 +153,9 @@ class Outputs:
         from vopcli.search.player import play, player_command
 
         if rank > len(hits):
-            raise UsageError(f"hit {rank} does not exist: the search found {len(hits)}", hint="see --top")
+            raise UsageError(
+                f"hit {rank} does not exist: the search found {len(hits)} hits", hint="see --top"
+            )
         play(player_command(self.player), hits[rank - 1])
 
 

@@ -149,10 +149,10 @@ def _searched(runs: list[Config], search_lr: str) -> list[Config]:
     rates = parse_rates(search_lr)
     idle = {run.tuning.variant for run in runs if METHODS[run.tuning.variant].is_idle}
     if idle:
-        raise UsageError(f"--search-lr with {', '.join(idle)}, which trains nothing", hint="leave it out")
+        raise UsageError(f"--search-lr with {', '.join(idle)}, which trains nothing", hint="omit it")
     if runs[0].training.lr is not None:
         raise UsageError(
-            f"training.lr {runs[0].training.lr:g} and --search-lr are both given", hint="leave one out"
+            f"training.lr {runs[0].training.lr:g} and --search-lr are both given", hint="omit one"
         )
     return [each for run in runs for each in with_rates(run, rates)]
 

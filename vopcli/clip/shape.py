@@ -227,7 +227,7 @@ def _num_layers(shapes: Mapping[str, Shape], tower: str) -> int:
     pattern = re.compile(re.escape(tower) + r"\.resblocks\.(\d{1,9})\.")
     numbers = {int(match[1]) for match in map(pattern.match, shapes) if match}
     if not numbers:
-        raise WeightsError(f"the tensors do not fit a CLIP model: no {tower}.resblocks.* among them")
+        raise WeightsError(f"the tensors do not fit a CLIP model: none is named {tower}.resblocks.*")
     if max(numbers) >= MAX_LAYERS:
         raise WeightsError(
             f"the tensors name layer {max(numbers)} of {tower}, more than the {MAX_LAYERS} that are supported"

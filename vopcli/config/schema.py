@@ -132,7 +132,10 @@ class DataConfig:
         unset=DEFAULT_SAMPLING_RULE,
     )
     num_frames: int | None = setting(
-        None, text="Frames per video; the maximum if fps is used.", between=(1, 4096), unset=DEFAULT_NUM_FRAMES
+        None,
+        text="Frames per video; the maximum if fps is used.",
+        between=(1, 4096),
+        unset=DEFAULT_NUM_FRAMES,
     )
     windows: str | None = setting(
         None,
@@ -187,10 +190,10 @@ class DataConfig:
         found = []
         if self.captions and self.dataset:
             found.append(
-                ("data.captions", f"and data.dataset ({self.dataset.value}) are both given: leave one out")
+                ("data.captions", f"and data.dataset ({self.dataset.value}) are both given: omit one")
             )
         if self.ray and self.workers == 0:
-            found.append(("data.ray", "needs decoding processes, and data.workers is 0: leave one out"))
+            found.append(("data.ray", "needs decoding processes, and data.workers is 0: omit one"))
         return found
 
 

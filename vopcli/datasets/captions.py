@@ -131,7 +131,7 @@ def _read_moments(path: Path) -> CaptionFile:
     ]
     lines = tuple(line for line in every if line.window.start_seconds < line.window.end_seconds)
     if not lines:
-        raise DataError(f"{path} has no range that is not empty", hint=QUERY_HINT)
+        raise DataError(f"all ranges of {path} are empty", hint=QUERY_HINT)
     notes = [f"{len(lines)} ranges of moment queries are captions of the split '{TRAIN}'"]
     if len(lines) < len(every):
         notes.append(f"{len(every) - len(lines)} of {len(every)} ranges are empty and left out")

@@ -75,9 +75,10 @@ def check_adapter(
             number of frames.
     """
     if earlier and earlier.adapter.get("sha256") != meta.adapter.get("sha256"):
-        held = f"with an adapter ({earlier.variant})" if earlier.adapter else "without an adapter"
+        article = "another" if adapter else "an"
+        held = f"with {article} adapter ({earlier.variant})" if earlier.adapter else "without an adapter"
         raise DataError(
-            f"{request.index} was made {held}, which is not the one given",
+            f"{request.index} was made {held}",
             hint="use the same --adapter, another index, or --overwrite",
         )
     if adapter is None:
@@ -88,8 +89,8 @@ def check_adapter(
     num_frames = recorded_sampling(meta.recipe).num_stored
     if num_frames not in {None, adapter.num_frames}:
         raise DataError(
-            f"{request.adapter} was tuned on {adapter.num_frames} frames a video, these have {num_frames}",
-            hint=f"take as many frames, with --num-frames {adapter.num_frames}, or another adapter",
+            f"{request.adapter} was tuned on {adapter.num_frames} frames per video, these have {num_frames}",
+            hint=f"use --num-frames {adapter.num_frames}, or another adapter",
         )
     if adapter.assumption:
         progress.warn(adapter.assumption)

@@ -139,7 +139,7 @@ def compare_files(
     """
     models = _named([(file, result) for file in files for result in read_results(file)])
     if len(models) < 2:
-        raise UsageError("one model alone cannot be compared", hint="give two files, or one of two models")
+        raise UsageError("one model alone cannot be compared", hint="give two files, or one with two models")
     first = _find(models, baseline)
     for model in models:
         _check_same(first, model)

@@ -56,8 +56,8 @@ class SaveRequest:
             )
         if self.num_bank and split in (TRAIN, VAL):
             raise UsageError(
-                f"QB-Norm's bank and beta come from the splits train and val, and "
-                f"{format_value(split)} is evaluated",
+                f"the split {format_value(split)} is evaluated, but QB-Norm takes its bank from train and "
+                "its beta from val",
                 hint="use --bank 0",
             )
         refuse_existing(self.path, overwrite=self.overwrite)
@@ -96,7 +96,7 @@ def open_bank(config: Config, shape: ClipShape) -> BankSource:
         return BankSource(data, *split_for_training(data, val_share=config.training.val_share))
     except UsageError as error:
         raise UsageError(
-            f"{error}, whose captions QB-Norm's bank takes", hint="save the scores without a bank: --bank 0"
+            f"{error}, and QB-Norm needs its captions", hint="save the scores without a bank: --bank 0"
         ) from None
 
 

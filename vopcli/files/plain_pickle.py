@@ -29,7 +29,9 @@ def read_plain_pickle(path: Path) -> Any:
         raise DataError(f"{path} holds Python objects ({error}): refused", hint=_HINT) from error
     # A damaged pickle can raise nearly any exception.
     except Exception as error:
-        raise DataError(f"{path} is no pickle of captions: {format_name(str(error))}", hint=_HINT) from error
+        raise DataError(
+            f"{path} is not a pickle of captions: {format_name(str(error))}", hint=_HINT
+        ) from error
 
 
 class _RefusedError(pickle.UnpicklingError):

@@ -196,7 +196,9 @@ class FrameStore:
         if len(videos) > len(out) or out.shape[2:] != expected or out.dtype != np.uint8:
             raise ValueError(f"{out.shape} {out.dtype} does not fit {len(videos)} videos of {expected}")
         if any(video.num_frames != out.shape[1] for video in videos):
-            raise ValueError(f"{out.shape} takes {out.shape[1]} frames of each video, and one has others")
+            raise ValueError(
+                f"{out.shape} takes {out.shape[1]} frames of each video, and one has more or fewer"
+            )
         shape = len(videos), out.shape[1]
         offsets = self._offsets(np.full(shape, self._middle) if candidates is None else candidates, shape)
         for i, video in enumerate(videos):

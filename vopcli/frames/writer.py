@@ -214,7 +214,7 @@ class FrameStoreWriter:
             ValueError: `lay_out` was not called.
         """
         if self._segment is None:
-            raise ValueError("lay_out comes first")
+            raise ValueError("call lay_out first")
         with self._lock:
             self._waiting.append((number, row))
         self._confirmations.append(self._syncer.submit(self._confirm))

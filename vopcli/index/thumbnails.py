@@ -28,7 +28,7 @@ def pack_thumbnail(jpeg: bytes) -> NDArray[np.uint8]:
         ValueError: the file is empty or larger.
     """
     if not 0 < len(jpeg) <= MAX_JPEG_BYTES:
-        raise ValueError(f"a thumbnail of {len(jpeg)} bytes")
+        raise ValueError(f"a thumbnail has 1 to {MAX_JPEG_BYTES} bytes, got {len(jpeg)}")
     slot = np.zeros(SLOT_BYTES, np.uint8)
     slot[:2] = np.frombuffer(len(jpeg).to_bytes(2, "little"), np.uint8)
     slot[2 : 2 + len(jpeg)] = np.frombuffer(jpeg, np.uint8)

@@ -188,7 +188,7 @@ class IndexWriter:
             ValueError: `lay_out` was not called, or a video does not fit its space.
         """
         if self._segment is None:
-            raise ValueError("lay_out comes first")
+            raise ValueError("call lay_out first")
         for video in encoded:
             self._write(self._segment, video)
         statuses = [(self._segment, video.slot, DONE) for video in encoded]

@@ -174,11 +174,11 @@ def _text_suffix(path: Path, length: int, given: int | None) -> tuple[int, str]:
         half = length // 2
         found = half if given is None else given
         assumption = (
-            f"of the {length} text prompts of {path}, {length - half} are taken to stand before the text and "
-            f"{half} after it: there is no {CONFIGURATION} beside it that tells"
+            f"of the {length} text prompts of {path}, {length - half} are assumed to be before the text and "
+            f"{half} after it, since it has no {CONFIGURATION} beside it"
         )
     if given not in {None, found} or found > length:
-        raise UsageError(f"{path} has {length} text prompts, not {given} of them after the text")
+        raise UsageError(f"{path} cannot have {given} of its {length} text prompts after the text")
     return found, assumption if given is None else ""
 
 
@@ -194,7 +194,7 @@ def convert_modelscope(
     """
     adapter = read_modelscope(source, text_suffix=text_suffix)
     if adapter.assumption:
-        progress.warn(f"{adapter.assumption}; --suffix-prompts says otherwise")
+        progress.warn(f"{adapter.assumption}; if this is wrong, use --suffix-prompts")
     write_adapter(target, adapter)
     num_parameters = sum(tensor.size for tensor in adapter.tensors.values())
     return {

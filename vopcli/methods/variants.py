@@ -35,7 +35,7 @@ def build_parts(tuning: TuningConfig, clip: Clip, *, num_frames: int) -> Parts:
         parameter.requires_grad_(method.selects is not None and method.selects(name, clip.shape))
     parts = _load_builder(method.builder)(tuning, clip, num_frames) if method.builder else {}
     if unknown := sorted(parts.keys() - set(PART_NAMES)):  # it would be left out of the model
-        raise ValueError(f"{method.builder} returned {', '.join(unknown)}, not of {', '.join(PART_NAMES)}")
+        raise ValueError(f"{method.builder} returned {', '.join(unknown)}, none of {', '.join(PART_NAMES)}")
     return parts
 
 

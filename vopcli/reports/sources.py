@@ -196,5 +196,5 @@ def check_same_captions(results: Sequence[EvalResult]) -> None:
     if any(other != captions[0] for other in captions):
         raise UsageError(
             "the results were measured on different captions, and cannot be shown side by side",
-            hint="leave out --frames, or name results of one split",
+            hint="omit --frames, or name results of one split",
         )

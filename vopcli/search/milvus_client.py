@@ -203,7 +203,7 @@ class Milvus:
             fields = self.call("describe_collection", self.frames)["fields"]
             if {field["name"] for field in fields} != _FRAME_FIELDS:
                 raise DataError(
-                    f"{self.name} needs the collection {self.frames}, which another program has",
+                    f"{self.name} needs the collection {self.frames}, which belongs to another program",
                     hint="name another collection",
                 )
         self.drop()

@@ -99,7 +99,7 @@ def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None
     """
     for request in requests:
         if request.resume and request.overwrite:
-            raise UsageError("--resume and --overwrite contradict each other", hint="leave one out")
+            raise UsageError("--resume and --overwrite exclude each other", hint="omit one")
         restore(request.folder)
         check_folder(request)
     if len(requests) == 1:

@@ -80,7 +80,7 @@ def cut_clip(
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise FileError(target, error) from error
             hint = "cut it without --copy" if copy else "is the file damaged?"
-            raise VideoError(f"{source}: no clip can be made of it ({reason(error)})", hint=hint) from error
+            raise VideoError(f"{source}: no clip can be cut from it ({reason(error)})", hint=hint) from error
 
 
 def _ends(video: OpenVideo, timeline: Timeline, window: TimeWindow) -> tuple[Fraction, Fraction]:

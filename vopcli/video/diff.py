@@ -139,7 +139,7 @@ def _is_known_name(
     if is_still_there:
         raise DataError(
             f"{video.path} is already stored from {stored.root}, and {video.file} is another video",
-            hint="pass a folder that contains both, or use a second file for the second folder",
+            hint="pass a folder that contains both, or use another output file for the second folder",
         )
     return False
 

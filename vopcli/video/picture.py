@@ -47,7 +47,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
             if (size := path.stat().st_size) > MAX_FILE_BYTES:
                 raise DataError(
                     f"{path} has {size >> 20} MiB, more than the {MAX_FILE_BYTES >> 20} MiB of a picture",
-                    hint="save it smaller; a video is given with --video",
+                    hint="save it in a smaller size; for a video use --video",
                 )
             file.read(1)  # fails here for a folder
             file.seek(0)
@@ -77,7 +77,7 @@ def decode_picture(file: BinaryIO, name: str, *, side: int | None = None) -> NDA
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(
                     f"{name} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}",
-                    hint="save it smaller",
+                    hint="save it in a smaller size",
                 )
             try:
                 if side is None:

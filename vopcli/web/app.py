@@ -92,7 +92,7 @@ class Site:
             CrowdedError: too many searches are waiting.
         """
         if question.is_empty:
-            raise UsageError("there is nothing to search for", hint="give q, like or picture")
+            raise UsageError("the query is empty", hint="give q, like or picture")
         began, indexes = time.perf_counter(), await self.fresh()
         if question.like and question.like[0] not in indexes:
             raise UsageError("the frame is of an index that is not served", hint="search again")

@@ -110,4 +110,4 @@ class _Shrink:
         except DataError as error:
             raise VideoError(str(error), hint=error.hint) from error
         except MemoryError as error:
-            raise VideoError(f"{job.path} takes too much memory", hint="save it smaller") from error
+            raise VideoError(f"{job.path} takes too much memory", hint="save it in a smaller size") from error

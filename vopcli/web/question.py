@@ -127,7 +127,7 @@ def parse_frame(text: str) -> tuple[int, int, int]:
     """
     parts = text.split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):
-        raise UsageError(f"{format_value(text)} is no frame", hint="write INDEX.ROW.FRAME, such as 0.17.3")
+        raise UsageError(f"{format_value(text)} is not a frame", hint="write INDEX.ROW.FRAME, such as 0.17.3")
     index, row, frame = map(int, parts)
     return index, row, frame
 

@@ -118,7 +118,7 @@ def check_unchanged(video: IndexedVideo) -> Path:
     except (OSError, ValueError) as error:
         raise VideoError(f"{video.path} is missing", hint="has it been moved?") from error
     if not stat.S_ISREG(status.st_mode):
-        raise VideoError(f"{video.path} is no regular file", hint="run `vop encode` again")
+        raise VideoError(f"{video.path} is not a regular file", hint="run `vop encode` again")
     if (status.st_size, status.st_mtime_ns) != (video.size, video.mtime_ns):
         raise VideoError(f"{video.path} has changed since it was encoded", hint="run `vop encode` again")
     return Path(video.file)

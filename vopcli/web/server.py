@@ -27,7 +27,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise UsageError(
-            f"cannot listen at {host}, port {port}: {error.strerror or error}",
+            f"cannot listen on {host}, port {port}: {error.strerror or error}",
             hint="choose another with --port or --host",
         ) from None
 

@@ -78,7 +78,7 @@ def _lock(path: Path, entry: CatalogEntry, progress: Progress) -> Iterator[None]
     """Let one process at a time download a file; the lock of a killed process is released by the system."""
     with path.open("ab") as file:
         if not try_lock(file.fileno(), path):
-            progress.note(f"another process is fetching {entry.name}: waiting for it")
+            progress.note(f"waiting for another process that downloads {entry.name}")
             try_lock(file.fileno(), path, timeout_seconds=math.inf)
         yield
 
@@ -108,7 +108,7 @@ class _Download:
                 return
             size = self.part.stat().st_size
             self.part.unlink()
-            self.progress.warn(f"{self.part} had another SHA-256 than {self.entry.name}: removed")
+            self.progress.warn(f"{self.part} did not have the SHA-256 of {self.entry.name} and was removed")
         raise self._error(f"sent {size} bytes that are not {self.entry.name}")
 
     def _receive(self, begin: int) -> None:

@@ -292,7 +292,7 @@ def _assemble(
     if activation is not None and declared.activation not in {None, activation}:
         raise UsageError(
             f"the activation of {path} is {declared.activation.value}, not {activation.value}",
-            hint="leave out --activation",
+            hint="omit --activation",
         )
     known = declared.activation or activation
     if known is None:
