@@ -1,4 +1,4 @@
-"""Search videos by text with CLIP, and tune it on your own with VoP's co-operative prompts."""
+"""Search videos by text with CLIP, and tune it on your own videos with VoP's co-operative prompts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use: ``import vopcli`` itself loads neither torch nor NumPy.
 
     Raises:
-        AttributeError: no public name is called this.
+        AttributeError: ``name`` is not public.
     """
     if name not in __all__:
         raise AttributeError(f"module 'vopcli' has no attribute '{name}'")

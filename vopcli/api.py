@@ -2,7 +2,7 @@
 
 Settings are a mapping such as ``{"training.epochs": 3}``, with the names of ``vop.yaml``, or the path of such
 a file. Nothing is read from the current folder unless it is named. Without ``progress`` a function is silent.
-Videos are decoded in processes that import the main script: a file calls these functions below
+Videos are decoded in processes that import the main script: a script calls these functions below
 ``if __name__ == "__main__":``.
 """
 
@@ -43,7 +43,7 @@ def extract_frames(
         settings: of the section ``data``, such as ``data.sampling`` and ``data.size``; ranges of
             ``data.captions`` get frames of their own.
         overwrite: replace the store instead of extending it.
-        retry_failed: decode videos again that failed before.
+        retry_failed: retry videos that failed in an earlier run.
         progress: receives progress and warnings.
 
     Returns:

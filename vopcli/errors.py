@@ -5,7 +5,7 @@ VopError                 1   an unexpected failure
     ConfigError          2   one or more invalid settings in vop.yaml, all listed
   DataError              3   a file or folder is missing, damaged or of another version
     WeightsError         3   model weights are missing, damaged or do not match
-      UnknownActivationError 3   a file of weights does not tell its activation
+      UnknownActivationError 3   a file of weights does not name its activation
     VideoError           3   a video cannot be decoded; commands that decode many count it instead
     BusyError            3   a file is in use by another process
     FileError            3   the system failed to read or write a file
@@ -69,7 +69,7 @@ class WeightsError(DataError):
 
 
 class UnknownActivationError(WeightsError):
-    """A file of weights does not tell its activation."""
+    """A file of weights does not name its activation."""
 
 
 class VideoError(DataError):
@@ -182,7 +182,7 @@ def _shorten(text: str, most: int) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a question such as "did you mean train?"; "" if no known name is similar, in any case."""
+    """Return a question such as "did you mean train?"; "" if no known name is similar. Ignores case."""
     import difflib  # most commands end without an error
 
     by_lower = {one.lower(): one for one in known}

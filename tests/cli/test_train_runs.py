@@ -78,7 +78,7 @@ def test_resume_and_overwrite_contradict_each_other(folder: Path) -> None:
     refused(
         vop("train", *SHORT, "--resume", "--overwrite"),
         2,
-        "--resume and --overwrite contradict",
+        "--resume and --overwrite exclude",
         "omit one",
     )
     assert (folder / "runs/VoP-seed0/last.ckpt").stat().st_mtime_ns == before

@@ -30,8 +30,8 @@ def choose_index(context: typer.Context, named: str | None) -> Path:
         named: the index of --index, VOP_INDEX or vop.yaml.
 
     Raises:
-        UsageError: there is none, or several.
-        DataError: that of VOP_INDEX or vop.yaml does not exist.
+        UsageError: no index is found, or several.
+        DataError: the index of VOP_INDEX or vop.yaml does not exist.
     """
     if named and options.is_given(context, "index"):
         return Path(named)

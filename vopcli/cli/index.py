@@ -1,4 +1,4 @@
-"""``vop index``: list the videos of an index, remove single ones, and copy it to a search engine."""
+"""``vop index``: list the videos of an index, remove some, and copy it to a search engine."""
 
 import os
 from pathlib import Path

@@ -81,7 +81,7 @@ def describe_file(path: Path, progress: Progress, *, verify: bool = False) -> Fi
 
     Raises:
         DataError: `path` is another kind of file, or too damaged to be opened.
-        BusyError: another process changes `path` all the time.
+        BusyError: another process keeps changing `path`.
     """
     from vopcli.evaluation.runs import check_finished
     from vopcli.files.hdf5 import is_hdf5, read_format_name

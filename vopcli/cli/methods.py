@@ -1,4 +1,4 @@
-"""``vop methods``: the tuning methods and their parameter counts."""
+"""``vop methods``: the variants and their parameter counts."""
 
 from dataclasses import asdict
 

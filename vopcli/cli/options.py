@@ -64,7 +64,7 @@ def settings(*names: str, preset: bool = False) -> Callable[[_Command], _Command
     --set; None, their default, leaves a setting to the file.
 
     Args:
-        names: settings such as ``training.epochs``, or sections, all of whose settings are meant.
+        names: settings such as ``training.epochs``, or sections for all of their settings.
         preset: add --preset.
     """
     chosen = [name for wanted in names for name in SETTINGS if wanted in (name, name.partition(".")[0])]

@@ -39,7 +39,7 @@ def _day(text: str) -> date:
     """Parse a day.
 
     Raises:
-        BadParameter: it is none.
+        BadParameter: ``text`` is not a date.
     """
     try:
         return date.fromisoformat(text)
@@ -74,7 +74,7 @@ class Examples:
     def split(
         self, query: str | None, sources: Sequence[Path], context: typer.Context
     ) -> tuple[str | None, list[Path]]:
-        """Return the text and the sources: besides examples, the first word may be a source.
+        """Return the text and the sources: with examples, the first word may be a source.
 
         Raises:
             UsageError: there is neither a text nor an example, or the text is empty.

@@ -186,7 +186,7 @@ def _print_answers(
     *,
     is_many: bool,
 ) -> "tuple[bool, str, list[Hit]]":
-    """Print each answer when it is there, all as one JSON document without `show`.
+    """Print each answer as soon as it is there; without `show`, print all as one JSON document.
 
     Returns:
         Whether a query has hits; the last query and its hits.

@@ -18,7 +18,7 @@ _LONGEST_WAVE: Final = 10_000.0  # in patches / 2 pi
 
 
 def patch_rotations(grid: int, head_width: int, device: torch.device) -> Tensor:
-    """Return rotations (1 + grid^2, K / 2) complex64: of the class token none, of patches counted from 1."""
+    """Return rotations (1 + grid^2, K / 2) complex64: 1 for the class token; patches count from 1."""
     rates = _LONGEST_WAVE ** (torch.arange(head_width // 4, device=device) * (-4 / head_width))
     angles = torch.arange(1, grid + 1, device=device)[:, None] * rates  # (grid, K / 4)
     by_column, by_row = angles.repeat(grid, 1), angles.repeat_interleave(grid, dim=0)  # (grid^2, K / 4)

@@ -186,7 +186,7 @@ class ClipShape:
 
 @dataclass(frozen=True)
 class TextTuning:
-    """Changes of a tuning method to the structure of the text tower; its tensors are given apart.
+    """Changes of a variant to the structure of the text tower; its tensors are passed separately.
 
     Attributes:
         prefix: prompts after the start token; ``text_prompts.table`` holds the prompts of each layer.

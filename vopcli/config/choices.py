@@ -29,7 +29,7 @@ class Precision(str, Enum):
 
 
 class Variant(str, Enum):
-    """The tuning methods, the paper's in its order; each has a record in `vopcli.methods.registry`."""
+    """The variants, the paper's in its order; each has a record in `vopcli.methods.registry`."""
 
     ZERO_SHOT = "zero-shot"
     FULL = "full"

@@ -66,7 +66,7 @@ def explain_config(
     assignments: Sequence[str] = (),
     options: Mapping[str, Any] = _NO_OPTIONS,
 ) -> tuple[Config, dict[str, str]]:
-    """Resolve settings like `load_config`; return them, and where each that is not a default comes from."""
+    """Resolve settings like `load_config`; return them, and the origin of each that is not a default."""
     layers = [(f"preset {preset}", _read_preset(preset))] if preset else []
     if file := path or find_settings():
         _LOG.debug("settings file: %s", file)
@@ -187,7 +187,7 @@ def _check_dataset(file: Path, document: Any, of_preset: dict[str, Any]) -> None
 
 
 def _stack(below: Any, above: Any) -> Any:
-    """Return a document overridden by another; one that is not a mapping as it is."""
+    """Return a document overridden by another; one that is not a mapping is returned unchanged."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above if isinstance(below, dict) else below
     merged = dict(below)
@@ -200,7 +200,7 @@ def _stack(below: Any, above: Any) -> Any:
 
 
 def _merge(document: Any, values: Mapping[str, Any]) -> Any:
-    """Return the document with values by ``section.name`` replaced; one that is not a mapping as it is."""
+    """Return the document with values by ``section.name`` replaced; one that is not a mapping unchanged."""
     if not isinstance(document, dict):
         return document
     merged = dict(document)

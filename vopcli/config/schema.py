@@ -337,7 +337,7 @@ class SearchConfig:
     )
     max_false: float | None = setting(
         None,
-        text="Largest fraction of texts without a match to answer; exit with 5 if no hit is left.",
+        text="Maximum fraction of texts without a match to answer; exit 5 if no hit is left.",
         metavar="FRACTION",
         between=(0.0, 1.0),
     )

@@ -185,7 +185,7 @@ def _window(row: Mapping[str, Any]) -> TimeWindow:
     """Return the range of a row; the whole video without times.
 
     Raises:
-        ValueError: a time is missing or no number of seconds, or the range is empty.
+        ValueError: a time is missing or not a number of seconds, or the range is empty.
     """
     given = {name: row.get(name) for name in _TIMES if row.get(name) not in (None, "")}
     if not given:

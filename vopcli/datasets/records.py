@@ -31,7 +31,7 @@ class CaptionedVideo:
         captions: one or more captions, unchanged and in the order of the annotations.
         window: the annotated part of the video; None: all of it.
         file: path relative to the searched folder, or key in the frame store; None before `find_files`.
-        is_range: the captions describe ``window`` only, which has frames of its own beside the video's.
+        is_range: the captions describe ``window`` only, which has frames of its own.
     """
 
     video: str
@@ -47,7 +47,7 @@ class CaptionedVideo:
 
     @property
     def key(self) -> str:
-        """The path, and of a range its times too: the name in the frame store."""
+        """The name in the frame store: the path, with the times of a range."""
         return range_name(self.path, self.window) if self.is_range and self.window else self.path
 
 
@@ -68,7 +68,7 @@ class SplitReport:
         notes: irregularities, one line each.
         other_size: how the release differs in size from the published one; empty: it does not, or no size is
             published.
-        num_ranges: of the listed, ranges of a video; each counts as a video.
+        num_ranges: listed ranges of videos; each counts as a video.
     """
 
     split: str
@@ -252,7 +252,7 @@ def build_split(
 
 
 def join_sentences(sentences: Sequence[str]) -> list[str]:
-    """Return the sentences of a video as one paragraph; none if there are none."""
+    """Join the sentences of a video into a list of one paragraph; empty without sentences."""
     return [" ".join(sentences)] if sentences else []
 
 

@@ -133,7 +133,7 @@ def find_video_files(root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
 
     Raises:
         FileError: the folder cannot be read; unreadable folders below it are listed in ``unreadable``.
-        DataError: it is no folder, or has no files.
+        DataError: ``root`` is not a folder, or has no files.
     """
     if root.exists() and not root.is_dir():
         raise DataError(f"{root} is not a folder", hint="pass the folder of the videos")

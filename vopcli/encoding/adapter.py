@@ -38,7 +38,7 @@ def given_adapter(request: EncodeRequest, progress: Progress) -> Adapter | None:
     """Read the adapter of a request; None if it names none.
 
     Raises:
-        DataError: the file is missing, damaged, or no adapter.
+        DataError: the file is missing, damaged, or not an adapter.
     """
     if request.adapter is None:
         return None

@@ -30,7 +30,7 @@ class Backbone(NamedTuple):
 
 
 def keeps_model(request: EncodeRequest, stored: IndexMeta) -> bool:
-    """Whether the request has no model of its own, to be compared; sizes of the index's are in its recipe."""
+    """Whether the request names no model other than that of the index, whose recipe has its sizes."""
     asked = request.config.backbone
     is_same = asked.weights is None or absolute_name(asked.weights) == stored.weights
     return is_same and asked.activation is None and isinstance(stored.recipe.get("size"), int)

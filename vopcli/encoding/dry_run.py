@@ -1,4 +1,4 @@
-"""``vop encode --dry-run``: count the work and estimate its time, without a download or a written byte."""
+"""``vop encode --dry-run``: count the work and estimate its time, without downloading or writing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def plan_encoding(request: EncodeRequest, progress: Progress) -> EncodeSummary:
     """Return the summary that an encoding of the request would have, with estimates of size and time.
 
-    Weights that are not downloaded yet stay so: their time is left out. Adapters are checked when encoding.
+    The time of weights that are not downloaded yet is left out. Adapters are checked when encoding.
 
     Raises:
         UsageError: the options contradict each other or the index.

@@ -254,7 +254,7 @@ def _copy(writer: VideoWriter, plan: EncodePlan) -> None:
 
 
 def is_kept(video: VideoFile, plan: EncodePlan) -> bool:
-    """Whether a video is one of the source, or may be: its folder cannot be read."""
+    """Whether a video is in the source, or may be because its folder cannot be read."""
     return video.path in plan.files or any(video.file.startswith(f"{name}/") for name, _ in plan.failed)
 
 

@@ -25,13 +25,13 @@ def open_source(
     progress: Progress,
     shape: ClipShape | None = None,
 ) -> EncodeSource:
-    """Open a frame store, or find videos, which by default are sampled as for the index, else the adapter.
+    """Open a frame store, or find videos, by default to be sampled as for the index, else for the adapter.
 
     Args:
         request: names the sources.
         stored: metadata of the index, if it exists.
         adapter: the adapter, if one is given.
-        progress: gets a warning if frames of a store are not made as the model takes them.
+        progress: receives a warning if frames of a store are not those that the model takes.
         shape: of the model; None: the size of its frames is that of the index.
 
     Raises:

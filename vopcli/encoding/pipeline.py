@@ -72,7 +72,7 @@ def encode_videos(
 class _Tally:
     """Counts videos and failures; a failure of one window ends its video.
 
-    The row of a video follows those of its windows: windows that did not come by then have no frames.
+    The row of a video follows those of its windows: windows that are missing by then have no frames.
     """
 
     def __init__(self, plan: EncodePlan, summary: EncodeSummary, task: Task) -> None:

@@ -78,7 +78,7 @@ def updated_bank(
         index: the index, including new videos.
         rows: the rows to keep.
         captions: captions of a new bank; empty to update the stored one.
-        progress: gets a note if a bank is computed.
+        progress: receives a note if a bank is computed.
 
     Returns:
         The tensors to store; empty if the index has no bank, or if it is up to date.

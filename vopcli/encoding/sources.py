@@ -55,7 +55,7 @@ class Copy:
     Attributes:
         video: the video or window to add.
         row: the row of the same content.
-        replaced: rows that the copy takes the place of, because their file was renamed.
+        replaced: rows that the copy replaces, because their file was renamed.
     """
 
     video: NewVideo
@@ -69,8 +69,8 @@ class EncodePlan:
 
     Attributes:
         to_encode: new and changed videos.
-        to_copy: videos whose content is in the index. Renamed videos are the last, so that an interrupted run
-            leaves whole what is still to be copied.
+        to_copy: videos whose content is in the index. Renamed videos, whose rows are replaced, come last, so
+            that an interrupted run keeps the rows that are still to be copied.
         num_unchanged: videos that are unchanged in the index.
         failed: path and reason of videos that cannot be read.
         failed_before: path and reason of unchanged videos that failed in an earlier run and are not retried.
@@ -109,7 +109,7 @@ class EncodeSource(Protocol):
     recipe: dict[str, Any]
 
     def plan(self, index: VideoIndex | None, progress: Progress) -> EncodePlan:
-        """Compare the source with the videos of an index; None: a new one."""
+        """Compare the source with the videos of ``index``; None: a new index."""
 
     def estimate(self, plan: EncodePlan) -> Estimate:
         """Estimate the work of `jobs`, without that of the model."""
@@ -200,7 +200,7 @@ class VideoSource:
         max_pixels: int,
         retry_failed: bool,
     ) -> None:
-        """Find the videos, of which frames are to be taken by ``recipe``; leave out those that failed before.
+        """Find the videos whose frames are to be taken by ``recipe``; leave out those that failed before.
 
         Args:
             sources: folders, videos, and lists of videos.

@@ -32,7 +32,7 @@ Rule = Callable[[Doubles, NDArray[np.bool_]], Doubles]
 
 @dataclass(frozen=True)
 class AbsentMetrics:
-    """How well a rule tells queries with a match from those without, in a gallery of a size.
+    """How well a rule tells queries with a match from those without, in a gallery of one size.
 
     Attributes:
         rule: its name.

@@ -134,7 +134,7 @@ def compare_files(
         seed: of the bootstrap.
 
     Raises:
-        UsageError: there are less than two models, or none has the name `baseline`.
+        UsageError: there are fewer than two models, or none has the name `baseline`.
         DataError: a file is damaged or of another kind, or the captions or videos differ.
     """
     models = _named([(file, result) for file in files for result in read_results(file)])

@@ -138,7 +138,7 @@ def measure(
 
 
 def rank_top(embedded: Embedded, count: int) -> NDArray[np.int64]:
-    """Return the ``count`` top-ranked videos (Q, count) of each caption, at most the gallery.
+    """Return the ``count`` top-ranked videos (Q, count) of each caption, or all if there are fewer.
 
     Videos of equal scores are in the order of the gallery.
     """

@@ -40,7 +40,7 @@ class EvaluateRequest:
 
     Attributes:
         config: weights, frames, captions, and the rules of evaluation and pooling.
-        targets: run folders, adapter files, or "zero-shot" for the plain backbone; empty is the newest run.
+        targets: run folders, adapter files, or "zero-shot" for the plain backbone; empty: the newest run.
         split: name of the split.
         save: file for the scores of the only target; None: not saved.
     """

@@ -133,7 +133,7 @@ def measure_embeddings(
 
     Raises:
         NotFiniteError: an embedding holds NaN or infinity; the error holds the rows.
-        ValueError: shapes or norms are wrong, or an owner is no row of ``video``.
+        ValueError: shapes or norms are wrong, or an owner is not a row of ``video``.
     """
     owner = _check_owner(owner, (len(text), len(video)))
     # sorted by video, so that few partial results are held at a time
@@ -163,7 +163,7 @@ def measure_similarity(
 
     Raises:
         NotFiniteError: a score is NaN or infinite; the error holds its position.
-        ValueError: shapes are wrong, or an owner is no column.
+        ValueError: shapes are wrong, or an owner is not a column.
     """
     rows = GivenRows(similarity)
     t2v, v2t = count_ranks(rows, _check_owner(owner, rows.shape), block_rows=block_rows)

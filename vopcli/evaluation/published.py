@@ -1,6 +1,6 @@
 """Results that the paper reports (VoP, section 4), for comparison.
 
-All of it is by the authors, with CLIP ViT-B/32 and 12 frames a video; nothing of it was measured here.
+All are by the authors, with CLIP ViT-B/32 and 12 frames per video; none was measured here.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ ONE_SIDE: Final[Mapping[tuple[DatasetName, Sides], float]] = {
 
 
 def comparable_dataset(dataset: DatasetName | None, queries: QueryUnit) -> DatasetName | None:
-    """Return the benchmark whose published results are of these queries; None if there is none."""
+    """Return the benchmark whose published results are for these queries; None if there is none."""
     return None if queries is QueryUnit.SENTENCES else dataset
 
 

@@ -18,7 +18,7 @@ from vopcli.search.similarity import AnyFloats, CosineRows, GivenRows, Ints, ite
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Candidates above and beside the target of each query.
+    """Candidates of each query that score higher than its target, or the same.
 
     Attributes:
         queries: (N,) indices of captions (t2v) or videos (v2t), ascending.

@@ -91,7 +91,7 @@ class EvalResult:
 
     @property
     def variant(self) -> str:
-        """Name of the tuning method."""
+        """Name of the variant."""
         return self.tuning.variant.value
 
     def to_json(self) -> dict[str, Any]:

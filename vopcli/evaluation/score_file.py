@@ -109,7 +109,7 @@ def read_similarities(path: Path) -> Similarities:
 
     Raises:
         DataError: `path` is missing, damaged, of another version or of another kind.
-        BusyError: another process changes `path` all the time.
+        BusyError: another process keeps changing `path`.
     """
     columns, document = _open(path)
     found = Similarities(

@@ -50,7 +50,7 @@ def unpack_string(packed: NDArray[np.uint8], start: int, end: int) -> str:
 
 
 def string_keys(ranges: NDArray[np.int64], packed: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return a hash of each string of `pack_strings`, (N,) uint64; of one below 8 bytes its length alone.
+    """Return a hash of each string of `pack_strings`, (N,) uint64; below 8 bytes, of its length alone.
 
     The hash is of the length, and of three words of 8 bytes: around the middle, and the last two.
 

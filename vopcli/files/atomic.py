@@ -1,6 +1,6 @@
 """Replace files and folders as a whole: build beside the target, then rename.
 
-What a killed process leaves lies in a hidden folder beside the target:
+A killed process leaves a hidden folder beside the target:
 
     .NAME.<random>.part/   of `atomic_path`, which removes it when it writes the same target again
     .NAME.overwrite/       of `beside`, which continues it when the same command is run again
@@ -148,7 +148,7 @@ def restore(path: Path) -> None:
 
 
 def note_unfinished(path: Path, progress: Progress) -> None:
-    """Tell of the replacement of ``path`` that an interrupted command left."""
+    """Report an interrupted replacement of ``path``."""
     folder = _replacement_folder(path)
     if (folder / path.name).exists():
         progress.note(f"{folder} holds an interrupted --overwrite: repeat it to finish, or delete the folder")

@@ -185,7 +185,7 @@ class SegmentFile:
 
         Raises:
             DataError: ``path`` is missing, not HDF5, of another format or version, damaged or truncated.
-            BusyError: another process changes ``path`` all the time.
+            BusyError: another process keeps changing ``path``.
         """
 
         def parse(file: h5py.File, descriptor: int) -> SegmentFile | None:
@@ -234,7 +234,7 @@ def read_format_name(path: Path) -> str:
 
     Raises:
         DataError: ``path`` is missing, not HDF5, or damaged.
-        BusyError: another process changes ``path`` all the time.
+        BusyError: another process keeps changing ``path``.
     """
     return _read_file(path, lambda file, _: _format_name(file))
 
@@ -243,7 +243,7 @@ def may_replace(path: Path, file_format: FileFormat) -> bool:
     """Whether a file is of a format of any version, or so damaged that it may have been: empty or truncated.
 
     Raises:
-        BusyError: another process changes ``path`` all the time.
+        BusyError: another process keeps changing ``path``.
         FileError: ``path`` cannot be read.
     """
     try:

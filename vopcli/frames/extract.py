@@ -110,7 +110,7 @@ def extract(request: ExtractRequest, progress: Progress) -> ExtractSummary:
 
     Args:
         request: sources, store and settings.
-        progress: gets counts of videos, and failures.
+        progress: receives counts of videos, and failures.
 
     Returns:
         A summary.

@@ -34,8 +34,8 @@ def opened(
 
     Args:
         request: names the store.
-        found: videos to extract; an interrupted replacement that holds others is begun again.
-        progress: gets notes on interrupted replacements.
+        found: videos to extract; an interrupted replacement that holds others is started again.
+        progress: receives notes on interrupted replacements.
 
     Raises:
         DataError: the store cannot be read, or was made with another recipe.

@@ -119,7 +119,7 @@ def requested_recipe(
     Args:
         data: the settings.
         recorded: recipe in JSON form of an index or adapter.
-        shape: of the model, which tells the size, and without ``recorded`` how frames are made.
+        shape: of the model, which sets the size, and without ``recorded`` how frames are made.
 
     Raises:
         UsageError: a setting is invalid.
@@ -141,7 +141,7 @@ def requested_recipe(
 def unlike_model(recipe: Mapping[str, Any], model: Preprocessing) -> list[str]:
     """Compare frames made with the defaults with those that a model takes, by resize rule and fit.
 
-    Other rules were chosen, and are no mistake.
+    Other rules were chosen on purpose, and are not reported.
 
     Returns:
         A phrase for each difference, such as "fit crop, not squash".
@@ -156,7 +156,7 @@ def unlike_model(recipe: Mapping[str, Any], model: Preprocessing) -> list[str]:
 
 
 def recorded_fit(recipe: Mapping[str, Any]) -> Fit:
-    """Return how the frames of a recipe in JSON form were made square; earlier recipes do not tell.
+    """Return how the frames of a recipe in JSON form were made square; earlier recipes do not record it.
 
     Raises:
         ValueError: the rule is unknown.
@@ -165,7 +165,7 @@ def recorded_fit(recipe: Mapping[str, Any]) -> Fit:
 
 
 def recorded_resize(recipe: Mapping[str, Any]) -> Resize:
-    """Return the resampling of a recipe in JSON form; that of ModelScope's prompts does not tell.
+    """Return the resampling of a recipe in JSON form; that of ModelScope's prompts does not record it.
 
     Raises:
         ValueError: the rule is unknown.

@@ -137,7 +137,7 @@ class FrameStore:
 
         Raises:
             DataError: ``path`` is missing, not a frame store, of another version, or damaged.
-            BusyError: another process changes ``path`` all the time.
+            BusyError: another process keeps changing ``path``.
         """
         store = cls(path)
         if store.num_damaged_rows:

@@ -53,7 +53,7 @@ def verify_index(path: Path, progress: Progress) -> list[str]:
 
 
 def verify_rows(index: VideoIndex, progress: Progress) -> list[str]:
-    """Compare all rows of an open index, which may be one that a search engine keeps, as `verify_index`."""
+    """Verify all rows of an open index, in a file or a search engine, as `verify_index` does."""
     problems, rows = [], list(index.rows())
     with progress.task("verify", total=len(rows), unit="rows") as task:
         for row in rows:

@@ -1,4 +1,4 @@
-"""Copy an index, also one that a search engine keeps, to an HDF5 file."""
+"""Copy an index, such as one in a search engine, to an HDF5 file."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def failures_of(index: VideoIndex) -> dict[str, IndexedVideo]:
 
 
 def unfinished_files(index: VideoIndex) -> list[str]:
-    """Return the files of videos that an interrupted run did not come to, if they still exist."""
+    """Return the files of videos that an interrupted run did not reach, if they still exist."""
     rows, names = _names_of(index, (PENDING,))
     _, finished = _names_of(index, (FAILED, DONE))
     files = set()

@@ -23,7 +23,7 @@ class IndexMeta:
         recipe: sampling, size and resize rule of the frames, as JSON.
         embed_dim: E.
         adapter: settings and SHA-256 of the adapter; empty without one.
-        pooling: how frame embeddings are combined to a video embedding.
+        pooling: how frame embeddings are combined into a video embedding.
     """
 
     weights: str

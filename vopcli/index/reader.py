@@ -336,7 +336,7 @@ class VideoIndex:
         return embedding
 
     def verify_once(self, part: Literal["embeddings", "frames"], cache: Path) -> None:
-        """Verify the embeddings or frames of all rows, unless this state of the file is known to be sound.
+        """Verify the embeddings or frames of all rows, unless this state of the file is known to be intact.
 
         Args:
             part: the data to compare with their checksums.

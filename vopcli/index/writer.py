@@ -79,7 +79,7 @@ def rows_bytes(videos: Sequence[NewVideo], embed_dim: int, *, thumbnails: bool) 
 
 
 class VideoWriter(Protocol):
-    """Writes an index, as `IndexWriter` does a file; a context manager."""
+    """Writes an index, in a file (`IndexWriter`) or a search engine; a context manager."""
 
     @property
     def index(self) -> VideoIndex:

@@ -1,1 +1,1 @@
-"""The tuning methods: prompts, adapters and selections of the backbone's tensors."""
+"""The variants: prompts, adapters and selections of the backbone's tensors."""

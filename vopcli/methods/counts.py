@@ -17,10 +17,10 @@ from vopcli.weights.reader import read_shape
 
 @dataclass(frozen=True)
 class MethodCount:
-    """A tuning method with its parameter counts.
+    """A variant with its parameter counts.
 
     Attributes:
-        variant: name of the method.
+        variant: its name.
         trains: the parameters it trains, in words.
         num_trained: number of trained parameters.
         published: their number in the paper, such as "0.1 M"; empty if it is not published.

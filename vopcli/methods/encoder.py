@@ -252,7 +252,7 @@ def load_model(
         activation: ``quick_gelu`` or ``gelu``, for files that do not contain it.
 
     Raises:
-        ValueError: the activation is neither.
+        ValueError: ``activation`` is unknown.
         WeightsError: the weights are missing, damaged, or not those of a CLIP model.
         UsageError: the device or precision is unknown or not available.
 

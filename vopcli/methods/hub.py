@@ -31,7 +31,7 @@ def check_repository(repository: str) -> str:
     """Return ``repository`` if it has the form ``owner/name``.
 
     Raises:
-        UsageError: it has not.
+        UsageError: it does not have this form.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]

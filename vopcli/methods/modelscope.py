@@ -1,8 +1,8 @@
 """Read the prompts of ModelScope's VoP checkpoints (``VoP_msrvtt9k.pth``) as an adapter.
 
-Some of their text prompts are a prefix, the others a suffix: ``configuration.json`` beside the file tells how
-many; without it, half of them. A text is read at the index of its end token plus the
-number of prompts, which is often a padding position. vop does the same, since the prompts were trained so.
+Some of their text prompts are a prefix, the others a suffix: ``configuration.json`` beside the file gives the
+number; without it, half of them. A text is read at the index of its end token plus the number of prompts,
+which is often a padding position. vop does the same, since the prompts were trained that way.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def read_any_adapter(path: Path, progress: Progress | None = None) -> Adapter:
 def own_adapter(
     index: Path, meta: IndexMeta, progress: Progress, given: Path | None = None
 ) -> Adapter | None:
-    """Read the adapter that an index was made with, from where it was; None if it was made without one.
+    """Read the adapter that an index was made with, from its recorded path; None if there was none.
 
     Args:
         index: the index, for messages.
         meta: its metadata.
         progress: shows a download.
-        given: where the adapter is now; None: where it was.
+        given: its path now; None: the recorded one.
 
     Raises:
         DataError: the file is missing, or has changed.

@@ -1,6 +1,6 @@
-"""The tuning methods, one record each.
+"""The variants, one record each.
 
-A new method takes a member of `Variant`, a record here, and a module with its builder. The builder is named
+A new variant takes a member of `Variant`, a record here, and a module with its builder. The builder is named
 rather than imported: the command line, search and reports use this module without loading torch or NumPy.
 """
 
@@ -40,11 +40,11 @@ def adapted_text(sublayer: str, tuning: TuningConfig, shape: ClipShape) -> TextT
 
 @dataclass(frozen=True)
 class Method:
-    """Everything that is specific to one tuning method.
+    """Everything that is specific to one variant.
 
     Attributes:
         trains: the parameters it trains, in words.
-        lr: default peak learning rate; 0 exactly if it trains nothing.
+        lr: default peak learning rate; 0 if and only if it trains nothing.
         selects: whether the backbone's tensor of this (OpenAI) name is trained; None: none is.
         builder: "module:function" that builds its prompts or adapters (`variants.Builder`); "" for none.
         settings: fields of `TuningConfig` that it uses besides ``variant``. With ``specific_length`` some

@@ -84,7 +84,7 @@ def _chart(title: str, lines: Sequence[Line]) -> Chart:
 
 
 def rank_histograms(groups: Sequence[Group]) -> Section | None:
-    """Draw how many queries have their right answer at which ranks; None if the ranks are unknown."""
+    """Draw the number of queries by the rank of their right answer; None if the ranks are unknown."""
     known = [group for group in groups if all(member.measured for member in group.members)]
     if not known:
         return None

@@ -139,7 +139,7 @@ def group_runs(measured: Sequence[MeasuredRun]) -> list[Group]:
 
 
 def variant_series(variant: Variant, number: int = 0) -> int:
-    """Return the series of a variant in all charts; ``number`` tells groups of the variant apart by shape."""
+    """Return the series of a variant in all charts; ``number`` sets the shape, for several groups of it."""
     order = list(Variant)
     shift = order.index(Variant.VOP)  # the prompts have the first colours; the baselines repeat some of them
     return (order.index(variant) - shift) % len(order) + _STEP * number

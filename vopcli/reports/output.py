@@ -1,4 +1,4 @@
-"""Write pages and figures, and name the command, the time and the versions that they come from."""
+"""Write pages and figures, with the command, the time and the versions that made them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def check_outputs(page: Path | None, figures: Path | None, *, overwrite: bool) -
 
     Raises:
         UsageError: `page` does not have the extension of a page; files of other kinds are not overwritten.
-        DataError: `page` is a folder, or one exists and is not to be overwritten.
-        FileError: `figures` is no folder, or the folder of one cannot be written or created.
+        DataError: `page` is a folder, or an output exists and `overwrite` is not set.
+        FileError: `figures` is not a folder, or a folder cannot be written or created.
     """
     if page:
         if page.is_dir():

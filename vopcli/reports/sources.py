@@ -186,7 +186,7 @@ def check_same_captions(results: Sequence[EvalResult]) -> None:
     """Check that results can be shown side by side, caption by caption.
 
     Raises:
-        UsageError: there are none, or they were measured on different captions.
+        UsageError: ``results`` is empty, or measured on different captions.
     """
     if not results:
         raise UsageError(

@@ -138,7 +138,7 @@ class Confidence:
         self._without_match = WithoutMatch(highest, float(means.max()))
 
     def keep(self, hits: Sequence[Hit], query: Floats, least: float) -> list[Hit]:
-        """Return the hits of a query (E,) of at least a confidence, with it and their new ranks.
+        """Return the hits of a query (E,) whose confidence is at least ``least``, with it and new ranks.
 
         Raises:
             DataError: the index is damaged.

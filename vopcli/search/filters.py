@@ -31,7 +31,7 @@ class VideoFilter:
     """Which videos to rank; both ends of a range are included.
 
     Attributes:
-        folder: text in the absolute folder of the video, which ends in "/"; in any case.
+        folder: text in the absolute folder of the video, which ends in "/"; case is ignored.
         longer: minimum duration in seconds.
         shorter: maximum duration in seconds.
         after: first day of modification, in local time.
@@ -56,7 +56,7 @@ class VideoFilter:
 
     @property
     def changed_ns(self) -> tuple[int | None, int | None]:
-        """The time of modification, from the first to before the second, in nanoseconds since 1970."""
+        """The half-open range of modification times, in nanoseconds since 1970."""
         end = min(self.before, _YEARS[1]) + datetime.timedelta(1) if self.before else None
         return _begin_ns(self.after) if self.after else None, _begin_ns(end) if end else None
 

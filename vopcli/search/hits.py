@@ -80,7 +80,7 @@ class Wanted:
         min_score: leave out hits that score less; None: none.
         num_moments: maximum number of moments per video; 0 for videos.
         dedupe: leave out hits whose embedding has at least this cosine with that of a better hit; None: none.
-        matched: number of successive frames whose match a range begins with.
+        matched: number of successive frames in the best match, from which a range grows.
     """
 
     top: int

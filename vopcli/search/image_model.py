@@ -59,7 +59,7 @@ class ImageModel:
         """Embed a video, or a part of it, by as many frames as the index has of a video: (E,).
 
         Args:
-            value: `NAME[@START[-END]]`, times in seconds; a file whose name is all of it comes first.
+            value: `NAME[@START[-END]]`, times in seconds; a file with all of it as its name goes first.
 
         Raises:
             UsageError: the part begins after the end of the video, or ends before it begins.

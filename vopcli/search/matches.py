@@ -32,7 +32,7 @@ def search_matches(
         index: the rows.
         nearest: ranks them by the cosine of their mean.
         queries: (Q, E) L2-normalised.
-        top: maximum number of rows per query; over 1000, as many are compared.
+        top: maximum number of rows per query; above 1000, that many are compared.
         matched: number of successive frames that are to match.
 
     Raises:

@@ -54,7 +54,7 @@ class MilvusIndex(EngineIndex):
         """Open an index.
 
         Raises:
-            DataError: there is none, it is damaged or of another version, or Milvus does not answer.
+            DataError: the index is missing, damaged or of another version, or Milvus does not answer.
         """
         self._server, self.path, self.segments, self.starts = server, Path(server.name), [], [0]
         self.values = server.properties()
@@ -92,7 +92,7 @@ class MilvusIndex(EngineIndex):
 
     @property
     def num_names(self) -> int:
-        """Number of videos that have rows; of an unfinished index, at least as many."""
+        """Number of videos that have rows, or more in an unfinished index."""
         return len(self) if self.is_complete else self.num_rows
 
     def __len__(self) -> int:

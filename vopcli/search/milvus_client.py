@@ -17,7 +17,7 @@ An index takes two collections. One has a row per video and window:
 The other, with "_frames" after its name, holds arrays too long for a field: the times and frame embeddings of
 each row, and the tensors of the model, as pieces of Base64 text; and a row of JSON per video that failed. A
 best match compares the frames of 1,000 rows, which takes several times as long for vectors of single frames.
-Milvus asks for a vector: [1, 0].
+Milvus requires a vector in each row: [1, 0].
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Milvus:
         """Return the description of the index.
 
         Raises:
-            DataError: there is no index, or the collection is of another program.
+            DataError: the index is missing, or the collection belongs to another program.
         """
         if not self.exists():
             raise DataError(

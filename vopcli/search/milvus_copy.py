@@ -40,7 +40,7 @@ def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progres
 
     Args:
         source: the index; the same as that of the server to change its vector index only.
-        server: where to.
+        server: the target.
         rules: what to replace or remove.
         progress: shows the rows.
 

@@ -1,4 +1,4 @@
-"""Indexes in Milvus by name; imported only for a name that begins with milvus:."""
+"""Open, create and extend indexes in Milvus; imported only for names that begin with milvus:."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MilvusStore:
         """Open the index for searching.
 
         Raises:
-            DataError: there is none, it is damaged, or Milvus does not answer.
+            DataError: the index is missing or damaged, or Milvus does not answer.
         """
         return MilvusIndex(self._server)
 
@@ -49,7 +49,7 @@ class MilvusStore:
         """Open the index for writing.
 
         Raises:
-            DataError: there is none, it is damaged, or Milvus does not answer.
+            DataError: the index is missing or damaged, or Milvus does not answer.
         """
         from vopcli.search.milvus_writer import MilvusWriter
 
@@ -63,7 +63,7 @@ class MilvusStore:
         *,
         overwrite: bool,
     ) -> VideoWriter:
-        """Create an empty index, or go on with the replacement that an interrupted run left.
+        """Create an empty index, or resume an interrupted replacement.
 
         Raises:
             DataError: a collection of that name is of another program, or Milvus does not answer.

@@ -41,7 +41,7 @@ def create_collections(
     """Create an empty index in place of the one of that name, if any.
 
     Args:
-        server: where.
+        server: the target.
         meta: the model and the sampling.
         tensors: of the text side of an adapter, and of a query bank.
         values: further values of the description, such as the vector index.
@@ -74,7 +74,7 @@ class MilvusWriter:
         """Open an index; one that was empty and is new is dropped if an error occurs before it has a row.
 
         Raises:
-            DataError: there is none, it is damaged, or Milvus does not answer.
+            DataError: the index is missing or damaged, or Milvus does not answer.
         """
         self._server, self._is_open = server, is_new
         self.index = self._latest = MilvusIndex(server)
@@ -129,7 +129,7 @@ class MilvusWriter:
 
         Args:
             encoded: the videos.
-            replaced: rows to remove then, such as those of a renamed file.
+            replaced: rows to remove afterwards, such as those of a renamed file.
 
         Raises:
             DataError: Milvus reports an error.

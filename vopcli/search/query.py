@@ -187,7 +187,7 @@ def stored_embedding(index: VideoIndex, value: str) -> NDArray[np.float32]:
 
 
 def find_row(index: VideoIndex, name: str) -> int | None:
-    """Return a row of the video with a path, the end of a path that no other has, or a file; None if none.
+    """Find the row of a video by its path, a unique end of its path, or its file; None if it has none.
 
     Raises:
         DataError: the index is damaged.

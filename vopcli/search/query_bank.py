@@ -64,7 +64,7 @@ def read_bank(index: VideoIndex) -> StoredBank | None:
 
 
 def state_of(checksums: Sequence[int] | NDArray[np.uint64]) -> list[float]:
-    """Return the number of rows and the halves of a CRC-32 of theirs: integers that float32 can hold."""
+    """Return the number of checksums and the halves of their CRC-32: integers that float32 can hold."""
     value = zlib.crc32(np.array(checksums, "<u8").tobytes())
     return [float(len(checksums) % (1 << 24)), float(value >> 16), float(value & 0xFFFF)]
 

@@ -86,18 +86,18 @@ class Index:
             path: the file.
             weights: name or path of the index's model, which is verified; None to find it.
             fallbacks: more names or paths to try.
-            adapter: where the adapter of the index is now, for pictures and videos; None: where it was.
+            adapter: path of the index's adapter, for pictures and videos; None: the recorded one.
             cache: folder of derived weights; None: the user's.
             progress: receives warnings and the progress of downloads.
             pooling: how frame scores are pooled; a rule other than the mean reads all frames per search.
-                None: in an index with windows the best match of three successive frames, of a picture that
-                of one, else the mean.
+                None: in an index with windows the best match of three successive frames, for a picture of
+                one, else the mean.
             norm: ``qb`` ranks by QB-Norm with the query bank of the index; its scores are not cosines.
 
         Raises:
             UsageError: `norm` is set and `pooling` is not the mean.
             DataError: `path` is missing, not an index, of another version or damaged, or lacks a query bank.
-            BusyError: another process changes `path` all the time.
+            BusyError: another process keeps changing `path`.
         """
         self.path, self.pooling, self.norm = path, pooling, norm
         self._videos = open_videos(path)
@@ -145,7 +145,7 @@ class Index:
 
     @property
     def num_unfinished(self) -> int:
-        """Number of videos that an interrupted run did not come to, and whose files still exist."""
+        """Number of videos that an interrupted run did not reach, and whose files still exist."""
         if not self._videos.rows_with(PENDING):
             return 0
         from vopcli.index.leftovers import unfinished_files
@@ -217,10 +217,10 @@ class Index:
             moments: rank the moments of the ``top`` best videos instead of the videos.
             per_video: maximum number of moments per video; None: 3.
             dedupe: leave out hits whose video or window, with ``moments`` whose best frame, has at least this
-                cosine with that of a better hit, and search on for others, if need be in the whole index.
+                cosine with that of a better hit; further hits replace them.
             max_false: leave out hits with less than ``1 - max_false`` confidence; texts only. None: keep all,
                 with their confidence if the index is a file with a query bank of at least 500 captions.
-            where: rank the videos that pass this filter only, as if the index held no others.
+            where: rank only the videos that pass this filter, as if the index held no others.
 
         Returns:
             Hits in order of falling score, then path, then time; for a list of queries, one list of hits per
@@ -276,10 +276,10 @@ class Index:
     def _keep_confident(
         self, answers: list[list[Hit]], queries: list[Any], vectors: Vectors, max_false: float | None
     ) -> list[list[Hit]]:
-        """Return the hits with their confidence, if there is one; with ``max_false`` those of enough of it.
+        """Return the hits with their confidence, if there is one; with ``max_false`` those with enough of it.
 
         Raises:
-            UsageError: a picture or a video is to have a confidence.
+            UsageError: ``max_false`` is set for a picture or a video.
         """
         if max_false is not None and any(map(has_examples, queries)):
             raise UsageError(
@@ -295,7 +295,7 @@ class Index:
         ]
 
     def prepare_confidence(self) -> None:
-        """Compute the values that hits are judged by, which a search with ``max_false`` else does.
+        """Compute the values that confidences need, which else the first search with ``max_false`` does.
 
         Raises:
             DataError: the index has too few captions in its query bank, or is damaged.
@@ -382,7 +382,7 @@ def open_index(path: str | Path) -> Index:
 
     Raises:
         DataError: `path` is missing, not an index, of another version, or damaged.
-        BusyError: another process changes `path` all the time.
+        BusyError: another process keeps changing `path`.
 
     Examples:
         >>> index = vopcli.open_index("idx.h5")

@@ -85,7 +85,7 @@ class Copied:
     Attributes:
         num_added: new rows.
         num_changed: rows that replaced others of the same video and window.
-        num_unchanged: rows that were there.
+        num_unchanged: rows that were equal.
         num_removed: rows that were removed.
         recall: mean fraction of the ten nearest rows that an approximate vector index finds; None: exact, or
             not measured.
@@ -112,7 +112,7 @@ class Store(Protocol):
         """Open the index for searching.
 
         Raises:
-            DataError: there is none, it is damaged, or the engine does not answer.
+            DataError: the index is missing or damaged, or the engine does not answer.
         """
         ...
 
@@ -128,7 +128,7 @@ class Store(Protocol):
         """Open the index for writing.
 
         Raises:
-            DataError: there is none, it is damaged, or the engine does not answer.
+            DataError: the index is missing or damaged, or the engine does not answer.
         """
         ...
 
@@ -140,12 +140,12 @@ class Store(Protocol):
         *,
         overwrite: bool,
     ) -> VideoWriter:
-        """Create an empty index, or go on with the replacement that an interrupted run left.
+        """Create an empty index, or resume an interrupted replacement.
 
         Args:
             meta: the model and the sampling.
             tensors: of the text side of an adapter.
-            progress: gets a note if a replacement is continued.
+            progress: receives a note if a replacement is continued.
             overwrite: replace an index of that name.
 
         Raises:
@@ -188,14 +188,14 @@ def open_videos(path: Path) -> VideoIndex:
     Raises:
         UsageError: the name is malformed, or a package is not installed.
         DataError: the index is missing or damaged, or the engine does not answer.
-        BusyError: another process changes `path` all the time.
+        BusyError: another process keeps changing `path`.
     """
     store = store_of(path)
     return store.open() if store else VideoIndex(path)
 
 
 def check_is_file(path: Path, command: str, then: str = "") -> None:
-    """Refuse an index in a search engine, of a command that reads or writes HDF5 files only.
+    """Refuse an index in a search engine, for a command that reads or writes HDF5 files only.
 
     Args:
         path: the name of the index.

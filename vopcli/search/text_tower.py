@@ -40,7 +40,7 @@ class ModelSource:
         progress: receives warnings and the progress of downloads.
         weights: name or path given by the user, which is read and verified; None to find the weights.
         fallbacks: names or paths to try, before those of the index, if `weights` is None.
-        adapter: where the adapter of the index is now, for pictures and videos; None: where it was.
+        adapter: path of the index's adapter, for pictures and videos; None: the recorded one.
     """
 
     cache: Path

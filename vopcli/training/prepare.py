@@ -215,7 +215,7 @@ def check_folder(request: TrainRequest) -> None:
     """Check that a run may be written into its folder.
 
     Raises:
-        DataError: there is a run, which is neither to be resumed nor replaced.
+        DataError: the folder has a run, and neither `resume` nor `overwrite` is set.
     """
     if has_run(request.folder) and not (request.overwrite or request.resume):
         raise DataError(

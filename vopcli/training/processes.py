@@ -141,7 +141,7 @@ ALONE: Final = Processes()
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Join the other processes if torchrun started this one; else be alone.
+    """Join the other processes if torchrun started this one; else train alone.
 
     Ctrl-C reaches all processes: the first one decides, and tells the others at their next step.
 

@@ -32,7 +32,7 @@ def count_frames(
         sampling: which frames are taken.
         rule: divides the videos into windows.
         workers: processes that read files; 0 reads in this process; or Ray.
-        progress: gets a task while files are read.
+        progress: receives a task while files are read.
         windows_of: maps the path of a video to its windows; None: by ``rule``.
         max_pixels: videos with larger frames fail.
 

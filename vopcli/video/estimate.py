@@ -78,7 +78,7 @@ def decoding_time(
         videos: the videos, with their windows and numbers of frames.
         spec: how frames are taken.
         workers: processes that will decode.
-        most_seconds: of decoding now.
+        most_seconds: to spend on decoding.
 
     Returns:
         Seconds, and their origin in words; None if no window was decoded in time.

@@ -67,7 +67,7 @@ def check_found(
     """Check that there is a video; if not, name the sources and the first entries that cannot be read.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no video.
     """
     if videos:
         return

@@ -33,7 +33,7 @@ _HINT: Final = "give a JPEG, PNG, WebP, GIF, BMP or TIFF file"
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture: turned upright as its EXIF says, transparent parts white, of an animation the first.
+    """Read a picture, turned upright by its EXIF data, transparent parts white; the first of an animation.
 
     Returns:
         (height, width, 3) uint8 RGB.

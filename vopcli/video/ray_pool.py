@@ -110,7 +110,7 @@ class RayPool:
 
         Args:
             most: maximum number of actors; None: one per core.
-            progress: gets a note of the nodes, and a warning when one is lost.
+            progress: receives a note of the nodes, and a warning when one is lost.
 
         Raises:
             DataError: the cluster has no cores.

@@ -26,7 +26,7 @@ _JITTER: Final = Fraction(1, 20)  # seconds by which rounded times may differ fr
 
 
 class SoundEncoder:
-    """Encodes the sound of a range into a container as far as its pictures have come."""
+    """Encodes the sound of a range into a container, up to the pictures encoded so far."""
 
     @classmethod
     def of(cls, path: str, output: OutputContainer, start: Fraction, end: Fraction) -> SoundEncoder | None:

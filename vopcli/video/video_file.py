@@ -1,4 +1,4 @@
-"""The identity of a video file, which shows whether it has changed since, and time ranges of a video."""
+"""The identity of a video file, which shows whether it has changed; and time ranges of a video."""
 
 from __future__ import annotations
 

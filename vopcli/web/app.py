@@ -54,7 +54,7 @@ class Site:
         indexes: the indexes, by their numbers.
         top: number of hits unless a request names one.
         log: receives a line for each search and each failure.
-        log_queries: write the words of searches to the log.
+        log_queries: write queries to the log.
         cache: folder of derived files.
         watcher: keeps the first index up to date; None: it changes only by other programs.
     """
@@ -118,7 +118,7 @@ class Site:
         """Return the video of a row of the index that a request names.
 
         Raises:
-            HTTPException: there is none, or no longer.
+            HTTPException: the index has no such video, or no longer.
         """
         video = find_video(self.videos(request.path_params["index"]), row, request.query_params.get("v"))
         if video is None:
@@ -140,7 +140,7 @@ def create_app(site: Site, *, hosts: Sequence[str] = (), token: str | None = Non
     Args:
         site: the indexes and the settings.
         hosts: see `Guard`.
-        token: password; None: none.
+        token: see `Guard`.
     """
     routes = [
         Route("/", partial(_page, site)),

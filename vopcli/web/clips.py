@@ -1,4 +1,4 @@
-"""Clips of moments as MP4 files, to save, and to play other kinds of files; kept in a limited folder."""
+"""Clips of moments as MP4 files, to save, or to play formats that browsers cannot; in a limited folder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def parse_range(values: Mapping[str, str]) -> tuple[float, float]:
     """Parse the parameters ``start`` and ``end`` of a clip, in seconds.
 
     Raises:
-        UsageError: one is missing or no number, or the clip is empty or too long.
+        UsageError: one is missing or not a number, or the clip is empty or too long.
     """
     try:
         start, end = float(values["start"]), float(values["end"])

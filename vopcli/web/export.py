@@ -35,7 +35,7 @@ def parse_choice(values: Mapping[str, str], picks: Sequence[str]) -> tuple[str, 
         A suffix of ``FORMATS``, and the ranks.
 
     Raises:
-        UsageError: the format is unknown, its package is missing, or a rank is no number.
+        UsageError: the format is unknown, its package is missing, or a rank is not a number.
     """
     form = f".{values.get('format', '')}"
     if form not in FORMATS:

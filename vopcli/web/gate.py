@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class CrowdedError(Exception):
-    """As many callers as may wait are waiting."""
+    """Too many callers are waiting."""
 
 
 class Gate:

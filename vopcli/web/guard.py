@@ -57,10 +57,9 @@ class Guard:
 
         Args:
             app: handles the other requests.
-            hosts: names that the page may be opened by, besides addresses of this machine. A web site whose
-                name is made to point here (DNS rebinding) is refused by them. Addresses of a wildcard such
-                as 0.0.0.0 are all allowed.
-            token: password; None: none.
+            hosts: names that the page may be opened by, besides addresses of this machine; others, such as
+                those of DNS rebinding, are refused. Addresses of a wildcard such as 0.0.0.0 are all allowed.
+            token: that requests need; None: none.
         """
         self.app, self._token = app, token
         self._hosts = {host.strip("[]").casefold() for host in hosts}

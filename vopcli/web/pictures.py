@@ -36,7 +36,7 @@ class Pictures:
     def __init__(
         self, *, most: int = _MOST_KEPT, seconds: float = _SECONDS, memory_bytes: int = _MEMORY_BYTES
     ) -> None:
-        """Keep no picture yet.
+        """Start without pictures.
 
         Args:
             most: maximum number of pictures to keep.
@@ -50,7 +50,7 @@ class Pictures:
         """Keep a picture; return its name.
 
         Raises:
-            UsageError: it is no picture, damaged, of too many pixels, or takes too much time or memory.
+            UsageError: it is not a picture, damaged, of too many pixels, or takes too much time or memory.
         """
         jobs = run_jobs(
             [DecodeJob(0, "the upload")],
@@ -76,7 +76,7 @@ class Pictures:
         """Return a picture: (height, width, 3) uint8 RGB.
 
         Raises:
-            UsageError: it is not kept.
+            UsageError: the picture is not kept.
         """
         jpeg = self.jpeg(name)
         if jpeg is None:
@@ -88,7 +88,7 @@ def shrink_picture(upload: bytes, name: str) -> bytes:
     """Return a picture as a JPEG file of at most 512 x 512 pixels, upright.
 
     Raises:
-        DataError: it is no picture of a known format, damaged, or of more than 50 million pixels.
+        DataError: it is not a picture of a known format, damaged, or of more than 50 million pixels.
     """
     return jpeg_bytes(decode_picture(io.BytesIO(upload), name, side=_SIDE), _QUALITY)
 

@@ -123,7 +123,7 @@ def parse_frame(text: str) -> tuple[int, int, int]:
     """Parse index number, row and frame number, such as 0.17.3.
 
     Raises:
-        UsageError: it is none.
+        UsageError: ``text`` is not a frame.
     """
     parts = text.split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 16 for part in parts):

@@ -93,7 +93,7 @@ def row_tag(videos: VideoIndex, row: int) -> str:
 
 
 def find_video(videos: VideoIndex, row: int, tag: str | None) -> IndexedVideo | None:
-    """Return the video of a row number that a client sent; None if it is no valid row or the tag is another.
+    """Return the video of a row number that a client sent; None if the row or the tag does not match.
 
     Raises:
         DataError: the row is damaged.
@@ -111,7 +111,7 @@ def check_unchanged(video: IndexedVideo) -> Path:
     """Return the file of a video that still is the regular file that was encoded.
 
     Raises:
-        VideoError: it is missing, no regular file, or of another size or modification time.
+        VideoError: it is missing, not a regular file, or of another size or modification time.
     """
     try:
         status = os.stat(video.file)  # noqa: PTH116  (a name of any bytes)

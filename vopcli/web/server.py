@@ -1,4 +1,4 @@
-"""The HTTP server: its socket, and limits that keep slow and odd clients from using it up."""
+"""The HTTP server: its socket, and limits on slow and malformed requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        UsageError: the address is not of this machine, or another program uses the port.
+        UsageError: the address is not one of this machine, or another program uses the port.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -38,7 +38,7 @@ def run_server(
     """Handle requests until SIGINT or SIGTERM.
 
     Args:
-        app: handles them.
+        app: the application.
         listener: a socket that listens.
         request_seconds: time for the line and the headers of a request, and between two requests.
     """

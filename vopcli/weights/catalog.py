@@ -46,9 +46,9 @@ class CatalogEntry:
 
     Attributes:
         name: short name.
-        file: name in the cache of a file of OpenAI's; of the hub empty: open_clip's usual names are tried.
+        file: name of OpenAI's file in the cache; "" for the hub, where open_clip's usual names are tried.
         sha256: of the file; empty if it is not known.
-        num_bytes: of its tensors, the file is up to one percent larger; 0 of the hub.
+        num_bytes: of its tensors; the file is up to one percent larger; 0 for the hub.
         shape: sizes, activation and preprocessing.
         licence: of the weights.
         repository: on the Hugging Face hub; empty: OpenAI's server.
@@ -203,8 +203,8 @@ def model_names() -> list[str]:
 def find_model(name: str) -> CatalogEntry | None:
     """Return the entry of a name; None if it is unknown.
 
-    Names are accepted in any case, with "-" for "/" and "@"; of the hub also open_clip's, such as
-    ``ViT-B-32/laion2b_s34b_b79k``, and that of the repository.
+    Case does not matter, and "-" may replace "/" and "@"; for the hub, open_clip's names, such as
+    ``ViT-B-32/laion2b_s34b_b79k``, and that of the repository are accepted too.
 
     Raises:
         WeightsError: `name` is one of OpenAI's ResNets.

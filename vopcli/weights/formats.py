@@ -1,4 +1,4 @@
-"""Recognise a weights file by its first bytes, and read its tensors, of any model."""
+"""Recognise a weights file by its first bytes, and read the tensors of any model."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def fetch_from_hub(entry: CatalogEntry, progress: Progress, *, download: bool = 
 
     Args:
         entry: the weights.
-        progress: counts the bytes, and gets a note on a licence that restricts their use.
+        progress: counts the bytes, and receives a note on a licence that restricts their use.
         download: False to fail instead of downloading.
 
     Raises:
@@ -130,7 +130,7 @@ def _http_error() -> type[Exception]:
 
 
 def _check(entry: CatalogEntry, path: Path) -> None:
-    """Compare a file with the SHA-256 that the hub, or the catalogue, has of it; remove another one.
+    """Compare a file with the SHA-256 that the hub or the catalog has of it; remove it if it differs.
 
     The hub's cache names a large file by its SHA-256; without symbolic links the name is not known.
 

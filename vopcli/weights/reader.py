@@ -98,7 +98,7 @@ def read_weights(
         path: a TorchScript archive or state dict of PyTorch, a safetensors file, or a folder of Hugging Face
             or open_clip.
         activation: activation given by the user, for files that do not contain it.
-        entry: weights that the file was downloaded as; of the hub, it tells what tensors do not show.
+        entry: of the catalog, for a downloaded file; for the hub, it has settings that tensors do not show.
 
     Raises:
         WeightsError: `path` is missing, damaged, not a CLIP model with vision transformer, or its activation
@@ -124,7 +124,7 @@ def resolve_weights(
     download: bool = True,
     base_url: str = catalog.BASE_URL,
 ) -> Path:
-    """Return the file of a name such as ``ViT-B/32`` (in any case, also ``ViT-B-32``) or of a path.
+    """Return the file of a name such as ``ViT-B/32`` (case does not matter; or ``ViT-B-32``) or of a path.
 
     A known name takes precedence over a file of the same name; ``./ViT-B-32`` is always the file.
 
@@ -137,7 +137,7 @@ def resolve_weights(
 
     Raises:
         UsageError: no model has this name.
-        FileError: the file does not exist, its path is too long, or it may not be looked up.
+        FileError: the file does not exist, its path is too long, or it is not accessible.
         WeightsError: the model is not supported, or the download failed.
     """
     if name_or_path.lower() == catalog.DEMO_NAME:
@@ -183,7 +183,7 @@ def read_checked(
 
     Args:
         name_or_path: name or path of the weights.
-        check: called with the sizes of the model, which of a known model need no file.
+        check: called with the sizes of the model; those of a known model are known without its file.
         cache: the folder of downloaded weights.
         progress: receives the progress of a download.
         activation: see `open_weights`.
@@ -238,7 +238,7 @@ def open_weights(
 ) -> Weights:
     """Read weights by name or path; see `resolve_weights` and `read_weights`.
 
-    An activation that neither file nor user tells is found by the fingerprint, or by a tensor that the file
+    An activation that neither file nor user names is found by the fingerprint, or by a tensor that the file
     has in common with a file of OpenAI's in the cache.
 
     Args:
@@ -250,8 +250,8 @@ def open_weights(
         download: whether to download a known model that is not in the cache.
 
     Raises:
-        UnknownActivationError: nothing tells the activation.
-        VopError: as these two.
+        UnknownActivationError: the activation is not found.
+        VopError: as `resolve_weights` and `read_weights`.
     """
     path = resolve_weights(name_or_path, cache=cache, progress=progress, download=download)
     entry = catalog.find_model(name_or_path)

@@ -21,7 +21,7 @@ PICKLE_FILE: Final = "raw-captions.pkl"
 
 
 def read(root: Path, split: str) -> AnnotatedSplit:
-    """Read a split in the order of its list; the JSON file goes before the pickle."""
+    """Read a split in the order of its list; the JSON file is preferred to the pickle."""
     ids, notes = read_ids(require_annotation_file(root, f"{split}_list.txt"))
     path = require_annotation_file(root, JSON_FILE, PICKLE_FILE)
     if path.name == JSON_FILE:

@@ -222,7 +222,7 @@ def find_dataset_files(
 
 
 def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[str] = ()) -> VideoFiles:
-    """Index the videos below a folder; ``prefer`` goes before the benchmark's own order of suffixes.
+    """Index the videos below a folder; ``prefer`` overrides the benchmark's order of suffixes.
 
     Raises:
         DataError: ``root`` is not a folder, or has no files.
@@ -233,5 +233,5 @@ def index_dataset_files(dataset: DatasetName, root: Path, *, prefer: Sequence[st
 def index_dataset_keys(
     dataset: DatasetName, keys: Iterable[str], *, prefer: Sequence[str] = ()
 ) -> VideoFiles:
-    """Index the keys of a frame store; ``prefer`` goes before the benchmark's own order of suffixes."""
+    """Index the keys of a frame store; ``prefer`` overrides the benchmark's order of suffixes."""
     return VideoFiles(keys, prefer=(*prefer, *BENCHMARKS[dataset].prefer))

@@ -56,7 +56,7 @@ _PHRASES: Final = {
 
 @dataclass(frozen=True)
 class Background:
-    """A dark background: mean RGB (0..255), and a soft random texture of a standard deviation in levels."""
+    """A dark background: mean RGB (0..255), and the standard deviation of its soft random texture."""
 
     rgb: tuple[float, float, float]
     texture: float
