@@ -192,7 +192,7 @@ def test_hits_have_a_confidence_and_nothing_may_match(client, tmp_path: Path) ->
     assert [hit["confidence"] for hit in like["hits"]] == [None] * len(NAMES)
     assert client.get("/api/search?q=x").json()["hits"][0]["confidence"] is None
     assert "No confidence: " in client.get("/?q=x").text
-    assert "has 0 captions to judge hits by" in client.get("/?q=x").text
+    assert "has 0 captions in its query bank, too few for a confidence" in client.get("/?q=x").text
     refused = client.get("/api/search?q=x&max_false=0.05")
     assert (refused.status_code, "has 0 captions" in refused.json()["error"]) == (400, True)
 

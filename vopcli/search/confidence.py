@@ -104,7 +104,7 @@ class WithoutMatch:
 
 
 def has_captions(index: VideoIndex) -> bool:
-    """Whether the query bank of an index has enough captions to judge hits by."""
+    """Whether the query bank of an index has enough captions for confidences."""
     return len(index.bank_tensors.get("captions", ())) >= FEWEST_CAPTIONS
 
 
@@ -120,7 +120,8 @@ class Confidence:
         bank = read_bank(index)
         if bank is None or len(bank.captions) < FEWEST_CAPTIONS:
             raise DataError(
-                f"{index.path} has {len(bank.captions) if bank else 0} captions to judge hits by",
+                f"{index.path} has {len(bank.captions) if bank else 0} captions in its query bank, "
+                "too few for a confidence",
                 hint=f"add at least {FEWEST_CAPTIONS}: `vop encode SRC INDEX.h5 --querybank captions.txt`",
             )
         if index.is_empty:

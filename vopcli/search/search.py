@@ -304,7 +304,7 @@ class Index:
             >>> index.prepare_confidence()
             Traceback (most recent call last):
             ...
-            vopcli.errors.DataError: idx.h5 has 0 captions to judge hits by
+            vopcli.errors.DataError: idx.h5 has 0 captions in its query bank, too few for a confidence
         """
         self._judge(is_asked=True)
 
