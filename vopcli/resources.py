@@ -36,7 +36,7 @@ def user_path(text: str) -> Path:
     """Return a path that a user gave, with ``~`` expanded; it need not exist.
 
     Raises:
-        FileError: no user has the name after ``~``, or the path cannot be looked up, such as one too long.
+        FileError: no user has the name after ``~``, or the path cannot be looked up: it may be too long.
     """
     try:
         path = Path(text).expanduser()
@@ -70,7 +70,7 @@ def num_workers(asked: int | None) -> int:
 
 
 def set_threads(threads: int | None) -> None:
-    """Set the number of CPU threads of a model, and let them sleep while they wait; before torch is imported.
+    """Before the import of torch, set the number of CPU threads, and let them sleep while they wait.
 
     OpenMP's threads spin while they wait for each other, by default for milliseconds. If another program
     needs the cores, a step then takes many times as long: see docs/benchmarks.md. Variables that the user has

@@ -188,8 +188,8 @@ def test_repeated_lines_are_kept_and_told(tmp_path: Path) -> None:
         ('{"video": "two", "caption": " \\t"}', "the caption is empty"),
         ('{"video": "", "caption": "x"}', "the video is empty"),
         ('{"video": "two", "caption": "x", "split": 1}', "'split' must be text, not 1"),
-        ('{"video": "two", "caption": "x", "start": 1}', "'start' needs 'end' beside it"),
-        ('{"video": "two", "caption": "x", "start": "", "end": 3}', "'end' needs 'start' beside it"),
+        ('{"video": "two", "caption": "x", "start": 1}', "'start' needs 'end'"),
+        ('{"video": "two", "caption": "x", "start": "", "end": 3}', "'end' needs 'start'"),
         (
             '{"video": "two", "caption": "x", "start": 3, "end": 3.0}',
             "the start (3 s) must be before the end (3 s)",

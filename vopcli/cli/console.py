@@ -48,7 +48,7 @@ class _Stream(io.FileIO):
 
 
 def open_streams() -> None:
-    """Replace `sys.stdout` and `sys.stderr`, so that failures to print are reported once, in plain words."""
+    """Replace `sys.stdout` and `sys.stderr`, so that a failure to print is reported once, as an error."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -140,7 +140,7 @@ def _documented(found: re.Match[str]) -> str:
 
 
 def say_error(problem: str, hint: str, *, usage: str = "") -> None:
-    """Print a problem, the usage line of the command if it was called wrongly, and a hint, on a line each."""
+    """Print a problem, the usage line of the command if it was called wrongly, and a hint, one per line."""
     say(f"Error: {problem}")
     if usage:  # with the names as they are documented: Typer puts braces around them
         say(" ".join(re.sub(r"\{(.*?)\}(\.{3})?", _documented, usage).split()))

@@ -60,7 +60,7 @@ Before = Annotated[date | None, typer.Option(**_DAY, help="Only videos changed o
 
 @dataclass(frozen=True)
 class Examples:
-    """The parts of the query besides its text, as given on the command line."""
+    """The parts of the query other than its text, as given on the command line."""
 
     images: Sequence[Path] = ()
     videos: Sequence[str] = ()

@@ -221,7 +221,7 @@ def _check_found(settings: SearchConfig, *, found_any: bool, is_many: bool, is_f
 
 
 class SearchCommand(TyperCommand):
-    """A command whose --open may stand without its number, which Typer's options cannot."""
+    """A command whose --open needs no number, which Typer does not support."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give --open the number 1 unless a number follows."""

@@ -1,4 +1,4 @@
-"""Outputs of ``vop search`` besides its list: clips, a contact sheet, markers, a player, thumbnails."""
+"""Outputs of ``vop search`` other than its list: clips, a contact sheet, markers, a player, thumbnails."""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Outputs of a search besides its list; None: not requested.
+    """Outputs of a search other than its list; None: not requested.
 
     Attributes:
         clips: folder for the clips.

@@ -14,7 +14,7 @@ from vopcli.config.choices import Activation
 
 
 class AttentionPool(nn.Module):
-    """A learned query that attends to all tokens, then a feed-forward network; Meta's tensor names."""
+    """A learned query that attends to all tokens, then a feed-forward network; with Meta's tensor names."""
 
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()

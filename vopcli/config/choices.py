@@ -174,7 +174,7 @@ def parse_pooling(text: str) -> Pooling:
 
 
 class NormRule(str, Enum):
-    """Correction of hubness: videos that are close to every text."""
+    """Correction of hubness, by which some videos are close to every text."""
 
     NONE = "none"
     QB = "qb"
@@ -206,8 +206,8 @@ class Codec(str, Enum):
 class TieRule(str, Enum):
     """Rank of the target among candidates with exactly the same score.
 
-    With a candidates scored higher and t of the same score, the target included, its rank is between a + 1
-    and a + t. No rule takes a + 1: a model that embeds everything alike would look perfect.
+    If A candidates score higher and T the same, the target included, its rank is between A + 1 and A + T. No
+    rule takes A + 1: a model that embeds everything alike would look perfect.
     """
 
     AVERAGE = "average"  # the mean of these ranks

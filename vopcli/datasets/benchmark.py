@@ -127,7 +127,7 @@ def _skipped(dataset: DatasetName, skip: str | None) -> Collection[str]:
 def complete_request(
     request: ExtractRequest, splits: Collection[str] | None, progress: Progress
 ) -> ExtractRequest:
-    """Add a benchmark's videos, unless the request has sources, and their time windows to a request.
+    """Add a benchmark's videos (unless the request has sources) and their time windows to a request.
 
     Args:
         request: without sources, it gets the listed videos below the benchmark's folder.
@@ -171,7 +171,7 @@ def add_ranges(request: ExtractRequest, progress: Progress, *, must_exist: bool 
     Args:
         request: with the caption file in its settings; unchanged without.
         progress: receives a warning about ranges of other videos.
-        must_exist: refuse a missing caption file, which may also be written after the extraction.
+        must_exist: refuse a missing caption file; it may be written after the extraction.
 
     Raises:
         DataError: the caption file is damaged, or missing though it must exist; or a name is ambiguous.

@@ -78,7 +78,7 @@ class CaptionFile:
 
 
 def read_captions(path: Path) -> CaptionFile:
-    """Read captions from JSON Lines or CSV, told apart by suffix or first character, or moment queries.
+    """Read captions from JSON Lines or CSV, recognised by suffix or first character, or moment queries.
 
     Raises:
         FileError: the file cannot be read.
@@ -191,7 +191,7 @@ def _window(row: Mapping[str, Any]) -> TimeWindow:
     if not given:
         return WHOLE
     if len(given) < len(_TIMES):
-        raise ValueError(f"'{next(iter(given))}' needs '{'end' if 'start' in given else 'start'}' beside it")
+        raise ValueError(f"'{next(iter(given))}' needs '{'end' if 'start' in given else 'start'}'")
     start, end = (_seconds(name, value) for name, value in given.items())
     if start >= end:
         raise ValueError(f"the start ({start:g} s) must be before the end ({end:g} s)")

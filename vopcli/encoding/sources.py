@@ -92,7 +92,7 @@ class EncodePlan:
         *,
         is_renamed: bool = False,
     ) -> None:
-        """Copy the rows of a video of the same content that an interrupted run has not copied."""
+        """Plan to copy the rows of ``same``, which has the same content, without those copied already."""
         rows = [(row.window, row) for row in (*known.parts_of(same), same)]
         left = {row.row for _, row in rows} if is_renamed else set()
         for _, row in missing_windows(known.parts_of(video), rows):
@@ -170,7 +170,7 @@ class StoreSource:
         return plan
 
     def estimate(self, plan: EncodePlan) -> Estimate:
-        """Count the hours; reading frames takes little time beside the model."""
+        """Count the hours; reading frames takes little time compared with the model."""
         from vopcli.video.estimate import Estimate
 
         whole = [row.duration_seconds for row in self._to_encode if not row.is_part]

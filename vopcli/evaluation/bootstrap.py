@@ -89,7 +89,7 @@ def compare_ranks(
         first: (N,) rank of each query's right answer, from 1, in the first model.
         second: (N,) of the same queries in the second.
         groups: (N,) group of each query, such as the video of a caption. Groups are drawn as a whole, because
-            captions of one video are not independent and single ones would give too narrow intervals.
+            captions of one video are not independent: drawn singly, they would give too narrow intervals.
         depths: K of each R@K.
         num_samples: S.
         seed: the same seed gives the same intervals.

@@ -30,7 +30,7 @@ class CaptionChange:
 
 @dataclass(frozen=True)
 class DirectionComparison:
-    """One direction of a model beside the baseline.
+    """One direction of a model, compared with the baseline.
 
     Attributes:
         recall: R@K in percent by K.
@@ -67,7 +67,7 @@ class ComparedModel:
         name: its target, with the pooling and the file where these are needed to tell models apart.
         file: the file it was read from.
         result: its result of `vop eval`.
-        directions: its metrics beside the baseline's, by direction.
+        directions: its metrics compared with the baseline's, by direction.
     """
 
     name: str

@@ -76,7 +76,7 @@ def measure_moments(predicted: Sequence[Ranges], relevant: Sequence[Ranges]) -> 
 
 
 def measure_constant(durations: Sequence[float], relevant: Sequence[Ranges]) -> MomentMetrics:
-    """Return the floor of each metric: the best that one range, the same fraction of every video, reaches.
+    """Return the baseline of each metric: its best value for a range at the same fractions of every video.
 
     Args:
         durations: of the video of each query, in seconds.

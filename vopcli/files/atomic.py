@@ -155,7 +155,7 @@ def note_unfinished(path: Path, progress: Progress) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files and folders of killed writers of ``path``; those of live ones are locked."""
+    """Remove temporary files and folders of killed writers of ``path``; those of live writers are locked."""
     pattern = re.compile(rf"\.{re.escape(path.name[:80])}\.(\d+|\d+\.rewrite|[a-z0-9_]{{8}})\.part")
     with contextlib.suppress(OSError):
         for found in [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]:

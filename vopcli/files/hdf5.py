@@ -240,7 +240,7 @@ def read_format_name(path: Path) -> str:
 
 
 def may_replace(path: Path, file_format: FileFormat) -> bool:
-    """Whether a file is of a format of any version, or so damaged that it may have been: empty or truncated.
+    """Whether a file has a format, in any version, or is empty or truncated, so that it may have had it.
 
     Raises:
         BusyError: another process keeps changing ``path``.

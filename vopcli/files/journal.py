@@ -176,7 +176,7 @@ def commit_changes(descriptor: int, changes: Iterable[tuple[int, bytes]]) -> Non
 
     Args:
         descriptor: the open file.
-        changes: offset and new bytes of each change; at most 60,000 bytes, 16 more for each.
+        changes: offset and new bytes of each change; at most 60,000 bytes in all, with 16 more per change.
 
     Raises:
         OSError: the disk is full or failed, or there are too many changes; none is applied.
@@ -201,7 +201,7 @@ def write_clean_record(descriptor: int) -> None:
 def read_state(descriptor: int) -> State:
     """Return the last complete update, which may not be applied yet; zeros if the file has no record.
 
-    What is read through an `Overlay` of its changes is consistent if the generation is the same afterwards.
+    Data read through an `Overlay` of its changes are consistent if the generation is the same afterwards.
     """
     return _read_record(descriptor, _JOURNAL_OFFSET) or _read_record(descriptor, 0) or State(0, 0, b"")
 

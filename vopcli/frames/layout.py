@@ -1,4 +1,4 @@
-"""Space of a frame store: frame slots of its segments, free ones, and bytes."""
+"""Space of a frame store: used and free frame slots of its segments, and bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def frame_slots(segment: Segment, recipe: Recipe) -> int:
 
 
 def used_frames(rows: Iterable[Row | None], segments: Sequence[Segment], recipe: Recipe) -> list[int]:
-    """Return for each segment the number of slots up to its last used one, by rows of any segment."""
+    """Return for each segment the number of slots up to the last one that a row of any segment uses."""
     used = [0] * len(segments)
     for row in rows:
         if row and row.status is Status.DONE and row_fits(row, segments, recipe):

@@ -39,7 +39,7 @@ class ExtractRequest:
         strict: stop at the first video that fails.
         dry_run: only report the plan.
         annotated: sampled part of each video of which only a part is annotated, by path in the store.
-        ranges: windows of videos, by path in the store; of other videos they follow from ``data.windows``.
+        ranges: windows of videos, by path in the store; for other videos they follow from ``data.windows``.
         found: result of `find`, once it is known.
     """
 
@@ -68,7 +68,7 @@ class ExtractRequest:
         return requested_sampling(self.data)
 
     def window_of(self, path: str) -> TimeWindow:
-        """Return the sampled part of a video, apart from its windows."""
+        """Return the part of a video that is sampled for the video itself, not for its windows."""
         return self.annotated.get(path, WHOLE)
 
     def windows_of(self, path: str) -> tuple[TimeWindow, ...] | None:
@@ -78,7 +78,7 @@ class ExtractRequest:
         return (*self.ranges.get(path, ()), self.window_of(path))
 
     def part_of(self, video: VideoFile, known: KnownVideos[Row]) -> Hashable:
-        """Return the wanted part of a found video; of a row, its sampled part and its wanted ranges."""
+        """Return the wanted part and ranges of a found video; for a row, those that it has already."""
         wanted = self.ranges.get(video.path, ())
         if not isinstance(video, Row):
             return self.window_of(video.path), frozenset(wanted)

@@ -79,7 +79,7 @@ class Recipe:
 
     @property
     def middle(self) -> Recipe:
-        """The recipe of the middle candidates alone, which only training does not use."""
+        """The recipe of the middle candidates alone, for all uses except training."""
         return replace(self, sampling=self.sampling.middle)
 
     def frame_spec(self, max_pixels: int) -> FrameSpec:

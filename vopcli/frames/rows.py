@@ -76,7 +76,7 @@ class Row(VideoFile):
     Attributes:
         status: status of the video.
         window: part of the video that is sampled.
-        is_part: a window of a long video, besides the row of the video itself.
+        is_part: a window of a long video, which has a row of its own too.
         duration_seconds: duration.
         fps: average frames per second.
         width: displayed width in pixels.

@@ -30,7 +30,7 @@ class StoredVideo(VideoFile):
 
     Attributes:
         window: part of the video that was sampled.
-        is_part: a window of a long video, besides the video itself.
+        is_part: a window of a long video.
         duration_seconds: duration.
         fps: average frames per second.
         width: displayed width in pixels.

@@ -168,7 +168,7 @@ class FrameStoreWriter:
 
         Args:
             number: position of the row in the list passed to `lay_out`.
-            row: the row; its position of the frames is filled in.
+            row: the row; the position of its frames is filled in.
             frames: (F, S, S, 3) uint8 pixels; for JPEG files F arrays (bytes,) uint8.
             seconds: (F,) presentation times.
 

@@ -1,4 +1,4 @@
-"""Thumbnails of an index: each frame has a slot of equal size, which is found and written like a value.
+"""Thumbnails of an index: each frame has a slot of fixed size, which is one value of a column.
 
 A slot holds the length of a JPEG file in two bytes, the file, zeros, and the XXH3-64 hash of all before it. A
 slot of zeros is a frame without a thumbnail.

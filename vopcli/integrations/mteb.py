@@ -26,7 +26,7 @@ from vopcli.video.sampling import uniform_indices
 
 
 class MtebModel(AbsEncoder):
-    """Encodes the texts and videos of MTEB's tasks; a video by uniform frames, as `vop encode` takes them.
+    """Encodes the texts and videos of MTEB's tasks; takes uniform frames of a video, as `vop encode` does.
 
     Attributes:
         model: the `vopcli.Model`.
@@ -67,7 +67,7 @@ class MtebModel(AbsEncoder):
                 frames (3, H, W) uint8 RGB, such as a tensor or torchcodec's decoder.
 
         Raises:
-            ValueError: the inputs have both or neither.
+            ValueError: the inputs have both texts and videos, or neither.
         """
         inputs.collate_fn = self._collate  # frames are chosen in the loader's processes, one video at a time
         parts = [self._encode(batch) for batch in inputs]

@@ -35,7 +35,7 @@ class Adapter:
         tensors: tensors by the names of the model's parameters.
         max_tokens: length that its training captions were truncated to; None: unknown.
         source: its name in messages, the file it was read from.
-        assumption: a sentence on something that the file does not tell; empty for files of vop.
+        assumption: a sentence on an assumption about the file; empty for files of vop.
     """
 
     tuning: TuningConfig

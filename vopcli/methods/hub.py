@@ -1,4 +1,4 @@
-"""Adapters on the Hugging Face hub: ``hf://owner/name`` names one, and a run is pushed to one.
+"""Adapters on the Hugging Face hub: read them by names like ``hf://owner/name``, and push those of runs.
 
 `huggingface_hub` reads ``HF_HOME``, ``HF_TOKEN``, ``HF_ENDPOINT`` and ``HF_HUB_OFFLINE``.
 """

@@ -1,6 +1,6 @@
 """The variants, one record each.
 
-A new variant takes a member of `Variant`, a record here, and a module with its builder. The builder is named
+A new variant needs a member of `Variant`, a record here, and a module with its builder. The builder is named
 rather than imported: the command line, search and reports use this module without loading torch or NumPy.
 """
 
@@ -47,7 +47,7 @@ class Method:
         lr: default peak learning rate; 0 if and only if it trains nothing.
         selects: whether the backbone's tensor of this (OpenAI) name is trained; None: none is.
         builder: "module:function" that builds its prompts or adapters (`variants.Builder`); "" for none.
-        settings: fields of `TuningConfig` that it uses besides ``variant``. With ``specific_length`` some
+        settings: fields of `TuningConfig` that it uses, apart from ``variant``. With ``specific_length`` some
             prompts differ from frame to frame; from ``split_layer`` on, layers attend over all frames.
         text: its text side for `NumpyTextTower`.
         published_millions: trained parameters in millions in Table 1 of the paper; None: not in the paper.

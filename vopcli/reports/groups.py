@@ -27,7 +27,7 @@ class MeasuredRun:
     Attributes:
         name: of the run folder or adapter file.
         tuning: the variant and its settings.
-        settings: that identify the run besides the variant and the seed, by name.
+        settings: that identify the run, with the variant and the seed, by name.
         seed: of the run; None if unknown.
         num_trained: trained parameters.
         on: the data it was measured on, in words.

@@ -73,7 +73,7 @@ def render(page: Page) -> str:
 
 
 def render_figure(chart: Chart, legend: Sequence[tuple[str, int]]) -> str:
-    """Return a chart with its legend as an SVG file of fixed colours, which drawing programs can read."""
+    """Return a chart with its legend as an SVG file with fixed colours, which drawing programs can read."""
     text = _template("figure.svg").render(chart=chart, legend=legend, width=WIDTH, height=HEIGHT)
     return re.sub(r"var\(--(\w+)\)", lambda found: _COLOURS[found[1]][0], text)
 

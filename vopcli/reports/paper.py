@@ -1,4 +1,4 @@
-"""The paper's Table 1 and figures 1 and 3 for own runs, beside the published results."""
+"""The paper's Table 1 and figures 1 and 3 for the user's runs, beside the published results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ABLATIONS: Final[Sequence[tuple[Variant, str, Sequence[Any]]]] = (
 def table_rows(
     groups: Sequence[Group], dataset: DatasetName | None
 ) -> list[tuple[str, TuningConfig, Group | None]]:
-    """Return label, settings and own runs of each row.
+    """Return label, settings and the user's runs of each row.
 
     With a ``dataset``, each method with a published result on it has a row, even without a run.
     """
@@ -79,7 +79,7 @@ def table_metrics(groups: Sequence[Group]) -> list[str]:
 
 
 def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction: str) -> Table:
-    """Return Table 1 in one direction: means of own runs beside published results."""
+    """Return Table 1 in one direction: means of the user's runs beside published results."""
     splits = name_splits(groups)
     columns = ["method", *(heading for name in table_metrics(groups) for heading in (name, _HEADING))]
     columns += ["trained", _HEADING, "runs", "on"]
@@ -98,7 +98,7 @@ def paper_table(groups: Sequence[Group], dataset: DatasetName | None, direction:
 
 
 def paper_section(groups: Sequence[Group], dataset: DatasetName | None) -> Section:
-    """Return the tables of both directions without repeated columns, and the notes on both once."""
+    """Return the tables of both directions without repeated columns, and their common notes."""
     tables = [fold_columns(paper_table(groups, dataset, direction)) for direction in DIRECTION_TITLES]
     below = notes(groups, dataset)
     if any(cell.spread and "±" not in cell.spread for table in tables for row in table.rows for cell in row):
@@ -108,7 +108,7 @@ def paper_section(groups: Sequence[Group], dataset: DatasetName | None) -> Secti
 
 
 def data_notes(groups: Sequence[Group]) -> list[str]:
-    """Return a note on each data that was measured on, with its short name."""
+    """Return a note on each data set, with its short name."""
     return [f"{name} — {on.partition(': ')[2]}" for on, name in name_splits(groups).items()]
 
 
@@ -181,7 +181,7 @@ def text_table(groups: Sequence[Group], dataset: DatasetName | None) -> tuple[li
 
 
 def recall_figure(groups: Sequence[Group], dataset: DatasetName | None) -> Section | None:
-    """Return figure 1: recall against trained parameters, own points filled and published ones hollow.
+    """Return figure 1: recall against trained parameters, published points hollow.
 
     None unless there are two points.
     """

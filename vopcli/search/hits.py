@@ -225,7 +225,7 @@ def _hits_of(index: VideoIndex, scored: _Row, query: Floats, wanted: Wanted) -> 
 
 
 def describe_limits(min_score: float | None, max_false: float | None) -> str:
-    """Return why a search has no hits, for its user; "" without limits."""
+    """Describe which limits left a search without hits; "" without limits."""
     limits = []
     if min_score is not None:
         limits.append(f"a score of {min_score:g} or more")

@@ -56,7 +56,7 @@ class ImageModel:
         return self._embed(frame[None].repeat(self._model.num_frames or 1, axis=0), 1)
 
     def embed_video(self, value: str) -> NDArray[np.float32]:
-        """Embed a video, or a part of it, by as many frames as the index has of a video: (E,).
+        """Embed a video, or a part of it, from as many frames as the index has of a video: (E,).
 
         Args:
             value: `NAME[@START[-END]]`, times in seconds; a file with all of it as its name goes first.

@@ -115,7 +115,7 @@ def search_normalised(
         bank: the query bank of these videos.
         queries: (Q, E) L2-normalised.
         top: maximum number of videos per query.
-        chosen: a mask of the rows of each segment; the others decide on the normalisation only. None: all.
+        chosen: a mask of the rows of each segment; the others affect the normalisation only. None: all.
 
     Raises:
         DataError: an embedding of the index is not finite.

@@ -1,6 +1,6 @@
 """Indexes that a search engine keeps instead of an HDF5 file, chosen by the scheme of their name.
 
-Adding an engine takes a module with a class that implements `Store`, and its record in `STORES`.
+A new engine needs a module with a class that implements `Store`, and its record in `STORES`.
 
 Axes: Q queries, E joint width.
 """

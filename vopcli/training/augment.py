@@ -36,7 +36,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def skip_draws(generator: torch.Generator, count: int) -> None:
-    """Draw for ``count`` videos that another process augments."""
+    """Skip the random numbers for ``count`` videos that another process augments."""
     for _ in range(count):
         _draw(generator)
 

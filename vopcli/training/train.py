@@ -62,7 +62,7 @@ def run(prepared: Prepared, progress: Progress) -> TrainSummary:
 
 
 def follow(request: TrainRequest, processes: Processes, *, dry_run: bool = False) -> None:
-    """Do the part of a process other than the first in a run, and write nothing.
+    """Run the part of any process but the first, and write nothing.
 
     Raises:
         KeyboardInterrupt: the first process was interrupted.

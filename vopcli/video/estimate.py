@@ -28,7 +28,7 @@ class Estimate:
     Attributes:
         num_files: videos to decode or encode.
         hours: of these videos; estimated if there are many.
-        num_windows: windows of long videos, besides the videos themselves.
+        num_windows: windows of long videos, without the videos themselves.
         seconds: estimated duration; None: unknown.
         basis: origin of the estimate, in words.
     """

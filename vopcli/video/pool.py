@@ -65,7 +65,7 @@ class DecodeJob:
 def decode_videos(
     jobs: Iterable[DecodeJob], spec: FrameSpec, *, workers: Workers, jpeg_quality: int | None = None
 ) -> Iterator[tuple[DecodeJob, SampledFrames | VideoError]]:
-    """Decode the sampled frames of many videos, in arbitrary order; the windows of each as they are complete.
+    """Decode the sampled frames of many videos, in arbitrary order; yield each window when it is complete.
 
     Closing the iterator stops the workers at once; they also stop when this process dies.
 

@@ -76,8 +76,8 @@ def count_sampled(
 ) -> list[tuple[TimeWindow, int]]:
     """Count the frames that `read_windows` returns for each window of a video.
 
-    Packets are read only if the container does not state the duration, or one too long for the size of the
-    file, or the number of frames varies. Where they are, windows of a rule that have no frames are left out.
+    Packets are read only if the container states no duration, or one too long for the size of the file, or
+    if the number of frames varies; windows of a rule that have no frames are then left out.
 
     Raises:
         VideoError: ``path`` is not a video, or has no frames, or none in the windows.

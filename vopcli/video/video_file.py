@@ -11,7 +11,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video file at the time it was looked at; the records of frame store and index extend it.
+    """A video file in the state in which it was found; the records of frame store and index extend it.
 
     Attributes:
         root: absolute folder.

@@ -34,7 +34,7 @@ class WindowRule:
         return "auto" if self.seconds == AUTO_SECONDS else f"{self.seconds:g}"
 
     def count(self, duration_seconds: float) -> int:
-        """Return the number of windows of a video, besides the whole video."""
+        """Return the number of windows of a video, without the whole video."""
         if self.seconds is None or duration_seconds <= _MIN_WINDOWS * self.seconds:
             return 0
         return math.ceil(duration_seconds / self.seconds)

@@ -56,7 +56,7 @@ class Site:
         log: receives a line for each search and each failure.
         log_queries: write queries to the log.
         cache: folder of derived files.
-        watcher: keeps the first index up to date; None: it changes only by other programs.
+        watcher: keeps the first index up to date; None: only other programs change it.
     """
 
     indexes: Sequence[ServedIndex]

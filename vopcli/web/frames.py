@@ -94,7 +94,7 @@ def name_of(video: IndexedVideo, *parts: object) -> str:
 
 
 def drop_oldest(folder: Path, most_bytes: int) -> None:
-    """Remove the oldest files of a folder until those that stay have at most 80 % of a size."""
+    """Remove the oldest files of a folder until the rest has at most 80 % of ``most_bytes``."""
     files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(folder))
     excess = sum(size for _, size, _ in files) - most_bytes
     if excess <= 0:

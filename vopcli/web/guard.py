@@ -46,7 +46,7 @@ def choose_token(host: str) -> str | None:
 
 
 class Guard:
-    """An ASGI application that answers improper requests itself and hands on the others.
+    """An ASGI application that answers improper requests itself and passes on the others.
 
     Attributes:
         app: the application that handles them.

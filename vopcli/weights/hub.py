@@ -61,10 +61,10 @@ def fetch_from_hub(entry: CatalogEntry, progress: Progress, *, download: bool = 
 
 
 def download_file(repository: str, names: Sequence[str], progress: Progress) -> Path:
-    """Return the first of some files that a repository has in the hub's cache, downloaded if it has changed.
+    """Return the first of ``names`` that a repository has, from the hub's cache or downloaded if it changed.
 
-    A hub that does not answer within 10 seconds (``HF_HUB_ETAG_TIMEOUT``) cannot be reached: then the file is
-    the one in the cache, if there is one.
+    A hub that does not answer within 10 seconds (``HF_HUB_ETAG_TIMEOUT``) cannot be reached: a file in the
+    cache is then used.
 
     Args:
         repository: ``owner/name``.

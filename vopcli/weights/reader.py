@@ -179,11 +179,11 @@ def read_checked(
     activation: Activation | None = None,
     fingerprint: str = "",
 ) -> tuple[Weights, CheckedT]:
-    """Read weights by name or path, and check all else that is given; a download follows the check.
+    """Read weights by name or path, after checking everything else that is given: a download comes last.
 
     Args:
         name_or_path: name or path of the weights.
-        check: called with the sizes of the model; those of a known model are known without its file.
+        check: called with the sizes of the model, for a model known by name before its download.
         cache: the folder of downloaded weights.
         progress: receives the progress of a download.
         activation: see `open_weights`.

@@ -1,6 +1,6 @@
 """The benchmarks, one record each, and functions to read them from their folders.
 
-A new benchmark takes a member of `DatasetName`, a record here, and a module with its reader.
+A new benchmark needs a member of `DatasetName`, a record here, and a module with its reader.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class DemoVideo:
         return texts if self.split == "train" else texts[:1]
 
     def scene_at(self, moment: float) -> Scene:
-        """Return the scene at a time in [0, 1]; backwards the scenes are exactly the same."""
+        """Return the scene at a time in [0, 1]; the reversed video has exactly the same scenes."""
         fraction = moment * moment * (3.0 - 2.0 * moment)  # smooth start and end, symmetric in time
         between = {
             name: getattr(self.start, name) * (1.0 - fraction) + getattr(self.end, name) * fraction
@@ -114,7 +114,7 @@ class DemoVideo:
         return dataclasses.replace(self.start, **between)
 
     def backwards(self) -> DemoVideo:
-        """Return the same video backwards, which is the opposite change."""
+        """Return the reversed video, which shows the opposite change."""
         return DemoVideo(self.split, OPPOSITES[self.change], self.take, self.end, self.start)
 
 
@@ -124,7 +124,7 @@ def plan_demo(
     """Yield each video of the demo set with its reverse: 432 videos for training and 144 for testing.
 
     A video depends only on the seed and its own name, so that each can be drawn again without the others.
-    Other takes of the splits train and test make a larger set.
+    More takes per split make a larger set.
     """
     pairs = ("right", "top", "large")
     for split_index, (split, takes) in enumerate(takes_of.items()):
