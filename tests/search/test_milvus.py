@@ -36,6 +36,7 @@ from vopcli.index.writer import IndexWriter, create_index
 from vopcli.progress import SilentProgress
 from vopcli.search.filters import VideoFilter
 from vopcli.search.hits import Hit
+from vopcli.search.milvus_client import Milvus, pieces_of
 from vopcli.search.query import Query
 from vopcli.search.search import Index
 from vopcli.search.stores import Copied, CopyRules, EngineIndex, Store, store_of
@@ -258,6 +259,9 @@ def test_approximate_vector_indexes_report_their_recall(ann: Ann) -> None:
     make_index(Path("i.h5"), [f"{number}.mp4" for number in range(60)])
     source = "i.h5" if ann is Ann.HNSW else "milvus:i.db"  # IVF: of an index that has no file
     assert vop("index", "copy", "i.h5", "milvus:i.db").exit_code == 0
+    server = Milvus(Path("milvus:i.db"))
+    server.call("release_collection", server.collection)  # as a killed command with --ann leaves it
+    server.call("drop_index", server.collection, "embedding")
     result = vop("index", "copy", source, "milvus:i.db", "--ann", ann.value)
     assert "recall of the 10 nearest rows: " in result.stderr
     assert float(result.stderr.rsplit(" ", 1)[1]) > 0.5
@@ -269,8 +273,6 @@ def test_approximate_vector_indexes_report_their_recall(ann: Ann) -> None:
 @pytest.mark.slow
 def test_damage_is_one_line(folder: Path) -> None:
     copy(folder / "i.h5", "milvus:i.db")
-    from vopcli.search.milvus_client import Milvus, pieces_of
-
     server = Milvus(Path("milvus:i.db"))
     index = Index(Path("milvus:i.db"))
     row = next(index.videos.rows())
@@ -287,8 +289,6 @@ def test_damage_is_one_line(folder: Path) -> None:
 
 
 def test_a_collection_of_another_program_is_kept(folder: Path) -> None:
-    from vopcli.search.milvus_client import Milvus
-
     server = Milvus(Path("milvus:o.db"))
     server.call("create_collection", server.frames, dimension=4)
     with pytest.raises(

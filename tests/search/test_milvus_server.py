@@ -59,7 +59,7 @@ def copy(name: str, progress: SilentProgress) -> Copied:
 def counts(name: str) -> list[int]:
     """Numbers of rows, and of pieces of their frames."""
     connection = Milvus(Path(name))
-    connection.properties()  # waits until the server has loaded the collections
+    connection.load()
     asked = {"filter": "", "output_fields": ["count(*)"]}
     return [
         connection.call("query", collection, **asked)[0]["count(*)"]

@@ -61,6 +61,7 @@ class MilvusIndex(EngineIndex):
         if self.values.get("version") != VERSION:
             raise self.damaged(f"its version is {self.values.get('version')}, not {VERSION}")
         self.meta = IndexMeta.parse(self.path, self.values)
+        server.load()
         self.state, self.is_complete = str(self.values["state"]), bool(self.values["is_complete"])
         self._details: dict[int, RowDetails] = {}
         self._failures: dict[int, IndexedVideo] = {}

@@ -177,9 +177,12 @@ class Milvus:
         found = {name.removeprefix(_PROPERTY): json.loads(held[name]) for name in names}
         if not found:
             raise DataError(f"{self.name} is not an index of vop", hint="name another collection")
-        for collection in (self.collection, self.frames):  # a server that was restarted loads them later
-            self.call("load_collection", collection, seconds=_LOAD_SECONDS)
         return found
+
+    def load(self) -> None:
+        """Wait until the collections can be read: a server that was restarted loads them later."""
+        for collection in (self.collection, self.frames):
+            self.call("load_collection", collection, seconds=_LOAD_SECONDS)
 
     def describe(self, values: Mapping[str, Any]) -> None:
         """Change values of the description; others may be changed by another process."""
@@ -243,11 +246,16 @@ class Milvus:
         params.add_index("embedding", index_name="embedding", **options)
         return params
 
-    def rebuild(self, ann: Ann) -> None:
-        """Build another vector index."""
-        self.call("release_collection", self.collection)
-        self.call("drop_index", self.collection, "embedding")
-        self.call("create_index", self.collection, self._index_params(ann), seconds=LONG_SECONDS)
+    def build(self, ann: Ann) -> None:
+        """Build a vector index in place of another; one that an interrupted run began is waited for."""
+        names = self.call("list_indexes", self.collection)
+        held = names and self.call("describe_index", self.collection, "embedding")["index_type"]
+        if held != _ANN_NAMES[ann]:
+            self.describe({"ann": ann.value})  # first, so that any copy can build what is missing
+            self.call("release_collection", self.collection)
+            if held:
+                self.call("drop_index", self.collection, "embedding")
+            self.call("create_index", self.collection, self._index_params(ann), seconds=LONG_SECONDS)
         self.call("load_collection", self.collection, seconds=LONG_SECONDS)
 
     def drop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -26,15 +26,6 @@ _SAMPLED: Final = 200  # queries of the recall
 _NEAREST: Final = 10
 
 
-@dataclass(frozen=True)
-class _Existing:
-    """Rows in Milvus: state and name of each, and the names of videos that have a row of their own."""
-
-    states: dict[int, int]
-    names: dict[int, int]
-    whole: set[int]
-
-
 def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progress: Progress) -> Copied:
     """Write the rows of an index that Milvus lacks, or holds in another state.
 
@@ -53,22 +44,27 @@ def copy_to_milvus(source: VideoIndex, server: Milvus, rules: CopyRules, progres
         return Copied(0, num_unchanged=len(rows), recall=_recall(source, rows, server))
     writer = _open_target(source, server, rules)
     writer.begin(has_windows=source.has_windows)
-    existing = _read_existing(server)
+    existing = {
+        row["id"]: (row["state"], row["name"], row["is_part"])
+        for row in server.scan(["id", "state", "name", "is_part"], batch=8192)
+    }
     names = {key: signed(source.name_hash_of(row)) for key, row in rows.items()}
-    counts = _write_rows(source, rows, writer, existing, progress)
+    states = {key: state for key, (state, *_) in existing.items()}
+    counts = _write_rows(source, rows, writer, states, progress)
     of_source = set(names.values())
-    gone = [
+    gone = {
         key
-        for key, name in existing.names.items()
+        for key, (_, name, _) in existing.items()
         if key not in rows and (rules.prune or name in of_source)  # such as windows of an earlier version
-    ]
-    writer.remove(gone)
+    }
+    writer.remove([*gone])
     writer.write_tensors(_tensors(source))
-    kept = {name for key, name in existing.names.items() if key not in gone} | of_source
-    whole = existing.whole | {names[key] for key, row in rows.items() if not source.video(row).is_part}
-    writer.finish(is_complete=kept <= whole)
-    is_same = len(existing.states.keys() | rows.keys()) - len(gone) == len(rows)
-    return Copied(*counts, num_removed=len(gone), recall=_recall(source, rows, server) if is_same else None)
+    kept = {key: (name, is_part) for key, (_, name, is_part) in existing.items() if key not in gone}
+    kept |= {key: (names[key], source.video(row).is_part) for key, row in rows.items()}
+    whole = {name for name, is_part in kept.values() if not is_part}
+    writer.finish(is_complete=all(name in whole for name, _ in kept.values()))
+    recall = _recall(source, rows, server) if len(kept) == len(rows) else None
+    return Copied(*counts, num_removed=len(gone), recall=recall)
 
 
 def _open_target(source: VideoIndex, server: Milvus, rules: CopyRules) -> MilvusWriter:
@@ -77,43 +73,28 @@ def _open_target(source: VideoIndex, server: Milvus, rules: CopyRules) -> Milvus
     Raises:
         DataError: the index is of another model.
     """
-    ann = rules.ann or Ann.FLAT
     if rules.overwrite or not server.exists():
-        create_collections(server, source.meta, _tensors(source), ann=ann.value)
-    writer = MilvusWriter(server)
-    index = writer.index
-    if index.meta != source.meta:
-        differs = [
-            name for name, value in source.meta.attributes().items() if index.meta.attributes()[name] != value
-        ]
+        create_collections(server, source.meta, _tensors(source), ann=(rules.ann or Ann.FLAT).value)
+    values = server.properties()
+    differs = [name for name, value in source.meta.attributes().items() if values.get(name) != value]
+    if differs:
         raise DataError(
             f"{server.name} is of another model or sampling than {source.path}: {', '.join(differs)} differ",
             hint="name another collection, or use --overwrite",
         )
-    if rules.ann and rules.ann.value != index.values["ann"]:
-        server.rebuild(ann)
-        server.describe({"ann": ann.value})
-    return writer
+    server.build(rules.ann or Ann(values["ann"]))
+    return MilvusWriter(server)
 
 
 def _tensors(source: VideoIndex) -> dict[str, NDArray[np.float32]]:
     return {**source.text_tensors, **{BANK + name: tensor for name, tensor in source.bank_tensors.items()}}
 
 
-def _read_existing(server: Milvus) -> _Existing:
-    existing = _Existing({}, {}, set())
-    for row in server.scan(["id", "state", "name", "is_part"], batch=8192):
-        existing.states[row["id"]], existing.names[row["id"]] = row["state"], row["name"]
-        if not row["is_part"]:
-            existing.whole.add(row["name"])
-    return existing
-
-
 def _write_rows(
     source: VideoIndex,
     rows: Mapping[int, int],
     writer: MilvusWriter,
-    existing: _Existing,
+    states: Mapping[int, int],
     progress: Progress,
 ) -> tuple[int, int, int]:
     """Write the rows that differ; return the numbers of new, changed and equal rows."""
@@ -124,19 +105,18 @@ def _write_rows(
     with progress.task("copy", total=len(rows), unit="rows") as task:
         keys = iter(rows)
         while part := list(islice(keys, _AT_ONCE)):
-            new, changed = {}, []
+            new = {}
             contents = source.frames_of_rows([rows[key] for key in part])
             for key, (frames, seconds, _) in zip(part, contents, strict=True):
                 row = rows[key]
                 video, embedding = source.video(row), source.embedding_of(row)
                 made = make_row(video, embedding, frames, seconds, numbers[row])
-                if existing.states.get(key) == made[0]["state"]:
+                if states.get(key) == made[0]["state"]:
                     counts[2] += 1
                     continue
-                counts[key in existing.states] += 1
-                changed += [key] if key in existing.states else []
+                counts[key in states] += 1
                 new[key] = made
-            writer.put(new, changed)
+            writer.put(new, [*(new.keys() & states.keys())])
             task.advance(len(part))
     return counts[0], counts[1], counts[2]
 

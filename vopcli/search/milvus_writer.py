@@ -51,7 +51,6 @@ def create_collections(
     """
     if server.exists():
         server.properties()  # refuses a collection of another program
-        server.drop()
     standard = {"has_windows": False, "is_replacing": False, "ann": Ann.FLAT.value}
     standard |= {"version": VERSION, "is_complete": False, "state": ""}
     held = {name: (tensor.shape, checksum(tensor)) for name, tensor in tensors.items()}
