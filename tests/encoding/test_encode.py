@@ -136,10 +136,10 @@ def test_activation_is_given_once(store: Path, tmp_path: Path) -> None:
 
 def test_files_in_the_wrong_place(store: Path, videos: Path, weights: Path, tmp_path: Path) -> None:
     request = request_for(videos, tmp_path / "i.h5", weights)
-    with pytest.raises(UsageError, match="not an index"):
+    with pytest.raises(DataError, match="not an index"):
         run(replace(request, index=videos / "a.mp4", overwrite=True))
     assert (videos / "a.mp4").stat().st_size > 1000
-    with pytest.raises(UsageError, match="not an index"):
+    with pytest.raises(DataError, match="not an index"):
         run(replace(request, index=store, overwrite=True))
     assert read_format_name(store) == "vop-frames"
     with pytest.raises(DataError, match="is a frame store, not an index"):
