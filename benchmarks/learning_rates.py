@@ -36,6 +36,7 @@ RATES = {
     Variant.F: (1e-3, 3e-3, 1e-2),
     Variant.P_F: (1e-3, 3e-3, 1e-2),
     Variant.C_F: (3e-4, 1e-3, 3e-3),
+    Variant.LORA_P: (1e-3, 3e-3, 1e-2),
 }
 
 

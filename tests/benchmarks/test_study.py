@@ -52,6 +52,6 @@ def test_every_variant_is_measured_by_what_it_keeps_and_trained_once(tmp_path: P
             assert found.metrics.v2t.recall_percent[1] == score.v2t_recall
 
     logs = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{STUDY}/**/last.ckpt")}
-    assert len(logs) == 28
+    assert len(logs) == 30
     assert run_study(tmp_path, progress=QUIET, epochs=1, seeds=(0, 1)) == study
     assert {path: path.stat().st_mtime_ns for path in logs} == logs

@@ -22,6 +22,7 @@ from vopcli.methods.model import CPU_VIDEOS, VideoTextModel
 
 def reference_of(model: VideoTextModel) -> VideoReference:
     variant = model.tuning.variant
+    model.merge_changes()
     weights = {name: tensor.detach() for name, tensor in model.clip.state_dict().items()}
     split = model.tuning.split_layer if variant in JOINT else None
     reference = VideoReference(weights, depth=SHAPE.vision_layers, heads=SHAPE.vision_heads, split=split)
@@ -29,6 +30,9 @@ def reference_of(model: VideoTextModel) -> VideoReference:
     tensors = dict(model.named_parameters())
     shallow = "vision_prompts.shallow.sources" if variant in JOINT else "vision_prompts.sources"
     reference.generic = tensors.get(f"{shallow}.0.table")
+    if variant is Variant.LORA_P:
+        reference.position = reference.generic
+        reference.generic = reference.position[:, :0, 0]
     if variant in {Variant.P, Variant.P_F}:
         reference.position = tensors.get(f"{shallow}.1.table")
     if variant in {Variant.C, Variant.C_F}:

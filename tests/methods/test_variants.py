@@ -41,6 +41,7 @@ PUBLISHED_COUNTS = {
     Variant.F: 132_096,
     Variant.P_F: 402_432,
     Variant.C_F: 14_278_656,
+    Variant.LORA_P: 466_944,  # not published; less than P
 }
 UNCHANGED_AT_FIRST = [
     Variant.ZERO_SHOT,
@@ -76,6 +77,7 @@ def counted_by_hand(shape: ClipShape, variant: Variant) -> int:
         Variant.F: split * 8 * v + deep + text,
         Variant.P_F: split * (4 + 4 * 12) * v + deep + text,
         Variant.C_F: reader + split * 4 * v + deep + text,
+        Variant.LORA_P: 4 * 4 * (k * v + kt * t) + k * 12 * 2 * v,
     }[variant]
 
 

@@ -31,7 +31,7 @@ SHAPE = ClipShape(
 FRAMES, VIDEOS = 5, 2
 TUNING = TuningConfig(prompt_length=3, specific_length=2, split_layer=2)
 JOINT = {Variant.F, Variant.P_F, Variant.C_F}
-PROMPTED = [Variant.VOP, Variant.P, Variant.C, Variant.F, Variant.P_F, Variant.C_F]
+PROMPTED = [Variant.VOP, Variant.P, Variant.C, Variant.F, Variant.P_F, Variant.C_F, Variant.LORA_P]
 
 
 def build(variant: Variant, **changes: object) -> VideoTextModel:

@@ -192,7 +192,8 @@ class TextTuning:
         prefix: prompts after the start token; ``text_prompts.table`` holds the prompts of each layer.
         suffix: prompts before the last position.
         layers: the layers with prompts, in the order of the table's rows.
-        sublayer: "attn" or "mlp", beside which ``text_adapters`` stand; "" without adapters.
+        sublayer: "attn" or "mlp", beside which ``text_adapters`` stand, or "in_proj", to
+            whose matrix they are added; "" without adapters.
         scale: factor on the output of an adapter.
     """
 

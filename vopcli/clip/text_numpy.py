@@ -46,7 +46,12 @@ class NumpyTextTower:
         for name, tensor in tensors.items():
             if name in self._tensors and self._tensors[name].shape != tensor.shape:
                 raise ValueError(f"{name} is {tensor.shape}, not {self._tensors[name].shape}")
-        return NumpyTextTower({**self._tensors, **tensors}, self.shape, tuning)
+        found = {**self._tensors, **tensors}
+        if tuning.sublayer == "in_proj":
+            for layer in range(self.shape.text_layers):
+                change, name = f"text_adapters.{layer}", f"transformer.resblocks.{layer}.attn.in_proj_weight"
+                found[name] = found[name] + found[f"{change}.up.weight"] @ found[f"{change}.down.weight"]
+        return NumpyTextTower(found, self.shape, tuning)
 
     def encode(self, ids: NDArray[np.int64]) -> Floats:
         """Map token ids (N, L), zero after the end of each text, to L2-normalised embeddings (N, E) float32.

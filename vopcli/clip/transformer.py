@@ -104,6 +104,16 @@ def _attend_plainly(query: Tensor, key: Tensor, value: Tensor, *, is_causal: boo
     return scores.softmax(dim=-1) @ value
 
 
+class ProjectionChange(Protocol):
+    """A change of the matrix (3 D, D) of a layer's queries, keys and values."""
+
+    def __call__(self, tokens: Tensor, rows: slice) -> Tensor:
+        """Map (N, L, D) by ``rows`` of the change."""
+
+    def matrix(self) -> Tensor:
+        """Return the change (3 D, D)."""
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention; one matrix holds the three projections, with rows in the order q, k, v."""
 
@@ -114,6 +124,14 @@ class SelfAttention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
+        self.changes: tuple[ProjectionChange, ...] = ()
+
+    @torch.no_grad()
+    def merge_changes(self) -> None:
+        """Add the changes to the matrix."""
+        for change in self.changes:
+            self.in_proj_weight.add_(change.matrix())
+        self.changes = ()
 
     def forward(self, tokens: Tensor, num_read: int | None = None, rotations: Tensor | None = None) -> Tensor:
         """Map (N, L, D) to (N, L, D), or only the tokens ``[:num_read]`` to (N, R, D).
@@ -143,6 +161,8 @@ class SelfAttention(nn.Module):
         """Map (N, L, D) by ``rows`` of the matrix to one (N, H, L, K) for each projection in them."""
         weight, bias = self.in_proj_weight[rows], self.in_proj_bias[rows]
         projected = functional.linear(tokens, weight, bias)
+        for change in self.changes:
+            projected = projected + change(tokens, rows)
         split = projected.unflatten(-1, (-1, self.heads, tokens.shape[-1] // self.heads))  # (N, L, 3, H, K)
         return split.permute(2, 0, 3, 1, 4).unbind()
 

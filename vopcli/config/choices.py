@@ -44,6 +44,7 @@ class Variant(str, Enum):
     F = "F"
     P_F = "P+F"
     C_F = "C+F"
+    LORA_P = "LoRA+P"
 
     @classmethod
     def _missing_(cls, value: object) -> Variant | None:

@@ -60,6 +60,7 @@ def load_tuned(
         raise WeightsError(
             f"{adapter.source} does not fit {weights.name}: {error}", hint="train it again"
         ) from error
+    model.merge_changes()
     model.requires_grad_(requires_grad=False)
     cast_frozen(model, dtype)
     return model.to(device).eval()

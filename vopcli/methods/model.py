@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vopcli.clip.model import Clip
-from vopcli.clip.transformer import LayerHook
+from vopcli.clip.transformer import LayerHook, SelfAttention
 from vopcli.config.schema import TuningConfig
 from vopcli.methods.text_prompts import TextPrompts
 from vopcli.methods.variants import PART_NAMES, build_parts
@@ -59,6 +59,12 @@ class VideoTextModel(nn.Module):
     def max_tokens(self) -> int:
         """Longest text in tokens, start and end included."""
         return self.clip.shape.context_length - self.num_text_prompts
+
+    def merge_changes(self) -> None:
+        """Add low-rank changes to the matrices of the backbone, which then take no longer than before."""
+        for module in self.clip.modules():
+            if isinstance(module, SelfAttention):
+                module.merge_changes()
 
     def encode_frames(self, pixels: Tensor) -> Tensor:
         """Map normalised frames (B, F, 3, H, W) to L2-normalised float32 embeddings (B, F, E).

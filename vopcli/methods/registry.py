@@ -38,6 +38,11 @@ def adapted_text(sublayer: str, tuning: TuningConfig, shape: ClipShape) -> TextT
     return TextTuning(sublayer=sublayer, scale=tuning.adapter_scale)
 
 
+def changed_text(tuning: TuningConfig, shape: ClipShape) -> TextTuning:
+    """Add low-rank matrices to the attention of each layer of the text tower."""
+    return TextTuning(sublayer="in_proj")
+
+
 @dataclass(frozen=True)
 class Method:
     """Everything that is specific to one variant.
@@ -162,6 +167,13 @@ METHODS: Final[Mapping[Variant, Method]] = {
         settings=_SPECIFIC | {"split_layer", "context_module"},
         text=prompted_text,
         published_millions=14.1,
+    ),
+    Variant.LORA_P: Method(
+        "low-rank changes of both towers, prompts by the frame's position",
+        lr=1e-2,
+        builder="vopcli.methods.lora:build",
+        settings=frozenset({"layers"}),
+        text=changed_text,
     ),
 }
 
