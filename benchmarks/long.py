@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -139,27 +140,37 @@ def measure_decoding(folder: Path, minutes: int) -> str:
     )
 
 
+READ = """
+import re, sys
+from pathlib import Path
+from vopcli.config.choices import DecodeRule
+from vopcli.video.sampling import parse_sampling
+from vopcli.video.video import FrameSpec, read_windows, stated_duration
+from vopcli.video.windows import WindowRule
+path, decode, sampling = sys.argv[1:]
+spec = FrameSpec(parse_sampling(sampling), 224, decode=DecodeRule(decode))
+for _ in read_windows(path, WindowRule().windows(stated_duration(path) or 0.0), spec):
+    pass
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
 def measure_memory(folder: Path) -> str:
     """Peak memory of a process that reads 10 minutes, and of one that reads two hours."""
     rows = []
-    for rule in DecodeRule:
-        peaks = [peak_of(make_video(folder, minutes), rule) for minutes in (10, 120)]
-        rows.append([rule.value, *(f"{peak:.0f}" for peak in peaks), f"{peaks[1] / peaks[0]:.2f}"])
+    for rule, sampling in product(DecodeRule, (f"uniform:{NUM_FRAMES}", "fps:1")):
+        peaks = [peak_of(make_video(folder, minutes), rule, sampling) for minutes in (10, 120)]
+        rows.append([rule.value, sampling, *(f"{peak:.0f}" for peak in peaks), f"{peaks[1] / peaks[0]:.2f}"])
     return (
-        "### Memory\n\nPeak resident memory in MiB of a process that decodes the windows of a video, Python "
-        "and libraries included.\n\n" + markdown_table(["decode", "10 minutes", "2 hours", "ratio"], rows)
+        "### Memory\n\nPeak resident memory in MiB of a process that decodes the windows of a video and the "
+        "whole video, Python and libraries included.\n\n"
+        + markdown_table(["decode", "sampling", "10 minutes", "2 hours", "ratio"], rows)
     )
 
 
-def peak_of(path: Path, rule: DecodeRule) -> float:
+def peak_of(path: Path, rule: DecodeRule, sampling: str) -> float:
     """Return the peak resident memory in MiB of a process that reads a video."""
-    code = (
-        "import re, sys; from pathlib import Path\n"
-        "import long; from vopcli.config.choices import DecodeRule\n"
-        "long.vop(sys.argv[1], DecodeRule(sys.argv[2]))\n"
-        "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
-    )
-    command = [sys.executable, "-c", code, str(path), rule.value]
+    command = [sys.executable, "-c", READ, str(path), rule.value, sampling]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env=python_path(Path(__file__).parent)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.support.videos import (
 )
 from vopcli.errors import VideoError
 from vopcli.video.sampling import Sampling, parse_sampling
+from vopcli.video.timestamps import Timeline
 from vopcli.video.video import count_sampled, read_frames
 from vopcli.video.video_file import WHOLE, TimeWindow
 from vopcli.video.windows import WHOLE_ONLY
@@ -48,6 +50,19 @@ def test_frames_by_rate_are_those_on_the_screen(videos: GoodVideos, name: str) -
     assert numbers(sampled) == [drawn_number(whole[index]) for index in sorted(set(shown))]
     assert count_sampled(str(videos[name]), sampling, WHOLE_ONLY) == [(WHOLE, sampled.num_real)]
     assert len(sampled.frames) == sampled.num_real
+
+
+def test_a_rate_keeps_512_frames_of_a_long_window_unless_told_otherwise() -> None:
+    """An hour at 25 frames per second has 3,600 whole seconds."""
+    timeline = Timeline(range(25 * 3600), Fraction(1, 25), Fraction(25))
+
+    hour = timeline.choose(parse_sampling("fps:1"), WHOLE)
+
+    middles = [(3600 * k // 512 + 3600 * (k + 1) // 512) // 2 for k in range(512)]
+    assert np.abs(np.array(hour) / 25 - middles).max() <= 1
+    assert all(index % 25 == 0 for index in hour)
+    assert timeline.choose(parse_sampling("fps:1"), TimeWindow(60, 70)) == list(range(1500, 1750, 25))
+    assert len(timeline.choose(parse_sampling("fps:1:max=3600"), WHOLE)) == 3600
 
 
 @pytest.mark.parametrize("name", ["short-gop.mp4", "edit-list.mp4", "variable-rate.mp4", "mpeg-ts.ts"])

@@ -39,7 +39,7 @@ class Sampling:
         rule: "uniform" takes the middle frames of ``num_frames`` equal segments; "xpool" does the same with
             the segments of X-Pool; "clip4clip" takes the first frame of each second, as CLIP4Clip counts
             seconds; "fps" takes the frame shown at every 1/``fps`` seconds.
-        num_frames: frames per video; for fps sampling the maximum, None without a limit.
+        num_frames: frames per video; for fps sampling the maximum, None for `MAX_FPS_FRAMES`.
         fps: frames per second of fps sampling, else None.
         kept: frames that clip4clip sampling keeps if there are more than ``num_frames``: evenly spaced ones,
             the first or the last.
@@ -97,6 +97,8 @@ class Sampling:
         return text if self.num_frames is None else f"{text}:max={self.num_frames}"
 
 
+# fps sampling without a maximum keeps so many frames of a window: memory does not grow with its length.
+MAX_FPS_FRAMES: Final = 512
 DEFAULT_SAMPLING: Final = Sampling(DEFAULT_SAMPLING_RULE, DEFAULT_NUM_FRAMES)
 
 

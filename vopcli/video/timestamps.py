@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vopcli.video.sampling import Sampling, clip4clip_indices, fps_indices, uniform_indices, xpool_indices
+from vopcli.video.sampling import (
+    MAX_FPS_FRAMES,
+    Sampling,
+    clip4clip_indices,
+    fps_indices,
+    uniform_indices,
+    xpool_indices,
+)
 from vopcli.video.video_file import WHOLE, TimeWindow
 
 
@@ -59,7 +66,7 @@ class Timeline:
         seen = self.within(window)
         if sampling.fps is not None:
             seconds = [self.seconds(place) - self.seconds(seen[0]) for place in seen]
-            chosen = fps_indices(seconds, sampling.fps, num_frames)
+            chosen = fps_indices(seconds, sampling.fps, num_frames or MAX_FPS_FRAMES)
         else:
             indices = xpool_indices if sampling.rule == "xpool" else uniform_indices
             chosen = indices(num_frames or len(seen), len(seen), sampling.candidates)
