@@ -65,6 +65,6 @@ def test_a_store_of_other_frames_than_the_model_takes(
     told = Warnings()
     encode(request_for(store, tmp_path / "i.h5", squashing), told)
     differences = "resize bicubic, not bilinear; fit crop, not squash"
-    assert told.warnings == [f"{store} has other frames than the model takes: {differences}"]
+    assert told.warnings == [f"the frames of {store} differ from the model's: {differences}"]
     encode(request_for(store, tmp_path / "usual.h5", weights), told)
     assert len(told.warnings) == 1

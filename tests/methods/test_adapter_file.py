@@ -86,5 +86,5 @@ def test_files_that_are_no_adapters(tmp_path: Path) -> None:
 
 def test_an_adapter_fits_its_own_backbone_alone() -> None:
     check_backbone(ADAPTER, "f" * 64, "tiny")
-    with pytest.raises(WeightsError, match="the adapter was trained on another backbone than tiny"):
+    with pytest.raises(WeightsError, match="the adapter was trained on a backbone other than tiny"):
         check_backbone(ADAPTER, "0" * 64, "tiny")

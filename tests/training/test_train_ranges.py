@@ -136,5 +136,5 @@ def test_ranges_of_different_numbers_of_frames(films: Path, tmp_path: Path) -> N
     store = tmp_path / "out.h5"
     captions = {"data.captions": str(films / "ranges.jsonl"), "data.sampling": "fps:10"}
     vopcli.extract_frames(films / "films", store, EXTRACTION | captions | {"data.num_frames": 12})
-    with pytest.raises(UsageError, match=r"has videos of 9 to 12 frames instead of one number"):
+    with pytest.raises(UsageError, match=r"have different numbers of frames, 9 to 12"):
         vopcli.train(settings_of(films, "ranges", store))

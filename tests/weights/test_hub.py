@@ -134,7 +134,7 @@ def test_weights_of_the_hub(contents: dict[str, bytes], tmp_path: Path) -> None:
 
         found, _, _, is_there, _ = read("DataComp-B/32")
         assert (found[0], is_there) == ("WeightsError", False)
-        assert "sent another file than DataComp-B/32: its SHA-256 is wrong" in found[1]
+        assert "sent a file other than DataComp-B/32: its SHA-256 is wrong" in found[1]
         hub.damaged.clear()
         assert read("DataComp-B/32")[0][0] == "DataComp-B/32"
 

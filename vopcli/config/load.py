@@ -54,7 +54,7 @@ def load_config(
     Raises:
         FileError: `path` cannot be read.
         ConfigError: `path` is not valid YAML, a setting is unknown or has a wrong type or value, the preset
-            is unknown, or the file is for another benchmark than the preset.
+            is unknown, or the file is for a benchmark other than the preset's.
     """
     return explain_config(path, preset=preset, assignments=assignments, options=options)[0]
 
@@ -171,7 +171,7 @@ def _read_preset(preset: str) -> dict[str, Any]:
 
 
 def _check_dataset(file: Path, document: Any, of_preset: dict[str, Any]) -> None:
-    """Refuse a settings file for another benchmark than the preset.
+    """Refuse a settings file for a benchmark other than the preset's.
 
     Raises:
         ConfigError: it is.

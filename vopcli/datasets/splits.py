@@ -120,7 +120,7 @@ def open_captioned_store(
             hint=f"create a store with `vop extract-frames --weights`, or --size {size}",
         )
     if differences := unlike_model(store.recipe.to_json(), shape.preprocessing):
-        progress.warn(f"{store.path} has other frames than the model takes: {'; '.join(differences)}")
+        progress.warn(f"the frames of {store.path} differ from the model's: {'; '.join(differences)}")
     if not store.videos:
         raise DataError(f"{store.path} has no videos", hint="run `vop extract-frames` first")
     num_frames = _require_one_length(store, store.videos)
@@ -142,7 +142,7 @@ def _require_one_length(store: FrameStore, videos: Sequence[StoredVideo]) -> int
     lengths = sorted({video.num_frames for video in videos})
     if len(lengths) > 1:
         raise UsageError(
-            f"{store.path} has videos of {lengths[0]} to {lengths[-1]} frames instead of one number",
+            f"the videos of {store.path} have different numbers of frames, {lengths[0]} to {lengths[-1]}",
             hint="create a store with `vop extract-frames --sampling uniform`",
         )
     return lengths[0]
@@ -162,7 +162,7 @@ def _tell_irregularities(
 
 
 def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> None:
-    """Warn if the store was created with other settings than these; its frames are used anyway."""
+    """Warn if the store was created with settings other than these; its frames are used anyway."""
     held = store.recipe
     asked: dict[str, str | int] = {
         "size": data.size or held.size,
@@ -175,7 +175,7 @@ def _compare_frames(data: DataConfig, store: FrameStore, progress: Progress) -> 
         if sampling.candidates == 1:
             held = held.middle
     if differences := other_frames(asked, held.to_json()):
-        progress.warn(f"{store.path} has other frames than the settings specify: {'; '.join(differences)}")
+        progress.warn(f"the frames of {store.path} differ from the settings: {'; '.join(differences)}")
 
 
 def _annotations(data: DataConfig, store: FrameStore, split: str | None) -> Annotations:

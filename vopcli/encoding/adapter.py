@@ -96,5 +96,5 @@ def check_adapter(
         progress.warn(adapter.assumption)
     if differences := other_frames(adapter.recipe, meta.recipe):
         progress.warn(
-            f"{request.index} gets other frames than {request.adapter} was tuned on: {'; '.join(differences)}"
+            f"the frames differ from those {request.adapter} was tuned on: {'; '.join(differences)}"
         )

@@ -42,7 +42,7 @@ def open_source(
     source = _open_source(request, recipe, shape)
     _check_recipe(request, source, stored)
     if shape and not recipe and (differences := unlike_model(source.recipe, shape.preprocessing)):
-        progress.warn(f"{request.sources[0]} has other frames than the model takes: {'; '.join(differences)}")
+        progress.warn(f"the frames of {request.sources[0]} differ from the model's: {'; '.join(differences)}")
     return source
 
 

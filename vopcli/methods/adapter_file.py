@@ -65,7 +65,7 @@ def check_backbone(adapter: Adapter, fingerprint: str, weights: str) -> None:
     """
     if adapter.fingerprint != fingerprint:
         raise WeightsError(
-            f"{adapter.source} was trained on another backbone than {weights}",
+            f"{adapter.source} was trained on a backbone other than {weights}",
             hint="pass the weights it was trained on with --weights",
         )
 

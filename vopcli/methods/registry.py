@@ -68,7 +68,7 @@ class Method:
 
     def __post_init__(self) -> None:
         if bool(self.lr) == self.is_idle:
-            raise ValueError(f"a method has a learning rate if and only if it trains something: {self}")
+            raise ValueError(f"a variant has a learning rate if and only if it trains something: {self}")
 
     @property
     def is_idle(self) -> bool:

@@ -27,7 +27,7 @@ _RANK_ENDS: Final = (1, 5, 10, 50, 100)  # highest ranks of the bars, which add 
 
 
 def training_curves(groups: Sequence[Group]) -> Section | None:
-    """Draw the mean logs of groups of runs; None if they are empty."""
+    """Draw the training curves of groups of runs, each a mean; None if their logs are empty."""
     lines = {
         key: [
             Line(group.label, _points(group, kind, key), group.series, is_marked=kind == "val")

@@ -43,7 +43,7 @@ def table_rows(
 ) -> list[tuple[str, TuningConfig, Group | None]]:
     """Return label, settings and the user's runs of each row.
 
-    With a ``dataset``, each method with a published result on it has a row, even without a run.
+    With a ``dataset``, each variant with a published result on it has a row, even without a run.
     """
     rows: list[tuple[str, TuningConfig, Group | None]] = []
     for variant in Variant:

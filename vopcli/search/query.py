@@ -114,7 +114,7 @@ def is_picture(query: object) -> bool:
 
 
 def has_examples(query: object) -> bool:
-    """Whether a query has other parts than texts; an embedding may be that of a text."""
+    """Whether a query has parts other than texts; an embedding may be that of a text."""
     if isinstance(query, Query):
         return any(part.kind != "text" for part in query.parts)
     return isinstance(query, np.ndarray) and query.dtype == np.uint8

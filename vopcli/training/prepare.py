@@ -88,7 +88,7 @@ class Prepared:
 
 
 def check_requests(requests: Sequence[TrainRequest], progress: Progress) -> None:
-    """Check the requests of several runs before the first run, which may take hours, begins.
+    """Check the requests of several runs before the first one begins, since a run may take hours.
 
     The runs differ only in their variants and seeds.
 

@@ -150,7 +150,7 @@ class RayPool:
             self.start(self._actors[-1])
 
     def start(self, actor: Any) -> None:
-        """Wait for an actor to run, from `begin` on."""
+        """Call an actor that is to start; `begin` takes the answer."""
         self.starting[actor.version.remote()] = actor
 
     def begin(self, call: Any) -> None:

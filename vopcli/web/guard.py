@@ -41,7 +41,7 @@ def is_loopback(host: str) -> bool:
 
 
 def choose_token(host: str) -> str | None:
-    """Return a random token for a server that other machines reach; None for one that they do not."""
+    """Return a random token for a server that other machines can reach; None for other servers."""
     return None if is_loopback(host) else secrets.token_urlsafe(24)
 
 

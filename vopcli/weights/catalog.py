@@ -251,7 +251,7 @@ def is_verified(entry: CatalogEntry, path: Path) -> bool:
     checked: while these are unchanged, the file is not hashed again.
 
     Raises:
-        WeightsError: `path` is another file than the official one.
+        WeightsError: `path` is not the official file.
         OSError: `path` cannot be read.
     """
     if not path.is_file():

@@ -143,7 +143,7 @@ def _check(entry: CatalogEntry, path: Path) -> None:
         path.unlink()
         blob.unlink(missing_ok=True)
         raise WeightsError(
-            f"{entry.repository} sent another file than {entry.name}: its SHA-256 is wrong",
+            f"{entry.repository} sent a file other than {entry.name}: its SHA-256 is wrong",
             hint="run the command again, or try another mirror (HF_ENDPOINT)",
         )
 
