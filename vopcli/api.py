@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vopcli.config.load import load_config, override
 from vopcli.config.schema import Config
+from vopcli.files.s3 import named_path
 from vopcli.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def extract_frames(
     """Decode videos into a frame store; add new and changed videos to an existing one.
 
     Args:
-        sources: folders, videos, and lists of videos.
+        sources: folders, videos, and lists of videos; or ``s3://bucket/folder``.
         store: the frame store to create or extend.
         settings: of the section ``data``, such as ``data.sampling`` and ``data.size``; ranges of
             ``data.captions`` get frames of their own.
@@ -86,7 +87,7 @@ def encode(
     """Encode videos into an index; add new and changed videos to an existing one.
 
     Args:
-        sources: one frame store; or folders, videos, and lists of videos.
+        sources: one frame store; or folders, videos, and lists of videos; or ``s3://bucket/folder``.
         index: the index to create or extend.
         settings: such as ``backbone.weights`` and ``encoding.batch_size``.
         adapter: adapter file or run folder; None: the plain backbone.
@@ -193,7 +194,7 @@ def evaluate(
 
 
 def _paths(given: PathLike | Sequence[PathLike]) -> list[Path]:
-    return [Path(path) for path in ([given] if isinstance(given, str | Path) else given)]
+    return [named_path(path) for path in ([given] if isinstance(given, str | Path) else given)]
 
 
 def _config(settings: Settings) -> Config:

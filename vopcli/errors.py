@@ -9,6 +9,7 @@ VopError                 1   an unexpected failure
     VideoError           3   a video cannot be decoded; commands that decode many count it instead
     BusyError            3   a file is in use by another process
     FileError            3   the system failed to read or write a file
+    StorageError         3   S3-compatible storage does not answer, or refuses; not of a single video
     DivergedError        3   a model computes infinity or NaN, such as after too high a learning rate
   OutOfMemoryError       3   the device, or the machine, does not have enough memory
 
@@ -83,6 +84,10 @@ class VideoError(DataError):
 
 class BusyError(DataError):
     """A file is being written by another process."""
+
+
+class StorageError(DataError):
+    """S3-compatible storage does not answer, or refuses."""
 
 
 class DivergedError(DataError):

@@ -78,6 +78,7 @@ SEARCH = {
     "vopcli.files.hdf5",
     "vopcli.files.journal",
     "vopcli.files.lock",
+    "vopcli.files.s3",  # names of objects; no client
     "vopcli.files.arrays",
     "vopcli.files.safetensors",
     "vopcli.index.checksums",

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tests.support import encoding, extracting
 from tests.support.models import write_model
 from tests.support.ray_cluster import ENVIRONMENT, OTHER, ray_cluster
+from tests.support.s3 import s3_server, upload
 from tests.support.videos import make_video
 from vopcli.cli.app import app
 from vopcli.index.reader import VideoIndex
@@ -108,8 +109,12 @@ def test_a_cluster_gives_what_this_machine_gives(films: Path, tmp_path: Path) ->
     local = tmp_path / "local.h5"
     extract = ("extract-frames", films, "--size", "32")
     extracting.run(films, local, windows="2", sampling="fps:10", num_frames=8)
-    with ray_cluster() as cluster:
+    with s3_server() as client, ray_cluster() as cluster:
         check_index(films, tmp_path, cluster.address)
+        far = ("extract-frames", upload(client, films), tmp_path / "s3.h5", "--size", "32", *OPTIONS)
+        environment = {**os.environ, **ENVIRONMENT}
+        assert extracting.vop(*far, "--ray", cluster.address, env=environment)[0] == 0
+        assert extracting.contents(tmp_path / "s3.h5") == extracting.contents(local)
         check_lost_workers(tmp_path, cluster.address)
         killed, lost = tmp_path / "killed.h5", tmp_path / "lost.h5"
         with start(*extract, killed, "--ray", cluster.address) as driver:

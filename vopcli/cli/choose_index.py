@@ -137,9 +137,10 @@ def check_sources(query: str, sources: Sequence[Path]) -> None:
     """Check that sources are folders or videos; words of an unquoted query are not.
 
     Raises:
-        UsageError: a source is an index, or most likely a word of the query.
+        UsageError: a source is an index, on S3, or most likely a word of the query.
         DataError: a source does not exist.
     """
+    options.check_local(sources)
     missing = [source for source in sources if not source.exists()]
     if missing:
         words = " ".join([query, *map(str, sources)])

@@ -51,10 +51,11 @@ def encode(
 ) -> None:
     """Encode videos with CLIP into an index for `vop search`.
 
-    SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding. New and changed
-    videos are added to an existing index, with its model and sampling; other ones are refused. An interrupted
-    run is resumed, and a query bank is updated. A video that failed is tried again if its file changes, or
-    with --retry-failed.
+    SRC is a frame store of `vop extract-frames`, or videos, which are decoded while encoding; they may be on
+    S3-compatible storage, such as s3://bucket/folder, with the endpoint and credentials of boto3. New and
+    changed videos are added to an existing index, with its model and sampling; other ones are refused. An
+    interrupted run is resumed, and a query bank is updated. A video that failed is tried again if its file
+    changes, or with --retry-failed.
     """
     from vopcli.encoding.encode import encode as encode_videos
     from vopcli.encoding.request import EncodeRequest

@@ -42,9 +42,10 @@ def extract_frames(
     New and changed videos are added to an existing store. Without SRC, the videos listed in the benchmark's
     splits are decoded, each limited to the part that its captions describe. If captions have `start` and
     `end`, these ranges are decoded as well as the whole video. Folders are searched recursively, except
-    hidden and system folders, for files ending in SUFFIXES; a file named explicitly may have any suffix. With
-    --weights, the frames of a new store have the size, fit and resampling that the model takes. JSON output
-    writes non-UTF-8 bytes of file names as \udc80 to \udcff.
+    hidden and system folders, for files ending in SUFFIXES; a file named explicitly may have any suffix.
+    Folders and videos may be on S3-compatible storage, such as s3://bucket/folder, with the endpoint and
+    credentials of boto3. With --weights, the frames of a new store have the size, fit and resampling that the
+    model takes. JSON output writes non-UTF-8 bytes of file names as \udc80 to \udcff.
     """
     from vopcli.datasets.benchmark import add_ranges, complete_request
     from vopcli.frames.extract import extract

@@ -9,6 +9,7 @@ import typer
 from vopcli.cli import console, options
 from vopcli.config.choices import Ann
 from vopcli.errors import UsageError, format_name, nearest
+from vopcli.files.s3 import absolute_file
 
 app = typer.Typer(
     help="List the videos of an index, remove some, or copy it to Milvus.", no_args_is_help=True
@@ -78,7 +79,7 @@ def remove_videos(
             names[video.file] = video.path
         chosen = []
         for path in paths:
-            name = path if path in rows else names.get(os.path.abspath(path))  # noqa: PTH100  (of any bytes)
+            name = path if path in rows else names.get(absolute_file(path))
             if name is None:
                 raise UsageError(
                     f"{index} has no video {format_name(path)}",

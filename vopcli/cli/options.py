@@ -4,7 +4,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import Field
 from enum import Enum
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 
 from vopcli.config.schema import SETTINGS, Config
 from vopcli.errors import UsageError
+from vopcli.files.s3 import is_remote, named_path, require_boto3
 from vopcli.resources import set_threads
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -176,21 +177,38 @@ def split_paths(
         needs_sources: whether a file without videos is an error.
 
     Raises:
-        UsageError: the last path cannot be the file, or no videos are named.
+        UsageError: the last path cannot be the file, or no videos are named; or S3 needs boto3.
         FileError: the last path cannot be read.
     """
-    *sources, target = paths
+    *sources, target = map(named_path, paths)
     problem = f"no videos are named, only the {kind} {target}" if needs_sources and not sources else ""
     hint = f"name them before the {kind}: {context.command_path} SRC... {target}"
     if what := _other_kind(target, is_alone=needs_sources and not sources):
         problem = f"no {kind} is named: {target}, the last name, is {what}"
+        named = [str(path) for path in (*sources, target)][:2]
         example = "idx.h5" if kind == "index" else "out.h5"
-        hint = f"name the {kind} last: {context.command_path} {' '.join(map(str, paths[:2]))} {example}"
+        hint = f"name the {kind} last: {context.command_path} {' '.join(named)} {example}"
     if problem:
         error = UsageError(problem, hint=hint)
         error.usage = context.get_usage()
         raise error
+    if any(map(is_remote, sources)):
+        require_boto3()
     return sources, target
+
+
+def check_local(sources: Iterable[Path]) -> None:
+    """Check that no source is on S3, of a command that keeps an index of its own.
+
+    Raises:
+        UsageError: one is.
+    """
+    for source in filter(is_remote, sources):
+        name = named_path(source)
+        raise UsageError(
+            f"{name} is on S3, and is encoded by `vop encode` only",
+            hint=f"run `vop encode {name} idx.h5`, then name the index idx.h5",
+        )
 
 
 def _other_kind(path: Path, *, is_alone: bool) -> str:
@@ -201,6 +219,8 @@ def _other_kind(path: Path, *, is_alone: bool) -> str:
 
     if is_in_engine(path):
         return ""
+    if is_remote(path):
+        return "on S3"
     if path.is_dir():
         return "a folder"
     if path.suffix.lower() in VIDEO_SUFFIXES:

@@ -62,6 +62,7 @@ def serve(
     missing = [name for name in ("starlette", "uvicorn", "watchfiles") if not find_spec(name)]
     if missing:
         raise UsageError(f"not installed: {', '.join(missing)}", hint='run `pip install "vopcli[web]"`')
+    options.check_local([*(indexes or ()), *([watch] if watch else ())])
     if watch and not watch.is_dir():
         raise UsageError(f"--watch {watch} is not a folder", hint="name the folder of the videos")
     if watch and indexes and indexes[0].is_dir() and not indexes[0].samefile(watch):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError, VideoError
+from vopcli.files.s3 import is_remote
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.leftovers import failures_of
@@ -164,9 +165,9 @@ class StoreSource:
                     self._to_encode.append(row)
         for path, files in copies.items():
             same = known.videos[path]
-            is_gone = path not in plan.files and not os.path.lexists(same.file)
+            is_there = path in plan.files or is_remote(same.file) or os.path.lexists(same.file)
             for file in files:
-                plan.copy(file, known, same, is_renamed=is_gone and file is files[-1])
+                plan.copy(file, known, same, is_renamed=not is_there and file is files[-1])
         return plan
 
     def estimate(self, plan: EncodePlan) -> Estimate:

@@ -98,7 +98,7 @@ def evaluate_moments(
         vectors = index.encode([query.text for query in asked])
         first = [hits[0] for hits in index.search(list(vectors), top=1)]
     found = _find_within(videos, [owner.row for _, owner in kept], vectors, progress)
-    is_right = [hit.file == Path(owner.file) for hit, (_, owner) in zip(first, kept, strict=True)]
+    is_right = [str(hit.file) == owner.file for hit, (_, owner) in zip(first, kept, strict=True)]
     shared = [
         right * float(iou(np.array([[hit.start, hit.end]]), ranges).max())
         for right, hit, ranges in zip(is_right, first, relevant, strict=True)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from vopcli.errors import BusyError, DataError, FileError
 from vopcli.files.arrays import checksum
 from vopcli.files.journal import MAGIC, Overlay, read_state
+from vopcli.files.s3 import is_remote
 
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _SIGNATURE_OFFSETS: Final = (0, *(512 << power for power in range(12)))  # those the format allows
@@ -209,12 +210,12 @@ class SegmentFile:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins like an HDF5 file, truncated ones included; False for a folder.
+    """Whether a file begins like an HDF5 file, truncated ones included; False for a folder and on S3.
 
     Raises:
         FileError: the file cannot be read.
     """
-    if path.is_dir():
+    if is_remote(path) or path.is_dir():
         return False
     try:
         with path.open("rb") as file:

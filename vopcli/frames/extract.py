@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from vopcli.errors import EXIT_SOME_FAILED, VideoError
+from vopcli.files.s3 import is_remote
 from vopcli.frames.open_store import check_room, opened, read_known
 from vopcli.frames.plan import ExtractPlan, ExtractRequest, find, make_plan, warn_empty
 from vopcli.frames.rows import Row, Status
@@ -316,7 +317,9 @@ class _Run:
 
 
 def _change(row: Row) -> VideoError | None:
-    """Return an error if a file has changed since it was planned."""
+    """Return an error if a file has changed since it was planned; an object on S3 is read as a whole."""
+    if is_remote(row.file):
+        return None
     try:
         status = os.stat(row.file)  # noqa: PTH116  (a name of any bytes)
     except OSError as error:

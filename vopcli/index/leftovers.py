@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.files.arrays import unpack_string
+from vopcli.files.s3 import is_remote
 from vopcli.index.reader import DONE, FAILED, PENDING, IndexedVideo, VideoIndex
 
 
@@ -21,7 +22,7 @@ def failures_of(index: VideoIndex) -> dict[str, IndexedVideo]:
 
 
 def unfinished_files(index: VideoIndex) -> list[str]:
-    """Return the files of videos that an interrupted run did not reach, if they still exist."""
+    """Return the files of videos that an interrupted run did not reach, if they still exist or may."""
     rows, names = _names_of(index, (PENDING,))
     _, finished = _names_of(index, (FAILED, DONE))
     files = set()
@@ -30,7 +31,7 @@ def unfinished_files(index: VideoIndex) -> list[str]:
         record, paths = segment.map("rows")[place], segment.map("paths")
         root, path = (unpack_string(paths, *record[name].tolist()) for name in ("root", "path"))
         files.add(os.path.join(root, path))  # noqa: PTH118  (a name of any bytes)
-    return sorted(file for file in files if os.path.exists(file))  # noqa: PTH110
+    return sorted(file for file in files if is_remote(file) or os.path.exists(file))  # noqa: PTH110
 
 
 def _names_of(index: VideoIndex, statuses: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:

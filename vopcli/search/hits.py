@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vopcli.files.s3 import is_remote, named_path
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found, dot_half_rows
 from vopcli.search.ranges import MATCHED_FRAMES, REACH_SECONDS, find_ranges
@@ -32,7 +33,7 @@ class Hit:
         score: cosine of query and video; in an index with windows the mean cosine of the best match (see
             `Index`); with a pooling other than the mean, a mean of cosines of query and frames; with QB-Norm,
             a corrected cosine; of a moment, the mean cosine of query and frames in its range.
-        file: absolute path of the video when it was encoded.
+        file: absolute path of the video when it was encoded; on S3 one whose text is ``s3://bucket/key``.
         path: path of the video, relative to the folder that was encoded.
         start: where the range that matches best begins.
         end: where it ends; both are those of the video if its frames match equally.
@@ -55,8 +56,8 @@ class Hit:
 
     @property
     def is_missing(self) -> bool:
-        """Whether the file is gone, or lies in a folder that may not be read."""
-        return not os.path.exists(self.file)  # noqa: PTH110  (Path.exists raises in such a folder)
+        """Whether the file is gone, or lies in a folder that may not be read; S3 is not asked."""
+        return not (is_remote(self.file) or os.path.exists(self.file))  # noqa: PTH110  (Path.exists may raise)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the hit as JSON values; with ``confidence`` if it has one."""
@@ -204,7 +205,7 @@ def _hits_of(index: VideoIndex, scored: _Row, query: Floats, wanted: Wanted) -> 
     frames, seconds = join_frames(index, windows)
     cosines = dot_half_rows(frames, query[None])[0]
     ranges = find_ranges(cosines, seconds, (begin, end), most=max(num_moments, 1), matched=wanted.matched)
-    file = Path(video.file)
+    file = named_path(video.file)
     return [
         (
             Hit(

@@ -6,9 +6,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from vopcli.errors import DataError, UsageError, format_value
+from vopcli.files.s3 import local_copy
 from vopcli.search.hits import Hit
 from vopcli.search.template import check_template, fill_template
 
@@ -59,11 +62,12 @@ def play(words: list[str], hit: Hit) -> None:
     Raises:
         DataError: the command cannot be run, or failed, or the video is missing.
     """
-    if not hit.file.exists():
+    if hit.is_missing:
         raise DataError(f"{hit.file} does not exist", hint="has it been moved since it was encoded?")
-    command = [fill_template(word, hit) for word in words]
     try:
-        code = subprocess.run(command, check=False).returncode  # noqa: S603  (the user's own command)
+        with local_copy(str(hit.file)) as file:
+            command = [fill_template(word, replace(hit, file=Path(file))) for word in words]
+            code = subprocess.run(command, check=False).returncode  # noqa: S603  (the user's own command)
     except OSError as error:
         raise DataError(f"{command[0]} cannot be run: {error.strerror}", hint="see search.player") from error
     if code:

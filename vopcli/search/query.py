@@ -8,7 +8,6 @@ Axes: E joint width.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import UsageError, format_name, format_value, nearest
+from vopcli.files.s3 import absolute_file
 from vopcli.index.reader import VideoIndex
 from vopcli.search.hits import join_frames
 from vopcli.video.video_file import VideoFile
@@ -192,7 +192,7 @@ def find_row(index: VideoIndex, name: str) -> int | None:
     Raises:
         DataError: the index is damaged.
     """
-    file = os.path.abspath(name)  # noqa: PTH100  (of any bytes)
+    file = absolute_file(name)
     ends = [file[place + 1 :] for place, letter in enumerate(file) if letter == "/"]
     known = index.find(VideoFile("", path, -1, 0) for path in {name, *ends})
     for video in (*known.videos.values(), *(part for parts in known.parts.values() for part in parts)):

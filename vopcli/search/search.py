@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vopcli.config.choices import MEAN, NormRule, Pooling, parse_pooling
 from vopcli.errors import UsageError
+from vopcli.files.s3 import named_path
 from vopcli.index.reader import PENDING, VideoIndex
 from vopcli.progress import Progress, SilentProgress
 from vopcli.resources import cache_folder
@@ -157,7 +158,7 @@ class Index:
         for video in self._videos.videos():
             frames, seconds = self._videos.frames_of(video.row)
             embedding = np.array(self._videos.embedding_of(video.row))
-            file, duration = Path(video.file), video.duration_seconds
+            file, duration = named_path(video.file), video.duration_seconds
             yield IndexRow(video.path, file, duration, embedding, np.array(frames), np.array(seconds))
 
     @overload

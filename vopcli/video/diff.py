@@ -9,7 +9,8 @@ Example: the store knows a.mp4, b.mp4 and c.mp4; the folder now holds:
     e.mp4    new name        new                  new
     f.mp4    new name        that of e.mp4        duplicate of e.mp4: encoded once
 
-Only content that size, time and name do not decide is hashed.
+Only content that size, time and name do not decide is hashed. Objects on S3 are not: with
+a new name or time they are new or changed, and those that are known but not found are taken to exist.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Generic, TypeVar
 
 from vopcli.errors import DataError
 from vopcli.files.atomic import hash_file
+from vopcli.files.s3 import is_remote
 from vopcli.video.video_file import VideoFile
 
 KnownT = TypeVar("KnownT", bound=VideoFile)
@@ -106,6 +108,8 @@ def find_changes(
 def _hash(video: VideoFile, changes: Changes[KnownT]) -> bytes:
     if video.path in changes.hashes:
         return changes.hashes[video.path]
+    if is_remote(video.file):
+        return b""
     try:
         changes.hashes[video.path] = hash_file(video.file)
     except OSError:  # decoding reports the reason
@@ -126,7 +130,7 @@ def _is_known_name(
     """
     if stored is None or not stored.sha256:
         return False
-    is_still_there = stored.root != video.root and os.path.isfile(stored.file)  # noqa: PTH113
+    is_still_there = stored.root != video.root and (is_remote(stored.file) or os.path.isfile(stored.file))  # noqa: PTH113
     is_moved = not is_still_there and (stored.size, stored.mtime_ns) == (video.size, video.mtime_ns)
     if is_moved or (stored.size == video.size and stored.sha256 == _hash(video, changes)):
         if part(stored) != part(video):
@@ -170,7 +174,7 @@ def _separate_renamed(
     missing = {
         stored.path: stored
         for stored in known.values()
-        if stored.path not in files and not os.path.lexists(stored.file)
+        if stored.path not in files and not (is_remote(stored.file) or os.path.lexists(stored.file))
     }
     copies, changes.copies = changes.copies, []
     for video, stored in copies:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.errors import DataError, FileError, format_name
+from vopcli.files.s3 import is_remote, list_objects, named_path
 from vopcli.video.video_file import VideoFile
 
 # fmt: off
@@ -39,7 +40,7 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
 
     Folders are searched recursively, as in `walk_files`, for files with one of `VIDEO_SUFFIXES`. A file with
     one of `LIST_SUFFIXES` lists names of videos, one per line, relative to the folder of the list. Any other
-    file is taken as a video.
+    file is taken as a video. The objects below an s3:// source are found by the same rules.
 
     Args:
         sources: folders, videos and lists.
@@ -47,6 +48,7 @@ def find_videos(sources: Sequence[Path], report_problem: ReportProblem) -> list[
 
     Raises:
         FileError: a source does not exist or cannot be read.
+        StorageError: S3 does not answer, or refuses.
         DataError: two files have the same path relative to their sources.
     """
     videos: dict[str, VideoFile] = {}
@@ -91,6 +93,8 @@ def named_videos(root: Path, names: Iterable[str], report_problem: ReportProblem
 
 
 def _is_same_file(one: VideoFile, other: VideoFile) -> bool:
+    if is_remote(one.file) or is_remote(other.file):
+        return one.file == other.file
     try:
         return one.root == other.root or os.path.samefile(one.file, other.file)
     except OSError:  # deleted since: reported when it is read
@@ -98,6 +102,9 @@ def _is_same_file(one: VideoFile, other: VideoFile) -> bool:
 
 
 def _find(source: Path, report_problem: ReportProblem) -> Iterator[VideoFile]:
+    if is_remote(source):
+        yield from _find_objects(named_path(source), report_problem)
+        return
     absolute = os.path.abspath(source)
     try:
         mode = os.stat(absolute).st_mode
@@ -116,6 +123,27 @@ def _find(source: Path, report_problem: ReportProblem) -> Iterator[VideoFile]:
             yield from _stat_each(folder, [name], report_problem)
     except OSError as error:
         raise FileError(source, error) from error
+
+
+def _find_objects(source: Path, report_problem: ReportProblem) -> Iterator[VideoFile]:
+    """Find objects on S3; their content is not read, so that each .ts file counts as a video.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = None
+    for found in list_objects(source):
+        whole, (*folders, name) = f"{found.folder}/{found.path}", found.path.split("/")
+        if "" in folders:
+            report_problem(whole, "has a folder without a name in its key")
+        elif whole == str(source) or (
+            os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
+            and not any(part.startswith(".") for part in (*folders, name))
+            and _JUNK_FOLDERS.isdisjoint(folder.lower() for folder in folders)
+        ):
+            yield VideoFile(found.folder, found.path, found.size, found.mtime_ns)
+    if found is None:
+        raise DataError(f"{source} does not exist", hint="no object has this name or begins with it and a /")
 
 
 def _read_list(path: Path) -> list[str]:

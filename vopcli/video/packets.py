@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import av
 from av.audio.stream import AudioStream
@@ -19,6 +19,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vopcli.errors import VideoError
+from vopcli.files.s3 import RemoteFile, is_remote
 
 # PyAV before 18 cannot tell a demuxer to leave a stream out.
 _DISCARD: Final = getattr(av.stream, "Discard", None)
@@ -190,11 +191,15 @@ def _open(path: str) -> InputContainer:
 
     Raises:
         VideoError: ``path`` is not a regular file, not readable, or not a video.
+        StorageError: ``path`` is on S3, which does not answer, or refuses.
     """
-    _check_file(path)
+    if is_remote(path):
+        source: Any = RemoteFile(path)
+    else:
+        _check_file(path)
+        source = os.path.abspath(path)  # noqa: PTH100  it cannot be mistaken for a protocol ("concat:...")
     try:
-        # An absolute path cannot be mistaken for a protocol ("concat:...").
-        return av.open(os.path.abspath(path), container_options=_OPTIONS, metadata_errors="replace")  # noqa: PTH100
+        return av.open(source, container_options=_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         problem = (
             "ends before its first frame" if isinstance(error, EOFError) else "not a video that can be read"

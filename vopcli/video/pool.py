@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
-from vopcli.errors import VideoError
+from vopcli.errors import StorageError, UsageError, VideoError, VopError
 from vopcli.files.atomic import hash_file
+from vopcli.files.s3 import is_remote, local_copy, remove_dead_copies
 from vopcli.video.collect import SampledFrames
 from vopcli.video.sampling import Sampling
 from vopcli.video.video import FrameSpec, count_sampled, encode_jpegs, read_windows
@@ -113,12 +114,13 @@ class _Decode:
 
     def __call__(self, job: DecodeJob, tick: Callable[[], None]) -> Iterator[SampledFrames]:
         windows = job.windows or (WHOLE,)
-        for decoded in read_windows(job.path, windows, self.spec, tick=tick):
-            sampled = decoded if self.jpeg_quality is None else encode_jpegs(decoded, self.jpeg_quality)
-            if job.is_hashed and sampled.window == windows[-1]:  # the file is in the page cache now
-                with contextlib.suppress(OSError):  # deleted meanwhile
-                    sampled = replace(sampled, sha256=hash_file(job.path, tick))
-            yield sampled
+        with local_copy(job.path, tick) as path:
+            for decoded in read_windows(path, windows, self.spec, tick=tick):
+                sampled = decoded if self.jpeg_quality is None else encode_jpegs(decoded, self.jpeg_quality)
+                if job.is_hashed and sampled.window == windows[-1]:  # the file is in the page cache now
+                    with contextlib.suppress(OSError):  # deleted meanwhile
+                        sampled = replace(sampled, sha256=hash_file(path, tick))
+                yield sampled
 
 
 @dataclass(frozen=True)
@@ -153,19 +155,25 @@ def run_jobs(
 
     Yields:
         Each job with each result of ``work``, and with the error if it failed.
+
+    Raises:
+        StorageError: S3 does not answer, or refuses.
+        UsageError: a worker has no boto3.
     """
     if not isinstance(workers, int):
-        yield from workers.run_jobs(jobs, work)
-        return
-    if workers > 0:
-        yield from _Pool(iter(jobs), work, workers, stalled_seconds).results()
-        return
-    for job in jobs:
-        for result in _attempt(job, work, lambda: None):
+        results: Any = workers.run_jobs(jobs, work)
+    elif workers > 0:
+        results = _Pool(iter(jobs), work, workers, stalled_seconds).results()
+    else:
+        results = ((job, result) for job in jobs for result in _attempt(job, work, lambda: None))
+    with contextlib.closing(results):
+        for job, result in results:
+            if isinstance(result, VopError) and not isinstance(result, VideoError):
+                raise result
             yield job, result
 
 
-def watched(job: DecodeJob, work: Work[Result], watch: Watch) -> Iterator[Result | VideoError]:
+def watched(job: DecodeJob, work: Work[Result], watch: Watch) -> Iterator[Result | VopError]:
     """Run ``work`` under a watch, which does not count the time that the consumer takes for a result."""
     watch.begin()
     for result in _attempt(job, work, watch.tick):
@@ -175,11 +183,11 @@ def watched(job: DecodeJob, work: Work[Result], watch: Watch) -> Iterator[Result
     watch.end()
 
 
-def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VideoError]:
-    """Run ``work``; convert any error to a VideoError that names the file."""
+def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VopError]:
+    """Run ``work``; convert any error to a VideoError that names the file, but for those that fail all."""
     try:
         yield from work(job, tick)
-    except VideoError as error:
+    except (VideoError, StorageError, UsageError) as error:
         yield error
     except MemoryError:
         yield VideoError(
@@ -249,6 +257,8 @@ class _Pool(Generic[Result]):
                 worker.process.kill()
                 worker.process.join()
                 worker.connection.close()
+            if any(is_remote(job.path) for worker in self.workers for job in worker.jobs):
+                remove_dead_copies()
             self._put(outcome)
 
     def _put(self, item: tuple[DecodeJob, Result | VideoError] | BaseException | None) -> None:
@@ -301,6 +311,8 @@ class _Pool(Generic[Result]):
         if worker.jobs:
             job = worker.jobs.popleft()
             self._put((job, _crash(job.path, worker.process.exitcode)))
+            if is_remote(job.path):
+                remove_dead_copies()
         self.requeued.extend(worker.jobs)
 
     def _stop_idle(self, worker: _Worker) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Final
 
 import av
@@ -17,6 +16,7 @@ import numpy as np
 from vopcli.config.choices import DecodeRule, Fit, Resize
 from vopcli.config.schema import DEFAULT_MAX_PIXELS
 from vopcli.errors import VideoError
+from vopcli.files.s3 import local_copy
 from vopcli.video.collect import Collector, SampledFrames, undecodable
 from vopcli.video.decoder import (
     OpenVideo,
@@ -84,9 +84,9 @@ def count_sampled(
     """
     if isinstance(windows, WindowRule):
         rule, given = windows, None
-        duration = stated_duration(path, max_pixels) if rule.seconds else 0.0
+        duration, num_bytes = _stated(path, max_pixels) if rule.seconds else (0.0, 0)
         # a damaged header may state years: 134,000 windows of a file of 14 kB took minutes and gigabytes
-        if rule.count(duration or 0.0) > 2 + Path(path).stat().st_size / _LEAST_BYTES:
+        if rule.count(duration or 0.0) > 2 + num_bytes / _LEAST_BYTES:
             duration = None
     else:
         rule, given, duration = WHOLE_ONLY, windows, 0.0
@@ -114,11 +114,16 @@ def stated_duration(path: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> float | 
     Raises:
         VideoError: ``path`` is not a video.
     """
+    return _stated(path, max_pixels)[0]
+
+
+def _stated(path: str, max_pixels: int) -> tuple[float | None, int]:
+    """Return the stated duration in seconds, and the bytes of the file."""
     container, stream = open_video(path, max_pixels)
     with container:
         if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        return container.duration / av.time_base if container.duration else None
+            return float(stream.duration * stream.time_base), container.size
+        return container.duration / av.time_base if container.duration else None, container.size
 
 
 def read_frames(
@@ -286,19 +291,20 @@ def open_scanned(
     Raises:
         VideoError: ``path`` cannot be opened, or has no frames.
     """
-    container, stream = open_video(path, max_pixels)
-    with container:
-        table = scan(container, stream, tick=tick, hold=hold)
-        video = OpenVideo(path, container, stream, table, tick, max_pixels, num_bad=table.num_bad)
-        drop_lost_beginning(video)
-        if not table.order:
-            raise VideoError(f"{path}: its video stream has no frames", hint="copy or download it again")
-        try:
-            yield video
-        except av.FFmpegError as error:
-            raise VideoError(
-                f"{path}: its frames cannot be converted ({reason(error)})", hint="is the file damaged?"
-            ) from error
+    with local_copy(path, tick) as file:
+        container, stream = open_video(file, max_pixels)
+        with container:
+            table = scan(container, stream, tick=tick, hold=hold)
+            video = OpenVideo(file, container, stream, table, tick, max_pixels, num_bad=table.num_bad)
+            drop_lost_beginning(video)
+            if not table.order:
+                raise VideoError(f"{file}: its video stream has no frames", hint="copy or download it again")
+            try:
+                yield video
+            except av.FFmpegError as error:
+                raise VideoError(
+                    f"{file}: its frames cannot be converted ({reason(error)})", hint="is the file damaged?"
+                ) from error
 
 
 def _choose(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vopcli.errors import DataError, VideoError, VopError
+from vopcli.files.s3 import is_remote
 from vopcli.index.reader import IndexedVideo, VideoIndex
 from vopcli.search.search import Index
 
@@ -111,8 +112,12 @@ def check_unchanged(video: IndexedVideo) -> Path:
     """Return the file of a video that still is the regular file that was encoded.
 
     Raises:
-        VideoError: it is missing, not a regular file, or of another size or modification time.
+        VideoError: it is missing, on S3, not a regular file, or of another size or modification time.
     """
+    if is_remote(video.file):
+        raise VideoError(
+            f"{video.path} is on S3: no clips, frames or player", hint="use `vop search --clips`"
+        )
     try:
         status = os.stat(video.file)  # noqa: PTH116  (a name of any bytes)
     except (OSError, ValueError) as error:
