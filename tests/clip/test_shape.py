@@ -93,7 +93,7 @@ def test_no_layers_at_all() -> None:
     shapes = {
         name: shape for name, shape in TINY.tensor_shapes().items() if not name.startswith("transformer.")
     }
-    with pytest.raises(WeightsError, match=r"no transformer\.resblocks"):
+    with pytest.raises(WeightsError, match=r"none is named transformer\.resblocks"):
         ClipShape.from_tensors(shapes, Activation.GELU)
 
 

@@ -147,4 +147,4 @@ def test_the_command_filters(tmp_path: Path) -> None:
     assert none.stderr == "no video has this folder, length and date\n"
     wrong = CliRunner().invoke(app, [*command, "--after", "yesterday"])
     assert wrong.exit_code == 2
-    assert "--after': 'yesterday' is not a day such as 2026-11-29" in wrong.stderr
+    assert "--after: 'yesterday' is not a day such as 2026-11-29" in wrong.stderr
