@@ -43,6 +43,9 @@ def test_a_card_has_the_results_of_its_run(run: Path) -> None:
     assert "--adapter hf://me/films" in card.text
     assert f"{measured['t2v']['R@1']:.1f}" in card.text
     assert "zero-shot" not in card.text
+    assert "| prompt length | 3 |" in card.text
+    assert "| sides | both |" in card.text
+    assert "adapter width" not in card.text  # VoP has no adapters
 
 
 def test_a_card_names_the_model_and_no_folder(run: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vopcli.config.choices import TableFormat
+from vopcli.config.load import to_dict
 from vopcli.errors import DataError, FileError, UsageError
 from vopcli.evaluation.published import DIRECTIONS
 from vopcli.evaluation.results import EvalResult, read_results
 from vopcli.evaluation.runs import Run, check_finished, read_run
 from vopcli.files.atomic import atomic_path
+from vopcli.methods.registry import METHODS
 from vopcli.reports.formats import format_tables
 from vopcli.reports.tables import results_table
 from vopcli.weights.catalog import find_model
@@ -160,6 +162,8 @@ def _settings(run: Run) -> str:
         "batch size": training.batch_size,
         "learning rate": training.lr if training.lr is not None else "default of the variant",
         "seed": run.seed,
-        "prompts per layer": run.config.tuning.prompt_length,
     }
+    tuning = to_dict(run.config)["tuning"]
+    used = METHODS[run.config.tuning.variant].settings
+    rows |= {name.replace("_", " "): tuning[name] for name in sorted(used)}
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
