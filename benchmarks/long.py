@@ -171,16 +171,8 @@ def measure_memory(folder: Path) -> str:
 def peak_of(path: Path, rule: DecodeRule, sampling: str) -> float:
     """Return the peak resident memory in MiB of a process that reads a video."""
     command = [sys.executable, "-c", READ, str(path), rule.value, sampling]
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, env=python_path(Path(__file__).parent)
-    )
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return int(done.stdout) / 1024
-
-
-def python_path(*folders: Path) -> dict[str, str]:
-    """Return the environment with folders in front of the module path."""
-    names = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, names))}
 
 
 OPEN_CLIP = """

@@ -76,7 +76,7 @@ def test_get_fetches_from_a_mirror_once(vop: Vop, tmp_path: Path, monkeypatch: p
     assert json.loads(vop("weights", "show", "ViT-B/32", "--json")[0])["name"] == "ViT-B/32"
 
 
-def test_an_interrupted_download_is_kept(vop: Vop) -> None:
+def test_an_interrupted_download_says_how_to_continue(vop: Vop) -> None:
     class Interrupting(list[str]):
         def append(self, _: str) -> None:  # in a thread of the server
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -36,8 +36,8 @@ def test_the_same_adapter_and_a_new_index_are_fine() -> None:
 
 def test_an_index_keeps_its_adapter() -> None:
     other = replace(TUNED, tensors={"x": np.ones(2, np.float32)})
-    for adapter in (other, None):
-        with pytest.raises(DataError, match=r"i\.h5 was made with an(other)? adapter \(VoP\)"):
+    for adapter, article in ((other, "another"), (None, "an")):
+        with pytest.raises(DataError, match=rf"i\.h5 was made with {article} adapter \(VoP\)"):
             check(adapter)
     with pytest.raises(DataError, match=r"i\.h5 was made without an adapter"):
         check(TUNED, None)

@@ -241,7 +241,7 @@ def test_a_reader_sees_the_state_before_a_change_or_after_it(tmp_path: Path, row
                     if next(calls) == at:
                         stdin.write(os.fsencode(path) + b"\n")
                         stdin.flush()
-                        stdout.readline()
+                        assert stdout.readline() == b"\n"
                     return read(*arguments)
 
                 return changing
@@ -254,5 +254,6 @@ def test_a_reader_sees_the_state_before_a_change_or_after_it(tmp_path: Path, row
                 break
             seen.append(segments[0].status[0] == ord("R"))
         stdin.close()
+    assert process.returncode == 0
     assert seen == sorted(seen, reverse=True)  # the last changes come too late to be seen
     assert set(seen) == {False, True}

@@ -1,4 +1,4 @@
-"""Videos on S3-compatible storage: what is written and told is as for a folder, and nothing is left.
+"""Videos on S3-compatible storage: outputs and messages equal those for a folder; no copies remain.
 
 Most are slow only for loading the server and clients of S3.
 """

@@ -72,7 +72,7 @@ def counts(name: str) -> list[int]:
 def test_a_killed_command_and_a_killed_server_lose_nothing(server: MilvusServer, weights: Path) -> None:
     file, engine = requests_of_films(weights, Path(server.name("films")))
     whole = run(file)
-    child = multiprocessing.get_context("spawn").Process(target=encode_and_die, args=(engine,))
+    child = multiprocessing.get_context("spawn").Process(target=encode_and_die, args=(engine,), daemon=True)
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 BUCKET = "films"
+_NO_KEYS = {"AWS_SHARED_CREDENTIALS_FILE": "/", "BOTO_CONFIG": "/"}  # of the user
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def environment(**values: str) -> Iterator[None]:
     from vopcli.files import s3
 
     before = _drop()
-    os.environ.update({"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/", **values})
+    os.environ.update({"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/", **_NO_KEYS, **values})
     s3.s3_client.cache_clear()
     try:
         yield
@@ -28,7 +29,9 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def _drop() -> dict[str, str]:
-    names = [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]
+    names = [
+        name for name in os.environ if name.startswith(("AWS_", "BOTO_")) or name.lower().endswith("_proxy")
+    ]
     return {name: os.environ.pop(name) for name in names}
 
 

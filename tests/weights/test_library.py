@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.weights_files import TINY, make_tensors, write_torchscript
-from vopcli.errors import UsageError, VopError
+from vopcli.errors import FileError, UsageError
 from vopcli.progress import SilentProgress
 from vopcli.weights.catalog import ENTRIES
 from vopcli.weights.library import check_target, convert_weights, get_model, list_models, show_weights
@@ -44,13 +44,13 @@ def test_converted_weights_are_the_same_model(tmp_path: Path) -> None:
 def test_target_must_be_a_new_safetensors_file(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"")
     (tmp_path / "d.safetensors").mkdir()
-    for name, problem in (
-        ("a.pt", "does not end in .safetensors"),
-        ("d.safetensors", "cannot be written"),
-        ("none/a.safetensors", "cannot be written"),
-        ("a.safetensors", "exists"),
+    for name, problem, kind in (
+        ("a.pt", "does not end in .safetensors", UsageError),
+        ("d.safetensors", "cannot be written", UsageError),
+        ("none/a.safetensors", "cannot be written", UsageError),
+        ("a.safetensors", "exists", FileError),
     ):
-        with pytest.raises(VopError, match=problem):
+        with pytest.raises(kind, match=problem):
             check_target(tmp_path / name, overwrite=False)
     check_target(tmp_path / "a.safetensors", overwrite=True)
     check_target(tmp_path / "b.safetensors", overwrite=False)

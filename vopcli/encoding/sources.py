@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.errors import DataError, VideoError
-from vopcli.files.s3 import is_remote
+from vopcli.files.s3 import may_exist
 from vopcli.frames.recipe import Recipe
 from vopcli.frames.store import FrameStore, StoredVideo
 from vopcli.index.leftovers import failures_of
@@ -165,7 +165,7 @@ class StoreSource:
                     self._to_encode.append(row)
         for path, files in copies.items():
             same = known.videos[path]
-            is_there = path in plan.files or is_remote(same.file) or os.path.lexists(same.file)
+            is_there = path in plan.files or may_exist(same.file, os.path.lexists)
             for file in files:
                 plan.copy(file, known, same, is_renamed=not is_there and file is files[-1])
         return plan

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _COPY_PREFIX: Final = "vop-s3-"  # of temporary files
 _PART_BYTES: Final = 1 << 20
-_LIST_ATTEMPTS: Final = 2  # a wrong endpoint is told within seconds
+_LIST_ATTEMPTS: Final = 2  # a wrong endpoint is reported within seconds
 _READ_ATTEMPTS: Final = 3  # each with as many requests: a busy server must not end a long run
 _CONNECT_SECONDS: Final = 3
 _READ_SECONDS: Final = 15  # all attempts together take less than `STALLED_SECONDS` of a decoder
@@ -51,6 +51,11 @@ def is_remote(name: str | os.PathLike[str]) -> bool:
     return os.fspath(name).startswith("s3:/")
 
 
+def may_exist(file: str | os.PathLike[str], exists: Callable[[str], bool] = os.path.exists) -> bool:
+    """Whether a file exists by the given test; one on S3 is assumed to exist, without a request."""
+    return is_remote(file) or exists(os.fspath(file))
+
+
 def named_path(name: str | os.PathLike[str]) -> Path:
     """Return the path of a name on this machine or on S3."""
     return S3Path(name) if is_remote(name) else Path(name)
@@ -69,7 +74,7 @@ class S3Object:
         folder: ``s3://bucket/prefix`` that was listed, or that the object lies in if it was named itself.
         path: of the object, relative to ``folder``.
         size: bytes.
-        mtime_ns: time of the last change, nanoseconds since 1970. S3 tells full seconds: the fraction is
+        mtime_ns: time of the last change, nanoseconds since 1970. S3 gives full seconds: the fraction is
             derived from the ETag, so that contents of one second differ.
     """
 
@@ -161,7 +166,8 @@ def local_copy(name: str, tick: Callable[[], None] = lambda: None) -> Iterator[s
         tick: called for every MiB, to report that the work is not stalled.
 
     Raises:
-        VideoError: the object does not exist or may not be read; or of the caller, with the name on S3.
+        VideoError: the object does not exist or may not be read; or one raised while the copy is in use, with
+            the name on S3 in place of the copy's.
         StorageError: S3 does not answer, or refuses; or the temporary folder is full.
     """
     if not is_remote(name):
@@ -262,7 +268,7 @@ def require_boto3() -> None:
 
 @functools.cache
 def s3_client(attempts: int) -> Any:
-    """Return the client whose requests are tried so often."""
+    """Return a client that makes this many attempts for each request."""
     import boto3
     from botocore.config import Config
 

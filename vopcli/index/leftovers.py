@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vopcli.files.arrays import unpack_string
-from vopcli.files.s3 import is_remote
+from vopcli.files.s3 import may_exist
 from vopcli.index.reader import DONE, FAILED, PENDING, IndexedVideo, VideoIndex
 
 
@@ -31,7 +31,7 @@ def unfinished_files(index: VideoIndex) -> list[str]:
         record, paths = segment.map("rows")[place], segment.map("paths")
         root, path = (unpack_string(paths, *record[name].tolist()) for name in ("root", "path"))
         files.add(os.path.join(root, path))  # noqa: PTH118  (a name of any bytes)
-    return sorted(file for file in files if is_remote(file) or os.path.exists(file))  # noqa: PTH110
+    return sorted(filter(may_exist, files))
 
 
 def _names_of(index: VideoIndex, statuses: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:

@@ -53,16 +53,16 @@ def build(tuning: TuningConfig, clip: Clip, num_frames: int) -> dict[str, nn.Mod
 
     return {
         **build_prompts(replace(tuning, sides=Sides.VISUAL), clip, num_frames, [source]),
-        "text_adapters": attach_changes(clip.transformer, width=clip.shape.text_width),
-        "vision_adapters": attach_changes(clip.visual.transformer, width=clip.shape.vision_width),
+        "text_adapters": attach_changes(clip.transformer),
+        "vision_adapters": attach_changes(clip.visual.transformer),
     }
 
 
-def attach_changes(transformer: Transformer, *, width: int) -> nn.ModuleList:
+def attach_changes(transformer: Transformer) -> nn.ModuleList:
     """Attach a change to the attention of every layer; return them in layer order."""
     changes = nn.ModuleList()
     for block in cast("Sequence[Block]", transformer.resblocks):
-        change = LowRankChange(width=width)
+        change = LowRankChange(width=block.attn.in_proj_weight.shape[1])
         block.attn.changes = (change,)  # in a tuple: a module would become a part of the backbone
         changes.append(change)
     return changes

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vopcli.files.s3 import is_remote, named_path
+from vopcli.files.s3 import may_exist, named_path
 from vopcli.index.reader import VideoIndex
 from vopcli.search.engine import Engine, Floats, Found, dot_half_rows
 from vopcli.search.ranges import MATCHED_FRAMES, REACH_SECONDS, find_ranges
@@ -57,7 +57,7 @@ class Hit:
     @property
     def is_missing(self) -> bool:
         """Whether the file is gone, or lies in a folder that may not be read; S3 is not asked."""
-        return not (is_remote(self.file) or os.path.exists(self.file))  # noqa: PTH110  (Path.exists may raise)
+        return not may_exist(self.file)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the hit as JSON values; with ``confidence`` if it has one."""

@@ -250,8 +250,8 @@ class Milvus:
         """Build a vector index in place of another; one that an interrupted run began is waited for."""
         names = self.call("list_indexes", self.collection)
         held = names and self.call("describe_index", self.collection, "embedding")["index_type"]
+        self.describe({"ann": ann.value})  # first, so that any copy can build what is missing
         if held != _ANN_NAMES[ann]:
-            self.describe({"ann": ann.value})  # first, so that any copy can build what is missing
             self.call("release_collection", self.collection)
             if held:
                 self.call("drop_index", self.collection, "embedding")

@@ -197,7 +197,7 @@ class MilvusWriter:
 
     def write_tensors(self, tensors: Mapping[str, NDArray[np.float32]]) -> None:
         """Add tensors of the model or of a query bank, or replace those of the same names."""
-        held = self._latest.values["tensors"]
+        held = self._server.properties()["tensors"]  # another process may have added some
         given = {name: [list(tensor.shape), checksum(tensor)] for name, tensor in tensors.items()}
         new = {name: found for name, found in given.items() if held.get(name) != found}
         for name in new:

@@ -69,6 +69,6 @@ def play(words: list[str], hit: Hit) -> None:
             command = [fill_template(word, replace(hit, file=Path(file))) for word in words]
             code = subprocess.run(command, check=False).returncode  # noqa: S603  (the user's own command)
     except OSError as error:
-        raise DataError(f"{command[0]} cannot be run: {error.strerror}", hint="see search.player") from error
+        raise DataError(f"{words[0]} cannot be run: {error.strerror}", hint="see search.player") from error
     if code:
-        raise DataError(f"{command[0]} failed with exit code {code}", hint="see search.player")
+        raise DataError(f"{words[0]} failed with exit code {code}", hint="see search.player")

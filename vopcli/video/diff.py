@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 
 from vopcli.errors import DataError
 from vopcli.files.atomic import hash_file
-from vopcli.files.s3 import is_remote
+from vopcli.files.s3 import is_remote, may_exist
 from vopcli.video.video_file import VideoFile
 
 KnownT = TypeVar("KnownT", bound=VideoFile)
@@ -130,7 +130,7 @@ def _is_known_name(
     """
     if stored is None or not stored.sha256:
         return False
-    is_still_there = stored.root != video.root and (is_remote(stored.file) or os.path.isfile(stored.file))  # noqa: PTH113
+    is_still_there = stored.root != video.root and may_exist(stored.file, os.path.isfile)
     is_moved = not is_still_there and (stored.size, stored.mtime_ns) == (video.size, video.mtime_ns)
     if is_moved or (stored.size == video.size and stored.sha256 == _hash(video, changes)):
         if part(stored) != part(video):
@@ -174,7 +174,7 @@ def _separate_renamed(
     missing = {
         stored.path: stored
         for stored in known.values()
-        if stored.path not in files and not (is_remote(stored.file) or os.path.lexists(stored.file))
+        if stored.path not in files and not may_exist(stored.file, os.path.lexists)
     }
     copies, changes.copies = changes.copies, []
     for video, stored in copies:

@@ -184,7 +184,7 @@ def watched(job: DecodeJob, work: Work[Result], watch: Watch) -> Iterator[Result
 
 
 def _attempt(job: DecodeJob, work: Work[Result], tick: Callable[[], None]) -> Iterator[Result | VopError]:
-    """Run ``work``; convert any error to a VideoError that names the file, but for those that fail all."""
+    """Run ``work``; convert an error to a VideoError that names the file, unless it concerns all files."""
     try:
         yield from work(job, tick)
     except (VideoError, StorageError, UsageError) as error:

@@ -116,7 +116,8 @@ def check_unchanged(video: IndexedVideo) -> Path:
     """
     if is_remote(video.file):
         raise VideoError(
-            f"{video.path} is on S3: no clips, frames or player", hint="use `vop search --clips`"
+            f"{video.path} is on S3; the page plays and cuts local files only",
+            hint="use `vop search --clips`",
         )
     try:
         status = os.stat(video.file)  # noqa: PTH116  (a name of any bytes)

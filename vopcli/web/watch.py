@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ _STOP_SECONDS: Final = 10
 
 
 def iter_changes(folder: Path, stopped: threading.Event | None = None) -> Iterator[set[tuple[Any, str]]]:
-    """Yield an empty set when a folder is watched, then changes and paths of videos each time some change.
+    """Yield once as soon as a folder is watched, then the changes of videos each time there are some.
 
     Changes that happen before the next set is asked for are collected. Only ``stopped``, if given, ends it.
 
@@ -41,7 +42,7 @@ def iter_changes(folder: Path, stopped: threading.Event | None = None) -> Iterat
         yield_on_timeout=True,
         raise_interrupt=stopped is None,
     )
-    yield next(found, set())
+    yield from itertools.islice(found, 1)
     yield from filter(None, found)
 
 
