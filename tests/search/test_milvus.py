@@ -267,8 +267,10 @@ def test_approximate_vector_indexes_report_their_recall(ann: Ann) -> None:
     assert "recall of the 10 nearest rows: " in result.stderr
     assert float(result.stderr.rsplit(" ", 1)[1]) > 0.5
     assert json.loads(vop("info", "milvus:i.db", "--json").stdout)["vector_index"] == ann.value
-    assert vop("index", "copy", "milvus:i.db", "milvus:i.db", "--ann", "flat").exit_code == 0
-    assert json.loads(vop("info", "milvus:i.db", "--json").stdout)["vector_index"] == "flat"
+    for _ in range(2):
+        assert vop("index", "copy", "milvus:i.db", "milvus:i.db", "--ann", "flat").exit_code == 0
+        assert json.loads(vop("info", "milvus:i.db", "--json").stdout)["vector_index"] == "flat"
+        Milvus(Path("milvus:i.db")).describe({"ann": ann.value})  # as a command killed before the change
 
 
 @pytest.mark.slow
