@@ -147,8 +147,8 @@ medians of {options.rounds} queries one by one. {options.note}
 
 {markdown_table(names, rows)}
 An answer is equal if its hits, their scores, times and order are those of the HDF5 index; hits
-found are those of the mean. Random vectors are the hardest case of an approximate index. To rebuild compares
-all rows as well: {seconds:.0f} s to return to the exact index.
+found are those of the mean. Random vectors are the hardest case of an approximate index. A rebuild also
+compares all rows: {seconds:.0f} s to return to the exact index.
 """
     write_results("milvus_index", text)
 

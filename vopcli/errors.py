@@ -9,7 +9,7 @@ VopError                 1   an unexpected failure
     VideoError           3   a video cannot be decoded; commands that decode many count it instead
     BusyError            3   a file is in use by another process
     FileError            3   the system failed to read or write a file
-    StorageError         3   S3-compatible storage does not answer, or refuses; not of a single video
+    StorageError         3   S3-compatible storage does not answer, or refuses all requests
     DivergedError        3   a model computes infinity or NaN, such as after too high a learning rate
   OutOfMemoryError       3   the device, or the machine, does not have enough memory
 

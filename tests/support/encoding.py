@@ -49,7 +49,7 @@ def contents(path: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
 
 
 def rows_of(engine: Path) -> dict[str, tuple[bytes, bytes, list[float]]]:
-    """The same of an index in a search engine, by a copy to a file."""
+    """Contents of an index in a search engine, read through a copy to a file."""
     file = Path("back.h5")
     copy_to_file(open_videos(engine), file, SilentProgress(), overwrite=True)
     return contents(file)

@@ -14,7 +14,7 @@ _NO_KEYS = {"AWS_SHARED_CREDENTIALS_FILE": "/", "BOTO_CONFIG": "/"}  # of the us
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Set variables, and drop those of the user's own S3 and proxies, and the clients made before."""
+    """Set variables for a while, without the user's own S3 and proxies; forget clients made before."""
     from vopcli.files import s3
 
     before = _drop()

@@ -59,7 +59,7 @@ class ImageModel:
         """Embed a video, or a part of it, from as many frames as the index has of a video: (E,).
 
         Args:
-            value: `NAME[@START[-END]]`, times in seconds; a file with all of it as its name goes first.
+            value: `NAME[@START[-END]]`, times in seconds; all of it if a file has that name.
 
         Raises:
             UsageError: the part begins after the end of the video, or ends before it begins.

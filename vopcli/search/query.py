@@ -187,7 +187,7 @@ def stored_embedding(index: VideoIndex, value: str) -> NDArray[np.float32]:
 
 
 def find_row(index: VideoIndex, name: str) -> int | None:
-    """Find the row of a video by its path, a unique end of its path, or its file; None if it has none.
+    """Find the row of a video by its path, a unique end of its path, or its file; None if there is none.
 
     Raises:
         DataError: the index is damaged.

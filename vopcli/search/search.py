@@ -296,7 +296,7 @@ class Index:
         ]
 
     def prepare_confidence(self) -> None:
-        """Compute the values that confidences need, which else the first search with ``max_false`` does.
+        """Compute the values that confidences need, so that the first search with ``max_false`` need not.
 
         Raises:
             DataError: the index has too few captions in its query bank, or is damaged.

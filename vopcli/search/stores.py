@@ -120,7 +120,7 @@ class Store(Protocol):
         """Whether there is an index of that name.
 
         Raises:
-            DataError: the name is of another kind of data, or the engine does not answer.
+            DataError: the name belongs to data that is not an index, or the engine does not answer.
         """
         ...
 
@@ -149,7 +149,7 @@ class Store(Protocol):
             overwrite: replace an index of that name.
 
         Raises:
-            DataError: the name is of another kind of data, or the engine does not answer.
+            DataError: the name belongs to data that is not an index, or the engine does not answer.
             BusyError: there is an index that is not to be replaced.
         """
         ...

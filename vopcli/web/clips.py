@@ -1,4 +1,4 @@
-"""Clips of moments as MP4 files, to save, or to play formats that browsers cannot; in a limited folder."""
+"""Clips of moments as MP4 files, to save or to play in a browser; kept in a folder of limited size."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Guard:
             app: handles the other requests.
             hosts: names that the page may be opened by, besides addresses of this machine; others, such as
                 those of DNS rebinding, are refused. Addresses of a wildcard such as 0.0.0.0 are all allowed.
-            token: that requests need; None: none.
+            token: token that each request must have; None: no token is needed.
         """
         self.app, self._token = app, token
         self._hosts = {host.strip("[]").casefold() for host in hosts}
